@@ -1,0 +1,111 @@
+"""The tensors, ensembles and model card that exporters and clients share.
+
+Shapes are written without the batch axis, as Triton's `dims` are; every model batches along axis 0.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from reeltag.frames import View
+
+IMAGE: Final = "IMAGE"
+"""BYTES `[1]`: one encoded image (JPEG, PNG, WebP or BMP)."""
+FRAMES: Final = "FRAMES"
+"""uint8 `[H, W, 3]` RGB for detectors and classifiers, `[100, 27, 48, 3]` for the shot detector."""
+ERROR: Final = "ERROR"
+"""BYTES `[1]`: empty when the image was decoded, otherwise `code: message`."""
+GEOMETRY: Final = "GEOMETRY"
+"""float32 `[6]`: scale_x, scale_y, offset_x, offset_y, source width, source height (`frames.Geometry`)."""
+CANDIDATES: Final = "CANDIDATES"
+"""float32 `[K, 6]`: x1, y1, x2, y2 (input pixels), score, class; by falling score."""
+BOXES: Final = "BOXES"
+"""float32 `[M, 4]`: x1, y1, x2, y2, padded with zeros."""
+SCORES: Final = "SCORES"
+"""float32 `[M]` of boxes (padded with zeros), or float32 `[C]` of classes."""
+CLASSES: Final = "CLASSES"
+"""int32 `[M]`: class index of each box, padded with zeros."""
+COUNT: Final = "COUNT"
+"""int32 `[1]`: how many of the M boxes are real."""
+CUTS: Final = "CUTS"
+"""float32 `[100]`: probability that a shot ends with this frame."""
+
+CARD_PARAMETER: Final = "reeltag"
+"""Key of the config parameter of an ensemble that holds its `ModelCard` as JSON."""
+VIEWS_PARAMETER: Final = "views"
+"""Key of the `decode` model's config parameter: a JSON list of view names."""
+
+MAX_BATCH_SIZE: Final = 32
+"""Largest batch of every model in the repository; the gateway and the jobs never send more in one request."""
+
+SHOT_WINDOW_FRAMES: Final = 100
+"""Frames in one window of the shot detector."""
+SHOT_CONTEXT_FRAMES: Final = 25
+"""Frames at each end of a window that only give context: their probabilities are not used."""
+
+
+class Task(str, Enum):
+    """What can be asked of an image or a frame; the value is the ensemble's name."""
+
+    DETECT = "detect"
+    CLASSIFY = "classify"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the tensors that the task's ensembles answer, without `GEOMETRY` and `ERROR`."""
+        return TASK_OUTPUTS[self]
+
+    @property
+    def frames_ensemble(self) -> str:
+        """The ensemble that takes `FRAMES` instead of `IMAGE`."""
+        return f"{self.value}_frames"
+
+
+TASK_OUTPUTS: Final[dict[Task, tuple[str, ...]]] = {
+    Task.DETECT: (BOXES, SCORES, CLASSES, COUNT),
+    Task.CLASSIFY: (SCORES,),
+}
+SHOTS_ENSEMBLE: Final = "shots"
+
+
+def image_ensemble(tasks: tuple[Task, ...]) -> str:
+    """Name of the ensemble that answers `tasks` from one decoding: `detect`, `classify`, `detect_classify`."""
+    return "_".join(task.value for task in Task if task in tasks)
+
+
+def joint_output(task: Task, tensor: str) -> str:
+    """Name of a task's output tensor in an ensemble of several tasks, such as `CLASSIFY_SCORES`."""
+    return f"{task.value.upper()}_{tensor}"
+
+
+class ModelCard(BaseModel):
+    """What a client must know of the network behind an ensemble; read from Triton, never repeated as literals."""
+
+    model_config = ConfigDict(frozen=True)
+
+    network: str
+    """Name of the network's own folder in the model repository."""
+    task: Literal["detect", "classify", "shots"]
+    version: str = "1"
+    """Triton version folder that is served."""
+    height: int = Field(gt=0)
+    """Rows of the network's input, pixels."""
+    width: int = Field(gt=0)
+    """Columns of the network's input, pixels."""
+    view: str = ""
+    """Name of the `frames.View` that turns a picture into the input; empty for the shot detector."""
+    labels: tuple[str, ...] = ()
+    """Class names by index; empty for the shot detector."""
+    runtime: str
+    """`openvino`, `tensorrt` or `onnxruntime`."""
+    precision: str
+    """Numeric precision that the network runs in, such as `f32` or `bf16`."""
+    sha256: str
+    """Of the served network file."""
+
+    def frames_view(self) -> View:
+        """The view that turns a picture into this network's input."""
+        return View.parse(self.view)

@@ -1,0 +1,173 @@
+"""Every error that reeltag raises on purpose.
+
+```
+ReeltagError                     500
+├── InputError                   400  the user's mistake: what was wrong and what would be right
+│   ├── ImageRejected            400, 413, 415 or 422 by its code (see frames.ImageError)
+│   ├── UnknownTask              422
+│   ├── InvalidOption            422
+│   ├── UnsupportedMediaType     415
+│   ├── BodyTooLarge             413
+│   ├── UnknownModel             404
+│   ├── VideoError               422  a video that cannot be tagged
+│   └── OutputError              400  a folder or file that cannot be written
+├── ServiceError                 503  worth trying again
+│   ├── TritonUnavailable        503
+│   ├── ModelUnavailable         503  Triton runs without the model
+│   ├── Overloaded               429
+│   └── DeadlineExceeded         504
+└── SetupError                   500  this machine or installation lacks something
+    ├── EmbeddedUnavailable      500
+    ├── PortInUse                500
+    └── ModelRepositoryError     500
+```
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+
+class ReeltagError(Exception):
+    """Base of all; its text is written for the user and may be shown as it is."""
+
+    status: ClassVar[int] = 500
+    """HTTP status."""
+    grpc_code: ClassVar[str] = "INTERNAL"
+    """Name of the `grpc.StatusCode`."""
+    retry_after_seconds: ClassVar[int | None] = None
+    """Value of the `Retry-After` header, where trying again makes sense."""
+
+    @property
+    def code(self) -> str:
+        """Stable machine-readable name, such as `unknown_task`."""
+        name = type(self).__name__
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+    @property
+    def http_status(self) -> int:
+        """HTTP status of this very error."""
+        return self.status
+
+
+class InputError(ReeltagError):
+    """The user's mistake."""
+
+    status = 400
+    grpc_code = "INVALID_ARGUMENT"
+
+
+_IMAGE_STATUS: Final = {"empty": 400, "not_an_image": 415, "truncated": 422, "too_many_pixels": 413}
+
+
+class ImageRejected(InputError):
+    """An image that cannot be decoded; `code` is that of `frames.ImageError`."""
+
+    def __init__(self, image_code: str, message: str) -> None:
+        super().__init__(message)
+        self.image_code = image_code
+
+    @property
+    def code(self) -> str:
+        """`empty`, `not_an_image`, `truncated` or `too_many_pixels`."""
+        return self.image_code
+
+    @property
+    def http_status(self) -> int:
+        """By the code; 422 for one that is not known."""
+        return _IMAGE_STATUS.get(self.image_code, 422)
+
+
+class UnknownTask(InputError):
+    """A task that no served model performs."""
+
+    status = 422
+
+
+class InvalidOption(InputError):
+    """An option outside its range."""
+
+    status = 422
+
+
+class UnsupportedMediaType(InputError):
+    """A Content-Type that the operation does not take."""
+
+    status = 415
+
+
+class BodyTooLarge(InputError):
+    """A request body over the limit; raised while it is read."""
+
+    status = 413
+    grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class UnknownModel(InputError):
+    """A model name that is neither in the catalogue nor served."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+
+
+class VideoError(InputError):
+    """A video that cannot be tagged at all; damage in its middle is a recorded gap instead."""
+
+    status = 422
+
+
+class OutputError(InputError):
+    """A folder or file that cannot be written."""
+
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class ServiceError(ReeltagError):
+    """Not the user's fault and likely to pass; trying again makes sense."""
+
+    status = 503
+    grpc_code = "UNAVAILABLE"
+    retry_after_seconds = 2
+
+
+class TritonUnavailable(ServiceError):
+    """Triton cannot be reached or is not ready."""
+
+
+class ModelUnavailable(ServiceError):
+    """Triton runs but does not serve the model."""
+
+    retry_after_seconds = 5
+
+
+class Overloaded(ServiceError):
+    """Too many requests wait already."""
+
+    status = 429
+    grpc_code = "RESOURCE_EXHAUSTED"
+    retry_after_seconds = 1
+
+
+class DeadlineExceeded(ServiceError):
+    """No answer within the allowed time."""
+
+    status = 504
+    grpc_code = "DEADLINE_EXCEEDED"
+
+
+class SetupError(ReeltagError):
+    """This machine or installation lacks something; the text says what, and how to get it."""
+
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class EmbeddedUnavailable(SetupError):
+    """The embedded Triton server cannot run here, or did not start."""
+
+
+class PortInUse(SetupError):
+    """Another process listens on the port."""
+
+
+class ModelRepositoryError(SetupError):
+    """The model repository is incomplete or cannot be written."""

@@ -1,0 +1,313 @@
+"""Pictures: encoded bytes to RGB pixels, and the fitting of pixels into a network's input.
+
+This file imports nothing of reeltag: the exporter copies it beside the `decode` backend, so that the model
+folder also runs inside NVIDIA's container.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 `(H, W, 3)` RGB."""
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
+MAX_IMAGE_PIXELS: Final = 1 << 26
+"""Largest picture that is decoded: 67,108,864 pixels, such as 8192x8192."""
+CROP_FRACTION: Final = 0.875
+"""Side of the centre crop over the shorter side of the picture: 224/256, as EfficientNet was evaluated."""
+_ORIENTATION_TAG: Final = 0x0112
+
+
+class ImageError(ValueError):
+    """A picture that cannot be decoded; `code` is one of `empty`, `not_an_image`, `truncated`, `too_many_pixels`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a video, or a still image."""
+
+    pixels: Pixels
+    """uint8 `(H, W, 3)` RGB."""
+    pts_seconds: float = 0.0
+    """Presentation time in seconds from the first presented frame."""
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an image says of itself before a pixel is decoded."""
+
+    format: str
+    """`JPEG`, `PNG`, `WEBP` or `BMP`."""
+    width: int
+    """Columns after the EXIF orientation was applied."""
+    height: int
+    """Rows after the EXIF orientation was applied."""
+    orientation: int
+    """EXIF orientation, 1 to 8; 1 is upright."""
+    mode: str
+    """Pillow's colour mode, such as `RGB`, `L`, `P` or `CMYK`."""
+
+
+class Fit(str, Enum):
+    """How a picture is fitted into a network's input."""
+
+    LETTERBOX = "letterbox"
+    """Scaled to fit, placed at the top left, the rest filled with `pad_value`."""
+    CENTER_CROP = "center_crop"
+    """The central square of `CROP_FRACTION` of the shorter side, scaled to the input."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to fit pictures into an input of `height` x `width`; its name is the `decode` model's output tensor."""
+
+    fit: Fit
+    height: int
+    """Rows, pixels."""
+    width: int
+    """Columns, pixels."""
+    pad_value: int = 0
+    """Grey level of the letterbox's border, 0 to 255."""
+
+    @property
+    def name(self) -> str:
+        """Such as `LETTERBOX_416X416_PAD0`."""
+        return f"{self.fit.value.upper()}_{self.height}X{self.width}_PAD{self.pad_value}"
+
+    @classmethod
+    def parse(cls, name: str) -> View:
+        """Read a view back from its name.
+
+        Raises:
+            ValueError: The name is not one that `View.name` gives.
+        """
+        match = re.fullmatch(r"([A-Z_]+)_(\d+)X(\d+)_PAD(\d+)", name)
+        if match is None:
+            raise ValueError(f"view {name!r} is not of the form FIT_HEIGHTxWIDTH_PADVALUE, as LETTERBOX_416X416_PAD0")
+        fit, height, width, pad_value = match.groups()
+        return cls(Fit(fit.lower()), int(height), int(width), int(pad_value))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The affine map from source pixels to input pixels: `input = source * scale + offset`."""
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+    source_width: int
+    source_height: int
+
+    def to_array(self) -> npt.NDArray[np.float32]:
+        """float32 `(6,)` in the order of the fields; the `GEOMETRY` tensor."""
+        return np.array(
+            [self.scale_x, self.scale_y, self.offset_x, self.offset_y, self.source_width, self.source_height],
+            dtype=np.float32,
+        )
+
+    def boxes_to_source(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Map boxes `(..., 4)` x1, y1, x2, y2 from input to source pixels, clipped to the picture."""
+        offset = np.array([self.offset_x, self.offset_y] * 2, dtype=np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, dtype=np.float32)
+        limit = np.array([self.source_width, self.source_height] * 2, dtype=np.float32)
+        return np.clip((boxes - offset) / scale, 0, limit).astype(np.float32)
+
+    def boxes_to_input(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Map boxes `(..., 4)` x1, y1, x2, y2 from source to input pixels."""
+        offset = np.array([self.offset_x, self.offset_y] * 2, dtype=np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, dtype=np.float32)
+        return (boxes * scale + offset).astype(np.float32)
+
+
+def geometry_of(view: View, source_width: int, source_height: int) -> Geometry:
+    """Where a picture of the given size, in pixels, lands in the view's input."""
+    if view.fit is Fit.LETTERBOX:
+        ratio = min(view.width / source_width, view.height / source_height)
+        width, height = (max(1, round(source_width * ratio)), max(1, round(source_height * ratio)))
+        return Geometry(width / source_width, height / source_height, 0.0, 0.0, source_width, source_height)
+    side = CROP_FRACTION * min(source_width, source_height)
+    scale_x, scale_y = view.width / side, view.height / side
+    left, top = (source_width - side) / 2, (source_height - side) / 2
+    return Geometry(scale_x, scale_y, -left * scale_x, -top * scale_y, source_width, source_height)
+
+
+def read_header(data: bytes, *, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHeader:
+    """Read an image's header without decoding a pixel.
+
+    Raises:
+        ImageError: `empty`, `not_an_image`, `truncated` (no whole header) or `too_many_pixels`.
+    """
+    image = _open(data, max_pixels)
+    orientation = _orientation(image)
+    width, height = image.size if orientation < 5 else image.size[::-1]
+    return ImageHeader(str(image.format), width, height, orientation, image.mode)
+
+
+def decode_image(data: bytes, *, min_width: int = 0, min_height: int = 0) -> tuple[Pixels, ImageHeader]:
+    """Decode an image to upright RGB.
+
+    Args:
+        data: An encoded JPEG, PNG, WebP or BMP image; of an animation, the first picture.
+        min_width: A JPEG may be decoded at a reduced scale that keeps at least this many columns; 0 for full size.
+        min_height: Likewise for rows.
+
+    Returns:
+        uint8 `(H, W, 3)` RGB, and the header with the size of the whole picture.
+
+    Raises:
+        ImageError: `empty`, `not_an_image`, `truncated` or `too_many_pixels`.
+    """
+    image = _open(data, MAX_IMAGE_PIXELS)
+    orientation = _orientation(image)
+    swapped = orientation >= 5
+    width, height = image.size[::-1] if swapped else image.size
+    header = ImageHeader(str(image.format), width, height, orientation, image.mode)
+    if header.format == "JPEG" and header.mode in ("RGB", "L"):
+        stored_minimum = (min_height, min_width) if swapped else (min_width, min_height)
+        pixels = _decode_jpeg(data, *stored_minimum)
+    else:
+        pixels = _decode_with_pillow(image)
+    return _upright(pixels, orientation), header
+
+
+def fit_pixels(view: View, pixels: Pixels, source_width: int, source_height: int, out: Pixels | None = None) -> Pixels:
+    """Fit a picture into the view's input.
+
+    Args:
+        view: The input to fill.
+        pixels: uint8 `(h, w, 3)`, the picture at any scale.
+        source_width: Columns of the whole picture, pixels; with `source_height` it fixes the geometry.
+        source_height: Rows of the whole picture, pixels.
+        out: Where to write, uint8 `(height, width, 3)`; a new array without it.
+
+    Returns:
+        uint8 `(height, width, 3)`; `geometry_of` says where the picture lies in it.
+    """
+    canvas = np.empty((view.height, view.width, 3), np.uint8) if out is None else out
+    if view.fit is Fit.LETTERBOX:
+        geometry = geometry_of(view, source_width, source_height)
+        width, height = round(geometry.scale_x * source_width), round(geometry.scale_y * source_height)
+        canvas[height:] = view.pad_value
+        canvas[:height, width:] = view.pad_value
+        canvas[:height, :width] = _resize(pixels, width, height)
+        return canvas
+    rows, columns = pixels.shape[:2]
+    side = max(1, round(CROP_FRACTION * min(rows, columns)))
+    top, left = (rows - side) // 2, (columns - side) // 2
+    canvas[:] = _resize(pixels[top : top + side, left : left + side], view.width, view.height)
+    return canvas
+
+
+def minimum_size(view: View, source_width: int, source_height: int) -> tuple[int, int]:
+    """Columns and rows, at least, at which a picture may be decoded without being enlarged for this view."""
+    geometry = geometry_of(view, source_width, source_height)
+    return (
+        min(source_width, int(np.ceil(source_width * geometry.scale_x))),
+        min(source_height, int(np.ceil(source_height * geometry.scale_y))),
+    )
+
+
+def decode_views(data: bytes, views: tuple[View, ...]) -> tuple[list[Pixels], list[Geometry]]:
+    """Decode an image once and fit it into each view.
+
+    Returns:
+        For each view uint8 `(height, width, 3)` RGB, and where the picture lies in it.
+
+    Raises:
+        ImageError: As `decode_image`.
+    """
+    header = read_header(data)
+    sizes = [minimum_size(view, header.width, header.height) for view in views]
+    pixels, header = decode_image(data, min_width=max(w for w, _ in sizes), min_height=max(h for _, h in sizes))
+    return (
+        [fit_pixels(view, pixels, header.width, header.height) for view in views],
+        [geometry_of(view, header.width, header.height) for view in views],
+    )
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if not data:
+        raise ImageError("empty", "the image has no bytes; send an encoded JPEG, PNG, WebP or BMP image")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_many_pixels(str(error), max_pixels) from error
+    except UnidentifiedImageError as error:
+        raise ImageError("not_an_image", "the bytes are no JPEG, PNG, WebP or BMP image") from error
+    except Exception as error:  # Pillow's plugins raise many types on a damaged header
+        raise ImageError("truncated", f"the image's header is damaged or cut off ({error})") from error
+    if image.width * image.height > max_pixels:
+        raise _too_many_pixels(f"{image.width}x{image.height}", max_pixels)
+    return image
+
+
+def _too_many_pixels(found: str, max_pixels: int) -> ImageError:
+    return ImageError(
+        "too_many_pixels", f"the image is too large ({found}); at most {max_pixels:,} pixels are decoded: scale it down"
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a damaged EXIF block must not lose the picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _decode_jpeg(data: bytes, min_width: int, min_height: int) -> Pixels:
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=min_height, min_width=min_width)
+    except ValueError as error:
+        raise ImageError("truncated", f"the JPEG data is damaged or cut off ({error})") from error
+    return pixels
+
+
+def _decode_with_pillow(image: Image.Image) -> Pixels:
+    try:
+        image.load()
+        if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
+            wide = np.asarray(image).astype(np.uint32)
+            grey = np.minimum(wide >> 8, 255).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        if image.mode in ("RGBA", "LA", "PA", "La") or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        return np.array(image.convert("RGB"))
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and more
+        raise ImageError("truncated", f"the {image.format or 'image'} data is damaged or cut off ({error})") from error
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels if orientation == 1 else np.ascontiguousarray(pixels)
+
+
+def _resize(pixels: Pixels, width: int, height: int) -> Pixels:
+    rows, columns = pixels.shape[:2]
+    if (columns, rows) == (width, height):
+        return pixels
+    shrinks_much = columns >= 2 * width and rows >= 2 * height
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks_much else cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.uint8)
