@@ -1,0 +1,211 @@
+"""The results that users read: of one image, and of one video.
+
+Times are seconds from the first presented frame; intervals are half-open. Boxes are x1, y1, x2, y2 in source pixels.
+`json_schema()` is the published JSON Schema of the files that `reeltag tag` writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+SCHEMA_VERSION: Final = "1.0"
+
+Score = float
+Box = tuple[float, float, float, float]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Detection(_Result):
+    """One object in one picture."""
+
+    label: str
+    score: float = Field(ge=0, le=1)
+    box: Box
+    """x1, y1, x2, y2 in source pixels."""
+
+
+class ImageTag(_Result):
+    """One class of a whole picture."""
+
+    label: str
+    score: float = Field(ge=0, le=1)
+    model: str
+    """The network that gave it."""
+
+
+class Shot(_Result):
+    """Frames taken without a cut: `[start_seconds, end_seconds)`."""
+
+    start_seconds: float = Field(ge=0)
+    end_seconds: float = Field(ge=0)
+
+
+class Interval(_Result):
+    """A stretch of time, `[start_seconds, end_seconds)`, in which a tag holds."""
+
+    start_seconds: float = Field(ge=0)
+    end_seconds: float = Field(ge=0)
+    confidence: float = Field(ge=0, le=1)
+
+
+class Tag(_Result):
+    """What a video shows, and when."""
+
+    label: str
+    model: str
+    """The network that gave it."""
+    confidence: float = Field(ge=0, le=1)
+    """The highest confidence of its intervals."""
+    intervals: tuple[Interval, ...]
+
+
+class FrameDetections(_Result):
+    """Objects in one sampled frame."""
+
+    pts_seconds: float = Field(ge=0)
+    detections: tuple[Detection, ...]
+
+
+class Gap(_Result):
+    """A stretch of the video, `[start_seconds, end_seconds)`, that could not be decoded."""
+
+    start_seconds: float = Field(ge=0)
+    end_seconds: float = Field(ge=0)
+    reason: str
+
+
+class Coverage(_Result):
+    """How much of the video the tags rest on."""
+
+    frames_decoded: int = Field(ge=0)
+    frames_sampled: int = Field(ge=0)
+    gaps: tuple[Gap, ...] = ()
+
+
+class VideoSource(_Result):
+    """The video that was tagged."""
+
+    name: str
+    sha256: str
+    duration_seconds: float = Field(ge=0)
+    width: int = Field(gt=0)
+    """Columns as displayed, pixels."""
+    height: int = Field(gt=0)
+    frame_rate: float = Field(ge=0)
+    """Mean frames per second; 0 when unknown."""
+
+
+class ImageSource(_Result):
+    """The image that was tagged."""
+
+    name: str
+    sha256: str
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+
+
+class ModelProvenance(_Result):
+    """One network that took part."""
+
+    task: str
+    name: str
+    version: str
+    runtime: str
+    precision: str
+    sha256: str
+
+
+class Provenance(_Result):
+    """What made the tags: enough to make them again."""
+
+    reeltag_version: str
+    models: tuple[ModelProvenance, ...]
+    options: dict[str, str | float | int | bool] = Field(default_factory=dict)
+    """The options that change the result, such as the sampling."""
+
+
+class VideoTags(_Result):
+    """The file `NAME.tags.json` of a video."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    kind: Literal["video"] = "video"
+    source: VideoSource
+    shots: tuple[Shot, ...]
+    tags: tuple[Tag, ...]
+    """By falling confidence."""
+    frames: tuple[FrameDetections, ...] | None = None
+    """Every sampled frame's objects, where they were asked for."""
+    coverage: Coverage
+    provenance: Provenance
+
+
+class ImageTags(_Result):
+    """The file `NAME.tags.json` of an image."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    kind: Literal["image"] = "image"
+    source: ImageSource
+    detections: tuple[Detection, ...]
+    tags: tuple[ImageTag, ...]
+    """By falling score."""
+    provenance: Provenance
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of every `.tags.json` file."""
+    schema = TypeAdapter(VideoTags | ImageTags).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "reeltag tags", **schema}
+
+
+def detections_of(
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.int32],
+    labels: tuple[str, ...],
+    *,
+    score_threshold: float,
+    top_k: int | None = None,
+) -> tuple[Detection, ...]:
+    """Turn one picture's arrays into detections, by falling score.
+
+    Args:
+        boxes: float32 `(n, 4)` x1, y1, x2, y2 in source pixels.
+        scores: float32 `(n,)`, 0 to 1.
+        classes: int32 `(n,)`, indices into `labels`.
+        labels: Class names.
+        score_threshold: Lower scores are left out, 0 to 1.
+        top_k: At most this many; all without it.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept = order[scores[order] >= score_threshold][:top_k]
+    return tuple(
+        Detection(label=labels[int(classes[i])], score=_rounded(scores[i]), box=_box(boxes[i])) for i in kept
+    )
+
+
+def image_tags_of(
+    scores: npt.NDArray[np.float32], labels: tuple[str, ...], model: str, *, score_threshold: float, top_k: int
+) -> tuple[ImageTag, ...]:
+    """The best `top_k` classes of `scores`, float32 `(C,)`, that reach the threshold, by falling score."""
+    order = np.argsort(-scores, kind="stable")[:top_k]
+    return tuple(
+        ImageTag(label=labels[int(i)], score=_rounded(scores[i]), model=model)
+        for i in order
+        if scores[i] >= score_threshold
+    )
+
+
+def _rounded(score: np.float32) -> float:
+    return min(1.0, max(0.0, round(float(score), 4)))
+
+
+def _box(box: npt.NDArray[np.float32]) -> Box:
+    x1, y1, x2, y2 = (round(float(v), 1) for v in box)
+    return x1, y1, x2, y2

@@ -1,0 +1,298 @@
+"""The contract of `reeltag.contract` spoken over gRPC; every tritonclient error is translated here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as tritonclient_grpc
+import tritonclient.grpc.aio as tritonclient_aio
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
+
+from reeltag import contract
+from reeltag.contract import ModelCard, Task
+from reeltag.errors import DeadlineExceeded, ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable
+
+model_config_pb2: Final = tritonclient_grpc.model_config_pb2
+"""Triton's own messages of `config.pbtxt`."""
+
+_MAX_MESSAGE_BYTES: Final = 2**31 - 1
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SharedTensor:
+    """A tensor in a system shared-memory region that was registered with the server (`register_shared_memory`)."""
+
+    region: str
+    """Name under which the region was registered."""
+    byte_offset: int
+    """Of the tensor's first byte in the region."""
+    shape: tuple[int, ...]
+    """With the batch axis."""
+    dtype: str = "UINT8"
+    """Triton's name of the element type."""
+
+    @property
+    def byte_size(self) -> int:
+        """Bytes that the tensor takes."""
+        return int(np.prod(self.shape)) * np.dtype(triton_to_np_dtype(self.dtype)).itemsize
+
+
+@dataclass(frozen=True)
+class ImageOutputs:
+    """What the networks said of one image, before thresholds and labels."""
+
+    width: int
+    """Columns of the upright source, pixels."""
+    height: int
+    """Rows of the upright source, pixels."""
+    tensors: Mapping[Task, Mapping[str, Array]]
+    """By task and tensor name, without the batch axis, padding of boxes removed."""
+
+
+class TritonClient:
+    """Asks a Triton server for the ensembles of the contract.
+
+    Safe to use from many tasks of one event loop. Open it with `async with`, or call `close`.
+
+    Args:
+        url: Host and port of Triton's gRPC endpoint, such as `127.0.0.1:8001`.
+        timeout_seconds: Longest wait for one answer.
+    """
+
+    def __init__(self, url: str, *, timeout_seconds: float = 60.0) -> None:
+        self.url = url.removeprefix("grpc://")
+        self.timeout_seconds = timeout_seconds
+        self._client = tritonclient_aio.InferenceServerClient(
+            self.url,
+            channel_args=[
+                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+            ],
+        )
+        self._cards: dict[str, ModelCard] | None = None
+
+    async def __aenter__(self) -> TritonClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._client.close()
+
+    async def is_ready(self) -> bool:
+        """Whether the server answers and every model that it was told to load is loaded."""
+        try:
+            async with self._translated():
+                return bool(await self._client.is_server_ready(client_timeout=2.0))
+        except ReeltagError:
+            return False
+
+    async def server_version(self) -> str:
+        """Triton's version, such as `2.51.0`."""
+        async with self._translated():
+            return str((await self._client.get_server_metadata(client_timeout=self.timeout_seconds)).version)
+
+    async def served(self) -> dict[str, str]:
+        """State of every model in the repository by name, such as `READY`."""
+        async with self._translated():
+            index = await self._client.get_model_repository_index(client_timeout=self.timeout_seconds)
+        return {model.name: model.state or "UNAVAILABLE" for model in index.models}
+
+    async def cards(self) -> dict[str, ModelCard]:
+        """Model cards of the ready ensembles that carry one, by ensemble name; remembered once all were read."""
+        if self._cards is None:
+            cards: dict[str, ModelCard] = {}
+            for name, state in (await self.served()).items():
+                config = await self._config(name) if state == "READY" else None
+                if config is not None and contract.CARD_PARAMETER in config.parameters:
+                    cards[name] = ModelCard.model_validate_json(
+                        config.parameters[contract.CARD_PARAMETER].string_value
+                    )
+            self._cards = cards
+        return self._cards
+
+    def forget_cards(self) -> None:
+        """Read the cards again at the next call, as after the server was restarted."""
+        self._cards = None
+
+    async def _config(self, name: str) -> Any:
+        async with self._translated():
+            return (await self._client.get_model_config(name, client_timeout=self.timeout_seconds)).config
+
+    async def card(self, ensemble: str) -> ModelCard:
+        """Card of one ensemble.
+
+        Raises:
+            ModelUnavailable: The server does not serve it.
+        """
+        cards = await self.cards()
+        if ensemble not in cards:
+            self.forget_cards()
+            served = ", ".join(sorted(cards)) or "none"
+            raise ModelUnavailable(f"Triton does not serve {ensemble!r}; it serves: {served}")
+        return cards[ensemble]
+
+    async def infer(
+        self, model: str, inputs: Mapping[str, Array | SharedTensor], outputs: Sequence[str]
+    ) -> dict[str, Array]:
+        """Run one model.
+
+        Args:
+            model: Name of a model or ensemble.
+            inputs: Tensors with their batch axis, by name; BYTES as object arrays of `bytes`.
+            outputs: Names of the wanted tensors.
+
+        Returns:
+            The wanted tensors with their batch axis.
+
+        Raises:
+            TritonUnavailable: The server cannot be reached.
+            ModelUnavailable: It does not serve the model.
+            DeadlineExceeded: No answer within the time limit.
+            ReeltagError: The model failed; the text is Triton's.
+        """
+        async with self._translated():
+            answer = await self._client.infer(
+                model,
+                [_infer_input(name, value) for name, value in inputs.items()],
+                outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
+                client_timeout=self.timeout_seconds,
+            )
+        return {name: answer.as_numpy(name) for name in outputs}
+
+    async def infer_images(self, tasks: tuple[Task, ...], images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        """Ask for `tasks` of encoded images, all in one request.
+
+        Args:
+            tasks: At least one.
+            images: 1 to `MAX_BATCH_SIZE` encoded images.
+
+        Returns:
+            One entry an image, in order; an image that cannot be decoded gives its own error.
+        """
+        ensemble = contract.image_ensemble(tasks)
+        joint = len(tasks) > 1
+        names = {(task, t): contract.joint_output(task, t) if joint else t for task in tasks for t in task.outputs}
+        tensors = await self.infer(
+            ensemble,
+            {contract.IMAGE: np.array([[image] for image in images], dtype=np.object_)},
+            [contract.ERROR, contract.GEOMETRY, *names.values()],
+        )
+        results: list[ImageOutputs | ImageRejected] = []
+        for i in range(len(images)):
+            problem = tensors[contract.ERROR][i, 0].decode()
+            if problem:
+                code, _, message = problem.partition(": ")
+                results.append(ImageRejected(code, message))
+                continue
+            of_image = {t: {n: tensors[names[t, n]][i] for n in t.outputs} for t in tasks}
+            width, height = tensors[contract.GEOMETRY][i, 4:6]
+            results.append(ImageOutputs(int(width), int(height), {t: _unpadded(v) for t, v in of_image.items()}))
+        return results
+
+    async def infer_frames(self, task: Task, frames: Array | SharedTensor) -> list[dict[str, Array]]:
+        """Ask for one task of fitted frames.
+
+        Args:
+            task: What to ask.
+            frames: uint8 `(N, H, W, 3)` RGB of the size that the ensemble's card states, N up to `MAX_BATCH_SIZE`.
+
+        Returns:
+            One mapping a frame, in order: tensor name to tensor without batch axis; boxes are in input pixels.
+        """
+        tensors = await self.infer(task.frames_ensemble, {contract.FRAMES: frames}, task.outputs)
+        return [_unpadded({name: tensors[name][i] for name in task.outputs}) for i in range(frames.shape[0])]
+
+    async def infer_cuts(self, window: Array | SharedTensor) -> Array:
+        """Probability that a shot ends with each frame.
+
+        Args:
+            window: uint8 `(N, 100, 27, 48, 3)` RGB.
+
+        Returns:
+            float32 `(N, 100)`.
+        """
+        return (await self.infer(contract.SHOTS_ENSEMBLE, {contract.FRAMES: window}, [contract.CUTS]))[contract.CUTS]
+
+    async def register_shared_memory(self, region: str, key: str, byte_size: int) -> None:
+        """Let the server read a POSIX shared-memory object; works only on the server's own host.
+
+        Args:
+            region: Name to register.
+            key: Name of the object as `shm_open` takes it, such as `/reeltag_1`.
+            byte_size: Its size.
+
+        Raises:
+            ReeltagError: The server cannot open it: it runs on another host or in a container of its own.
+        """
+        async with self._translated():
+            await self._client.register_system_shared_memory(
+                region, key, byte_size, client_timeout=self.timeout_seconds
+            )
+
+    async def unregister_shared_memory(self, region: str) -> None:
+        """Make the server let go of a region; does nothing where it is not registered."""
+        async with self._translated():
+            await self._client.unregister_system_shared_memory(region, client_timeout=self.timeout_seconds)
+
+    async def statistics(self) -> dict[str, Any]:
+        """Triton's own statistics of every model: `{"model_stats": [{"name", "inference_stats", ...}]}`."""
+        async with self._translated():
+            statistics = await self._client.get_inference_statistics(as_json=True, client_timeout=self.timeout_seconds)
+        return dict(statistics) if not isinstance(statistics, str) else dict(json.loads(statistics))
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except InferenceServerException as error:
+            raise _translate(error, self.url) from error
+        except grpc.aio.UsageError as error:  # the channel was closed under us
+            raise TritonUnavailable(f"the connection to Triton at {self.url} is closed") from error
+
+
+def _translate(error: InferenceServerException, url: str) -> ReeltagError:
+    status, message = str(error.status() or ""), str(error.message() or "")
+    if "DEADLINE_EXCEEDED" in status:
+        return DeadlineExceeded(f"Triton at {url} did not answer in time")
+    if "UNAVAILABLE" in status and ("is not ready" in message or "no available versions" in message):
+        return ModelUnavailable(f"Triton at {url}: {message}")
+    if "UNAVAILABLE" in status or "CANCELLED" in status:
+        return TritonUnavailable(f"Triton at {url} cannot be reached")
+    if "NOT_FOUND" in status or "unknown model" in message:
+        return ModelUnavailable(f"Triton at {url}: {message}")
+    return ReeltagError(f"Triton at {url}: {message}")
+
+
+def _infer_input(name: str, value: Array | SharedTensor) -> Any:
+    if isinstance(value, SharedTensor):
+        infer_input = tritonclient_grpc.InferInput(name, list(value.shape), value.dtype)
+        infer_input.set_shared_memory(value.region, value.byte_size, value.byte_offset)
+    else:
+        infer_input = tritonclient_grpc.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
+        infer_input.set_data_from_numpy(value)
+    return infer_input
+
+
+def _unpadded(tensors: dict[str, Array]) -> dict[str, Array]:
+    if contract.COUNT not in tensors:
+        return tensors
+    count = int(tensors[contract.COUNT][0])
+    return {name: value if name == contract.COUNT else value[:count] for name, value in tensors.items()}
+
+
