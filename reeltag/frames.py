@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -153,10 +154,7 @@ def read_header(data: bytes, *, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHead
     Raises:
         ImageError: `empty`, `not_an_image`, `truncated` (no whole header) or `too_many_pixels`.
     """
-    image = _open(data, max_pixels)
-    orientation = _orientation(image)
-    width, height = image.size if orientation < 5 else image.size[::-1]
-    return ImageHeader(str(image.format), width, height, orientation, image.mode)
+    return _header(_open(data, max_pixels))
 
 
 def decode_image(data: bytes, *, min_width: int = 0, min_height: int = 0) -> tuple[Pixels, ImageHeader]:
@@ -174,16 +172,8 @@ def decode_image(data: bytes, *, min_width: int = 0, min_height: int = 0) -> tup
         ImageError: `empty`, `not_an_image`, `truncated` or `too_many_pixels`.
     """
     image = _open(data, MAX_IMAGE_PIXELS)
-    orientation = _orientation(image)
-    swapped = orientation >= 5
-    width, height = image.size[::-1] if swapped else image.size
-    header = ImageHeader(str(image.format), width, height, orientation, image.mode)
-    if header.format == "JPEG" and header.mode in ("RGB", "L"):
-        stored_minimum = (min_height, min_width) if swapped else (min_width, min_height)
-        pixels = _decode_jpeg(data, *stored_minimum)
-    else:
-        pixels = _decode_with_pillow(image)
-    return _upright(pixels, orientation), header
+    header = _header(image)
+    return _decode(image, data, header, min_width, min_height), header
 
 
 def fit_pixels(view: View, pixels: Pixels, source_width: int, source_height: int, out: Pixels | None = None) -> Pixels:
@@ -223,22 +213,27 @@ def minimum_size(view: View, source_width: int, source_height: int) -> tuple[int
     )
 
 
-def decode_views(data: bytes, views: tuple[View, ...]) -> tuple[list[Pixels], list[Geometry]]:
+def decode_views(data: bytes, views: Sequence[View], outs: Sequence[Pixels]) -> list[Geometry]:
     """Decode an image once and fit it into each view.
 
+    Args:
+        data: An encoded JPEG, PNG, WebP or BMP image.
+        views: The inputs to fill.
+        outs: For each view where to write, uint8 `(height, width, 3)` RGB.
+
     Returns:
-        For each view uint8 `(height, width, 3)` RGB, and where the picture lies in it.
+        For each view where the picture lies in it.
 
     Raises:
         ImageError: As `decode_image`.
     """
-    header = read_header(data)
+    image = _open(data, MAX_IMAGE_PIXELS)
+    header = _header(image)
     sizes = [minimum_size(view, header.width, header.height) for view in views]
-    pixels, header = decode_image(data, min_width=max(w for w, _ in sizes), min_height=max(h for _, h in sizes))
-    return (
-        [fit_pixels(view, pixels, header.width, header.height) for view in views],
-        [geometry_of(view, header.width, header.height) for view in views],
-    )
+    pixels = _decode(image, data, header, max(w for w, _ in sizes), max(h for _, h in sizes))
+    for view, out in zip(views, outs, strict=True):
+        fit_pixels(view, pixels, header.width, header.height, out)
+    return [geometry_of(view, header.width, header.height) for view in views]
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -255,6 +250,21 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if image.width * image.height > max_pixels:
         raise _too_many_pixels(f"{image.width}x{image.height}", max_pixels)
     return image
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    orientation = _orientation(image)
+    width, height = image.size if orientation < 5 else image.size[::-1]
+    return ImageHeader(str(image.format), width, height, orientation, image.mode)
+
+
+def _decode(image: Image.Image, data: bytes, header: ImageHeader, min_width: int, min_height: int) -> Pixels:
+    if header.format == "JPEG" and header.mode in ("RGB", "L"):
+        stored_minimum = (min_width, min_height) if header.orientation < 5 else (min_height, min_width)
+        pixels = _decode_jpeg(data, *stored_minimum)
+    else:
+        pixels = _decode_with_pillow(image)
+    return _upright(pixels, header.orientation)
 
 
 def _too_many_pixels(found: str, max_pixels: int) -> ImageError:

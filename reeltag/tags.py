@@ -185,9 +185,7 @@ def detections_of(
     """
     order = np.argsort(-scores, kind="stable")
     kept = order[scores[order] >= score_threshold][:top_k]
-    return tuple(
-        Detection(label=labels[int(classes[i])], score=_rounded(scores[i]), box=_box(boxes[i])) for i in kept
-    )
+    return tuple(Detection(label=labels[int(classes[i])], score=_rounded(scores[i]), box=_box(boxes[i])) for i in kept)
 
 
 def image_tags_of(

@@ -120,9 +120,7 @@ class TritonClient:
             for name, state in (await self.served()).items():
                 config = await self._config(name) if state == "READY" else None
                 if config is not None and contract.CARD_PARAMETER in config.parameters:
-                    cards[name] = ModelCard.model_validate_json(
-                        config.parameters[contract.CARD_PARAMETER].string_value
-                    )
+                    cards[name] = ModelCard.model_validate_json(config.parameters[contract.CARD_PARAMETER].string_value)
             self._cards = cards
         return self._cards
 
@@ -175,7 +173,9 @@ class TritonClient:
             )
         return {name: answer.as_numpy(name) for name in outputs}
 
-    async def infer_images(self, tasks: tuple[Task, ...], images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+    async def infer_images(
+        self, tasks: tuple[Task, ...], images: Sequence[bytes]
+    ) -> list[ImageOutputs | ImageRejected]:
         """Ask for `tasks` of encoded images, all in one request.
 
         Args:
@@ -294,5 +294,3 @@ def _unpadded(tensors: dict[str, Array]) -> dict[str, Array]:
         return tensors
     count = int(tensors[contract.COUNT][0])
     return {name: value if name == contract.COUNT else value[:count] for name, value in tensors.items()}
-
-
