@@ -1,0 +1,93 @@
+"""Every option of the running service: one frozen object, read from `REELTAG_*` environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from reeltag.contract import MAX_BATCH_SIZE
+from reeltag.errors import InvalidOption
+from reeltag.frames import MAX_IMAGE_PIXELS
+
+
+class Settings(BaseSettings):
+    """The options; each may be given as an environment variable, such as `REELTAG_PORT=8080`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REELTAG_", frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    host: str = Field("127.0.0.1", min_length=1)
+    """Address that the gateway listens on; `0.0.0.0` for every interface."""
+    port: int = Field(8000, ge=0, le=65535)
+    """TCP port of the gateway, 0 to 65535; 0 takes a free one."""
+    triton_url: str | None = Field(None, min_length=1)
+    """Host and port of a running Triton's gRPC endpoint, such as `127.0.0.1:8001`; none starts the embedded server."""
+    model_repository: Path | None = None
+    """Folder that the embedded Triton serves; none takes the repository that comes with reeltag."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe message that is logged."""
+
+    timeout_seconds: float = Field(30.0, gt=0, le=3600)
+    """Longest wait for Triton's answer to one request, queueing included, seconds, above 0 to 3600."""
+    max_upload_bytes: int = Field(32 << 20, ge=1024, le=2 << 30)
+    """Largest request body, bytes, 1 KiB to 2 GiB."""
+    max_buffered_bytes: int = Field(512 << 20, ge=1024)
+    """Most bytes of request bodies held at one time, at least `max_upload_bytes`; above it requests get 429."""
+    max_images_per_request: int = Field(32, ge=1, le=1024)
+    """Most `file` parts in one request, 1 to 1024."""
+    max_image_pixels: int = Field(MAX_IMAGE_PIXELS, ge=1, le=MAX_IMAGE_PIXELS)
+    """Largest picture, pixels (columns times rows), 1 to 67,108,864."""
+
+    batch_max_images: int = Field(8, ge=1, le=MAX_BATCH_SIZE)
+    """Most images in one request to Triton, 1 to 32."""
+    batch_max_delay_microseconds: int = Field(4000, ge=0, le=1_000_000)
+    """Longest wait for a batch to fill while Triton could take it, microseconds, 0 to 1,000,000."""
+    max_inflight_requests: int = Field(2, ge=1, le=64)
+    """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
+    max_waiting_images: int = Field(256, ge=1, le=100_000)
+    """Most images that wait for Triton, at least `max_images_per_request`, to 100,000; above it requests get 429."""
+
+    score_threshold: float = Field(0.3, ge=0, le=1)
+    """Lowest score of a detection where a request states none, 0 to 1."""
+    top_k: int = Field(5, ge=1, le=1000)
+    """Most tags of an image where a request states none, 1 to 1000."""
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Settings:
+        if self.max_buffered_bytes < self.max_upload_bytes:
+            raise ValueError(
+                f"max_buffered_bytes ({self.max_buffered_bytes}) must be at least "
+                f"max_upload_bytes ({self.max_upload_bytes})"
+            )
+        if self.max_waiting_images < self.max_images_per_request:
+            raise ValueError(
+                f"max_waiting_images ({self.max_waiting_images}) must be at least "
+                f"max_images_per_request ({self.max_images_per_request})"
+            )
+        return self
+
+
+def load_settings(**options: Any) -> Settings:
+    """Read the settings from the environment, the given options first; an option that is None counts as not given.
+
+    Raises:
+        InvalidOption: A value is not of its type, outside its range, or no such option exists; the text names it.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise InvalidOption("; ".join(_problem(dict(detail), given) for detail in error.errors())) from error
+
+
+def _problem(detail: dict[str, Any], given: dict[str, Any]) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not detail["loc"]:
+        return message
+    name = str(detail["loc"][0])
+    source = name if name in given else f"REELTAG_{name.upper()}"
+    return f"{source}={detail['input']}: {message[0].lower()}{message[1:]}"
