@@ -1,0 +1,1 @@
+"""From a network's published weights to a model folder that Triton serves."""

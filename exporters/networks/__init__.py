@@ -1,0 +1,1 @@
+"""Networks of the catalogue as torch modules; each file's `load` takes the folders of the packages it needs."""
