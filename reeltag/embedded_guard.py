@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main() -> int:
-    """Run the server that the JSON file in the first argument describes; 0 after a wanted stop, 1 after its last death."""
+    """Run the server that the first argument, a JSON file, describes; 0 after a wanted stop, 1 after its last death."""
     spec: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # only the end of input stops the guard, so nothing is left behind

@@ -1,0 +1,295 @@
+"""The command `reeltag`: each subcommand calls one function of a room."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reeltag import __version__
+from reeltag.errors import InputError, InvalidOption, ReeltagError, TritonUnavailable
+
+if TYPE_CHECKING:
+    from reeltag.embedded import EmbeddedTriton
+    from reeltag.settings import Settings
+
+app = typer.Typer(
+    help="Tags for video and image archives at throughput, served by NVIDIA Triton.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+evaluate = typer.Typer(help="Measure accuracy through the running server.", no_args_is_help=True)
+app.add_typer(evaluate, name="evaluate")
+
+_say = Console(stderr=True, highlight=False)
+_print = Console(highlight=False)
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        "--triton-url",
+        help="A running server: the gateway (http://127.0.0.1:8000) or Triton's gRPC (127.0.0.1:8001). "
+        "Without it one is started for this command.",
+    ),
+]
+RepositoryOption = Annotated[
+    Path | None, typer.Option("--model-repository", help="Triton model repository. Default: the project's own.")
+]
+
+
+class Sampling(str, Enum):
+    """Which frames of a video are looked at."""
+
+    FPS = "fps"
+    KEYFRAMES = "keyframes"
+    SHOTS = "shots"
+
+
+def main() -> NoReturn:
+    """Run the command; errors of ours become one line and exit status 2 (the user's mistake) or 1."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=True)
+    except ReeltagError as error:
+        _say.print(f"error: {error}", style="red", markup=False)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        _say.print("interrupted")
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt  # so that a SIGTERM cleans up as a Ctrl-C does
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        _print.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the gateway. Default: 8000.")] = None,
+    triton_url: Annotated[
+        str | None, typer.Option(help="gRPC HOST:PORT of a Triton server that is already there.")
+    ] = None,
+    triton_grpc_port: Annotated[int, typer.Option(help="gRPC port of the embedded Triton; 0: any free one.")] = 0,
+    model_repository: RepositoryOption = None,
+) -> None:
+    """Serve the gateway, and Triton behind it, until Ctrl-C."""
+    from gateway.server import check_port
+    from gateway.server import serve as serve_gateway
+
+    settings = _settings(host=host, port=port, triton_url=triton_url, model_repository=model_repository)
+    check_port(settings.host, settings.port)
+    with _triton(settings, triton_grpc_port) as triton_address:
+        address = f"http://{settings.host}:{settings.port}"
+
+        def announce() -> None:
+            _say.print(f"reeltag {__version__} serves {address} (docs: {address}/docs). Ctrl-C stops it.")
+
+        serve_gateway(settings.model_copy(update={"triton_url": triton_address}), on_ready=announce)
+
+
+@app.command()
+def tag(
+    paths: Annotated[list[Path], typer.Argument(help="Images, videos and folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results; made when it is missing.")],
+    fps: Annotated[float | None, typer.Option(help="Frames looked at per second of video. Default: 2.")] = None,
+    sample: Annotated[
+        Sampling, typer.Option(help="fps: evenly in time; keyframes: fastest, no shots; shots: a few frames a shot.")
+    ] = Sampling.FPS,
+    frames: Annotated[bool, typer.Option("--frames", help="Also write every sampled frame's detections.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Tag again what has been tagged already.")] = False,
+    url: UrlOption = None,
+    model_repository: RepositoryOption = None,
+) -> None:
+    """Tag images and videos: NAME.tags.json, NAME.vtt, NAME.csv and the page NAME.html for each video."""
+    from vod.tagging import TagOptions, check_inputs, tag_paths
+
+    from reeltag.progress import TaggingProgress
+    from reeltag.triton import TritonClient
+
+    if fps is not None and sample is not Sampling.FPS:
+        raise InvalidOption(f"--fps goes with --sample fps only, not with --sample {sample.value}")
+    options = TagOptions(sample=sample.value, fps=2.0 if fps is None else fps, frames=frames, force=force)
+    check_inputs(paths, out)
+    settings = _settings(triton_url=url and _triton_address(url), model_repository=model_repository)
+    with _triton(settings) as address:
+
+        async def run() -> bool:
+            async with TritonClient(address, timeout_seconds=settings.timeout_seconds) as client:
+                with TaggingProgress(_say) as progress:
+                    return progress.conclude(await tag_paths(paths, out, client, options, progress))
+
+        good = asyncio.run(run())
+    if not good:
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(
+    url: UrlOption = None,
+    model_repository: RepositoryOption = None,
+) -> None:
+    """List what can be exported, and what a running server serves."""
+    from exporters import repository
+    from reeltag.doctor import describe
+    from reeltag.triton import TritonClient
+
+    _print.print(_table("catalogue", repository.listing(_repository(model_repository))))
+    if url is None:
+        return
+
+    async def served() -> list[dict[str, str]]:
+        async with TritonClient(_triton_address(url)) as client:
+            cards = await client.cards()
+            states = await client.served()
+            return [
+                {"model": name, "state": state, "network": describe(cards[name]) if name in cards else ""}
+                for name, state in sorted(states.items())
+            ]
+
+    _print.print(_table(f"served at {url}", asyncio.run(served())))
+
+
+@app.command()
+def export(
+    names: Annotated[list[str], typer.Argument(help="Catalogue names; see `reeltag models`.")],
+    model_repository: RepositoryOption = None,
+) -> None:
+    """Make the network files of catalogue models anew from their sources, verify and publish them."""
+    from exporters.export import export as export_model
+
+    for name in names:
+        with _say.status(f"exporting {name}"):
+            report = export_model(name, target=_repository(model_repository))
+        _print.print(report, markup=False)
+
+
+@evaluate.command("detection")
+def evaluate_detection(
+    images: Annotated[Path, typer.Option(help="Folder of the images.")],
+    annotations: Annotated[Path, typer.Option(help="COCO JSON with the boxes.")],
+    url: UrlOption = None,
+    model_repository: RepositoryOption = None,
+) -> None:
+    """Print the COCO table (AP, AP50, AP75, small, medium, large) of the served detector."""
+    from rich.progress import track
+
+    from exporters import evaluation
+    from reeltag.triton import TritonClient
+
+    dataset = evaluation.read_coco(images, annotations)
+    settings = _settings(triton_url=url and _triton_address(url), model_repository=model_repository)
+    with _triton(settings) as address:
+
+        async def run() -> dict[str, float]:
+            async with TritonClient(address, timeout_seconds=settings.timeout_seconds) as client:
+                batches = track(dataset.batches(), description="images", console=_say, total=dataset.batch_count)
+                return await evaluation.evaluate_detection(client, dataset, batches)
+
+        table = asyncio.run(run())
+    _print.print(_table(f"COCO AP, {len(dataset.files)} images", [{k: f"{100 * v:.1f}" for k, v in table.items()}]))
+
+
+@app.command()
+def doctor(url: UrlOption = None) -> None:
+    """Say what is here, what is missing, and how to get it."""
+    from reeltag import doctor as examination
+
+    address = None if url is None else _triton_address(url)
+    findings = asyncio.run(examination.examine(address))
+    table = Table(show_edge=False, padding=(0, 1))
+    for column in ("", "what", "found"):
+        table.add_column(column, overflow="fold")
+    marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "optional": "[yellow]optional[/]"}
+    for finding in findings:
+        table.add_row(marks[finding.state], finding.subject, finding.detail.replace("[", "\\["))
+    _print.print(table)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _settings(**overrides: object) -> Settings:
+    from reeltag.settings import load_settings
+
+    return load_settings(**{name: value for name, value in overrides.items() if value is not None})
+
+
+def _repository(chosen: Path | None) -> Path:
+    from exporters.repository import default_repository
+
+    return default_repository() if chosen is None else chosen
+
+
+@contextlib.contextmanager
+def _triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
+    """Address of the Triton server to use: the one named in the settings, or an embedded one for the block."""
+    if settings.triton_url is not None:
+        yield settings.triton_url
+        return
+    from exporters.repository import publish
+
+    from reeltag.embedded import EmbeddedTriton, find
+
+    find()
+    repository = _repository(settings.model_repository)
+    with _say.status("preparing the model repository") as status:
+        publish(repository)
+        status.update("starting Triton")
+        triton: EmbeddedTriton = EmbeddedTriton(repository, grpc_port=grpc_port)
+        triton.start()
+    try:
+        _say.print(
+            f"Triton: gRPC {triton.url}, HTTP {triton.http_url}, metrics {triton.metrics_url}, "
+            f"ready in {triton.startup_seconds:.1f} s, log {triton.log}",
+            soft_wrap=True,
+        )
+        yield triton.url
+    finally:
+        triton.stop()
+
+
+def _triton_address(url: str) -> str:
+    """Triton's gRPC address behind `url`: itself, or where the gateway at an http address says that it is."""
+    if not url.startswith(("http://", "https://")):
+        return url.removeprefix("grpc://")
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10)
+        answer.raise_for_status()
+        return str(answer.json()["triton"]["grpc_url"])
+    except httpx.HTTPStatusError as error:
+        raise TritonUnavailable(
+            f"the gateway at {url} answers {error.response.status_code}: {error.response.text}"
+        ) from error
+    except (httpx.HTTPError, KeyError, ValueError) as error:
+        raise TritonUnavailable(
+            f"no reeltag gateway answers at {url} ({error}); start one with `reeltag serve`, or leave --url out"
+        ) from error
+
+
+def _table(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
+    table = Table(title=title, title_justify="left", show_edge=False, padding=(0, 1))
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(value.replace("[", "\\[") for value in row.values()))
+    return table

@@ -1,0 +1,129 @@
+"""What this machine and installation have, what they lack, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+from reeltag import embedded, embedded_guard
+from reeltag.contract import ModelCard
+from reeltag.errors import EmbeddedUnavailable, ReeltagError
+from reeltag.triton import TritonClient
+
+_CPU_FLAGS: Final = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_vnni": "AVX-512 VNNI (fast int8)",
+    "amx_bf16": "AMX bf16 (fast bf16)",
+    "amx_int8": "AMX int8",
+}
+_PACKAGES: Final = {
+    "serve": ("nvidia-pytriton", "openvino", "fastapi", "uvicorn", "av", "pycocotools"),
+    "export": ("torch", "onnx", "onnxruntime"),
+    "tensorrt": ("tensorrt",),
+    "load": ("locust",),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    subject: str
+    state: str
+    """`ok`, `missing` (something the user asked for or needs) or `optional` (only some uses need it)."""
+    detail: str
+    """What was found, or how to get it."""
+
+
+async def examine(triton_url: str | None) -> list[Finding]:
+    """Look at this machine, and at a running server where its gRPC address `HOST:PORT` is given."""
+    findings = [*_machine(), _gpu(), _embedded(), *_packages()]
+    if triton_url is not None:
+        findings += await _server(triton_url)
+    return findings
+
+
+def _machine() -> Iterator[Finding]:
+    yield Finding("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    flags = _cpu_flags()
+    features = ", ".join(name for flag, name in _CPU_FLAGS.items() if flag in flags) or "none that we look for"
+    precision = "networks run in bf16" if "amx_bf16" in flags else "no bf16 here, so networks run in f32"
+    yield Finding("CPU", "ok", f"{len(os.sched_getaffinity(0))} cores usable; {features}; {precision}")
+    free = shutil.disk_usage(embedded_guard.SHARED_MEMORY).free if embedded_guard.SHARED_MEMORY.exists() else 0
+    enough = free >= 256 << 20
+    advice = "" if enough else "; 256 MiB are needed: `docker run --shm-size=1g`, or remount it larger"
+    yield Finding("shared memory", "ok" if enough else "missing", f"{free >> 20} MiB free in /dev/shm{advice}")
+
+
+def _cpu_flags() -> set[str]:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
+def _gpu() -> Finding:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Finding("GPU", "optional", "no NVIDIA driver found; networks run on the CPU")
+    query = [tool, "--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    if answer.returncode != 0:
+        return Finding("GPU", "optional", f"nvidia-smi fails: {(answer.stdout + answer.stderr).strip()[:200]}")
+    return Finding("GPU", "ok", answer.stdout.strip().replace("\n", "; "))
+
+
+def _embedded() -> Finding:
+    try:
+        files = embedded.find()
+    except EmbeddedUnavailable as error:
+        return Finding("embedded Triton", "missing", str(error))
+    return Finding(
+        "embedded Triton", "ok", f"nvidia-pytriton {version('nvidia-pytriton')}, stub {files.stub.parent.name}"
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    for extra, names in _PACKAGES.items():
+        versions = {name: _version(name) for name in names}
+        found = [f"{name} {found}" for name, found in versions.items() if found]
+        missing = [name for name, found in versions.items() if not found]
+        detail = ", ".join(found)
+        if missing:
+            detail += f"{'; ' if found else ''}without {', '.join(missing)}: `pip install 'reeltag[{extra}]'`"
+        state = "ok" if not missing else "missing" if extra == "serve" else "optional"
+        yield Finding(f"extra {extra}", state, detail)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+async def _server(url: str) -> list[Finding]:
+    async with TritonClient(url, timeout_seconds=5) as client:
+        try:
+            server_version, served, cards = (await client.server_version(), await client.served(), await client.cards())
+        except ReeltagError as error:
+            return [Finding("Triton server", "missing", f"{error}; is it running? `reeltag serve` starts one")]
+    findings = [Finding("Triton server", "ok", f"{server_version} at {url}, {len(served)} models")]
+    for name, state in sorted(served.items()):
+        if name in cards or state != "READY":
+            detail = describe(cards[name]) if name in cards else f"{state}: see Triton's log"
+            findings.append(Finding(f"  {name}", "ok" if state == "READY" else "missing", detail))
+    return findings
+
+
+def describe(card: ModelCard) -> str:
+    """One line on a served network, such as `nanodet_g v1, 416x416, 80 classes, openvino f32`."""
+    classes = f"{len(card.labels)} classes, " if card.labels else ""
+    return f"{card.network} v{card.version}, {card.width}x{card.height}, {classes}{card.runtime} {card.precision}"
