@@ -1,0 +1,92 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from gateway.batching import Batcher, BatchLimits
+from gateway.catalogue import Catalogue
+from gateway.errors import add_error_handlers
+from gateway.metrics import Metrics, ObservingMiddleware
+from gateway.routes import health, images
+from gateway.tagger import ImageTagger
+from gateway.tagging import Tagging
+from gateway.uploads import UploadLimits, UploadReader
+from reeltag import __version__
+from reeltag.errors import InvalidOption
+from reeltag.settings import Settings
+from reeltag.triton import TritonClient
+
+CLOSE_GRACE_SECONDS: Final = 3.0
+"""How long the app waits for Triton's answers when it stops."""
+
+
+def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI:
+    """Build the gateway.
+
+    Args:
+        settings: The options.
+        client: Asks Triton; it stays open when the app stops. Without it the app opens one to `triton_url`.
+
+    Raises:
+        InvalidOption: Neither a client nor `triton_url` is given.
+    """
+    if client is None and settings.triton_url is None:
+        raise InvalidOption("the gateway needs triton_url, such as 127.0.0.1:8001 (REELTAG_TRITON_URL)")
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if client is not None:
+            async with _running(app, settings, client, metrics):
+                yield
+            return
+        url = settings.triton_url or ""
+        own = TritonClient(url, timeout_seconds=settings.timeout_seconds)
+        async with own, _running(app, settings, own, metrics):
+            yield
+
+    # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
+    app = FastAPIOffline(
+        title="reeltag",
+        version=__version__,
+        summary="Tags for images, served by NVIDIA Triton.",
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
+    )
+    app.state.metrics = metrics
+    app.include_router(images.router)
+    app.include_router(health.router)
+    app.add_middleware(ObservingMiddleware, metrics=metrics)
+    add_error_handlers(app)
+    return app
+
+
+@asynccontextmanager
+async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics) -> AsyncIterator[None]:
+    """Set up what the routes use, and finish what is in flight at the end."""
+    limits = BatchLimits(
+        max_images=settings.batch_max_images,
+        max_delay_seconds=settings.batch_max_delay_microseconds / 1e6,
+        max_inflight=settings.max_inflight_requests,
+        max_waiting=settings.max_waiting_images,
+        timeout_seconds=settings.timeout_seconds,
+    )
+    batcher = Batcher(client.infer_images, limits, metrics.batch_images.observe)
+    catalogue = Catalogue(client)
+    reader = UploadReader(
+        UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
+    )
+    metrics.watch(lambda: batcher.waiting, lambda: batcher.inflight, lambda: reader.held_bytes)
+    app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
+    app.state.tagging = Tagging(settings, catalogue, batcher)
+    try:
+        yield
+    finally:
+        await batcher.close(CLOSE_GRACE_SECONDS)

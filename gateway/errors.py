@@ -1,0 +1,98 @@
+"""Every error of the gateway as JSON: `{"error": {"code", "message"}}` with its status and Retry-After."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway.schemas import ErrorAnswer, ErrorDetail, ImageResult
+from reeltag.errors import InvalidOption, ReeltagError
+
+CLIENT_GONE: Final = 499
+"""Status, in metrics only, of a request whose client left before the answer."""
+_log: Final = logging.getLogger(__name__)
+
+
+def render(error: ReeltagError, results: Sequence[ImageResult] | None = None) -> Response:
+    """One of our errors; `results` are those of the images, where none could be tagged."""
+    if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("%s: %s", error.code, error)
+    headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    return _respond(error.http_status, error.code, str(error), headers, results)
+
+
+def render_unexpected(error: Exception) -> Response:
+    """An error that nobody planned: its id goes to the client, the traceback with that id to the log."""
+    error_id = uuid.uuid4().hex[:12]
+    _log.error("unexpected error %s", error_id, exc_info=error)
+    message = f"an unexpected error happened; the gateway's log has it under the id {error_id}"
+    return _respond(500, "internal_error", message)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Render what the routes and the framework raise."""
+    app.add_exception_handler(ReeltagError, _on_reeltag_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_client_gone)
+
+
+async def _on_reeltag_error(_: Request, error: Exception) -> Response:
+    if not isinstance(error, ReeltagError):
+        raise error
+    return render(error)
+
+
+async def _on_invalid_request(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return render(InvalidOption("; ".join(_problem(detail) for detail in error.errors())))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    code = HTTPStatus(error.status_code).name.lower()
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"there is nothing at {request.url.path}; /docs lists what there is"
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        message = f"{request.url.path} does not take {request.method}; use {allowed}"
+    else:
+        message = str(error.detail)
+    return _respond(error.status_code, code, message, error.headers)
+
+
+async def _on_client_gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in detail["loc"][1:]) or str(detail["loc"][0])
+    if detail["type"] == "extra_forbidden":
+        return f"unknown option {name!r}; /docs lists the options"
+    message = str(detail["msg"])
+    return f"{name}={detail['input']}: {message[0].lower()}{message[1:]}"
+
+
+def _respond(
+    status: int,
+    code: str,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    results: Sequence[ImageResult] | None = None,
+) -> Response:
+    answer = ErrorAnswer(
+        error=ErrorDetail(code=code, message=message), results=None if results is None else tuple(results)
+    )
+    content = answer.model_dump_json(exclude_none=True)
+    return Response(content, status, dict(headers or {}), "application/json")

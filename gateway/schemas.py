@@ -1,0 +1,120 @@
+"""The JSON that the gateway answers; `/docs` is made from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from reeltag.contract import ModelCard
+from reeltag.tags import Detection, ImageTag
+
+
+def _absent(schema: dict[str, Any]) -> None:
+    """Take the default out of the schema: a field without a value is left out of the JSON, never null."""
+    schema.pop("default", None)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class ErrorDetail(_Answer):
+    """What went wrong."""
+
+    code: str = Field(examples=["not_an_image"])
+    """Stable machine-readable name."""
+    message: str = Field(examples=["the bytes are no JPEG, PNG, WebP or BMP image"])
+    """What was wrong and what would be right, for a person."""
+
+
+class ImageResult(_Answer):
+    """What was found in one image, or why it could not be tagged."""
+
+    name: str = Field(examples=["street.jpg"])
+    """File name of the form part; `image` for a raw body."""
+    width: int | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """Columns of the upright picture, pixels; absent with `error`."""
+    height: int | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """Rows of the upright picture, pixels; absent with `error`."""
+    detections: tuple[Detection, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """Objects by falling score, boxes in source pixels; present, if empty, when `detect` was asked."""
+    tags: tuple[ImageTag, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """Classes of the whole picture by falling score; present, if empty, when `classify` was asked."""
+    error: ErrorDetail | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """Present when this image could not be tagged; the other images of the request are not affected."""
+
+
+class Timings(_Answer):
+    """Where the time went, milliseconds."""
+
+    read: float
+    """Receiving the body and checking the images' headers."""
+    queue: float
+    """Waiting to be sent to Triton."""
+    triton: float
+    """Waiting for Triton's answer."""
+    total: float
+    """From the request's first byte to the answer."""
+
+
+class TagAnswer(_Answer):
+    """The answer to `POST /v1/images`."""
+
+    results: tuple[ImageResult, ...]
+    """One an image, in the order of the request."""
+    model_versions: dict[str, str] = Field(examples=[{"nanodet_g": "1", "efficientnet_lite0": "1"}])
+    """Version of each network that was asked, by its name."""
+    timings_ms: Timings
+
+
+class ErrorAnswer(_Answer):
+    """The answer when the request failed as a whole."""
+
+    error: ErrorDetail
+    results: tuple[ImageResult, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """The error of each image, where none could be tagged."""
+
+
+class ServedModel(_Answer):
+    """One network behind a task."""
+
+    task: str = Field(examples=["detect"])
+    network: str = Field(examples=["nanodet_g"])
+    version: str
+    runtime: str = Field(examples=["openvino"])
+    precision: str = Field(examples=["bf16"])
+    height: int
+    """Rows of the network's input, pixels."""
+    width: int
+    """Columns of the network's input, pixels."""
+    labels: tuple[str, ...]
+    """Class names by index."""
+    sha256: str
+    """Of the served network file."""
+
+    @classmethod
+    def of(cls, card: ModelCard) -> ServedModel:
+        """From the card that Triton carries."""
+        return cls(**card.model_dump(include=set(cls.model_fields)))
+
+
+class TritonAddress(_Answer):
+    """Where the gateway finds Triton."""
+
+    grpc_url: str = Field(examples=["127.0.0.1:8001"])
+    """Host and port of its gRPC endpoint, as seen from the gateway's host."""
+
+
+class ModelsAnswer(_Answer):
+    """The answer to `GET /v1/models`."""
+
+    models: tuple[ServedModel, ...]
+    triton: TritonAddress
+
+
+class Health(_Answer):
+    """The answer of a health check that passed."""
+
+    status: str = Field(examples=["ok"])

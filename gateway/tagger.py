@@ -1,0 +1,36 @@
+"""What the gateway needs of Triton; `reeltag.triton.TritonClient` is one, tests bring their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from reeltag.contract import ModelCard, Task
+from reeltag.errors import ImageRejected
+from reeltag.triton import ImageOutputs
+
+TaskSet = tuple[Task, ...]
+"""Tasks that are asked of one decoding, in the order of `Task`, each once."""
+
+
+class ImageTagger(Protocol):
+    """Answers tasks about encoded images; the methods are those of `TritonClient`."""
+
+    @property
+    def url(self) -> str:
+        """Host and port of Triton's gRPC endpoint."""
+
+    async def is_ready(self) -> bool:
+        """Whether Triton answers and its models are loaded."""
+
+    async def served(self) -> dict[str, str]:
+        """State of every model by name, such as `READY`."""
+
+    async def cards(self) -> dict[str, ModelCard]:
+        """Model cards of the ready ensembles, by ensemble name; may be remembered."""
+
+    def forget_cards(self) -> None:
+        """Read the cards again at the next call."""
+
+    async def infer_images(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        """Answers of one request, one an image, in order."""

@@ -1,0 +1,162 @@
+"""Images and options to an answer: header checks before Triton, labels and thresholds after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.batching import Answer, Batched, Batcher
+from gateway.catalogue import Catalogue, Served
+from gateway.schemas import ErrorDetail, ImageResult
+from gateway.tagger import TaskSet
+from gateway.uploads import Upload
+from reeltag import contract
+from reeltag.contract import Task
+from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
+from reeltag.frames import ImageError, read_header
+from reeltag.settings import Settings
+from reeltag.tags import detections_of, image_tags_of
+from reeltag.triton import ImageOutputs
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a request wants to know of its images."""
+
+    tasks: TaskSet
+    score_threshold: float | None
+    """Lowest score, 0 to 1; without it detections take the setting's and tags have none."""
+    top_k: int | None
+    """Most detections and tags of an image; without it tags take the setting's and detections have none."""
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What was found."""
+
+    results: tuple[ImageResult, ...]
+    """One an image, in order."""
+    errors: tuple[ReeltagError, ...]
+    """Of the images that failed, in order."""
+    model_versions: dict[str, str]
+    queue_seconds: float
+    triton_seconds: float
+
+
+class Tagging:
+    """Tags the images of one request at a time, through a batcher that it shares with the other requests."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, batcher: Batcher) -> None:
+        self._settings = settings
+        self._catalogue = catalogue
+        self._batcher = batcher
+
+    def admit(self) -> None:
+        """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
+        self._batcher.admit(1)
+
+    async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
+        """Tasks from their names; each string may hold several, separated by commas.
+
+        Raises:
+            UnknownTask: No task, or one that does not exist.
+        """
+        wanted = [name.strip() for names_of in names for name in names_of.split(",")]
+        unknown = [name for name in wanted if name not in {task.value for task in Task}]
+        if not unknown:
+            return tuple(task for task in Task if task.value in wanted)
+        served = ", ".join(task.value for task in await self._served_tasks())
+        raise UnknownTask(f"unknown task {unknown[0]!r}; tasks served: {served}")
+
+    async def _served_tasks(self) -> tuple[Task, ...]:
+        try:
+            return tuple((await self._catalogue.read()).cards)
+        except ReeltagError:  # the request is wrong whether Triton runs or not
+            return tuple(Task)
+
+    async def tag(self, uploads: Sequence[Upload], question: Question) -> Tagged:
+        """Answer the question for each image.
+
+        Raises:
+            ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
+        """
+        checked = [_check(upload, self._settings.max_image_pixels) for upload in uploads]
+        sound = [upload.data for upload, rejected in zip(uploads, checked, strict=True) if rejected is None]
+        if not sound:  # Triton is not bothered, so it does not matter whether it runs
+            errors = tuple(rejected for rejected in checked if rejected is not None)
+            results = tuple(_failed(u.name, error) for u, error in zip(uploads, errors, strict=True))
+            return Tagged(results, errors, {}, 0.0, 0.0)
+        try:
+            served = await self._catalogue.read()
+            batched = await self._ask(served.plan(question.tasks), sound)
+        except ServiceError:
+            self._catalogue.forget()
+            raise
+        if any(isinstance(answer, ServiceError) for answer in batched.answers):
+            self._catalogue.forget()
+        of_sound = iter(batched.answers)
+        answers = [next(of_sound) if rejected is None else rejected for rejected in checked]
+        return Tagged(
+            tuple(self._result(u.name, a, question, served) for u, a in zip(uploads, answers, strict=True)),
+            tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
+            {served.card(task).network: served.card(task).version for task in question.tasks},
+            batched.queue_seconds,
+            batched.triton_seconds,
+        )
+
+    async def _ask(self, plan: Sequence[TaskSet], images: Sequence[bytes]) -> Batched:
+        parts = [await self._batcher.submit(tasks, images) for tasks in plan]
+        return Batched(
+            tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
+            sum(part.queue_seconds for part in parts),
+            sum(part.triton_seconds for part in parts),
+        )
+
+    def _result(self, name: str, answer: Answer, question: Question, served: Served) -> ImageResult:
+        if isinstance(answer, ReeltagError):
+            return _failed(name, answer)
+        detections = tags = None
+        if Task.DETECT in question.tasks:
+            tensors, card = answer.tensors[Task.DETECT], served.card(Task.DETECT)
+            threshold = question.score_threshold
+            detections = detections_of(
+                tensors[contract.BOXES],
+                tensors[contract.SCORES],
+                tensors[contract.CLASSES],
+                card.labels,
+                score_threshold=self._settings.score_threshold if threshold is None else threshold,
+                top_k=question.top_k,
+            )
+        if Task.CLASSIFY in question.tasks:
+            tensors, card = answer.tensors[Task.CLASSIFY], served.card(Task.CLASSIFY)
+            tags = image_tags_of(
+                tensors[contract.SCORES],
+                card.labels,
+                card.network,
+                score_threshold=question.score_threshold or 0.0,
+                top_k=question.top_k or self._settings.top_k,
+            )
+        return ImageResult(name=name, width=answer.width, height=answer.height, detections=detections, tags=tags)
+
+
+def _check(upload: Upload, max_pixels: int) -> ImageRejected | None:
+    try:
+        read_header(upload.data, max_pixels=max_pixels)
+    except ImageError as error:
+        return ImageRejected(error.code, str(error))
+    return None
+
+
+def _failed(name: str, error: ReeltagError) -> ImageResult:
+    return ImageResult(name=name, error=ErrorDetail(code=error.code, message=str(error)))
+
+
+def _joined(answers: tuple[Answer, ...]) -> Answer:
+    """One image's answers to several requests as one; an error of any of them is the image's."""
+    outputs: list[ImageOutputs] = []
+    for answer in answers:
+        if isinstance(answer, ReeltagError):
+            return answer
+        outputs.append(answer)
+    tensors = {task: value for output in outputs for task, value in output.tensors.items()}
+    return ImageOutputs(outputs[0].width, outputs[0].height, tensors)

@@ -1,0 +1,146 @@
+"""A Triton that lives in the test, and a gateway before it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+
+from gateway.app import create_app
+from gateway.tagger import TaskSet
+from reeltag import contract
+from reeltag.contract import ModelCard, Task
+from reeltag.errors import ImageRejected, ReeltagError
+from reeltag.frames import ImageError, decode_image
+from reeltag.settings import Settings
+from reeltag.triton import Array, ImageOutputs
+
+LABELS = {Task.DETECT: ("person", "bicycle", "car"), Task.CLASSIFY: ("street", "beach", "forest", "kitchen")}
+
+
+def encoded(width: int = 64, height: int = 48, image_format: str = "JPEG") -> bytes:
+    """A grey picture of the given size, pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (90, 120, 60)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def card(task: Task) -> ModelCard:
+    return ModelCard(
+        network=f"fake_{task.value}",
+        task=task.value,
+        version="7",
+        height=416,
+        width=416,
+        view="LETTERBOX_416X416_PAD0",
+        labels=LABELS[task],
+        runtime="openvino",
+        precision="bf16",
+        sha256="0" * 64,
+    )
+
+
+class FakeTagger:
+    """Implements `gateway.tagger.ImageTagger`: real decoding, made-up networks."""
+
+    url = "127.0.0.1:8001"
+
+    def __init__(self, ensembles: Sequence[str] = ("detect", "classify", "detect_classify")) -> None:
+        self.ensembles = list(ensembles)
+        self.error: Exception | None = None
+        """Raised by every call that reaches Triton."""
+        self.delay_seconds = 0.0
+        self.batches: list[tuple[TaskSet, int]] = []
+        """Tasks and size of each request that was made."""
+        self.cancelled = 0
+
+    async def is_ready(self) -> bool:
+        return self.error is None
+
+    async def served(self) -> dict[str, str]:
+        if self.error is not None:
+            raise self.error
+        return dict.fromkeys([*self.ensembles, "decode"], "READY")
+
+    async def cards(self) -> dict[str, ModelCard]:
+        if self.error is not None:
+            raise self.error
+        return {task.value: card(task) for task in Task if task.value in self.ensembles}
+
+    def forget_cards(self) -> None:
+        pass
+
+    async def infer_images(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        self.batches.append((tasks, len(images)))
+        try:
+            await asyncio.sleep(self.delay_seconds)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        return [_outputs(tasks, image) for image in images]
+
+
+def _outputs(tasks: TaskSet, image: bytes) -> ImageOutputs | ImageRejected:
+    try:
+        _, header = decode_image(image)
+    except ImageError as error:
+        return ImageRejected(error.code, str(error))
+    tensors: dict[Task, dict[str, Array]] = {
+        Task.DETECT: {
+            contract.BOXES: np.array([[1, 2, 3, 4], [5, 6, 7, 8], [0, 0, 9, 9]], np.float32),
+            contract.SCORES: np.array([0.9, 0.2, 0.5], np.float32),
+            contract.CLASSES: np.array([2, 0, 1], np.int32),
+        },
+        Task.CLASSIFY: {contract.SCORES: np.array([0.1, 0.6, 0.05, 0.25], np.float32)},
+    }
+    return ImageOutputs(header.width, header.height, {task: tensors[task] for task in tasks})
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serve the app with a real uvicorn in a thread; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http="httptools", ws="none", log_config=None, lifespan="on"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "uvicorn did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def gateway(tagger: FakeTagger, settings: Settings | None = None) -> Iterator[httpx.Client]:
+    """A client of a gateway before the fake."""
+    with (
+        serving(create_app(settings or Settings(), tagger)) as address,
+        httpx.Client(base_url=address, timeout=20) as client,
+    ):
+        yield client
+
+
+def code_of(answer: httpx.Response) -> str:
+    """Code of an error answer; also checks its shape."""
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message"}
+    assert error["message"]
+    assert "Traceback" not in answer.text
+    return str(error["code"])
+
+
+class Broken(ReeltagError):
+    """An error of a model."""
