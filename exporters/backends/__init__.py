@@ -1,0 +1,1 @@
+"""Python backends that are copied into model folders; they import nothing of reeltag."""

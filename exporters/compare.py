@@ -1,0 +1,135 @@
+"""Compares an exported graph with the network it was made from; what disagrees is not published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnx import ModelProto
+
+from exporters.catalog import ModelSpec
+from exporters.graph import BINS, IMAGES, LOGITS, STRIDES, box_logits, class_scores
+from reeltag.errors import SetupError
+
+Floats = npt.NDArray[np.float32]
+Reference = Callable[[npt.NDArray[np.uint8]], Floats]
+"""From `FRAMES` to what the exported graph should answer."""
+
+SCORE_TOLERANCE: Final = 1e-3
+"""Largest allowed difference of a score or probability."""
+BOX_TOLERANCE_PIXELS: Final = 0.1
+"""Largest allowed difference of a box coordinate, input pixels."""
+_PICTURES: Final = 4
+_LOWEST_COMPARED_SCORE: Final = 0.05
+
+
+def sample_frames(spec: ModelSpec, count: int = _PICTURES) -> npt.NDArray[np.uint8]:
+    """Pictures of smooth random colours with rectangles on them, the same at every call: uint8 `(N, *input_shape)`."""
+    generator = np.random.default_rng(20)
+    rows, columns = np.arange(spec.height), np.arange(spec.width)
+    frames = np.empty((count, *spec.input_shape), np.uint8)
+    for frame in frames.reshape(-1, spec.height, spec.width, 3):
+        coarse = generator.integers(0, 256, (8, 8, 3))
+        frame[:] = coarse[np.ix_(rows * 8 // spec.height, columns * 8 // spec.width)]
+        top, left = generator.integers(0, spec.height // 2), generator.integers(0, spec.width // 2)
+        frame[top : top + spec.height // 3, left : left + spec.width // 3] = generator.integers(0, 256, 3)
+    return frames
+
+
+def normalised(spec: ModelSpec, frames: npt.NDArray[np.uint8]) -> Floats:
+    """uint8 `(N, H, W, 3)` RGB to what the bare network takes: float32 `(N, 3, H, W)` in its channel order."""
+    pixels = (frames.astype(np.float32) - np.float32(spec.mean)) / np.float32(spec.std)
+    if spec.channel_order == "BGR":
+        pixels = pixels[..., ::-1]
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+
+
+def onnx_reference(spec: ModelSpec, network: ModelProto) -> Reference:
+    """The bare network in ONNX Runtime, with pre-processing and decoding in NumPy."""
+
+    def answer(frames: npt.NDArray[np.uint8]) -> Floats:
+        outputs = run_onnx(network, {IMAGES: normalised(spec, frames)})
+        return softmax(outputs[LOGITS]) if spec.head == "softmax" else decode_gfl(spec, outputs)
+
+    return answer
+
+
+def run_onnx(model: ModelProto, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, Floats]:
+    """Run a graph in ONNX Runtime, without its optimisations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def decode_gfl(spec: ModelSpec, outputs: dict[str, Floats]) -> Floats:
+    """Decode every cell of a detector, then keep the K best: float32 `(N, K, 6)` as `CANDIDATES`."""
+    rows = []
+    for stride in STRIDES:
+        scores, logits = outputs[class_scores(stride)], outputs[box_logits(stride)]
+        sides = softmax(logits.reshape(*logits.shape[:2], 4, BINS)) @ np.arange(BINS, dtype=np.float32) * stride
+        cell = np.arange(scores.shape[1])
+        columns = spec.width // stride
+        centre = np.stack([cell % columns, cell // columns], 1) * stride + stride / 2
+        low, high = centre - sides[..., :2], centre + sides[..., 2:]
+        boxes = np.clip(np.concatenate([low, high], 2), 0, [spec.width, spec.height] * 2)
+        best = scores.max(2, keepdims=True)
+        rows.append(np.concatenate([boxes, best, scores.argmax(2)[..., None]], 2))
+    candidates = np.concatenate(rows, 1).astype(np.float32)
+    order = np.argsort(-candidates[..., 4], axis=1, kind="stable")[:, : spec.candidates]
+    return np.take_along_axis(candidates, order[..., None], 1)
+
+
+def softmax(values: Floats) -> Floats:
+    """Along the last axis."""
+    exponents = np.exp(values - values.max(-1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(-1, keepdims=True), np.float32)
+
+
+def check_agreement(spec: ModelSpec, expected: Floats, found: Floats) -> str:
+    """Compare answers to the same frames.
+
+    Args:
+        spec: Says what the answers are.
+        expected: Of the reference.
+        found: Of the exported graph, the same shape.
+
+    Returns:
+        The largest differences, for people.
+
+    Raises:
+        SetupError: They differ by more than the tolerances.
+    """
+    if found.shape != expected.shape:
+        raise SetupError(f"{spec.name}: the exported graph answers shape {found.shape} instead of {expected.shape}")
+    if spec.head != "gfl":
+        score = float(np.abs(found - expected).max())
+        box = 0.0
+    else:
+        score = float(np.abs(found[..., 4] - expected[..., 4]).max())
+        box = max(_box_difference(e, f) for e, f in zip(expected, found, strict=True))
+    report = f"scores within {score:.1e}" + (f", boxes within {box:.1e} px" if spec.head == "gfl" else "")
+    if not (score <= SCORE_TOLERANCE and box <= BOX_TOLERANCE_PIXELS):
+        raise SetupError(
+            f"{spec.name}: the exported graph disagrees with its source ({report}; allowed are {SCORE_TOLERANCE:g} "
+            f"and {BOX_TOLERANCE_PIXELS:g} px); it was not kept"
+        )
+    return report
+
+
+def _box_difference(expected: Floats, found: Floats) -> float:
+    """Largest distance, in pixels, of a well scored box from the nearest found one of its class: `(K, 6)` each.
+
+    Boxes are matched by place because nearly equal scores may change their order.
+    """
+    worst = 0.0
+    for box in expected[expected[:, 4] >= _LOWEST_COMPARED_SCORE]:
+        same_class = found[found[:, 5] == box[5]]
+        if not len(same_class):
+            return float("inf")
+        worst = max(worst, float(np.abs(same_class[:, :4] - box[:4]).max(1).min()))
+    return worst

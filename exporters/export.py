@@ -1,0 +1,143 @@
+"""Regenerates the bundled graph of a catalogue entry from its published weights."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from exporters import packages
+from exporters.catalog import ModelSpec, model_spec
+from reeltag.contract import CUTS, FRAMES
+from reeltag.errors import ModelRepositoryError, SetupError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from onnx import ModelProto
+
+    from exporters.compare import Floats, Reference
+
+_OPSET: Final = 15
+"""The newest that TensorRT 8.5 takes whole, and that of the ONNX source."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote."""
+
+    path: Path
+    agreement: str
+    """How closely the graph agrees with its source, for people."""
+    size_bytes: int
+
+
+def export(name: str, *, onnx_file: Path | None = None) -> Exported:
+    """Export a network, compare it with its source and replace the bundled graph; `repository.publish` serves it.
+
+    Args:
+        name: In the catalogue.
+        onnx_file: For a network that was published as ONNX, its file; without it the network is taken back out of
+            the bundled graph.
+
+    Raises:
+        UnknownModel: The catalogue has no such network.
+        SetupError: torch or onnx is missing, a package cannot be fetched, or the graph disagrees with its source.
+        ModelRepositoryError: The bundled graph cannot be replaced.
+    """
+    spec = model_spec(name)
+    try:
+        from exporters import compare, graph  # noqa: PLC0415  # onnx is not installed where models are only served
+
+        network, reference = _torch_source(spec) if spec.source == "torch" else _onnx_source(spec, onnx_file)
+    except ModuleNotFoundError as error:
+        raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
+    model = graph.store_as_half(graph.compose_graph(spec, network))
+    frames = compare.sample_frames(spec, 1 if spec.task == "shots" else 4)
+    (found,) = compare.run_onnx(model, {FRAMES: frames}).values()
+    agreement = compare.check_agreement(spec, reference(frames), found)
+    data = model.SerializeToString(deterministic=True)
+    _replace(spec.onnx_path, data)
+    return Exported(spec.onnx_path, agreement, len(data))
+
+
+def _onnx_source(spec: ModelSpec, onnx_file: Path | None) -> tuple[ModelProto, Reference]:
+    import onnx  # noqa: PLC0415
+
+    from exporters import compare, graph  # noqa: PLC0415
+
+    if onnx_file is None:
+        network = graph.bare_network(spec, onnx.load(spec.onnx_path))
+    elif onnx_file.is_file():
+        network = onnx.load(onnx_file)
+    else:
+        raise SetupError(f"{onnx_file} is not a file; name the ONNX file of {spec.name}")
+    return network, compare.onnx_reference(spec, network)
+
+
+def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
+    import torch  # noqa: PLC0415
+
+    from exporters import compare  # noqa: PLC0415
+    from exporters.graph import IMAGES, LOGITS  # noqa: PLC0415
+    from exporters.networks import load_network  # noqa: PLC0415
+
+    folders = {p.name: packages.fetch(p.name, p.version, p.sha256) for p in spec.packages}
+    module = load_network(spec.name, folders)
+    frames = compare.sample_frames(spec, 1)
+    whole = spec.head == "cuts"
+
+    def answer(pictures: npt.NDArray[np.uint8]) -> Floats:
+        inputs = pictures if whole else compare.normalised(spec, pictures)
+        with torch.inference_mode():
+            output: Floats = module(torch.from_numpy(inputs)).numpy()
+        return output if whole else compare.softmax(output)
+
+    example = torch.from_numpy(frames if whole else compare.normalised(spec, frames))
+    names = (FRAMES, CUTS) if whole else (IMAGES, LOGITS)
+    return _traced(module, example, *names), answer
+
+
+def _traced(module: torch.nn.Module, example: torch.Tensor, input_name: str, output_name: str) -> ModelProto:
+    import onnx  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # The exporter that traces is deprecated, but the new one cannot write opset 15.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=[input_name],
+            output_names=[output_name],
+            dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
+        )
+    return onnx.load_from_string(buffer.getvalue())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write the file beside its place and rename it, so that it is never half written."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+            try:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise ModelRepositoryError(
+            f"{path} cannot be written ({error}); install reeltag where you may write"
+        ) from error

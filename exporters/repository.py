@@ -1,0 +1,253 @@
+"""Fills the model repository that Triton serves, one folder at a time and each of them atomically."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from google.protobuf import text_format
+
+from exporters import configs
+from exporters.catalog import MODELS, ModelSpec, model_spec
+from reeltag import frames
+from reeltag.contract import ModelCard, Task
+from reeltag.errors import InvalidOption, ModelRepositoryError
+
+RUNTIMES: Final = ("openvino",)
+PRECISIONS: Final = ("f32", "bf16")
+_PASSPORT: Final = "passport.json"
+_TEMPORARY_PREFIX: Final = ".reeltag-"
+_LOCK: Final = ".reeltag.lock"
+_BACKEND: Final = Path(__file__).parent / "backends" / "openvino_model.py"
+_BF16_CPU_FLAGS: Final = {"avx512_bf16", "amx_bf16"}
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """One line of `reeltag models`."""
+
+    name: str
+    task: str
+    input: str
+    """Such as `416x416`, width by height in pixels."""
+    parameters: int
+    """How many weights it has."""
+    size_bytes: int
+    """Of the bundled graph; 0 where it is missing."""
+    licence: str
+    in_repository: bool
+    """Whether the repository has its folder."""
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What a model's folder should hold, besides its passport."""
+
+    config: configs.ModelConfig
+    files: dict[str, Path] = field(default_factory=dict)
+    """By path in the folder, the file to copy."""
+
+    @property
+    def name(self) -> str:
+        return str(self.config.name)
+
+    @property
+    def config_text(self) -> str:
+        return str(text_format.MessageToString(self.config))
+
+
+def default_repository() -> Path:
+    """The `model_repository` folder beside this package: in a checkout the committed one."""
+    return Path(__file__).parent.parent / "model_repository"
+
+
+def publish(
+    target: Path, names: Sequence[str] | None = None, *, runtime: str = "openvino", precision: str | None = None
+) -> list[str]:
+    """Bring a model repository up to date; does nothing where it is.
+
+    Networks that were published before stay; folders that are not reeltag's are left alone.
+
+    Args:
+        target: The repository; made where it is missing.
+        names: Networks of the catalogue; all without it. Of several with one task the first serves its ensembles.
+        runtime: What runs the networks: `openvino`.
+        precision: `f32` or `bf16`; without it bf16 where the CPU has it.
+
+    Returns:
+        Names of the model folders that were written.
+
+    Raises:
+        UnknownModel: A name is not in the catalogue.
+        InvalidOption: An unknown runtime or precision.
+        ModelRepositoryError: A folder cannot be written, or a source is missing; what was served before still is.
+    """
+    if runtime not in RUNTIMES:
+        raise InvalidOption(f"runtime {runtime!r} cannot be published; there is: {', '.join(RUNTIMES)}")
+    precision = precision or best_precision()
+    if precision not in PRECISIONS:
+        raise InvalidOption(f"precision {precision!r} is unknown; there are: {', '.join(PRECISIONS)}")
+    specs = [model_spec(name) for name in (MODELS if names is None else names)]
+    specs += [spec for spec in MODELS.values() if spec not in specs and (target / spec.name / _PASSPORT).is_file()]
+    try:
+        fingerprints = {f.name: (f, _fingerprint(f)) for f in _folders(specs, target, runtime, precision)}
+        stale = [f for f, fingerprint in fingerprints.values() if not _is_current(target / f.name, f, fingerprint)]
+        if stale:
+            target.mkdir(parents=True, exist_ok=True)
+            with _locked(target):
+                for folder in stale:
+                    _replace(target, folder, fingerprints[folder.name][1])
+    except OSError as error:
+        raise ModelRepositoryError(
+            f"the model repository {target} cannot be written ({error}); what was there is still served"
+        ) from error
+    return [folder.name for folder in stale]
+
+
+def listing(target: Path) -> list[ListedModel]:
+    """The networks of the catalogue, and which of them a repository has."""
+    return [
+        ListedModel(
+            name=spec.name,
+            task=spec.task,
+            input=f"{spec.width}x{spec.height}",
+            parameters=spec.parameters,
+            size_bytes=spec.onnx_path.stat().st_size if spec.onnx_path.is_file() else 0,
+            licence=spec.licence,
+            in_repository=(target / spec.name / "config.pbtxt").is_file(),
+        )
+        for spec in MODELS.values()
+    ]
+
+
+def best_precision() -> str:
+    """`bf16` where the CPU computes in it, otherwise `f32`.
+
+    The CPU's own flags are read because importing OpenVINO to ask it takes longer than all the rest.
+    """
+    try:
+        words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:  # not Linux
+        return "f32"
+    return "bf16" if words & _BF16_CPU_FLAGS else "f32"
+
+
+def _folders(specs: Sequence[ModelSpec], target: Path, runtime: str, precision: str) -> Iterator[_Folder]:
+    """Everything that serving these networks takes."""
+    cards = {spec.name: _card(spec, runtime, precision) for spec in specs}
+    for spec in specs:
+        files = {"1/model.py": _BACKEND, "1/model.onnx": spec.onnx_path}
+        if spec.labels_path:
+            files[configs.LABELS_FILE] = spec.labels_path
+        yield _Folder(configs.network_config(spec, precision=precision), files)
+        if spec.task == "shots":
+            yield _Folder(configs.shots_ensemble_config(spec, cards[spec.name]))
+    networks = {task: spec for task in Task for spec in reversed(specs) if spec.task == task.value}
+    if networks:
+        views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
+        config = configs.decode_config(list(views), threads=len(os.sched_getaffinity(0)))
+        yield _Folder(config, {**_python_sources(configs.DECODE, target), "1/frames.py": Path(frames.__file__)})
+    if Task.DETECT in networks:
+        yield _Folder(configs.nms_config(networks[Task.DETECT].candidates), _python_sources(configs.NMS, target))
+    for task, spec in networks.items():
+        yield _Folder(configs.image_ensemble_config({task: spec}, cards[spec.name]))
+        yield _Folder(configs.frames_ensemble_config(task, spec, cards[spec.name]))
+    if len(networks) > 1:
+        yield _Folder(configs.image_ensemble_config(networks, None))
+
+
+def _card(spec: ModelSpec, runtime: str, precision: str) -> ModelCard:
+    if not spec.onnx_path.is_file():
+        raise ModelRepositoryError(f"{spec.onnx_path} is missing; run: reeltag export {spec.name}")
+    return ModelCard(
+        network=spec.name,
+        task=spec.task,
+        height=spec.height,
+        width=spec.width,
+        view=spec.view.name if spec.view else "",
+        labels=spec.labels,
+        runtime=runtime,
+        precision=precision,
+        sha256=_sha256(spec.onnx_path),
+    )
+
+
+def _python_sources(name: str, target: Path) -> dict[str, Path]:
+    """The committed files of a Python backend, by path in its folder."""
+    sources = sorted((default_repository() / name / "1").glob("*.py"))
+    if not any(source.name == "model.py" for source in sources):
+        raise ModelRepositoryError(
+            f"{default_repository() / name / '1' / 'model.py'} is missing; restore it from the repository of reeltag"
+        )
+    return {f"1/{source.name}": source for source in sources if source.name != "frames.py"}
+
+
+def _fingerprint(folder: _Folder) -> str:
+    """Changes with anything that the folder should hold."""
+    parts = [folder.config_text, *(f"{path}:{_sha256(source)}" for path, source in sorted(folder.files.items()))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_current(path: Path, folder: _Folder, fingerprint: str) -> bool:
+    try:
+        passport = json.loads((path / _PASSPORT).read_text("utf-8"))
+        sizes_agree = all(
+            (path / name).stat().st_size == source.stat().st_size for name, source in folder.files.items()
+        )
+        return passport["fingerprint"] == fingerprint and sizes_agree and (path / "config.pbtxt").is_file()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Two servers that start at once publish one after the other."""
+    with (target / _LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _replace(target: Path, folder: _Folder, fingerprint: str) -> None:
+    """Write the folder beside its place, then exchange it by renaming; the old one is served until then."""
+    path, workshop = target / folder.name, target / f"{_TEMPORARY_PREFIX}{folder.name}"
+    if (path / "config.pbtxt").is_file() and not (path / _PASSPORT).is_file():
+        raise ModelRepositoryError(
+            f"{path} was not written by reeltag and is left alone; rename it, or name another repository"
+        )
+    old, new = workshop / "old", workshop / "new"
+    _recover(path, workshop)
+    try:
+        _write(new, folder, fingerprint)
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    finally:
+        _recover(path, workshop)
+
+
+def _recover(path: Path, workshop: Path) -> None:
+    """Put back what an interrupted exchange took away, and clear up."""
+    if not path.exists() and (workshop / "old").exists():
+        (workshop / "old").rename(path)
+    if workshop.exists():
+        shutil.rmtree(workshop)
+
+
+def _write(path: Path, folder: _Folder, fingerprint: str) -> None:
+    (path / "1").mkdir(parents=True)
+    for name, source in folder.files.items():
+        shutil.copyfile(source, path / name)
+    (path / "config.pbtxt").write_text(folder.config_text, "utf-8")
+    (path / _PASSPORT).write_text(json.dumps({"fingerprint": fingerprint}, indent=2) + "\n", "utf-8")
