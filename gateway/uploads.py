@@ -119,18 +119,23 @@ class _FormParser(MultiPartParser):
     """Starlette's parser, kept in memory (the body is bounded already), that notices a body which is cut off."""
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], limits: UploadLimits) -> None:
-        super().__init__(headers, stream, max_files=limits.max_images, max_fields=limits.max_images)
+        super().__init__(headers, self._whole(stream), max_files=limits.max_images, max_fields=limits.max_images)
         self.spool_max_size = limits.max_bytes
-        self.ended = False
+        self._ended = False
 
     def on_end(self) -> None:
-        self.ended = True
+        self._ended = True
+
+    async def _whole(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in stream:
+            yield chunk
+        if not self._ended:
+            raise MultiPartException("it was cut off before its closing boundary")
 
 
 async def _parse_form(headers: Headers, stream: AsyncGenerator[bytes, None], limits: UploadLimits) -> list[Upload]:
-    parser = _FormParser(headers, stream, limits)
     try:
-        form = await parser.parse()
+        form = await _FormParser(headers, stream, limits).parse()
     except MultiPartException as error:
         if error.message.startswith("Too many files"):  # Starlette tells its errors apart by their text alone
             raise BodyTooLarge(
@@ -138,8 +143,6 @@ async def _parse_form(headers: Headers, stream: AsyncGenerator[bytes, None], lim
             ) from error
         raise InputError(f"the multipart body cannot be read: {error.message}") from error
     try:
-        if not parser.ended:
-            raise InputError("the multipart body ends before its closing boundary; it was cut off on its way")
         return [await _upload(name, part) for name, part in _parts(form.multi_items())]
     finally:
         await form.close()

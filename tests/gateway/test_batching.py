@@ -1,0 +1,379 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from gateway.batching import Batched, Batcher, BatchLimits
+from gateway.tagger import TaskSet
+from reeltag.contract import Task
+from reeltag.errors import DeadlineExceeded, Overloaded, ReeltagError, ServiceError, TritonUnavailable
+from reeltag.triton import ImageOutputs
+from tests.gateway.clock import run
+
+DETECT: TaskSet = (Task.DETECT,)
+CLASSIFY: TaskSet = (Task.CLASSIFY,)
+LIMITS = BatchLimits(max_images=4, max_delay_seconds=0.01, max_inflight=2, max_waiting=64, timeout_seconds=100)
+
+
+@dataclass
+class Triton:
+    """Answers image b"12:3" with width 12 and height 3, after `seconds`."""
+
+    seconds: float = 1.0
+    error: Exception | None = None
+    batches: list[tuple[float, TaskSet, list[bytes]]] = field(default_factory=list)
+    """Start on the loop's clock, tasks and images of each batch."""
+
+    async def infer(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs]:
+        self.batches.append((asyncio.get_running_loop().time(), tasks, list(images)))
+        await asyncio.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
+        return [_output(image) for image in images]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(images) for _, _, images in self.batches]
+
+
+def _output(image: bytes) -> ImageOutputs:
+    request, index = image.split(b":")
+    return ImageOutputs(int(request), int(index), {})
+
+
+def images_of(request: int, count: int) -> list[bytes]:
+    return [b"%d:%d" % (request, index) for index in range(count)]
+
+
+def identities(batched: Batched) -> list[tuple[int, int] | str]:
+    return [
+        (answer.width, answer.height) if isinstance(answer, ImageOutputs) else answer.code for answer in batched.answers
+    ]
+
+
+def own(request: int, count: int) -> list[tuple[int, int]]:
+    return [(request, index) for index in range(count)]
+
+
+def test_a_lone_client_never_waits() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, LIMITS)
+        for request in range(5):
+            batched = await batcher.submit(DETECT, images_of(request, 1))
+            assert identities(batched) == own(request, 1)
+            assert batched.queue_seconds == 0
+            assert batched.triton_seconds == pytest.approx(1)
+        assert triton.sizes == [1] * 5
+
+    run(main())
+
+
+def test_a_second_image_waits_for_company_but_not_longer_than_the_delay() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, LIMITS)
+        answers = await asyncio.gather(*(batcher.submit(DETECT, images_of(request, 1)) for request in range(3)))
+        assert [identities(answer) for answer in answers] == [own(request, 1) for request in range(3)]
+        assert triton.sizes == [1, 2]
+        assert triton.batches[1][0] == pytest.approx(LIMITS.max_delay_seconds)
+
+    run(main())
+
+
+def test_a_full_batch_leaves_at_once() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, LIMITS)
+        await asyncio.gather(*(batcher.submit(DETECT, images_of(request, 1)) for request in range(5)))
+        assert [(start, len(images)) for start, _, images in triton.batches] == [(0, 1), (0, 4)]
+
+    run(main())
+
+
+def test_batches_fill_up_while_triton_is_busy() -> None:
+    async def client(batcher: Batcher, request: int) -> None:
+        for _ in range(20):
+            assert identities(await batcher.submit(DETECT, images_of(request, 1))) == own(request, 1)
+
+    async def main(clients: int, seconds: float) -> float:
+        triton = Triton(seconds)
+        batcher = Batcher(triton.infer, LIMITS)
+        await asyncio.gather(*(client(batcher, request) for request in range(clients)))
+        assert sum(triton.sizes) == clients * 20
+        return clients * 20 / len(triton.sizes)
+
+    assert run(main(clients=16, seconds=0.05)) > 3.7
+    assert run(main(clients=4, seconds=0.05)) > 1.9
+    assert run(main(clients=1, seconds=0.05)) == 1
+
+
+def test_the_clients_of_a_batch_are_waited_for_when_triton_is_idle() -> None:
+    async def main() -> None:
+        triton = Triton(0.05)
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 64, 100))
+        await batcher.submit(DETECT, images_of(0, 3))
+        await asyncio.gather(*(batcher.submit(DETECT, images_of(request, 1)) for request in range(3)))
+        assert triton.sizes == [3, 3]
+        assert (await batcher.submit(DETECT, images_of(0, 1))).queue_seconds == pytest.approx(0.01)
+        assert (await batcher.submit(DETECT, images_of(0, 1))).queue_seconds == 0
+
+    run(main())
+
+
+def test_a_large_request_is_split_and_small_ones_are_merged() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, LIMITS)
+        counts = [9, 2, 1]
+        answers = await asyncio.gather(*(batcher.submit(DETECT, images_of(r, n)) for r, n in enumerate(counts)))
+        assert [identities(answer) for answer in answers] == [own(r, n) for r, n in enumerate(counts)]
+        assert triton.sizes == [4, 4, 4]
+
+    run(main())
+
+
+def test_different_tasks_do_not_share_a_batch_and_the_oldest_goes_first() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 64, 100))
+        tasks = [DETECT, CLASSIFY, DETECT, CLASSIFY]
+        await asyncio.gather(*(batcher.submit(t, images_of(r, 1)) for r, t in enumerate(tasks)))
+        assert [(of, images) for _, of, images in triton.batches] == [
+            (DETECT, [b"0:0"]),
+            (CLASSIFY, [b"1:0", b"3:0"]),
+            (DETECT, [b"2:0"]),
+        ]
+
+    run(main())
+
+
+def test_a_bounded_queue_refuses_and_then_takes_again() -> None:
+    async def main() -> None:
+        batcher = Batcher(Triton().infer, BatchLimits(4, 0.01, 1, 6, 100))
+        first = [asyncio.create_task(batcher.submit(DETECT, images_of(r, 5))) for r in range(2)]
+        await asyncio.sleep(0)
+        assert (batcher.inflight, batcher.waiting) == (1, 6)
+        with pytest.raises(Overloaded, match="6 images wait"):
+            await batcher.submit(DETECT, images_of(2, 1))
+        await asyncio.gather(*first)
+        assert identities(await batcher.submit(DETECT, images_of(3, 6))) == own(3, 6)
+
+    run(main())
+
+
+def test_a_cancelled_request_is_dropped_without_harm_to_its_batch() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 64, 100))
+        requests = [asyncio.create_task(batcher.submit(DETECT, images_of(r, 2))) for r in range(4)]
+        await asyncio.sleep(0.5)
+        requests[0].cancel()  # in flight
+        requests[2].cancel()  # waiting
+        await asyncio.sleep(0)
+        assert batcher.waiting == 4
+        assert identities(await requests[1]) == own(1, 2)
+        assert identities(await requests[3]) == own(3, 2)
+        assert [images for _, _, images in triton.batches] == [images_of(0, 2), images_of(1, 2) + images_of(3, 2)]
+        assert (batcher.inflight, batcher.waiting) == (0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("error", [TritonUnavailable("down"), ZeroDivisionError("ours")])
+def test_an_error_reaches_exactly_its_batch(error: Exception) -> None:
+    async def main() -> None:
+        triton = Triton(error=error)
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 64, 100))
+        requests = [asyncio.create_task(batcher.submit(DETECT, images_of(r, 2))) for r in range(3)]
+        await asyncio.sleep(0.5)
+        asyncio.get_running_loop().call_later(1, setattr, triton, "error", None)
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        if isinstance(error, ReeltagError):
+            assert isinstance(outcomes[0], Batched)
+            assert identities(outcomes[0]) == ["triton_unavailable"] * 2
+        else:
+            assert outcomes[0] is error
+        for request in (1, 2):
+            outcome = outcomes[request]
+            assert isinstance(outcome, Batched)
+            assert identities(outcome) == own(request, 2)
+
+    run(main())
+
+
+def test_a_wrong_number_of_answers_is_an_error_and_not_a_wait_for_ever() -> None:
+    async def infer(tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs]:
+        return [ImageOutputs(1, 1, {})] * (len(images) - 1)
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="1 answers to 2 images"):
+            await Batcher(infer, LIMITS).submit(DETECT, images_of(0, 2))
+
+    run(main())
+
+
+def test_what_is_not_answered_in_time_is_given_up_and_the_rest_is_kept() -> None:
+    async def main() -> None:
+        triton = Triton(3.0)
+        batcher = Batcher(triton.infer, BatchLimits(2, 0.01, 1, 64, timeout_seconds=5))
+        batched = await batcher.submit(DETECT, images_of(0, 6))
+        assert identities(batched) == [(0, 0), (0, 1)] + ["deadline_exceeded"] * 4
+        assert isinstance(batched.answers[2], DeadlineExceeded)
+        assert batcher.waiting == 0
+        await batcher.close(10)
+        assert triton.sizes == [2, 2], "the last two were withdrawn before they were sent"
+
+    run(main())
+
+
+def test_close_sends_what_waits_and_refuses_new_ones() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 64, 100))
+        requests = [asyncio.create_task(batcher.submit(DETECT, images_of(r, 3))) for r in range(3)]
+        await asyncio.sleep(0)
+        await batcher.close(10)
+        assert [identities(await r) for r in requests] == [own(request, 3) for request in range(3)]
+        with pytest.raises(ServiceError, match="shutting down"):
+            await batcher.submit(DETECT, images_of(9, 1))
+
+    run(main())
+
+
+def test_close_gives_up_on_a_triton_that_hangs() -> None:
+    async def main() -> None:
+        batcher = Batcher(Triton(10_000).infer, BatchLimits(4, 0.01, 1, 64, 1000))
+        requests = [asyncio.create_task(batcher.submit(DETECT, images_of(r, 4))) for r in range(2)]
+        await asyncio.sleep(0)
+        await batcher.close(2)
+        assert asyncio.get_running_loop().time() == pytest.approx(2)
+        assert [identities(await r) for r in requests] == [["service_error"] * 4] * 2
+        assert (batcher.inflight, batcher.waiting) == (0, 0)
+
+    run(main())
+
+
+def test_a_storm_of_cancellations_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        triton = Triton(0.02)
+        batcher = Batcher(triton.infer, BatchLimits(8, 0.005, 2, 10_000, 100))
+        rng = random.Random(1)
+        requests = []
+        for request in range(2000):
+            requests.append(asyncio.create_task(batcher.submit(DETECT, images_of(request, 1))))
+            if rng.random() < 0.5:
+                await asyncio.sleep(0.001)
+            rng.choice(requests[-40:]).cancel()
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        kept = {request: outcome for request, outcome in enumerate(outcomes) if isinstance(outcome, Batched)}
+        assert all(identities(batched) == own(request, 1) for request, batched in kept.items())
+        assert len(kept) > 200
+        assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes) == 2000 - len(kept)
+        assert batcher.waiting == 0
+        await batcher.close(1)
+        assert batcher.inflight == 0
+
+    run(main())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One request of the property test; times in milliseconds."""
+
+    tasks: TaskSet
+    images: int
+    start: int
+    cancel_after: int | None
+
+
+PLANS = st.lists(
+    st.builds(
+        Plan,
+        st.sampled_from([DETECT, CLASSIFY, DETECT + CLASSIFY]),
+        st.integers(1, 9),
+        st.integers(0, 60),
+        st.none() | st.integers(0, 40),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@dataclass
+class UnsteadyTriton(Triton):
+    """Takes between 0 and 30 ms, fails now and then, and checks what it is given."""
+
+    rng: random.Random = field(default_factory=random.Random)
+    plans: Sequence[Plan] = ()
+    running: int = 0
+    most_running: int = 0
+    failed: dict[bytes, Exception] = field(default_factory=dict)
+
+    async def infer(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs]:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        self.seconds = self.rng.random() * 0.03
+        error = self.rng.choice([None] * 6 + [TritonUnavailable("down"), ZeroDivisionError("ours")])
+        try:
+            answers = await super().infer(tasks, images)
+            if error is not None:
+                self.failed.update(dict.fromkeys(images, error))
+                raise error
+            return answers
+        finally:
+            self.running -= 1
+
+
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(plans=PLANS, seed=st.integers(0, 2**16), size=st.integers(1, 6), inflight=st.integers(1, 3))
+def test_every_image_gets_exactly_its_own_answer(plans: list[Plan], seed: int, size: int, inflight: int) -> None:
+    triton = UnsteadyTriton(rng=random.Random(seed), plans=plans)
+    cancelled_at: dict[int, float] = {}
+
+    async def request(batcher: Batcher, number: int, plan: Plan) -> Batched | BaseException:
+        await asyncio.sleep(plan.start / 1000)
+        work = asyncio.ensure_future(batcher.submit(plan.tasks, images_of(number, plan.images)))
+        if plan.cancel_after is not None:
+            await asyncio.sleep(plan.cancel_after / 1000)
+            if work.cancel():
+                cancelled_at[number] = asyncio.get_running_loop().time()
+        return (await asyncio.gather(work, return_exceptions=True))[0]
+
+    async def main() -> list[Batched | BaseException]:
+        batcher = Batcher(triton.infer, BatchLimits(size, 0.004, inflight, 1000, 100))
+        outcomes = await asyncio.gather(*(request(batcher, number, plan) for number, plan in enumerate(plans)))
+        assert batcher.waiting == 0
+        await batcher.close(1)
+        assert batcher.inflight == 0
+        return outcomes
+
+    outcomes = run(main())
+    sent = [image for _, _, images in triton.batches for image in images]
+    assert len(sent) == len(set(sent)), "no image is sent twice"
+    assert max(triton.sizes, default=0) <= size
+    assert triton.most_running <= inflight
+    for start, tasks, images in triton.batches:
+        for number in {int(image.split(b":")[0]) for image in images}:
+            assert plans[number].tasks == tasks
+            assert start <= cancelled_at.get(number, start), "nothing is sent for a request that was cancelled"
+    for number, (plan, outcome) in enumerate(zip(plans, outcomes, strict=True)):
+        if isinstance(outcome, asyncio.CancelledError):
+            assert number in cancelled_at
+            continue
+        expected: list[tuple[int, int] | str] = [
+            "triton_unavailable" if image in triton.failed else (number, index)
+            for index, image in enumerate(images_of(number, plan.images))
+        ]
+        if isinstance(outcome, ZeroDivisionError):
+            assert any(triton.failed.get(image) is outcome for image in images_of(number, plan.images))
+        else:
+            assert isinstance(outcome, Batched)
+            assert identities(outcome) == expected
