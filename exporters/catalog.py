@@ -30,6 +30,8 @@ class ModelSpec:
     task: Literal["detect", "classify", "shots"]
     source: Literal["onnx", "torch"]
     """What its weights are published as."""
+    module: str
+    """In `networks/`: reads the published weights."""
     head: Literal["gfl", "softmax", "cuts"]
     """What `graph.compose` puts behind the network: decoding of Generalised Focal Loss boxes, a softmax, or nothing."""
     height: int
@@ -84,6 +86,7 @@ _NANODET_G: Final = ModelSpec(
     name="nanodet_g",
     task="detect",
     source="onnx",
+    module="nanodet",
     head="gfl",
     height=416,
     width=416,
@@ -100,6 +103,7 @@ _EFFICIENTNET_LITE0: Final = ModelSpec(
     name="efficientnet_lite0",
     task="classify",
     source="torch",
+    module="efficientnet_lite",
     head="softmax",
     height=224,
     width=224,
@@ -125,6 +129,7 @@ _TRANSNETV2: Final = ModelSpec(
     name="transnetv2",
     task="shots",
     source="torch",
+    module="transnetv2",
     head="cuts",
     height=27,
     width=48,

@@ -11,7 +11,7 @@ import onnxruntime
 from onnx import ModelProto
 
 from exporters.catalog import ModelSpec
-from exporters.graph import BINS, IMAGES, LOGITS, STRIDES, box_logits, class_scores
+from exporters.graph import BINS, IMAGES, LOGITS, STRIDES, head_map
 from reeltag.errors import SetupError
 
 Floats = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ def sample_frames(spec: ModelSpec, count: int = _PICTURES) -> npt.NDArray[np.uin
 
 def normalised(spec: ModelSpec, frames: npt.NDArray[np.uint8]) -> Floats:
     """uint8 `(N, H, W, 3)` RGB to what the bare network takes: float32 `(N, 3, H, W)` in its channel order."""
-    pixels = (frames.astype(np.float32) - np.float32(spec.mean)) / np.float32(spec.std)
+    pixels = (frames.astype(np.float32) - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
     if spec.channel_order == "BGR":
         pixels = pixels[..., ::-1]
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
@@ -70,15 +70,18 @@ def decode_gfl(spec: ModelSpec, outputs: dict[str, Floats]) -> Floats:
     """Decode every cell of a detector, then keep the K best: float32 `(N, K, 6)` as `CANDIDATES`."""
     rows = []
     for stride in STRIDES:
-        scores, logits = outputs[class_scores(stride)], outputs[box_logits(stride)]
-        sides = softmax(logits.reshape(*logits.shape[:2], 4, BINS)) @ np.arange(BINS, dtype=np.float32) * stride
-        cell = np.arange(scores.shape[1])
-        columns = spec.width // stride
+        head = outputs[head_map(stride)]
+        columns = head.shape[3]
+        cells = head.reshape(*head.shape[:2], -1).transpose(0, 2, 1)
+        logits, distances = np.split(cells, [cells.shape[2] - 4 * BINS], 2)
+        bins = np.arange(BINS, dtype=np.float32)
+        sides = softmax(distances.reshape(*cells.shape[:2], 4, BINS)) @ bins * stride
+        cell = np.arange(cells.shape[1])
         centre = np.stack([cell % columns, cell // columns], 1) * stride + stride / 2
-        low, high = centre - sides[..., :2], centre + sides[..., 2:]
-        boxes = np.clip(np.concatenate([low, high], 2), 0, [spec.width, spec.height] * 2)
-        best = scores.max(2, keepdims=True)
-        rows.append(np.concatenate([boxes, best, scores.argmax(2)[..., None]], 2))
+        boxes = np.concatenate([centre - sides[..., :2], centre + sides[..., 2:]], 2)
+        boxes = np.clip(boxes, 0, [spec.width, spec.height] * 2)
+        scores = 1 / (1 + np.exp(-logits))
+        rows.append(np.concatenate([boxes, scores.max(2, keepdims=True), scores.argmax(2)[..., None]], 2))
     candidates = np.concatenate(rows, 1).astype(np.float32)
     order = np.argsort(-candidates[..., 4], axis=1, kind="stable")[:, : spec.candidates]
     return np.take_along_axis(candidates, order[..., None], 1)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
+import importlib
 import os
 import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from exporters import packages
 from exporters.catalog import ModelSpec, model_spec
@@ -73,10 +73,8 @@ def _onnx_source(spec: ModelSpec, onnx_file: Path | None) -> tuple[ModelProto, R
 
     if onnx_file is None:
         network = graph.bare_network(spec, onnx.load(spec.onnx_path))
-    elif onnx_file.is_file():
-        network = onnx.load(onnx_file)
     else:
-        raise SetupError(f"{onnx_file} is not a file; name the ONNX file of {spec.name}")
+        network = _module(spec).load_onnx(onnx_file)
     return network, compare.onnx_reference(spec, network)
 
 
@@ -85,10 +83,9 @@ def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
 
     from exporters import compare  # noqa: PLC0415
     from exporters.graph import IMAGES, LOGITS  # noqa: PLC0415
-    from exporters.networks import load_network  # noqa: PLC0415
 
     folders = {p.name: packages.fetch(p.name, p.version, p.sha256) for p in spec.packages}
-    module = load_network(spec.name, folders)
+    module = _module(spec).load(folders)
     frames = compare.sample_frames(spec, 1)
     whole = spec.head == "cuts"
 
@@ -103,40 +100,40 @@ def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
     return _traced(module, example, *names), answer
 
 
+def _module(spec: ModelSpec) -> Any:
+    return importlib.import_module(f"exporters.networks.{spec.module}")
+
+
 def _traced(module: torch.nn.Module, example: torch.Tensor, input_name: str, output_name: str) -> ModelProto:
     import onnx  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter that traces is deprecated, but the new one cannot write opset 15.
         warnings.simplefilter("ignore")
+        path = Path(folder) / "network.onnx"
         torch.onnx.export(
             module,
             (example,),
-            buffer,
+            path,
             dynamo=False,
             opset_version=_OPSET,
             input_names=[input_name],
             output_names=[output_name],
             dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
         )
-    return onnx.load_from_string(buffer.getvalue())
+        return onnx.load(path)
 
 
 def _replace(path: Path, data: bytes) -> None:
     """Write the file beside its place and rename it, so that it is never half written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            try:
-                file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ModelRepositoryError(
             f"{path} cannot be written ({error}); install reeltag where you may write"

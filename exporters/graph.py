@@ -6,7 +6,7 @@ graph the network's own input and outputs keep their names, so that `bare_networ
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,21 +30,17 @@ _MINIMUM_HALF_ELEMENTS: Final = 256
 _WEIGHTED_OPERATORS: Final = ("Conv", "Gemm", "MatMul")
 
 
-def class_scores(stride: int) -> str:
-    """Output of a bare detector: float32 `(N, cells, C)`, 0 to 1."""
-    return f"class_scores_stride{stride}"
+def head_map(stride: int) -> str:
+    """Output of a bare detector: float32 `(N, C + 4 * BINS, H / stride, W / stride)`.
 
-
-def box_logits(stride: int) -> str:
-    """Output of a bare detector: float32 `(N, cells, 4 * BINS)`, for left, top, right and bottom."""
-    return f"box_logits_stride{stride}"
+    Logits of the classes, then of the distances to the left, top, right and bottom.
+    """
+    return f"head_stride{stride}"
 
 
 def network_outputs(spec: ModelSpec) -> list[str]:
     """Names of the tensors that the head takes from the bare network."""
-    if spec.head == "softmax":
-        return [LOGITS]
-    return [name(stride) for name in (class_scores, box_logits) for stride in STRIDES]
+    return [LOGITS] if spec.head == "softmax" else [head_map(stride) for stride in STRIDES]
 
 
 def compose_graph(spec: ModelSpec, network: ModelProto) -> ModelProto:
@@ -137,78 +133,95 @@ def _softmax_head(spec: ModelSpec) -> GraphProto:
 
 
 def _gfl_head(spec: ModelSpec) -> GraphProto:
-    """Generalised Focal Loss (Li et al., 2020) outputs to the K best cells by the score of their best class.
+    """Generalised Focal Loss (Li et al., 2020) head maps to the K best cells by the score of their best class.
 
-    Boxes are decoded after the choice, for 300 cells instead of thousands. A side's expected distance is a sum of
-    products instead of a MatMul, so that OpenVINO keeps this tail in float32 when the network runs in bfloat16.
+    Everything that can be done after the choice, for 300 cells instead of thousands, is: sigmoid, softmax, boxes.
     """
-    cells = sum((spec.height // stride) * (spec.width // stride) for stride in STRIDES)
     classes, k = len(spec.labels), spec.candidates
-    grids = [(stride, (spec.height // stride) * (spec.width // stride)) for stride in STRIDES]
+    channels = classes + 4 * BINS
+    maps = [
+        _tensor(head_map(stride), TensorProto.FLOAT, channels, spec.height // stride, spec.width // stride)
+        for stride in STRIDES
+    ]
+    constants = {
+        "cells_shape": np.array([0, -1, channels]),
+        "first": np.array([0]),
+        "classes": np.array([classes]),
+        "last_axis": np.array([2]),
+        "k": np.array([k]),
+        "parts": np.array([classes, 4 * BINS]),
+        "distributions_shape": np.array([0, k, 4, BINS]),
+        "bins_axis": np.array([3]),
+        "bins": np.arange(BINS, dtype=np.float32),
+        "halves": np.array([4, 4]),
+        "anchors": _anchors(spec),
+        "zero": np.zeros(4, np.float32),
+        "size": np.array([spec.width, spec.height] * 2, np.float32),
+    }
     return helper.make_graph(
-        [
-            _node("Concat", [class_scores(stride) for stride in STRIDES], "post/scores", axis=1),
-            _node("Concat", [box_logits(stride) for stride in STRIDES], "post/logits", axis=1),
-            _node("ReduceMax", ["post/scores"], "post/best", axes=[2], keepdims=0),
-            helper.make_node("TopK", ["post/best", "post/k"], ["post/score", "post/cell"], name="post/topk", axis=1),
-            _node("Unsqueeze", ["post/cell", "post/last"], "post/cells"),
-            *_chosen_boxes(),
-            _node("GatherND", ["post/scores", "post/cells"], "post/chosen_scores", batch_dims=1),
-            _node("ArgMax", ["post/chosen_scores"], "post/class", axis=2, keepdims=1),
-            _node("Cast", ["post/class"], "post/class_float", to=TensorProto.FLOAT),
-            _node("Unsqueeze", ["post/score", "post/last"], "post/score_column"),
-            _node("Concat", ["post/boxes", "post/score_column", "post/class_float"], CANDIDATES, axis=2),
-        ],
+        [*_best_cells(), *_boxes(), _node("Concat", ["post/boxes", "post/score", "post/class"], CANDIDATES, axis=2)],
         "post",
-        [_tensor(class_scores(stride), TensorProto.FLOAT, n, classes) for stride, n in grids]
-        + [_tensor(box_logits(stride), TensorProto.FLOAT, n, 4 * BINS) for stride, n in grids],
+        maps,
         [_tensor(CANDIDATES, TensorProto.FLOAT, k, 6)],
-        [
-            _constant("post/k", np.array([k], np.int64)),
-            _constant("post/last", np.array([2], np.int64)),
-            _constant("post/distribution_shape", np.array([0, k, 4, BINS], np.int64)),
-            _constant("post/bin_axis", np.array([3], np.int64)),
-            _constant("post/bins", np.arange(BINS, dtype=np.float32)),
-            _constant("post/halves", np.array([4, 4], np.int64)),
-            _constant("post/anchors", _anchors(spec).reshape(cells, 8)),
-            _constant("post/zero", np.zeros(4, np.float32)),
-            _constant("post/size", np.array([spec.width, spec.height] * 2, np.float32)),
-        ],
+        [_constant(f"post/{name}", values) for name, values in constants.items()],
     )
 
 
-def _chosen_boxes() -> list[NodeProto]:
-    """Nodes from the chosen cells' distributions and anchors to `post/boxes`, clipped to the input."""
+def _best_cells() -> list[NodeProto]:
+    """Nodes from the head maps to `post/cell`, `post/score`, `post/class` and `post/distances` of the K best cells."""
+    rows = []
+    nodes = []
+    for stride in STRIDES:
+        planes, row = f"post/planes{stride}", f"post/row{stride}"
+        nodes.append(_node("Transpose", [head_map(stride)], planes, perm=[0, 2, 3, 1]))
+        nodes.append(_node("Reshape", [planes, "post/cells_shape"], row))
+        rows.append(row)
     return [
-        _node("GatherND", ["post/logits", "post/cells"], "post/chosen_logits", batch_dims=1),
-        _node("Reshape", ["post/chosen_logits", "post/distribution_shape"], "post/distributions"),
+        *nodes,
+        _node("Concat", rows, "post/all", axis=1),
+        _node("Slice", ["post/all", "post/first", "post/classes", "post/last_axis"], "post/all_classes"),
+        _node("ReduceMax", ["post/all_classes"], "post/best", axes=[2], keepdims=0),
+        _node("TopK", ["post/best", "post/k"], "post/logit", "post/cell", axis=1),
+        _node("Unsqueeze", ["post/cell", "post/last_axis"], "post/cell_column"),
+        # GatherND because OpenVINO refuses Gather with an expanded index.
+        _node("GatherND", ["post/all", "post/cell_column"], "post/chosen", batch_dims=1),
+        _node("Split", ["post/chosen", "post/parts"], "post/chosen_classes", "post/distances", axis=2),
+        _node("ArgMax", ["post/chosen_classes"], "post/class_index", axis=2, keepdims=1),
+        _node("Cast", ["post/class_index"], "post/class", to=TensorProto.FLOAT),
+        _node("Unsqueeze", ["post/logit", "post/last_axis"], "post/logit_column"),
+        _node("Sigmoid", ["post/logit_column"], "post/score"),
+    ]
+
+
+def _boxes() -> list[NodeProto]:
+    """Nodes from `post/distances` and `post/cell` to `post/boxes`, clipped to the input.
+
+    An expected distance is a sum of products instead of a MatMul, so that OpenVINO keeps this tail in float32 when
+    the network runs in bfloat16.
+    """
+    return [
+        _node("Reshape", ["post/distances", "post/distributions_shape"], "post/distributions"),
         _node("Softmax", ["post/distributions"], "post/probabilities", axis=3),
         _node("Mul", ["post/probabilities", "post/bins"], "post/weighted"),
-        _node("ReduceSum", ["post/weighted", "post/bin_axis"], "post/sides", keepdims=0),
+        _node("ReduceSum", ["post/weighted", "post/bins_axis"], "post/strides_away", keepdims=0),
         _node("Gather", ["post/anchors", "post/cell"], "post/chosen_anchors", axis=0),
-        helper.make_node(
-            "Split",
-            ["post/chosen_anchors", "post/halves"],
-            ["post/centres", "post/strides"],
-            name="post/split",
-            axis=2,
-        ),
-        _node("Mul", ["post/sides", "post/strides"], "post/offsets"),
-        _node("Add", ["post/centres", "post/offsets"], "post/corners"),
+        _node("Split", ["post/chosen_anchors", "post/halves"], "post/centres", "post/steps", axis=2),
+        _node("Mul", ["post/strides_away", "post/steps"], "post/sides"),
+        _node("Add", ["post/centres", "post/sides"], "post/corners"),
         _node("Max", ["post/corners", "post/zero"], "post/clipped_low"),
         _node("Min", ["post/clipped_low", "post/size"], "post/boxes"),
     ]
 
 
 def _anchors(spec: ModelSpec) -> npt.NDArray[np.float32]:
-    """float32 `(cells, 2, 4)`: each cell's centre as x, y, x, y, and its stride as -s, -s, s, s, pixels."""
-    anchors = []
+    """float32 `(cells, 8)`: each cell's centre as x, y, x, y, and its stride as -s, -s, s, s, pixels."""
+    anchors: list[npt.NDArray[np.float32]] = []
     for stride in STRIDES:
         rows, columns = np.mgrid[: spec.height // stride, : spec.width // stride].reshape(2, -1)
         centre = np.stack([columns, rows, columns, rows], 1) * stride + stride / 2
         sides = np.broadcast_to(np.array([-1, -1, 1, 1]) * stride, centre.shape)
-        anchors.append(np.stack([centre, sides], 1))
-    return np.concatenate(anchors).astype(np.float32)
+        anchors.append(np.concatenate([centre, sides], 1).astype(np.float32))
+    return np.concatenate(anchors)
 
 
 def _reverse_input_channels(graph: GraphProto) -> None:
@@ -237,13 +250,13 @@ def _copy(model: ModelProto) -> ModelProto:
     return copied
 
 
-def _node(operator: str, inputs: list[str], output: str, **attributes: object) -> NodeProto:
-    return helper.make_node(operator, inputs, [output], name=output, **attributes)
+def _node(operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> NodeProto:
+    return helper.make_node(operator, inputs, list(outputs), name=outputs[0], **attributes)
 
 
 def _tensor(name: str, element_type: int, *shape: int) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, element_type, [_BATCH, *shape])
 
 
-def _constant(name: str, values: npt.NDArray[np.generic]) -> TensorProto:
-    return numpy_helper.from_array(values, name)
+def _constant(name: str, values: npt.NDArray[Any]) -> TensorProto:
+    return numpy_helper.from_array(values.astype(np.int64 if values.dtype.kind == "i" else np.float32), name)

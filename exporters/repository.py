@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from google.protobuf import text_format
+from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
 from exporters import configs
 from exporters.catalog import MODELS, ModelSpec, model_spec
@@ -25,7 +25,6 @@ RUNTIMES: Final = ("openvino",)
 PRECISIONS: Final = ("f32", "bf16")
 _PASSPORT: Final = "passport.json"
 _TEMPORARY_PREFIX: Final = ".reeltag-"
-_LOCK: Final = ".reeltag.lock"
 _BACKEND: Final = Path(__file__).parent / "backends" / "openvino_model.py"
 _BF16_CPU_FLAGS: Final = {"avx512_bf16", "amx_bf16"}
 
@@ -214,9 +213,12 @@ def _is_current(path: Path, folder: _Folder, fingerprint: str) -> bool:
 @contextmanager
 def _locked(target: Path) -> Iterator[None]:
     """Two servers that start at once publish one after the other."""
-    with (target / _LOCK).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    folder = os.open(target, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def _replace(target: Path, folder: _Folder, fingerprint: str) -> None:

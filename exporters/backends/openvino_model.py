@@ -45,7 +45,7 @@ class TritonPythonModel:
         parts = np.split(answers, ends[:-1])
         return [pb_utils.InferenceResponse([pb_utils.Tensor(self.output_name, part)]) for part in parts]
 
-    def _infer(self, frames: np.ndarray) -> np.ndarray:
+    def _infer(self, frames: Any) -> Any:
         # The memory is shared both ways: Triton copies the answers out before it calls `execute` again.
         results = self.request.infer([openvino.Tensor(frames, shared_memory=True)], share_outputs=True)
         return np.asarray(results[0])

@@ -1,21 +1,5 @@
-"""Networks of the catalogue as torch modules; each file's `load` takes the folders of the packages it needs."""
+"""Networks of the catalogue, one file each; `ModelSpec.module` names it.
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
-
-import torch
-
-from exporters.networks import efficientnet_lite, transnetv2
-
-
-def load_network(name: str, folders: Mapping[str, Path]) -> torch.nn.Module:
-    """A torch network of the catalogue with its weights, in evaluation mode.
-
-    Args:
-        name: In the catalogue.
-        folders: Of the unpacked packages by name (`ModelSpec.packages`).
-    """
-    load = {"efficientnet_lite0": efficientnet_lite.load, "transnetv2": transnetv2.load}[name]
-    return load(folders)
+A torch network's file has `load(folders) -> torch.nn.Module`, where `folders` are those of the unpacked packages by
+name; one that was published in ONNX has `load_onnx(path) -> onnx.ModelProto`.
+"""

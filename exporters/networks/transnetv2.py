@@ -7,7 +7,6 @@ one-hot vectors, and the band around a similarity matrix' diagonal is cut out by
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -85,42 +84,39 @@ class _Stack(nn.Module):
 
 
 class _DilatedBlock(nn.Module):
-    """Four branches of a spatial and a temporal convolution, which differ in their temporal dilation."""
+    """Four branches, which differ in their temporal dilation, side by side."""
 
     def __init__(self, inputs: int, filters: int) -> None:
         super().__init__()
         for dilation in _DILATIONS:
             self.add_module(f"Conv3D_{dilation}", _Branch(inputs, filters, dilation))
-        self.bn = nn.BatchNorm3d(4 * filters, eps=1e-3)
-        self.spatial: nn.Conv3d | None = None
-        self.temporal: nn.ModuleList | None = None
+        self.bn: nn.Module = nn.BatchNorm3d(4 * filters, eps=1e-3)
+
+    @property
+    def branches(self) -> list[_Branch]:
+        """In the order of the output channels."""
+        return [branch for branch in self.children() if isinstance(branch, _Branch)]
 
     def fold(self) -> None:
-        """Make one convolution of the four spatial ones and fold the batch norm into the temporal ones."""
-        branches = [self.get_submodule(f"Conv3D_{dilation}").layers for dilation in _DILATIONS]
-        first, second = branches[0]
-        self.spatial = nn.Conv3d(
-            first.in_channels, 4 * first.out_channels, first.kernel_size, padding=first.padding, bias=False
-        )
-        self.spatial.weight = nn.Parameter(torch.cat([spatial.weight for spatial, _ in branches]))
-        self.temporal = nn.ModuleList()
-        of_branch = [
-            parameter.split(second.out_channels)
-            for parameter in (self.bn.running_mean, self.bn.running_var, self.bn.weight, self.bn.bias)
-        ]
-        for (_, temporal), mean, variance, weight, bias in zip(branches, *of_branch, strict=True):
-            folded = copy.deepcopy(temporal)
-            folded.weight, folded.bias = fuse_conv_bn_weights(
-                temporal.weight, None, mean, variance, self.bn.eps, weight, bias
+        """Fold the batch norm into the temporal convolutions."""
+        norm = self.bn
+        assert isinstance(norm, nn.BatchNorm3d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        statistics = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        of_branch = [values.chunk(len(_DILATIONS)) for values in statistics]
+        for branch, mean, variance, weight, bias in zip(self.branches, *of_branch, strict=True):
+            temporal = branch.layers[1]
+            temporal.weight, temporal.bias = fuse_conv_bn_weights(
+                temporal.weight, None, mean, variance, norm.eps, weight, bias
             )
-            self.temporal.append(folded)
+        self.bn = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, T, H, W)` to `(N, 4 * filters, T, H, W)`, before the activation; `fold` must have run."""
-        assert self.spatial is not None
-        assert self.temporal is not None
-        parts = self.spatial(x).chunk(len(_DILATIONS), 1)
-        return torch.cat([temporal(part) for temporal, part in zip(self.temporal, parts, strict=True)], 1)
+        """`(N, C, T, H, W)` to `(N, 4 * filters, T, H, W)`, before the activation."""
+        # One convolution of the four spatial ones would have to be split again, which takes longer than it saves.
+        normalised: Tensor = self.bn(torch.cat([branch(x) for branch in self.branches], 1))
+        return normalised
 
 
 class _Branch(nn.Module):
@@ -128,14 +124,15 @@ class _Branch(nn.Module):
 
     def __init__(self, inputs: int, filters: int, dilation: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv3d(inputs, 2 * filters, (1, 3, 3), padding=(0, 1, 1), bias=False),
-                nn.Conv3d(
-                    2 * filters, filters, (3, 1, 1), dilation=(dilation, 1, 1), padding=(dilation, 0, 0), bias=False
-                ),
-            ]
+        self.layers = nn.Sequential(
+            nn.Conv3d(inputs, 2 * filters, (1, 3, 3), padding=(0, 1, 1), bias=False),
+            nn.Conv3d(2 * filters, filters, (3, 1, 1), dilation=(dilation, 1, 1), padding=(dilation, 0, 0), bias=False),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N, C, T, H, W)` to `(N, filters, T, H, W)`."""
+        convolved: Tensor = self.layers(x)
+        return convolved
 
 
 class _FrameSimilarity(nn.Module):
@@ -185,5 +182,5 @@ def _similarity_band(x: Tensor) -> Tensor:
     padded = functional.pad(torch.matmul(x, x.transpose(1, 2)), (half, half))
     # Read with a row length one larger, the flat matrix shifts each row by one more column: the diagonal band
     # becomes upright columns.
-    skewed = functional.pad(padded.flatten(1), (0, _FRAMES)).unflatten(1, (_FRAMES, _FRAMES + 2 * half + 1))
+    skewed = functional.pad(padded.flatten(1), (0, _FRAMES)).reshape(-1, _FRAMES, _FRAMES + 2 * half + 1)
     return skewed[:, :, :_LOOKUP_WINDOW]
