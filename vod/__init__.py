@@ -1,0 +1,1 @@
+"""Video on demand: decodes and samples videos in a killable child, asks Triton, and writes time-coded tags."""

@@ -1,0 +1,139 @@
+"""From scores at sampled frames to intervals and tags: pure functions.
+
+The rule, for each model and label, within each stretch (a shot without the gaps in its decoding):
+
+1. A sample's score is smoothed: the mean of it and its neighbours in the stretch (three samples; two at an end).
+   A label that a sample does not name has score 0 there.
+2. Hysteresis: an interval opens at a sample whose smoothed score is `high` or more, and takes in the samples
+   before and after it while theirs is `low` or more.
+3. A sample stands for the time from its own to the next sample's; the first one also for the time back to the
+   stretch's start, the last one until its end.
+4. Intervals closer than `merge_gap_seconds` become one; never across the ends of a stretch.
+5. An interval's confidence is the mean smoothed score of its samples, a tag's is that of its best interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from reeltag.tags import Gap, Interval, Shot, Tag
+from vod.options import Hysteresis
+
+Scores = npt.NDArray[np.float64]
+Run = range
+"""Consecutive samples, by index."""
+
+
+@dataclass(frozen=True)
+class ScoredSample:
+    """What one model said of one sampled frame."""
+
+    time: float
+    """Presentation time, seconds from the first frame."""
+    scores: Mapping[str, float]
+    """By label, 0 to 1; labels that are left out have score 0."""
+
+
+def stretches_of(shots: Sequence[Shot], gaps: Sequence[Gap]) -> list[Shot]:
+    """The shots without the gaps: what remains of each, in order.
+
+    Args:
+        shots: Disjoint, in order.
+        gaps: Disjoint, in order.
+    """
+    stretches: list[Shot] = []
+    for shot in shots:
+        start = shot.start_seconds
+        for gap in gaps:
+            if gap.end_seconds <= start or gap.start_seconds >= shot.end_seconds:
+                continue
+            if gap.start_seconds > start:
+                stretches.append(Shot(start_seconds=start, end_seconds=gap.start_seconds))
+            start = gap.end_seconds
+        if start < shot.end_seconds:
+            stretches.append(Shot(start_seconds=start, end_seconds=shot.end_seconds))
+    return stretches
+
+
+def tags_of(
+    samples: Sequence[ScoredSample],
+    stretches: Sequence[Shot],
+    *,
+    model: str,
+    hysteresis: Hysteresis,
+    merge_gap_seconds: float,
+) -> tuple[Tag, ...]:
+    """Tags of one model by the rule above, in the order of `sorted_tags`.
+
+    Args:
+        samples: By rising time.
+        stretches: Disjoint, in order; samples outside of them are not used.
+        model: Name of the network.
+        hysteresis: Thresholds of the smoothed scores.
+        merge_gap_seconds: Intervals of a tag that are closer become one.
+    """
+    intervals: dict[str, list[Interval]] = {}
+    times = np.array([sample.time for sample in samples])
+    for stretch in stretches:
+        first, last = np.searchsorted(times, [stretch.start_seconds, stretch.end_seconds])
+        inside = samples[first:last]
+        bounds = [stretch.start_seconds, *(sample.time for sample in inside[1:]), stretch.end_seconds]
+        for label in {label for sample in inside for label in sample.scores}:
+            scores = smoothed(np.array([sample.scores.get(label, 0.0) for sample in inside]))
+            held = _held(scores, hysteresis)
+            found = [_interval(runs, scores, bounds) for runs in _merged(held, bounds, merge_gap_seconds)]
+            intervals.setdefault(label, []).extend(found)
+    return sorted_tags(
+        Tag(label=label, model=model, confidence=max(i.confidence for i in found), intervals=tuple(found))
+        for label, found in intervals.items()
+        if found
+    )
+
+
+def sorted_tags(tags: Iterable[Tag]) -> tuple[Tag, ...]:
+    """Tags by falling confidence, then by label and model."""
+    return tuple(sorted(tags, key=lambda tag: (-tag.confidence, tag.label, tag.model)))
+
+
+def smoothed(scores: Scores) -> Scores:
+    """Mean of each score and its neighbours: float64 `(n,)` to float64 `(n,)`, n at least 1."""
+    padded = np.pad(scores, 1)
+    neighbours = np.full(len(scores), 3)
+    neighbours[0] -= 1
+    neighbours[-1] -= 1
+    return np.asarray((padded[:-2] + padded[1:-1] + padded[2:]) / neighbours, dtype=np.float64)
+
+
+def _held(scores: Scores, hysteresis: Hysteresis) -> list[Run]:
+    """Runs of samples at `low` or above that reach `high` somewhere."""
+    runs: list[Run] = []
+    for holds, group in groupby(range(len(scores)), key=lambda i: bool(scores[i] >= hysteresis.low)):
+        run = list(group)
+        if holds and max(scores[i] for i in run) >= hysteresis.high:
+            runs.append(range(run[0], run[-1] + 1))
+    return runs
+
+
+def _merged(runs: Sequence[Run], bounds: Sequence[float], merge_gap_seconds: float) -> list[list[Run]]:
+    """Runs in groups that make one interval each; sample i stands for `[bounds[i], bounds[i + 1])` seconds."""
+    groups: list[list[Run]] = []
+    for run in runs:
+        if groups and bounds[run.start] - bounds[groups[-1][-1].stop] < merge_gap_seconds:
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    return groups
+
+
+def _interval(runs: Sequence[Run], scores: Scores, bounds: Sequence[float]) -> Interval:
+    confidence = float(np.mean(np.concatenate([scores[run.start : run.stop] for run in runs])))
+    return Interval(
+        start_seconds=bounds[runs[0].start],
+        end_seconds=bounds[runs[-1].stop],
+        confidence=min(1.0, round(confidence, 4)),
+    )

@@ -1,0 +1,180 @@
+"""The decoding child: carries out the parent's orders and fills the ring. It imports neither torch nor Triton."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from typing import Final
+
+from reeltag.errors import VideoError
+from vod.blocks import (
+    SHOT_FRAME,
+    End,
+    Failed,
+    Fetch,
+    FrameBlock,
+    Order,
+    Position,
+    Release,
+    RingLayout,
+    Scan,
+    ShotWindow,
+    SlotKind,
+    array_at,
+)
+from vod.decode import Picture, Video
+from vod.options import Sample
+from vod.sampling import EvenSampler
+from vod.windows import Window, WindowBuilder
+
+_POSITION_SECONDS: Final = 0.25
+"""How often the parent hears that decoding goes on."""
+_WAITING_SECONDS: Final = 5.0
+"""How often it hears that the child waits for a slot, so that it does not take waiting for a hang."""
+
+
+def main(path: Path, layout: RingLayout, region: str, connection: Connection, *, keyframes_only: bool) -> None:
+    """Decode one video until the parent closes its end of the connection.
+
+    Args:
+        path: The video.
+        layout: Where things lie in the ring.
+        region: Name of the shared memory.
+        connection: To the parent: orders in, reports out.
+        keyframes_only: Decode no other frames.
+    """
+    memory = SharedMemory(region)
+    try:
+        _serve(Video(path, keyframes_only=keyframes_only), layout, memoryview(memory.buf or b""), connection)
+    except VideoError as error:
+        connection.send(Failed(str(error)))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone or wants no more
+    except Exception as error:
+        connection.send(Failed(f"{path.name} cannot be decoded: {type(error).__name__}: {error}"))
+    finally:
+        with suppress(BufferError):  # arrays over it may still be alive after an error; the process ends anyway
+            memory.close()
+
+
+def _serve(video: Video, layout: RingLayout, buffer: memoryview, connection: Connection) -> None:
+    desk = _Desk(layout, connection)
+    writer = _BlockWriter(video, layout, buffer, desk)
+    connection.send(video.probe())
+    while True:
+        order = desk.next_order()
+        if isinstance(order, Scan):
+            _scan(video, order, writer, desk)
+        else:
+            for picture in video.frames_at(order.times):
+                writer.add(picture)
+                desk.position(picture.time)
+            writer.flush()
+            desk.send(_end(video, video.timeline.end_seconds))
+
+
+def _scan(video: Video, order: Scan, writer: _BlockWriter, desk: _Desk) -> None:
+    keyframes_only = order.sample is Sample.KEYFRAMES
+    sampler = EvenSampler(order.fps)
+    scaler, windows = video.scaler(SHOT_FRAME), WindowBuilder()
+    for picture in video.frames():
+        if order.sample is not Sample.SHOTS and sampler.takes(picture.time):
+            writer.add(picture)
+        if not keyframes_only:
+            writer.add_windows(windows.add(scaler.small(picture.frame), picture.time))
+        desk.position(picture.time)
+    writer.flush()
+    writer.add_windows(windows.finish())
+    desk.send(_end(video, video.close_timeline()))
+
+
+def _end(video: Video, duration: float) -> End:
+    timeline = video.timeline
+    return End(video.frames_decoded, timeline.end_seconds, duration, tuple(timeline.gaps))
+
+
+class _Desk:
+    """Takes the parent's orders, keeps count of the free slots and sends reports."""
+
+    def __init__(self, layout: RingLayout, connection: Connection) -> None:
+        self._connection = connection
+        self._free = {kind: deque(range(layout.slots(kind))) for kind in SlotKind}
+        self._reported = 0.0
+        self._position = 0.0
+
+    @property
+    def send(self) -> Callable[[object], None]:
+        return self._connection.send
+
+    def next_order(self) -> Scan | Fetch:
+        """Wait for the next order that is no release."""
+        while True:
+            order = self._receive()
+            if not isinstance(order, Release):
+                return order
+
+    def take(self, kind: SlotKind) -> int:
+        """A slot to fill; waits until the parent gives one back."""
+        while not self._free[kind] or self._connection.poll():
+            while not self._connection.poll(_WAITING_SECONDS):
+                self.send(Position(self._position))
+            self._receive()
+        return self._free[kind].popleft()
+
+    def position(self, seconds: float) -> None:
+        """Tell the parent now and then how far decoding is."""
+        now = time.monotonic()
+        self._position = seconds
+        if now - self._reported >= _POSITION_SECONDS:
+            self._reported = now
+            self.send(Position(seconds))
+
+    def _receive(self) -> Order:
+        order: Order = self._connection.recv()
+        if isinstance(order, Release):
+            self._free[order.kind].append(order.slot)
+        return order
+
+
+class _BlockWriter:
+    """Fits sampled pictures into block slots, and windows into window slots."""
+
+    def __init__(self, video: Video, layout: RingLayout, buffer: memoryview, desk: _Desk) -> None:
+        self._layout = layout
+        self._buffer = buffer
+        self._desk = desk
+        self._scalers = {view: video.scaler(view) for view in layout.views}
+        self._slot = 0
+        self._times: list[float] = []
+
+    def add(self, picture: Picture) -> None:
+        """Put a sampled picture into the current block."""
+        if not self._times:
+            self._slot = self._desk.take(SlotKind.BLOCK)
+        for view, scaler in self._scalers.items():
+            shape = self._layout.view_shape(view, self._layout.block_frames)
+            block = array_at(self._buffer, self._layout.view_offset(self._slot, view), shape)
+            scaler.fit(picture.frame, block[len(self._times)])
+        self._times.append(picture.time)
+        if len(self._times) == self._layout.block_frames:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand the current block over, full or not."""
+        if self._times:
+            self._desk.send(FrameBlock(self._slot, tuple(self._times)))
+            self._times = []
+
+    def add_windows(self, windows: Iterator[Window]) -> None:
+        """Hand windows over, each in its slot."""
+        for frames, times in windows:
+            slot = self._desk.take(SlotKind.WINDOW)
+            out = array_at(self._buffer, self._layout.window_offset(slot), self._layout.window_shape)
+            for row, frame in enumerate(frames):
+                out[0, row] = frame
+            self._desk.send(ShotWindow(slot, times))

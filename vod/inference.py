@@ -1,0 +1,146 @@
+"""Asks Triton about slots of the ring: through shared memory where it can, again where it was away for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from reeltag.contract import ModelCard, Task
+from reeltag.errors import ImageRejected, InputError, ReeltagError, ServiceError, SetupError
+from reeltag.triton import ImageOutputs, SharedTensor
+from vod.blocks import RingLayout, array_at
+from vod.reader import VideoReader
+
+Array = npt.NDArray[Any]
+Result = TypeVar("Result")
+
+PATIENCE_SECONDS: Final = 30.0
+"""How long Triton may be away before a file is given up."""
+_FIRST_PAUSE_SECONDS: Final = 0.25
+_LONGEST_PAUSE_SECONDS: Final = 4.0
+
+
+class FrameTagger(Protocol):
+    """What tagging needs of a server; `reeltag.triton.TritonClient` offers it."""
+
+    async def cards(self) -> Mapping[str, ModelCard]:
+        """Model cards by ensemble name."""
+        ...
+
+    async def card(self, ensemble: str) -> ModelCard:
+        """Card of one ensemble; raises `ModelUnavailable`."""
+        ...
+
+    async def infer_frames(self, task: Task, frames: Array | SharedTensor) -> list[dict[str, Array]]:
+        """One mapping from tensor name to tensor for each of the frames, uint8 `(N, H, W, 3)`."""
+        ...
+
+    async def infer_cuts(self, window: Array | SharedTensor) -> Array:
+        """float32 `(N, 100)` probabilities for windows, uint8 `(N, 100, 27, 48, 3)`."""
+        ...
+
+    async def infer_images(
+        self, tasks: tuple[Task, ...], images: Sequence[bytes]
+    ) -> list[ImageOutputs | ImageRejected]:
+        """One answer for each encoded image."""
+        ...
+
+    async def register_shared_memory(self, region: str, key: str, byte_size: int) -> None:
+        """Let the server read a POSIX shared-memory object."""
+        ...
+
+    async def unregister_shared_memory(self, region: str) -> None:
+        """Make it let go."""
+        ...
+
+
+async def with_patience(ask: Callable[[], Awaitable[Result]], *, patience_seconds: float = PATIENCE_SECONDS) -> Result:
+    """Ask, and ask again with growing pauses while the server is away.
+
+    Raises:
+        ServiceError: It was away for longer than `patience_seconds`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, pause = loop.time() + patience_seconds, _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except ServiceError:
+            if loop.time() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+class RingInference:
+    """Sends slots of one reader's ring to Triton; open it with `async with`.
+
+    Args:
+        client: The server.
+        reader: Open; its ring is registered with the server where that works, else tensors are sent.
+        cards: Of the tasks to ask.
+    """
+
+    def __init__(self, client: FrameTagger, reader: VideoReader, cards: Mapping[Task, ModelCard]) -> None:
+        self._client = client
+        self._reader = reader
+        self._cards = cards
+        self.is_shared = False
+        """Whether Triton reads the ring itself."""
+
+    @property
+    def _layout(self) -> RingLayout:
+        return self._reader.layout
+
+    async def __aenter__(self) -> RingInference:
+        await self._register()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.is_shared:
+            with suppress(ReeltagError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._client.unregister_shared_memory(self._reader.region), 2)
+
+    async def frames(self, task: Task, slot: int, count: int) -> list[dict[str, Array]]:
+        """The task's tensors for each of the first `count` frames of a block."""
+        view = self._cards[task].frames_view()
+        shape, offset = self._layout.view_shape(view, count), self._layout.view_offset(slot, view)
+        return await self._ask(lambda tensor: self._client.infer_frames(task, tensor), offset, shape)
+
+    async def cuts(self, slot: int) -> Array:
+        """float32 `(100,)`: probability that a shot ends with each frame of a window."""
+        shape, offset = self._layout.window_shape, self._layout.window_offset(slot)
+        probabilities: Array = (await self._ask(self._client.infer_cuts, offset, shape))[0]
+        return probabilities
+
+    async def _ask(
+        self, infer: Callable[[Array | SharedTensor], Awaitable[Result]], offset: int, shape: tuple[int, ...]
+    ) -> Result:
+        async def once() -> Result:
+            if self.is_shared:
+                try:
+                    return await infer(SharedTensor(self._reader.region, offset, shape))
+                except (ServiceError, InputError, SetupError):
+                    raise
+                except ReeltagError:
+                    # A server that was started again has forgotten the region; any other failure comes again below.
+                    if self.is_shared:
+                        self.is_shared = False
+                        await self._register()
+            return await infer(np.array(array_at(self._reader.buffer, offset, shape)))
+
+        return await with_patience(once)
+
+    async def _register(self) -> None:
+        region = self._reader.region
+        try:
+            await self._client.unregister_shared_memory(region)
+            await self._client.register_shared_memory(region, f"/{region}", self._layout.total_bytes)
+            self.is_shared = True
+        except ReeltagError:
+            self.is_shared = False  # another host, or a container of its own: tensors are sent instead

@@ -1,0 +1,103 @@
+"""What a user can choose when videos and images are tagged, and the thresholds behind the tags."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from reeltag.errors import InvalidOption
+
+MAX_FPS: Final = 60.0
+"""Most frames a second that may be sampled."""
+
+
+class Sample(str, Enum):
+    """Which frames of a video are looked at."""
+
+    FPS = "fps"
+    """Evenly in time, `TagOptions.fps` a second."""
+    KEYFRAMES = "keyframes"
+    """Only key frames, at most `TagOptions.fps` a second: fastest. Shots cannot be found; the video is one shot."""
+    SHOTS = "shots"
+    """A few frames of each shot, after a first pass that finds the shots."""
+
+
+@dataclass(frozen=True)
+class Hysteresis:
+    """A tag opens where its smoothed score reaches `high` and holds while the score stays at `low` or above."""
+
+    high: float
+    """0 to 1."""
+    low: float
+    """0 to `high`."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high <= 1:
+            raise InvalidOption(f"hysteresis needs 0 <= low <= high <= 1, not low {self.low} and high {self.high}")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When scores become tags; the defaults were chosen by looking at street, animation and portrait clips."""
+
+    detector: Hysteresis = Hysteresis(high=0.5, low=0.35)
+    """For the highest score of a label among a frame's boxes."""
+    classifier: Hysteresis = Hysteresis(high=0.4, low=0.25)
+    """For softmax scores of the whole frame; higher than usual for pictures, because a video has many more samples."""
+    merge_gap_seconds: float = 1.0
+    """Within a shot, intervals of a tag that are closer than this become one."""
+    frame_score: float = 0.3
+    """Lowest score of a detection in `frames` and on the page, 0 to 1."""
+    image_detection_score: float = 0.35
+    """Lowest score of a detection in a still image, 0 to 1."""
+    image_tag_score: float = 0.2
+    """Lowest score of a class of a still image, 0 to 1."""
+    image_top_k: int = 5
+    """Most classes of a still image."""
+
+
+@dataclass(frozen=True)
+class TagOptions:
+    """How videos and images are tagged.
+
+    Raises:
+        InvalidOption: `fps` is not above 0 and at most `MAX_FPS`.
+    """
+
+    sample: Sample = Sample.FPS
+    fps: float = 2.0
+    """Frames sampled a second of video; for `KEYFRAMES` an upper limit; unused by `SHOTS`."""
+    frames: bool = False
+    """Write every sampled frame's objects into the JSON."""
+    force: bool = False
+    """Tag again what is already tagged."""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fps) and 0 < self.fps <= MAX_FPS):
+            raise InvalidOption(f"fps is {self.fps:g}, but must be above 0 and at most {MAX_FPS:g} frames a second")
+
+    def of_video(self) -> dict[str, str | float | int | bool]:
+        """What changes a video's result, for its provenance."""
+        rate = {} if self.sample is Sample.SHOTS else {"fps": self.fps}
+        return {
+            "sample": self.sample.value,
+            **rate,
+            "frames": self.frames,
+            "detector_high": self.thresholds.detector.high,
+            "detector_low": self.thresholds.detector.low,
+            "classifier_high": self.thresholds.classifier.high,
+            "classifier_low": self.thresholds.classifier.low,
+            "merge_gap_seconds": self.thresholds.merge_gap_seconds,
+            "frame_score": self.thresholds.frame_score,
+        }
+
+    def of_image(self) -> dict[str, str | float | int | bool]:
+        """What changes an image's result, for its provenance."""
+        return {
+            "detection_score": self.thresholds.image_detection_score,
+            "tag_score": self.thresholds.image_tag_score,
+            "top_k": self.thresholds.image_top_k,
+        }

@@ -1,0 +1,70 @@
+"""What made a result, and whether a result that is already there was made from the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from reeltag.contract import SHOTS_ENSEMBLE, ModelCard, Task
+from reeltag.tags import ImageTags, ModelProvenance, Provenance, VideoTags
+from vod.options import Sample, TagOptions
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def model_provenance(cards: Mapping[str, ModelCard], options: TagOptions | None = None) -> tuple[ModelProvenance, ...]:
+    """The networks that take part, by task.
+
+    Args:
+        cards: By ensemble name.
+        options: Of a video; None for images, which need no shot detector.
+    """
+    ensembles = [task.frames_ensemble for task in Task]
+    if options is not None and options.sample is not Sample.KEYFRAMES:
+        ensembles.append(SHOTS_ENSEMBLE)
+    return tuple(
+        ModelProvenance(
+            task=card.task,
+            name=card.network,
+            version=card.version,
+            runtime=card.runtime,
+            precision=card.precision,
+            sha256=card.sha256,
+        )
+        for card in (cards[ensemble] for ensemble in ensembles if ensemble in cards)
+    )
+
+
+def finished_video(path: Path) -> VideoTags | None:
+    """The result in `path`, if there is a whole one."""
+    try:
+        return VideoTags.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def finished_image(path: Path) -> ImageTags | None:
+    """The result in `path`, if there is a whole one."""
+    try:
+        return ImageTags.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def is_same(
+    old: Provenance, models: tuple[ModelProvenance, ...], options: Mapping[str, str | float | int | bool]
+) -> bool:
+    """Whether a result was made by the same networks with the same options."""
+    return {(m.task, m.sha256) for m in old.models} == {(m.task, m.sha256) for m in models} and old.options == dict(
+        options
+    )

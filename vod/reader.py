@@ -1,0 +1,178 @@
+"""The parent's end of the decoding child: starts it, hears its reports, and makes sure that nothing of it remains."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from multiprocessing.context import SpawnProcess
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from reeltag.errors import VideoError
+from vod import child
+from vod.blocks import End, Failed, Fetch, Order, Probe, Release, Report, RingLayout, Scan, SlotKind
+
+SILENCE_SECONDS: Final = 60.0
+"""The child is killed when it reports nothing for so long."""
+
+
+class VideoReader:
+    """Decodes one video in a child process; open it with `async with`.
+
+    Args:
+        path: The video.
+        layout: Of the ring that the child fills.
+        keyframes_only: Decode no other frames.
+        silence_seconds: Longest wait for a report.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: RingLayout,
+        *,
+        keyframes_only: bool = False,
+        silence_seconds: float = SILENCE_SECONDS,
+    ) -> None:
+        self.path = path
+        self.layout = layout
+        self._keyframes_only = keyframes_only
+        self.region = f"reeltag_{os.getpid()}_{secrets.token_hex(4)}"
+        """Name of the shared memory that holds the ring."""
+        self._silence_seconds = silence_seconds
+        self._memory: SharedMemory | None = None
+        self._process: SpawnProcess | None = None
+        self._connection, self._far_end = multiprocessing.Pipe()
+
+    async def __aenter__(self) -> VideoReader:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child."""
+        return self._process.pid if self._process else None
+
+    @property
+    def buffer(self) -> memoryview:
+        """The ring's memory."""
+        buffer = self._memory.buf if self._memory else None
+        if buffer is None:
+            raise RuntimeError("the reader is not open")
+        return buffer
+
+    async def probe(self) -> Probe:
+        """What the file says of itself; ask once, before any order.
+
+        Raises:
+            VideoError: It cannot be read, or holds no video.
+        """
+        report = await self._receive()
+        if not isinstance(report, Probe):
+            raise RuntimeError(f"the decoder sent {report!r} before it had opened the file")
+        return report
+
+    async def reports(self, order: Scan | Fetch) -> AsyncIterator[Report]:
+        """Give an order and hear its reports; the last one is `End`.
+
+        Raises:
+            VideoError: The file cannot be decoded, or the child died or fell silent.
+        """
+        self._send(order)
+        while True:
+            report = await self._receive()
+            yield report
+            if isinstance(report, End):
+                return
+
+    def release(self, kind: SlotKind, slot: int) -> None:
+        """Let the child fill a slot again."""
+        self._send(Release(kind, slot))
+
+    def close(self) -> None:
+        """Kill the child and remove the shared memory; may be called twice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+            self._process = None
+        self._connection.close()
+        self._far_end.close()
+        if self._memory is not None:
+            self._memory.unlink()
+            with suppress(BufferError):  # a task that is being cancelled may hold an array; the mapping goes with it
+                self._memory.close()
+            self._memory = None
+
+    def _start(self) -> None:
+        self._memory = SharedMemory(self.region, create=True, size=self.layout.total_bytes)
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=child.main,
+            args=(self.path, self.layout, self.region, self._far_end),
+            kwargs={"keyframes_only": self._keyframes_only},
+            daemon=True,
+        )
+        # Ctrl-C reaches the whole process group: the child inherits the blocked signal and leaves its end to us.
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        self._far_end.close()
+
+    def _send(self, order: Order) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the child died: the next report says how
+            self._connection.send(order)
+
+    async def _receive(self) -> Report:
+        try:
+            await asyncio.wait_for(self._until_readable(), self._silence_seconds)
+            report: Report = self._connection.recv()
+        except asyncio.TimeoutError as error:
+            raise VideoError(
+                f"{self.path.name}: decoding made no progress for {self._silence_seconds:g} s and was given up"
+            ) from error
+        except (EOFError, ConnectionResetError) as error:
+            raise VideoError(f"{self.path.name}: {self._cause_of_death()}") from error
+        if isinstance(report, Failed):
+            raise VideoError(report.message)
+        return report
+
+    async def _until_readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        while not self._connection.poll():
+            # Level-triggered: watched only while waiting, else the loop would spin.
+            loop.add_reader(self._connection.fileno(), readable.set)
+            try:
+                await readable.wait()
+            finally:
+                loop.remove_reader(self._connection.fileno())
+            readable.clear()
+
+    def _cause_of_death(self) -> str:
+        if self._process is None:
+            return "the decoder was closed"
+        self._process.join(5)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            hints = {"SIGKILL": "; perhaps memory ran out", "SIGBUS": "; perhaps shared memory (/dev/shm) is full"}
+            return f"the decoder was killed by {name}{hints.get(name, '')}"
+        return f"the decoder ended unexpectedly with status {code}"

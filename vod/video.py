@@ -1,0 +1,253 @@
+"""Tags one video: decoding in the child, inference in Triton, and their results brought together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+import reeltag
+from reeltag.contract import BOXES, CLASSES, SCORES, SHOT_CONTEXT_FRAMES, SHOTS_ENSEMBLE, ModelCard, Task
+from reeltag.frames import Geometry, geometry_of
+from reeltag.tags import (
+    Coverage,
+    Detection,
+    FrameDetections,
+    Provenance,
+    Shot,
+    Tag,
+    VideoSource,
+    VideoTags,
+    detections_of,
+)
+from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
+from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at
+from vod.flight import Flight
+from vod.inference import FrameTagger, RingInference
+from vod.options import Sample, TagOptions
+from vod.provenance import model_provenance, sha256_of
+from vod.reader import VideoReader
+from vod.sampling import shot_sample_times
+from vod.shots import shots_of
+from vod.thumbnails import ThumbnailStore
+
+IN_FLIGHT: Final = 3
+"""Blocks and windows that wait for Triton at once, while the child fills the next."""
+_LEAST_SCORE: Final = 0.01
+"""Scores below it count as 0, so that a long video's classes need little memory."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TaggedVideo:
+    """The tags of a video, and what its page shows beside them."""
+
+    tags: VideoTags
+    frames: Mapping[float, tuple[Detection, ...]]
+    """Objects of every sampled frame by its presentation time, seconds; by falling score."""
+
+
+@dataclass
+class _Findings:
+    """What the networks said so far."""
+
+    detections: dict[float, tuple[Detection, ...]] = field(default_factory=dict)
+    objects: dict[float, dict[str, float]] = field(default_factory=dict)
+    classes: dict[float, dict[str, float]] = field(default_factory=dict)
+    cuts: dict[float, float] = field(default_factory=dict)
+
+
+async def tag_video(
+    path: Path,
+    client: FrameTagger,
+    options: TagOptions,
+    thumbnails: ThumbnailStore,
+    advanced: Callable[[float], None],
+) -> TaggedVideo:
+    """Tag one video.
+
+    Args:
+        path: The file.
+        client: The server.
+        options: How.
+        thumbnails: Where a picture of every sampled frame is kept.
+        advanced: Told the share of the video that was decoded, 0 to 1.
+
+    Raises:
+        VideoError: The file cannot be tagged at all.
+        ServiceError: Triton was away for too long, or serves no such models.
+    """
+    cards = {task: await client.card(task.frames_ensemble) for task in Task}
+    if options.sample is not Sample.KEYFRAMES:
+        await client.card(SHOTS_ENSEMBLE)
+    views = tuple(dict.fromkeys(card.frames_view() for card in cards.values()))
+    digest = asyncio.ensure_future(asyncio.to_thread(sha256_of, path))
+    try:
+        keyframes_only = options.sample is Sample.KEYFRAMES
+        async with VideoReader(path, RingLayout(views), keyframes_only=keyframes_only) as reader:
+            probe = await reader.probe()
+            async with RingInference(client, reader, cards) as inference:
+                run = _Run(reader, inference, cards, probe, thumbnails, options, advanced)
+                end, shots = await run.both_passes()
+        return _assembled(path.name, await digest, probe, end, shots, run.findings, await client.cards(), options)
+    finally:
+        digest.cancel()
+
+
+class _Run:
+    """One video on its way through the networks."""
+
+    def __init__(
+        self,
+        reader: VideoReader,
+        inference: RingInference,
+        cards: Mapping[Task, ModelCard],
+        probe: Probe,
+        thumbnails: ThumbnailStore,
+        options: TagOptions,
+        advanced: Callable[[float], None],
+    ) -> None:
+        self.findings = _Findings()
+        self._reader = reader
+        self._inference = inference
+        self._cards = cards
+        self._duration = probe.duration_seconds or 0.0
+        self._detector_view = cards[Task.DETECT].frames_view()
+        self._geometry: Geometry = geometry_of(self._detector_view, probe.width, probe.height)
+        self._thumbnails = thumbnails
+        self._options = options
+        self._advanced = advanced
+
+    async def both_passes(self) -> tuple[End, tuple[Shot, ...]]:
+        """Decode once, and for samples of shots a second time; give the first end and the shots."""
+        sample = self._options.sample
+        end = await self._pass(Scan(sample, self._options.fps))
+        times = sorted(self.findings.cuts)
+        shots = shots_of([self.findings.cuts[t] for t in times], times, end.end_seconds)
+        if sample is Sample.SHOTS:
+            await self._pass(Fetch(shot_sample_times(shots, times)))
+        return end, shots
+
+    async def _pass(self, order: Scan | Fetch) -> End:
+        end: End | None = None
+        async with Flight(IN_FLIGHT) as flight:
+            async for report in self._reader.reports(order):
+                if isinstance(report, FrameBlock):
+                    await flight.launch(self._block(report))
+                elif isinstance(report, ShotWindow):
+                    await flight.launch(self._window(report))
+                elif isinstance(report, Position) and self._duration:
+                    self._advanced(min(1.0, report.seconds / self._duration))
+                elif isinstance(report, End):
+                    end = report
+        if end is None:
+            raise RuntimeError("the decoder's reports ended without an End")
+        return end
+
+    async def _window(self, window: ShotWindow) -> None:
+        cuts = await self._inference.cuts(window.slot)
+        self._reader.release(SlotKind.WINDOW, window.slot)
+        counted = cuts[SHOT_CONTEXT_FRAMES : SHOT_CONTEXT_FRAMES + len(window.times)]
+        self.findings.cuts.update(zip(window.times, map(float, counted), strict=True))
+
+    async def _block(self, block: FrameBlock) -> None:
+        count = len(block.times)
+        self._keep_thumbnails(block)
+        detected, classified = await asyncio.gather(
+            self._inference.frames(Task.DETECT, block.slot, count),
+            self._inference.frames(Task.CLASSIFY, block.slot, count),
+        )
+        self._reader.release(SlotKind.BLOCK, block.slot)
+        for time, objects, classes in zip(block.times, detected, classified, strict=True):
+            self._note_objects(time, objects)
+            self.findings.classes[time] = _by_label(classes[SCORES], self._cards[Task.CLASSIFY].labels)
+
+    def _note_objects(self, time: float, tensors: Mapping[str, Array]) -> None:
+        labels = self._cards[Task.DETECT].labels
+        boxes = self._geometry.boxes_to_source(tensors[BOXES])
+        threshold = self._options.thresholds.frame_score
+        self.findings.detections[time] = detections_of(
+            boxes, tensors[SCORES], tensors[CLASSES], labels, score_threshold=threshold
+        )
+        best: dict[str, float] = {}
+        for score, index in zip(tensors[SCORES], tensors[CLASSES], strict=True):
+            if score >= _LEAST_SCORE:
+                label = labels[int(index)]
+                best[label] = max(best.get(label, 0.0), float(score))
+        self.findings.objects[time] = best
+
+    def _keep_thumbnails(self, block: FrameBlock) -> None:
+        view, geometry, layout = self._detector_view, self._geometry, self._reader.layout
+        shape = layout.view_shape(view, len(block.times))
+        frames = array_at(self._reader.buffer, layout.view_offset(block.slot, view), shape)
+        width = round(geometry.scale_x * geometry.source_width)
+        height = round(geometry.scale_y * geometry.source_height)
+        for time, frame in zip(block.times, frames, strict=True):
+            self._thumbnails.add(time, frame[:height, :width])
+
+
+def _by_label(scores: Array, labels: tuple[str, ...]) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for index in np.flatnonzero(scores >= _LEAST_SCORE):
+        label = labels[int(index)]  # ImageNet names two classes "crane" and two "maillot"
+        best[label] = max(best.get(label, 0.0), float(scores[index]))
+    return best
+
+
+def _assembled(
+    name: str,
+    digest: str,
+    probe: Probe,
+    end: End,
+    shots: tuple[Shot, ...],
+    findings: _Findings,
+    cards: Mapping[str, ModelCard],
+    options: TagOptions,
+) -> TaggedVideo:
+    detections = dict(sorted(findings.detections.items()))
+    frames = tuple(FrameDetections(pts_seconds=time, detections=found) for time, found in detections.items())
+    tags = VideoTags(
+        source=VideoSource(
+            name=name,
+            sha256=digest,
+            duration_seconds=end.duration_seconds,
+            width=probe.width,
+            height=probe.height,
+            frame_rate=probe.frame_rate,
+        ),
+        shots=shots,
+        tags=_tags(shots, end, findings, cards, options),
+        frames=frames if options.frames else None,
+        coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(detections), gaps=end.gaps),
+        provenance=Provenance(
+            reeltag_version=reeltag.__version__, models=model_provenance(cards, options), options=options.of_video()
+        ),
+    )
+    return TaggedVideo(tags, detections)
+
+
+def _tags(
+    shots: tuple[Shot, ...], end: End, findings: _Findings, cards: Mapping[str, ModelCard], options: TagOptions
+) -> tuple[Tag, ...]:
+    stretches = stretches_of(shots, end.gaps)
+    thresholds = options.thresholds
+    by_task = {
+        Task.DETECT: (findings.objects, thresholds.detector),
+        Task.CLASSIFY: (findings.classes, thresholds.classifier),
+    }
+    tags: list[Tag] = []
+    for task, (scores, hysteresis) in by_task.items():
+        tags += tags_of(
+            [ScoredSample(time, scores[time]) for time in sorted(scores)],
+            stretches,
+            model=cards[task.frames_ensemble].network,
+            hysteresis=hysteresis,
+            merge_gap_seconds=thresholds.merge_gap_seconds,
+        )
+    return sorted_tags(tags)
