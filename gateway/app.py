@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from gateway.batching import Batcher, BatchLimits
-from gateway.catalogue import Catalogue
+from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.routes import health, images
@@ -79,7 +79,7 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
         timeout_seconds=settings.timeout_seconds,
     )
     batcher = Batcher(client.infer_images, limits, metrics.batch_images.observe)
-    catalogue = Catalogue(client)
+    catalogue = Catalogue(client, LIFETIME_SECONDS)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
     )

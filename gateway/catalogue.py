@@ -12,8 +12,8 @@ from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ModelUnavailable
 
-LIFETIME_SECONDS: Final = 30.0
-"""After this a changed model repository is noticed, even when Triton never failed."""
+LIFETIME_SECONDS: Final = 300.0
+"""After this a changed model repository is noticed, even when Triton never failed and nobody asked what is served."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,35 @@ class Served:
 
 
 class Catalogue:
-    """Remembers `Served` for up to `LIFETIME_SECONDS`."""
+    """Remembers what a Triton serves.
 
-    def __init__(self, client: ImageTagger) -> None:
+    Args:
+        client: Asks Triton.
+        lifetime_seconds: How long an answer counts.
+    """
+
+    def __init__(self, client: ImageTagger, lifetime_seconds: float) -> None:
         self._client = client
+        self._lifetime_seconds = lifetime_seconds
         self._lock = asyncio.Lock()
         self._served: Served | None = None
         self._read_at = 0.0
 
-    async def read(self) -> Served:
-        """What Triton serves; raises what `ImageTagger.served` and `cards` raise."""
-        async with self._lock:  # the requests of a busy moment read it once, not each
-            if self._served is None or time.monotonic() > self._read_at + LIFETIME_SECONDS:
+    async def read(self, *, fresh: bool = False) -> Served:
+        """What Triton serves, asked now where it must be `fresh`; raises what `ImageTagger.cards` raises."""
+        if fresh:
+            self.forget()
+        async with self._lock:  # the requests of a busy moment ask once, not each
+            if self._served is None or time.monotonic() > self._read_at + self._lifetime_seconds:
                 self._client.forget_cards()
                 cards = await self._client.cards()
                 states = await self._client.served()
-                by_task = {task: cards[task.value] for task in Task if task.value in cards}
                 ready = frozenset(name for name, state in states.items() if state == "READY")
-                self._served = Served({task: card for task, card in by_task.items() if task.value in ready}, ready)
+                by_task = {task: cards[task.value] for task in Task if task.value in cards and task.value in ready}
+                self._served = Served(by_task, ready)
                 self._read_at = time.monotonic()
             return self._served
 
     def forget(self) -> None:
-        """Read again at the next call."""
+        """Ask again at the next call."""
         self._served = None

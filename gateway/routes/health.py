@@ -40,9 +40,8 @@ async def readyz(request: Request) -> Health:
     client: ImageTagger = request.app.state.client
     catalogue: Catalogue = request.app.state.catalogue
     if not await client.is_ready():
-        catalogue.forget()
         raise TritonUnavailable(f"Triton at {client.url} is not ready")
-    (await catalogue.read()).plan(tuple(Task))
+    (await catalogue.read(fresh=True)).plan(tuple(Task))
     return Health(status="ready")
 
 
@@ -58,7 +57,7 @@ async def models(request: Request) -> ModelsAnswer:
     """Answer the network behind each task, and where Triton is."""
     client: ImageTagger = request.app.state.client
     catalogue: Catalogue = request.app.state.catalogue
-    served = await catalogue.read()
+    served = await catalogue.read(fresh=True)
     return ModelsAnswer(
         models=tuple(ServedModel.of(card) for card in served.cards.values()),
         triton=TritonAddress(grpc_url=client.url),

@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -56,6 +56,9 @@ class FakeTagger:
 
     def __init__(self, ensembles: Sequence[str] = ("detect", "classify", "detect_classify")) -> None:
         self.ensembles = list(ensembles)
+        self.reset()
+
+    def reset(self) -> None:
         self.error: Exception | None = None
         """Raised by every call that reaches Triton."""
         self.delay_seconds = 0.0
@@ -140,6 +143,14 @@ def code_of(answer: httpx.Response) -> str:
     assert error["message"]
     assert "Traceback" not in answer.text
     return str(error["code"])
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for up to five seconds."""
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
 
 
 class Broken(ReeltagError):

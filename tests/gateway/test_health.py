@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from gateway.catalogue import Catalogue
 from reeltag.errors import TritonUnavailable
 from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway
 
@@ -55,6 +57,29 @@ def test_models(client: httpx.Client) -> None:
         "labels": ["person", "bicycle", "car"],
         "sha256": "0" * 64,
     }
+
+
+def test_models_are_asked_anew_each_time(client: httpx.Client, tagger: FakeTagger) -> None:
+    tagger.ensembles.remove("classify")
+    assert [model["task"] for model in client.get("/v1/models").json()["models"]] == ["detect"]
+    tagger.ensembles.append("classify")
+    assert len(client.get("/v1/models").json()["models"]) == 2
+
+
+def test_a_catalogue_is_remembered_until_it_is_old_or_forgotten(tagger: FakeTagger) -> None:
+    async def main(lifetime_seconds: float) -> list[int]:
+        catalogue = Catalogue(tagger, lifetime_seconds)
+        counts = []
+        for change in ("", "classify", "detect"):
+            tagger.ensembles = [name for name in tagger.ensembles if name != change]
+            counts.append(len((await catalogue.read()).cards))
+        catalogue.forget()
+        return [*counts, len((await catalogue.read()).cards)]
+
+    everything = list(tagger.ensembles)
+    assert asyncio.run(main(60)) == [2, 2, 2, 0]
+    tagger.ensembles = everything
+    assert asyncio.run(main(0)) == [2, 1, 0, 0]
 
 
 def test_metrics_count_by_route_and_never_by_made_up_paths(client: httpx.Client) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -9,7 +8,7 @@ import httpx
 import pytest
 
 from reeltag.settings import Settings
-from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway
+from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway, wait_until
 
 LIMIT = 100_000
 SETTINGS = Settings(max_upload_bytes=LIMIT, max_images_per_request=3, max_buffered_bytes=LIMIT)
@@ -64,10 +63,7 @@ def test_a_stream_without_a_size_is_refused_as_soon_as_it_passes_the_limit(clien
     with connected(client) as connection:
         connection.sendall(head("Transfer-Encoding: chunked"))
         connection.sendall(chunk * 9)
-        deadline = time.monotonic() + 5
-        while metric(client, "reeltag_held_bytes") < 90_000 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert metric(client, "reeltag_held_bytes") == 90_000
+        wait_until(lambda: metric(client, "reeltag_held_bytes") == 90_000)
         connection.sendall(chunk * 2)
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
         assert metric(client, "reeltag_held_bytes") == 0
@@ -93,15 +89,11 @@ def test_a_multipart_stream_is_limited_too(client: httpx.Client, tagger: FakeTag
 def test_bodies_together_are_limited(client: httpx.Client) -> None:
     with connected(client) as connection:
         connection.sendall(head("Content-Length: 90000") + bytes(80_000))
-        deadline = time.monotonic() + 5
-        while metric(client, "reeltag_held_bytes") < 80_000 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: metric(client, "reeltag_held_bytes") == 80_000)
         answer = client.post("/v1/images", content=encoded() + bytes(30_000), headers=JPEG)
         assert (answer.status_code, code_of(answer)) == (429, "overloaded")
         assert client.post("/v1/images", content=encoded(), headers=JPEG).status_code == 200
-    deadline = time.monotonic() + 5
-    while metric(client, "reeltag_held_bytes") and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: metric(client, "reeltag_held_bytes") == 0)
     assert client.post("/v1/images", content=encoded() + bytes(30_000), headers=JPEG).status_code == 200
 
 
@@ -156,13 +148,11 @@ def test_a_client_that_leaves_while_waiting_is_dropped_from_its_batch(tagger: Fa
     with gateway(tagger, settings) as client, connected(client) as first, connected(client) as third:
         client.get("/v1/models")
         first.sendall(head(f"Content-Length: {len(image)}") + image)
-        while not tagger.batches:
-            time.sleep(0.01)
+        wait_until(lambda: bool(tagger.batches))
         with connected(client) as second:
             second.sendall(head(f"Content-Length: {len(image)}") + image)
             third.sendall(head(f"Content-Length: {len(image)}") + image)
-            while metric(client, "reeltag_waiting_images") < 2:
-                time.sleep(0.01)
+            wait_until(lambda: metric(client, "reeltag_waiting_images") == 2)
         _wait_for_gone(client, 1)
         assert metric(client, "reeltag_waiting_images") == 1
         assert first.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -171,8 +161,5 @@ def test_a_client_that_leaves_while_waiting_is_dropped_from_its_batch(tagger: Fa
 
 
 def _wait_for_gone(client: httpx.Client, count: int) -> None:
-    deadline = time.monotonic() + 5
     line = f'reeltag_http_requests_total{{method="POST",route="/v1/images",status="499"}} {float(count)}'
-    while line not in client.get("/metrics").text:
-        assert time.monotonic() < deadline, client.get("/metrics").text
-        time.sleep(0.01)
+    wait_until(lambda: line in client.get("/metrics").text)
