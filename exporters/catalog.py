@@ -91,7 +91,7 @@ _NANODET_G: Final = ModelSpec(
     height=416,
     width=416,
     parameters=3_790_000,
-    view=View(Fit.LETTERBOX, 416, 416, pad_value=0),
+    view=View(Fit.LETTERBOX, 416, 416, pad_value=114),
     mean=_IMAGENET_MEAN,
     std=_IMAGENET_STD,
     channel_order="BGR",

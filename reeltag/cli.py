@@ -122,10 +122,9 @@ def tag(
     model_repository: RepositoryOption = None,
 ) -> None:
     """Tag images and videos: NAME.tags.json, NAME.vtt, NAME.csv and the page NAME.html for each video."""
-    from vod.tagging import TagOptions, check_inputs, tag_paths
-
     from reeltag.progress import TaggingProgress
     from reeltag.triton import TritonClient
+    from vod.tagging import TagOptions, check_inputs, tag_paths
 
     if fps is not None and sample is not Sampling.FPS:
         raise InvalidOption(f"--fps goes with --sample fps only, not with --sample {sample.value}")
@@ -247,7 +246,6 @@ def _triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
         yield settings.triton_url
         return
     from exporters.repository import publish
-
     from reeltag.embedded import EmbeddedTriton, find
 
     find()

@@ -27,6 +27,9 @@ MAX_IMAGE_PIXELS: Final = 1 << 26
 """Largest picture that is decoded: 67,108,864 pixels, such as 8192x8192."""
 CROP_FRACTION: Final = 0.875
 """Side of the centre crop over the shorter side of the picture: 224/256, as EfficientNet was evaluated."""
+OVERSAMPLING: Final = 1.5
+"""A JPEG is decoded at a reduced scale only where it stays this much larger than the input: closer ones lose small
+objects."""
 _ORIENTATION_TAG: Final = 0x0112
 
 
@@ -68,7 +71,9 @@ class Fit(str, Enum):
     """How a picture is fitted into a network's input."""
 
     LETTERBOX = "letterbox"
-    """Scaled to fit, placed at the top left, the rest filled with `pad_value`."""
+    """Scaled to fit, placed in the middle, the rest filled with `pad_value`."""
+    LETTERBOX_TOP_LEFT = "letterbox_top_left"
+    """Scaled to fit, placed at the top left, the rest filled with `pad_value`; as YOLOX was trained."""
     CENTER_CROP = "center_crop"
     """The central square of `CROP_FRACTION` of the shorter side, scaled to the input."""
 
@@ -122,6 +127,13 @@ class Geometry:
             dtype=np.float32,
         )
 
+    @property
+    def picture(self) -> tuple[slice, slice]:
+        """Rows and columns of a letterbox's input that the picture takes."""
+        left, top = round(self.offset_x), round(self.offset_y)
+        height, width = round(self.scale_y * self.source_height), round(self.scale_x * self.source_width)
+        return slice(top, top + height), slice(left, left + width)
+
     def boxes_to_source(self, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Map boxes `(..., 4)` x1, y1, x2, y2 from input to source pixels, clipped to the picture."""
         offset = np.array([self.offset_x, self.offset_y] * 2, dtype=np.float32)
@@ -138,14 +150,16 @@ class Geometry:
 
 def geometry_of(view: View, source_width: int, source_height: int) -> Geometry:
     """Where a picture of the given size, in pixels, lands in the view's input."""
-    if view.fit is Fit.LETTERBOX:
+    if view.fit is not Fit.CENTER_CROP:
         ratio = min(view.width / source_width, view.height / source_height)
         width, height = (max(1, round(source_width * ratio)), max(1, round(source_height * ratio)))
-        return Geometry(width / source_width, height / source_height, 0.0, 0.0, source_width, source_height)
+        middle = view.fit is Fit.LETTERBOX
+        left, top = ((view.width - width) // 2, (view.height - height) // 2) if middle else (0, 0)
+        return Geometry(width / source_width, height / source_height, left, top, source_width, source_height)
     side = CROP_FRACTION * min(source_width, source_height)
     scale_x, scale_y = view.width / side, view.height / side
-    left, top = (source_width - side) / 2, (source_height - side) / 2
-    return Geometry(scale_x, scale_y, -left * scale_x, -top * scale_y, source_width, source_height)
+    crop_left, crop_top = (source_width - side) / 2, (source_height - side) / 2
+    return Geometry(scale_x, scale_y, -crop_left * scale_x, -crop_top * scale_y, source_width, source_height)
 
 
 def read_header(data: bytes, *, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHeader:
@@ -190,26 +204,40 @@ def fit_pixels(view: View, pixels: Pixels, source_width: int, source_height: int
         uint8 `(height, width, 3)`; `geometry_of` says where the picture lies in it.
     """
     canvas = np.empty((view.height, view.width, 3), np.uint8) if out is None else out
-    if view.fit is Fit.LETTERBOX:
-        geometry = geometry_of(view, source_width, source_height)
-        width, height = round(geometry.scale_x * source_width), round(geometry.scale_y * source_height)
-        canvas[height:] = view.pad_value
-        canvas[:height, width:] = view.pad_value
-        canvas[:height, :width] = _resize(pixels, width, height)
+    if view.fit is not Fit.CENTER_CROP:
+        rows, columns = geometry_of(view, source_width, source_height).picture
+        place_letterbox(view, _resize(pixels, columns.stop - columns.start, rows.stop - rows.start), canvas)
         return canvas
-    rows, columns = pixels.shape[:2]
-    side = max(1, round(CROP_FRACTION * min(rows, columns)))
-    top, left = (rows - side) // 2, (columns - side) // 2
+    height, width = pixels.shape[:2]
+    side = max(1, round(CROP_FRACTION * min(height, width)))
+    top, left = (height - side) // 2, (width - side) // 2
     canvas[:] = _resize(pixels[top : top + side, left : left + side], view.width, view.height)
     return canvas
 
 
+def place_letterbox(view: View, scaled: Pixels, canvas: Pixels) -> None:
+    """Put a picture that already has its final size into a letterbox.
+
+    Args:
+        view: A letterbox.
+        scaled: uint8 `(h, w, 3)`, at most `view.height` x `view.width`.
+        canvas: uint8 `(view.height, view.width, 3)`, overwritten: the picture, and the border around it.
+    """
+    height, width = scaled.shape[:2]
+    middle = view.fit is Fit.LETTERBOX
+    left, top = ((view.width - width) // 2, (view.height - height) // 2) if middle else (0, 0)
+    canvas[:top] = canvas[top + height :] = view.pad_value
+    rows = canvas[top : top + height]
+    rows[:, :left] = rows[:, left + width :] = view.pad_value
+    rows[:, left : left + width] = scaled
+
+
 def minimum_size(view: View, source_width: int, source_height: int) -> tuple[int, int]:
-    """Columns and rows, at least, at which a picture may be decoded without being enlarged for this view."""
+    """Columns and rows, at least, at which a picture may be decoded for this view."""
     geometry = geometry_of(view, source_width, source_height)
     return (
-        min(source_width, int(np.ceil(source_width * geometry.scale_x))),
-        min(source_height, int(np.ceil(source_height * geometry.scale_y))),
+        min(source_width, int(np.ceil(source_width * geometry.scale_x * OVERSAMPLING))),
+        min(source_height, int(np.ceil(source_height * geometry.scale_y * OVERSAMPLING))),
     )
 
 

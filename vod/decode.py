@@ -15,7 +15,7 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from reeltag.errors import VideoError
-from reeltag.frames import Fit, Pixels, View, geometry_of
+from reeltag.frames import Fit, Pixels, View, geometry_of, place_letterbox
 from vod.blocks import SHOT_FRAME, Probe
 from vod.timeline import Timeline
 
@@ -221,12 +221,10 @@ class Scaler:
     def fit(self, frame: av.VideoFrame, out: npt.NDArray[np.uint8]) -> None:
         """Write the frame into `out`, uint8 `(height, width, 3)` RGB of the view."""
         pixels = self._scaled(frame)
-        height, width = pixels.shape[:2]
-        if self._view.fit is Fit.LETTERBOX:
-            out[height:] = self._view.pad_value
-            out[:height, width:] = self._view.pad_value
-            out[:height, :width] = pixels
+        if self._view.fit is not Fit.CENTER_CROP:
+            place_letterbox(self._view, pixels, out)
         else:
+            height, width = pixels.shape[:2]
             top, left = (height - self._view.height) // 2, (width - self._view.width) // 2
             out[:] = pixels[top : top + self._view.height, left : left + self._view.width]
 

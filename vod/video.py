@@ -186,10 +186,9 @@ class _Run:
         view, geometry, layout = self._detector_view, self._geometry, self._reader.layout
         shape = layout.view_shape(view, len(block.times))
         frames = array_at(self._reader.buffer, layout.view_offset(block.slot, view), shape)
-        width = round(geometry.scale_x * geometry.source_width)
-        height = round(geometry.scale_y * geometry.source_height)
+        rows, columns = geometry.picture
         for time, frame in zip(block.times, frames, strict=True):
-            self._thumbnails.add(time, frame[:height, :width])
+            self._thumbnails.add(time, frame[rows, columns])
 
 
 def _by_label(scores: Array, labels: tuple[str, ...]) -> dict[str, float]:

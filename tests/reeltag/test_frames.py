@@ -15,6 +15,7 @@ from reeltag import frames
 from reeltag.frames import Fit, ImageError, View, decode_image, decode_views, fit_pixels, geometry_of, read_header
 
 LETTERBOX = View(Fit.LETTERBOX, 416, 416, 114)
+TOP_LEFT = View(Fit.LETTERBOX_TOP_LEFT, 416, 416, 114)
 CROP = View(Fit.CENTER_CROP, 224, 224)
 
 
@@ -126,9 +127,20 @@ def test_tiny_and_thin_pictures_are_fitted(size: tuple[int, int]) -> None:
     data = encoded(Image.new("RGB", size, "red"), "PNG")
     outs = [np.zeros((416, 416, 3), np.uint8), np.zeros((224, 224, 3), np.uint8)]
     geometry = decode_views(data, (LETTERBOX, CROP), outs)
-    assert outs[0][0, 0].tolist() == [255, 0, 0]
+    assert outs[0][208, 208].tolist() == [255, 0, 0]
     assert outs[1].min(axis=(0, 1)).tolist() == [255, 0, 0]
     assert (geometry[0].source_width, geometry[0].source_height) == size
+
+
+@pytest.mark.parametrize(("view", "corner"), [(LETTERBOX, (91, 0)), (TOP_LEFT, (0, 0))])
+def test_a_letterbox_holds_the_picture_where_the_geometry_says(view: View, corner: tuple[int, int]) -> None:
+    pixels = np.full((720, 1280, 3), 7, np.uint8)
+    fitted = fit_pixels(view, pixels, 1280, 720)
+    rows, columns = geometry_of(view, 1280, 720).picture
+    assert (rows.start, columns.start) == corner
+    assert (rows.stop - rows.start, columns.stop) == (234, 416)
+    assert (fitted[rows, columns] == 7).all()
+    assert (np.delete(fitted, range(rows.start, rows.stop), axis=0) == 114).all()
 
 
 def code_of(data: bytes) -> str:
@@ -179,17 +191,17 @@ def test_damaged_bytes_only_ever_raise_image_errors(junk: bytes, image_format: s
     assert pixels.ndim == 3
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([LETTERBOX, CROP]))
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([LETTERBOX, TOP_LEFT, CROP]))
 def test_geometry_maps_there_and_back(width: int, height: int, view: View) -> None:
     geometry = geometry_of(view, width, height)
     boxes = np.array([[0, 0, width, height], [width / 3, height / 3, width / 2, height / 2]], np.float32)
     back = geometry.boxes_to_source(geometry.boxes_to_input(boxes))
     np.testing.assert_allclose(back, boxes, atol=max(width, height) * 1e-3)
-    if view is LETTERBOX:
-        fitted = geometry.boxes_to_input(boxes[:1])[0]
-        assert fitted[2] <= view.width + 1e-2
-        assert fitted[3] <= view.height + 1e-2
-        assert max(fitted[2], fitted[3]) == pytest.approx(416, abs=0.51)
+    if view is not CROP:
+        left, top, right, bottom = geometry.boxes_to_input(boxes[:1])[0]
+        assert max(right - left, bottom - top) == pytest.approx(416, abs=0.51)
+        assert min(left, top) >= 0
+        assert max(right, bottom) <= 416.01
 
 
 @given(st.sampled_from(list(Fit)), st.integers(1, 9999), st.integers(1, 9999), st.integers(0, 255))
