@@ -16,7 +16,7 @@ demo: $(BIN)/.serve ## Tag a real street video and leave its page in out/demo/bi
 	@mkdir -p $(DEMO)
 	@$(BIN)/python -m exporters.packages demo-video $(DEMO)/video
 	@$(BIN)/reeltag tag $(DEMO)/video/bikes.mp4 --out $(DEMO) --force
-	@$(BIN)/python -m vod.summary $(DEMO)/bikes.tags.json
+	@$(BIN)/reeltag show $(DEMO)/bikes.tags.json
 	@echo "Open $(DEMO)/bikes.html in a browser to look at it."
 
 test: $(BIN)/.dev ## Run all tests (real Triton, real models, real media)

@@ -122,25 +122,42 @@ def tag(
     model_repository: RepositoryOption = None,
 ) -> None:
     """Tag images and videos: NAME.tags.json, NAME.vtt, NAME.csv and the page NAME.html for each video."""
-    from reeltag.progress import TaggingProgress
     from reeltag.triton import TritonClient
-    from vod.tagging import TagOptions, check_inputs, tag_paths
+    from vod.console import ConsoleProgress
+    from vod.options import Sample, TagOptions
+    from vod.tagging import check_inputs, tag_paths
 
-    if fps is not None and sample is not Sampling.FPS:
-        raise InvalidOption(f"--fps goes with --sample fps only, not with --sample {sample.value}")
-    options = TagOptions(sample=sample.value, fps=2.0 if fps is None else fps, frames=frames, force=force)
+    if fps is not None and sample is Sampling.SHOTS:
+        raise InvalidOption("--fps does not go with --sample shots, which looks at a few frames of each shot")
+    rate = TagOptions.fps if fps is None else fps
+    options = TagOptions(sample=Sample(sample.value), fps=rate, frames=frames, force=force)
     check_inputs(paths, out)
     settings = _settings(triton_url=url and _triton_address(url), model_repository=model_repository)
     with _triton(settings) as address:
 
         async def run() -> bool:
             async with TritonClient(address, timeout_seconds=settings.timeout_seconds) as client:
-                with TaggingProgress(_say) as progress:
+                with ConsoleProgress(_say) as progress:
                     return progress.conclude(await tag_paths(paths, out, client, options, progress))
 
         good = asyncio.run(run())
     if not good:
         raise typer.Exit(1)
+
+
+@app.command()
+def show(result: Annotated[Path, typer.Argument(help="A NAME.tags.json of a video.")]) -> None:
+    """Print the tags of a video as a table."""
+    from pydantic import ValidationError
+
+    from reeltag.tags import VideoTags
+    from vod.console import tags_table
+
+    try:
+        tags = VideoTags.model_validate_json(result.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{result} is no result of a video: {error}") from error
+    _print.print(tags_table(tags))
 
 
 @app.command()
