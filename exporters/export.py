@@ -6,14 +6,14 @@ import importlib
 import os
 import tempfile
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exporters import packages
 from exporters.catalog import ModelSpec, model_spec
+from exporters.repository import default_repository, publish
 from reeltag.contract import CUTS, FRAMES
-from reeltag.errors import ModelRepositoryError, SetupError
+from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,43 +27,46 @@ _OPSET: Final = 15
 """The newest that TensorRT 8.5 takes whole, and that of the ONNX source."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote."""
-
-    path: Path
-    agreement: str
-    """How closely the graph agrees with its source, for people."""
-    size_bytes: int
-
-
-def export(name: str, *, onnx_file: Path | None = None) -> Exported:
-    """Export a network, compare it with its source and replace the bundled graph; `repository.publish` serves it.
+def export(name: str, *, target: Path | None = None, onnx_file: Path | None = None) -> str:
+    """Export a network, compare it with its source, replace the bundled graph and publish it.
 
     Args:
         name: In the catalogue.
+        target: Model repository to publish to; `default_repository` without it.
         onnx_file: For a network that was published as ONNX, its file; without it the network is taken back out of
             the bundled graph.
 
+    Returns:
+        What was written and how closely it agrees with its source, for people.
+
     Raises:
         UnknownModel: The catalogue has no such network.
+        InvalidOption: `onnx_file` for a network that was not published as ONNX.
         SetupError: torch or onnx is missing, a package cannot be fetched, or the graph disagrees with its source.
-        ModelRepositoryError: The bundled graph cannot be replaced.
+        ModelRepositoryError: The bundled graph or the model repository cannot be written.
     """
     spec = model_spec(name)
+    if onnx_file is not None and spec.source != "onnx":
+        raise InvalidOption(f"{name} is not exported from an ONNX file; leave the file out: its weights are fetched")
     try:
-        from exporters import compare, graph  # noqa: PLC0415  # onnx is not installed where models are only served
-
-        network, reference = _torch_source(spec) if spec.source == "torch" else _onnx_source(spec, onnx_file)
+        data, agreement = _exported(spec, onnx_file)
     except ModuleNotFoundError as error:
         raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
+    _replace(spec.onnx_path, data)
+    written = publish(target or default_repository(), [name])
+    done = f"published {', '.join(written)}" if written else "the model repository has it already"
+    return f"{name}: {len(data) / 1e6:.1f} MB, {agreement}; {done}"
+
+
+def _exported(spec: ModelSpec, onnx_file: Path | None) -> tuple[bytes, str]:
+    """The ONNX file's bytes, and how closely it agrees with its source."""
+    from exporters import compare, graph  # noqa: PLC0415  # onnx is not installed where models are only served
+
+    network, reference = _torch_source(spec) if spec.source == "torch" else _onnx_source(spec, onnx_file)
     model = graph.store_as_half(graph.compose_graph(spec, network))
     frames = compare.sample_frames(spec, 1 if spec.task == "shots" else 4)
     (found,) = compare.run_onnx(model, {FRAMES: frames}).values()
-    agreement = compare.check_agreement(spec, reference(frames), found)
-    data = model.SerializeToString(deterministic=True)
-    _replace(spec.onnx_path, data)
-    return Exported(spec.onnx_path, agreement, len(data))
+    return model.SerializeToString(deterministic=True), compare.check_agreement(spec, reference(frames), found)
 
 
 def _onnx_source(spec: ModelSpec, onnx_file: Path | None) -> tuple[ModelProto, Reference]:
@@ -72,8 +75,11 @@ def _onnx_source(spec: ModelSpec, onnx_file: Path | None) -> tuple[ModelProto, R
     from exporters import compare, graph  # noqa: PLC0415
 
     if onnx_file is None:
+        if not spec.onnx_path.is_file():
+            raise SetupError(f"{spec.onnx_path} is missing; restore it from the repository of reeltag")
         network = graph.bare_network(spec, onnx.load(spec.onnx_path))
     else:
+        # Read by the network's own file, because publishers differ in what they put behind it.
         network = _module(spec).load_onnx(onnx_file)
     return network, compare.onnx_reference(spec, network)
 
