@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import jinja2
 
-from reeltag.tags import Box, Detection, ImageTags, Interval, Shot, Tag
+from reeltag.tags import Box, Detection, ImageTags, Interval, Shot, Tag, VideoTags
 from vod.outcome import Outcome
 from vod.thumbnails import Thumbnail, ThumbnailStore, shrunk
 from vod.video import TaggedVideo
@@ -25,7 +25,10 @@ MAX_SHEET_IMAGES: Final = 1000
 MAX_SHOT_PICTURES: Final = 1500
 """Shots with a picture on a video's page: the longest ones."""
 MAX_ROWS: Final = 40
-"""Tags with a row in the timeline; the others are listed behind a fold."""
+"""Tags of one network with a row in the timeline; the others are behind a fold."""
+SURE: Final = 0.5
+"""From this score on a box is drawn even where its label is no tag of the shot."""
+_HEADINGS: Final = {"detect": "Objects", "classify": "Whole picture"}
 _SIDES: Final = ((150, 416), (500, 256), (MAX_SHOT_PICTURES, 192))
 """Up to so many pictures, so many pixels at the longer side: no page grows much beyond ten megabytes."""
 _TICKS: Final = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
@@ -78,8 +81,7 @@ def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> str:
     return _template("video.html.j2").render(
         tags=tags,
         duration=duration,
-        rows=tags.tags[:MAX_ROWS],
-        more=tags.tags[MAX_ROWS:],
+        groups=_groups(tags),
         cards=_cards(tagged, thumbnails),
         ticks=_ticks(duration),
         colour=colour_of,
@@ -122,6 +124,17 @@ def clock(seconds: float) -> str:
     return f"{start}:{tenths // 10:02d}.{tenths % 10}"
 
 
+def _groups(tags: VideoTags) -> list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]]:
+    """For each network with tags: its heading, the tags with a row, and the others."""
+    groups: list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]] = []
+    for model in tags.provenance.models:
+        own = tuple(tag for tag in tags.tags if tag.model == model.name)
+        if own:
+            heading = f"{_HEADINGS.get(model.task, model.task)} ({model.name})"
+            groups.append((heading, own[:MAX_ROWS], own[MAX_ROWS:]))
+    return groups
+
+
 def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> list[_Card]:
     tags, shots = tagged.tags, tagged.tags.shots
     longest = sorted(range(len(shots)), key=lambda i: shots[i].start_seconds - shots[i].end_seconds)
@@ -137,7 +150,9 @@ def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> list[_Card]:
         thumbnail = thumbnails.get(time)
         if side < max(thumbnail.width, thumbnail.height):
             thumbnail = shrunk(thumbnail.jpeg, side)
-        outlines = _outlines(tagged.frames[time], tags.source.width, tags.source.height)
+        labels = {tag.label for tag, _ in here}
+        shown = [d for d in tagged.frames[time] if d.score >= SURE or d.label in labels]
+        outlines = _outlines(shown, tags.source.width, tags.source.height)
         cards.append(_Card(i + 1, shot, time, _data_uri(thumbnail.jpeg), thumbnail, outlines, here))
     return cards
 
@@ -146,7 +161,7 @@ def _telling_frame(shot: Shot, tagged: TaggedVideo) -> float | None:
     """The sampled frame of a shot with the surest objects; of several, the one nearest to its middle."""
     middle = (shot.start_seconds + shot.end_seconds) / 2
     inside = [time for time in tagged.frames if shot.start_seconds <= time < shot.end_seconds]
-    sureness = {time: round(sum(d.score for d in tagged.frames[time] if d.score >= 0.5), 1) for time in inside}
+    sureness = {time: round(sum(d.score for d in tagged.frames[time] if d.score >= SURE), 1) for time in inside}
     return max(inside, key=lambda time: (sureness[time], -abs(time - middle)), default=None)
 
 

@@ -41,6 +41,18 @@ class EvenSampler:
         return True
 
 
+def shots_without(shots: Sequence[Shot], sample_times: Sequence[float]) -> list[Shot]:
+    """The shots in which no sample lies, such as those that are shorter than the time between two samples.
+
+    Args:
+        shots: Disjoint, in order.
+        sample_times: Seconds, rising.
+    """
+    times = np.asarray(sample_times, dtype=np.float64)
+    counts = [np.ptp(np.searchsorted(times, [shot.start_seconds, shot.end_seconds])) for shot in shots]
+    return [shot for shot, count in zip(shots, counts, strict=True) if count == 0]
+
+
 def shot_sample_times(shots: Sequence[Shot], frame_times: Sequence[float]) -> tuple[float, ...]:
     """The frames to sample when shots are known: a few a shot, in the middle of equal parts.
 

@@ -32,7 +32,7 @@ from vod.inference import FrameTagger, RingInference
 from vod.options import Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of
 from vod.reader import VideoReader
-from vod.sampling import shot_sample_times
+from vod.sampling import shot_sample_times, shots_without
 from vod.shots import shots_of
 from vod.thumbnails import ThumbnailStore
 
@@ -125,13 +125,13 @@ class _Run:
         self._advanced = advanced
 
     async def both_passes(self) -> tuple[End, tuple[Shot, ...]]:
-        """Decode once, and for samples of shots a second time; give the first end and the shots."""
-        sample = self._options.sample
-        end = await self._pass(Scan(sample, self._options.fps))
+        """Decode once, and a second time what shots without a sample need; give the first end and the shots."""
+        end = await self._pass(Scan(self._options.sample, self._options.fps))
         times = sorted(self.findings.cuts)
         shots = shots_of([self.findings.cuts[t] for t in times], times, end.end_seconds)
-        if sample is Sample.SHOTS:
-            await self._pass(Fetch(shot_sample_times(shots, times)))
+        wanted = shot_sample_times(shots_without(shots, sorted(self.findings.objects)), times)
+        if wanted:
+            await self._pass(Fetch(wanted))
         return end, shots
 
     async def _pass(self, order: Scan | Fetch) -> End:
@@ -215,7 +215,7 @@ def _assembled(
         source=VideoSource(
             name=name,
             sha256=digest,
-            duration_seconds=end.duration_seconds,
+            duration_seconds=round(end.duration_seconds, 6),
             width=probe.width,
             height=probe.height,
             frame_rate=probe.frame_rate,
