@@ -14,16 +14,12 @@ larger the batches, without a delay being tuned for it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from gateway.tagger import TaskSet
 from reeltag.errors import DeadlineExceeded, ImageRejected, Overloaded, ReeltagError, ServiceError
 from reeltag.triton import ImageOutputs
-
-_log: Final = logging.getLogger(__name__)
 
 Answer = ImageOutputs | ReeltagError
 """What became of one image."""
