@@ -37,7 +37,7 @@ def test_well_known_classes_have_their_index() -> None:
 
 
 def test_an_unknown_name_lists_what_there_is() -> None:
-    with pytest.raises(UnknownModel, match="'yolo'.*nanodet_g, efficientnet_lite0, transnetv2"):
+    with pytest.raises(UnknownModel, match=r"'yolo'.*nanodet_g, efficientnet_lite0, transnetv2"):
         model_spec("yolo")
 
 

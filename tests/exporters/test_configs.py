@@ -33,9 +33,7 @@ def names(tensors: Any) -> set[str]:
     return {tensor.name for tensor in tensors}
 
 
-def test_every_folder_has_a_config_that_parses_and_a_version(
-    configs: dict[str, Any], model_repository: Path
-) -> None:
+def test_every_folder_has_a_config_that_parses_and_a_version(configs: dict[str, Any], model_repository: Path) -> None:
     assert set(configs) == FOLDERS
     for name, config in configs.items():
         assert config.name == name

@@ -51,13 +51,11 @@ def test_a_wheel_with_another_hash_is_refused_and_nothing_of_it_kept(index: Path
 
 @pytest.mark.usefixtures("index")
 def test_a_version_that_the_index_does_not_have_is_named() -> None:
-    with pytest.raises(SetupError, match=r"pixels==2\.0 could not be downloaded from the package index: .*pixels==2\.0"):
+    with pytest.raises(SetupError, match=r"pixels==2\.0 could not be downloaded .*pixels==2\.0"):
         packages.fetch("pixels", "2.0", "0" * 64)
 
 
-def test_a_cache_that_cannot_be_written_is_named(
-    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_is_named(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(SetupError, match="set XDG_CACHE_HOME"):
