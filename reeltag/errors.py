@@ -3,7 +3,7 @@
 ```
 ReeltagError                     500
 ├── InputError                   400  the user's mistake: what was wrong and what would be right
-│   ├── ImageRejected            400, 413, 415 or 422 by its code (see frames.ImageError)
+│   ├── ImageRejected            400, 413, 415, 422 or 500 by its code (see frames.ImageError)
 │   ├── UnknownTask              422
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
@@ -57,7 +57,7 @@ class InputError(ReeltagError):
     grpc_code = "INVALID_ARGUMENT"
 
 
-_IMAGE_STATUS: Final = {"empty": 400, "not_an_image": 415, "truncated": 422, "too_many_pixels": 413}
+_IMAGE_STATUS: Final = {"empty": 400, "not_an_image": 415, "truncated": 422, "too_many_pixels": 413, "internal": 500}
 
 
 class ImageRejected(InputError):
@@ -69,7 +69,7 @@ class ImageRejected(InputError):
 
     @property
     def code(self) -> str:
-        """`empty`, `not_an_image`, `truncated` or `too_many_pixels`."""
+        """`empty`, `not_an_image`, `truncated`, `too_many_pixels`, or `internal` for a defect of ours."""
         return self.image_code
 
     @property

@@ -185,7 +185,11 @@ def detections_of(
     """
     order = np.argsort(-scores, kind="stable")
     kept = order[scores[order] >= score_threshold][:top_k]
-    return tuple(Detection(label=labels[int(classes[i])], score=_rounded(scores[i]), box=_box(boxes[i])) for i in kept)
+    rows = zip(boxes[kept].round(1).tolist(), scores[kept].tolist(), classes[kept].tolist(), strict=True)
+    return tuple(
+        Detection(label=labels[index], score=_rounded(score), box=(x1, y1, x2, y2))
+        for (x1, y1, x2, y2), score, index in rows
+    )
 
 
 def image_tags_of(
@@ -194,16 +198,11 @@ def image_tags_of(
     """The best `top_k` classes of `scores`, float32 `(C,)`, that reach the threshold, by falling score."""
     order = np.argsort(-scores, kind="stable")[:top_k]
     return tuple(
-        ImageTag(label=labels[int(i)], score=_rounded(scores[i]), model=model)
+        ImageTag(label=labels[int(i)], score=_rounded(float(scores[i])), model=model)
         for i in order
         if scores[i] >= score_threshold
     )
 
 
-def _rounded(score: np.float32) -> float:
-    return min(1.0, max(0.0, round(float(score), 4)))
-
-
-def _box(box: npt.NDArray[np.float32]) -> Box:
-    x1, y1, x2, y2 = (round(float(v), 1) for v in box)
-    return x1, y1, x2, y2
+def _rounded(score: float) -> float:
+    return min(1.0, max(0.0, round(score, 4)))

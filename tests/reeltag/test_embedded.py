@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from exporters import repository
+from reeltag.embedded import SHM_FAMILY, EmbeddedTriton
+from reeltag.embedded_guard import SHARED_MEMORY, remove_stale_shared_memory
+from reeltag.errors import EmbeddedUnavailable, PortInUse, ReeltagError
+from reeltag.triton import TritonClient
+
+
+def shared_memory_of(pid: int) -> list[str]:
+    return [path.name for path in SHARED_MEMORY.glob(f"{SHM_FAMILY}_{pid}_*")]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+def all_ended(processes: list[psutil.Process]) -> bool:
+    """Whether none runs; a killed process whose new parent has not collected it yet does not count."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository that loads fast: `nms` alone."""
+    whole, small = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("small")
+    repository.publish(whole)
+    (whole / "nms").rename(small / "nms")
+    return small
+
+
+def server_process() -> psutil.Process:
+    return next(p for p in psutil.Process().children(recursive=True) if p.name().startswith("tritonserver"))
+
+
+def suppress_once(url: str) -> None:
+    async def ask() -> None:
+        async with TritonClient(url, timeout_seconds=5) as client:
+            await client.infer("nms", {"CANDIDATES": np.zeros((1, 300, 6), np.float32)}, ["COUNT"])
+
+    asyncio.run(ask())
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(ReeltagError):
+        suppress_once(url)
+        return True
+    return False
+
+
+def test_a_killed_server_is_restarted_and_nothing_is_left_at_the_end(small_repository: Path) -> None:
+    with EmbeddedTriton(small_repository) as server:
+        suppress_once(server.url)
+        assert shared_memory_of(os.getpid())
+        first = server_process()
+        stubs = first.children(recursive=True)
+        first.kill()
+        assert wait_until(lambda: all_ended([first]) and answers(server.url), 30)
+        assert server_process().pid != first.pid
+        assert all_ended(stubs)
+        second = server_process()
+        everything = [second, *second.children(recursive=True)]
+        second.kill()  # again within a minute: a crash loop
+        assert wait_until(lambda: not server.running, 20)
+    assert wait_until(lambda: all_ended(everything), 5)
+    assert not shared_memory_of(os.getpid())
+    assert "it is not restarted" in server.log.read_text()
+
+
+def test_the_server_dies_with_a_killed_parent(small_repository: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from reeltag.embedded import EmbeddedTriton\n"
+        f"server = EmbeddedTriton(Path({str(small_repository)!r})); server.start(); print('up', flush=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().strip() == "up"
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert {"tritonserver"} <= {process.name() for process in family}
+        assert shared_memory_of(parent.pid)
+        parent.send_signal(signal.SIGKILL)
+    assert wait_until(lambda: all_ended(family), 20)
+    assert not shared_memory_of(parent.pid)
+
+
+def test_a_model_that_does_not_load_is_named(small_repository: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    (broken / "1").mkdir(parents=True)
+    (broken / "1" / "model.py").write_text("raise RuntimeError('this model is broken on purpose')")
+    (broken / "config.pbtxt").write_text('name: "broken" backend: "python" max_batch_size: 1')
+    with pytest.raises(EmbeddedUnavailable, match="broken on purpose"):
+        EmbeddedTriton(tmp_path).start()
+    assert not shared_memory_of(os.getpid())
+
+
+def test_a_taken_port_is_said(small_repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse, match=str(port)):
+            EmbeddedTriton(small_repository, grpc_port=port).start()
+
+
+def test_shared_memory_of_dead_starters_is_removed() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    stale = SHARED_MEMORY / f"reeltag_test_{ended.pid}_x"
+    alive = SHARED_MEMORY / f"reeltag_test_{os.getpid()}_x"
+    stale.touch()
+    alive.touch()
+    try:
+        remove_stale_shared_memory("reeltag_test")
+        assert not stale.exists()
+        assert alive.exists()
+    finally:
+        alive.unlink()
+        stale.unlink(missing_ok=True)
