@@ -141,18 +141,19 @@ def best_precision() -> str:
 
 def _folders(specs: Sequence[ModelSpec], target: Path, runtime: str, precision: str) -> Iterator[_Folder]:
     """Everything that serving these networks takes."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cards = {spec.name: _card(spec, runtime, precision) for spec in specs}
     for spec in specs:
         files = {"1/model.py": _BACKEND, "1/model.onnx": spec.onnx_path}
         if spec.labels_path:
             files[configs.LABELS_FILE] = spec.labels_path
-        yield _Folder(configs.network_config(spec, precision=precision), files)
+        yield _Folder(configs.network_config(spec, precision=precision, threads=threads), files)
         if spec.task == "shots":
             yield _Folder(configs.shots_ensemble_config(spec, cards[spec.name]))
     networks = {task: spec for task in Task for spec in reversed(specs) if spec.task == task.value}
     if networks:
         views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
-        config = configs.decode_config(list(views), threads=len(os.sched_getaffinity(0)))
+        config = configs.decode_config(list(views), threads=threads)
         yield _Folder(config, {**_python_sources(configs.DECODE, target), "1/frames.py": Path(frames.__file__)})
     if Task.DETECT in networks:
         yield _Folder(configs.nms_config(networks[Task.DETECT].candidates), _python_sources(configs.NMS, target))
