@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import io
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from reeltag.embedded import find
+from reeltag.errors import EmbeddedUnavailable
+
+REELTAG = str(Path(sys.executable).parent / "reeltag")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running `reeltag serve`."""
+
+    url: str
+    process: psutil.Process
+
+    def server(self) -> psutil.Process:
+        """Its tritonserver."""
+        return next(p for p in self.process.children(recursive=True) if p.name().startswith("tritonserver"))
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def jpeg(width: int = 320, height: int = 200, seed: int = 0) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (height // 8, width // 8, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((width, height)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def service(model_repository: Path) -> Iterator[Service]:
+    try:
+        find()
+    except EmbeddedUnavailable as error:
+        pytest.skip(str(error))
+    port = free_port()
+    command = [REELTAG, "serve", "--port", str(port), "--model-repository", str(model_repository)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(url, process)
+        family = psutil.Process(process.pid)
+        yield Service(url, family)
+        everything = [family, *family.children(recursive=True)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    _, alive = psutil.wait_procs(everything[1:], timeout=10)
+    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[str], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"{url} was not ready after {seconds} s")

@@ -1,0 +1,55 @@
+"""Mistakes on the command line: one clear line, the right exit status, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import REELTAG, free_port
+
+
+def reeltag(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [REELTAG, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def refused(ended: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert ended.returncode in (1, 2), ended
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr.replace("\n", " ")
+
+
+def test_help_and_version() -> None:
+    assert "serve" in reeltag("--help").stdout
+    assert reeltag("--version").stdout.strip()
+
+
+def test_inputs_that_do_not_exist(tmp_path: Path) -> None:
+    refused(reeltag("tag", tmp_path / "nowhere.mp4", "--out", tmp_path / "out"), "nowhere.mp4")
+    refused(reeltag("evaluate", "detection", "--images", tmp_path, "--annotations", tmp_path / "no.json"), "no.json")
+
+
+def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "in.jpg").write_bytes(b"x")
+    refused(reeltag("tag", tmp_path / "in.jpg", "--out", "/proc/nothing"), "/proc/nothing")
+    (tmp_path / "file").touch()
+    refused(reeltag("tag", tmp_path / "in.jpg", "--out", tmp_path / "file"), "file")
+
+
+@pytest.mark.parametrize("options", [["--fps", "0"], ["--fps", "-3"], ["--fps", "2", "--sample", "shots"]])
+def test_samplings_that_make_no_sense(tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "in.jpg").write_bytes(b"x")
+    refused(reeltag("tag", tmp_path / "in.jpg", "--out", tmp_path / "out", *options), "fps")
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_server_that_is_not_there(tmp_path: Path, scheme: str) -> None:
+    url = f"{scheme}127.0.0.1:{free_port()}"
+    refused(reeltag("models", "--url", url), url)
+
+
+def test_unknown_models(tmp_path: Path) -> None:
+    refused(reeltag("export", "resnet_9000", "--model-repository", tmp_path), "resnet_9000", "nanodet_g")
