@@ -1,0 +1,139 @@
+"""A server that says what colour it sees: red is a car, green a person, blue nothing; it speaks `FrameTagger`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reeltag.contract import BOXES, CLASSES, SCORES, SHOTS_ENSEMBLE, ModelCard, Task
+from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable
+from reeltag.frames import ImageError, View, decode_image, fit_pixels
+from reeltag.triton import ImageOutputs, SharedTensor
+
+Array = npt.NDArray[Any]
+LABELS = ("car", "person")
+DETECTOR = View.parse("LETTERBOX_64X64_PAD0")
+CLASSIFIER = View.parse("CENTER_CROP_32X32_PAD0")
+
+
+def _card(task: str, view: View | None, labels: tuple[str, ...]) -> ModelCard:
+    return ModelCard(
+        network=f"fake_{task}",
+        task=task,  # type: ignore[arg-type]
+        height=view.height if view else 27,
+        width=view.width if view else 48,
+        view=view.name if view else "",
+        labels=labels,
+        runtime="fake",
+        precision="f32",
+        sha256=f"sha of {task}",
+    )
+
+
+class FakeTagger:
+    """Args: shares: whether it opens shared memory; away: so many requests fail first; broken: it always fails."""
+
+    def __init__(self, *, shares: bool = True, away: int = 0, forgets_after: int = 0) -> None:
+        self.shares = shares
+        self.away = away
+        self.forgets_after = forgets_after
+        self.regions: dict[str, str] = {}
+        self.registrations = 0
+        self.shared_requests = 0
+        self.sent_requests = 0
+        self.image_requests = 0
+        self.hold: asyncio.Event | None = None
+        self._cards = {
+            Task.DETECT.frames_ensemble: _card("detect", DETECTOR, LABELS),
+            Task.CLASSIFY.frames_ensemble: _card("classify", CLASSIFIER, ("red", "green", "blue")),
+            SHOTS_ENSEMBLE: _card("shots", None, ()),
+        }
+
+    async def cards(self) -> Mapping[str, ModelCard]:
+        return self._cards
+
+    async def card(self, ensemble: str) -> ModelCard:
+        if ensemble not in self._cards:
+            raise ModelUnavailable(f"no {ensemble}")
+        return self._cards[ensemble]
+
+    async def register_shared_memory(self, region: str, key: str, byte_size: int) -> None:
+        if not self.shares:
+            raise ReeltagError("cannot open shared memory")
+        self.regions[region] = key
+        self.registrations += 1
+
+    async def unregister_shared_memory(self, region: str) -> None:
+        self.regions.pop(region, None)
+
+    async def infer_frames(self, task: Task, frames: Array | SharedTensor) -> list[dict[str, Array]]:
+        await self._answering()
+        with self._array(frames) as pixels:
+            return [self._see(task, frame) for frame in pixels]
+
+    async def infer_cuts(self, window: Array | SharedTensor) -> Array:
+        await self._answering()
+        with self._array(window) as pixels:
+            means = pixels.astype(np.float32).mean(axis=(2, 3))
+        jumps = np.abs(np.diff(means, axis=1)).max(axis=2) > 60
+        return np.pad(jumps * 0.9, ((0, 0), (0, 1))).astype(np.float32)
+
+    async def infer_images(
+        self, tasks: tuple[Task, ...], images: Sequence[bytes]
+    ) -> list[ImageOutputs | ImageRejected]:
+        await self._answering()
+        self.image_requests += 1
+        return [self._image(tasks, image) for image in images]
+
+    def _image(self, tasks: tuple[Task, ...], image: bytes) -> ImageOutputs | ImageRejected:
+        try:
+            pixels, header = decode_image(image)
+        except ImageError as error:
+            return ImageRejected(error.code, str(error))
+        fitted = fit_pixels(DETECTOR, pixels, header.width, header.height)
+        return ImageOutputs(header.width, header.height, {task: self._see(task, fitted) for task in tasks})
+
+    async def _answering(self) -> None:
+        if self.hold is not None:
+            await self.hold.wait()
+        await asyncio.sleep(0)
+        if self.away:
+            self.away -= 1
+            raise TritonUnavailable("away for a moment")
+
+    def _see(self, task: Task, frame: Array) -> dict[str, Array]:
+        colour = int(frame.reshape(-1, 3).mean(axis=0).argmax())
+        if task is Task.CLASSIFY:
+            return {SCORES: np.eye(3, dtype=np.float32)[colour] * 0.97}
+        lit = np.argwhere(frame.max(axis=2) > 60)
+        (top, left), (bottom, right) = lit.min(axis=0), lit.max(axis=0) + 1
+        count = 1 if colour < 2 else 0
+        return {
+            BOXES: np.array([[left, top, right, bottom]] * count, np.float32).reshape(-1, 4),
+            SCORES: np.full(count, 0.8, np.float32),
+            CLASSES: np.full(count, colour, np.int32),
+        }
+
+    @contextmanager
+    def _array(self, tensor: Array | SharedTensor) -> Iterator[Array]:
+        if not isinstance(tensor, SharedTensor):
+            self.sent_requests += 1
+            yield tensor
+            return
+        self.shared_requests += 1
+        if self.forgets_after and self.shared_requests == self.forgets_after:
+            self.regions.clear()
+        if tensor.region not in self.regions:
+            raise ReeltagError(f"Unable to find shared memory region: '{tensor.region}'")
+        memory = SharedMemory(self.regions[tensor.region].removeprefix("/"))
+        try:
+            count = int(np.prod(tensor.shape))
+            yield np.frombuffer(memory.buf, np.uint8, count, tensor.byte_offset).reshape(tensor.shape).copy()
+        finally:
+            memory.close()
