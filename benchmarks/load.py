@@ -26,7 +26,8 @@ async def closed_loop(request: Request, clients: int, seconds: float) -> float:
     async def one_client() -> None:
         nonlocal done
         while time.perf_counter() < deadline:
-            done += await request()
+            count = await request()  # not `done += await ...`, which would read `done` before it waits
+            done += count
 
     began = time.perf_counter()
     await asyncio.gather(*(one_client() for _ in range(clients)))

@@ -189,6 +189,9 @@ def models(
 @app.command()
 def export(
     names: Annotated[list[str], typer.Argument(help="Catalogue names; see `reeltag models`.")],
+    onnx: Annotated[
+        Path | None, typer.Option(help="The published network, for one that was published as ONNX (nanodet_g).")
+    ] = None,
     model_repository: RepositoryOption = None,
 ) -> None:
     """Make the network files of catalogue models anew from their sources, verify and publish them."""
@@ -196,7 +199,7 @@ def export(
 
     for name in names:
         with _say.status(f"exporting {name}"):
-            report = export_model(name, target=_repository(model_repository))
+            report = export_model(name, target=_repository(model_repository), onnx_file=onnx)
         _print.print(report, markup=False)
 
 
