@@ -84,6 +84,8 @@ class Video:
         """Decode from the start, once."""
         for frame in itertools.chain([self._first], self._sound_frames):
             time = self.timeline.place(_seconds(frame.pts, frame), _seconds(frame.duration, frame))
+            if time is None:
+                continue
             if frame.key_frame:
                 self._key_times.append(time)
             self.frames_decoded += 1
@@ -137,7 +139,9 @@ class Video:
             self._container.seek(self._container.start_time or 0)
             again = Timeline(timeline.frame_seconds)
             for frame in self._decoded(quiet=True):
-                yield Picture(again.place(_seconds(frame.pts, frame), None), frame)
+                time = again.place(_seconds(frame.pts, frame), None)
+                if time is not None:
+                    yield Picture(time, frame)
 
     def _decoded(self, *, quiet: bool = False) -> Iterator[av.VideoFrame]:
         """Sound frames of the stream from where it stands; damage goes to the timeline unless `quiet`."""

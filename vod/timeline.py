@@ -13,6 +13,8 @@ _SILENT_GAP_SECONDS: Final = 0.5
 _DAMAGE_FRAMES: Final = 32
 """Decoders report damage before they give the sound frames that they still hold back for reordering: at most 16, and
 one for each thread."""
+_LATE_FRAMES: Final = 8
+"""So many frames in a row must go back in time before that is taken for timestamps that start again."""
 _DIGITS: Final = 6
 _NO_FRAMES: Final = "no frames in a stream of constant frame rate: data is missing"
 _TOO_SHORT: Final = "the file ends before the duration that it states"
@@ -21,7 +23,8 @@ _TOO_SHORT: Final = "the file ends before the duration that it states"
 class Timeline:
     """Places each decoded frame in time.
 
-    Times never go back: a stream whose timestamps start again, as in joined recordings, goes on where it was.
+    Times never go back. Behind damage single frames may come late and are left out; a stream whose timestamps start
+    again, as in joined recordings, goes on where it was.
     A jump in time is a gap where damage was seen on the way, or where frames came at a constant rate until then;
     else it is a long frame, as screen recordings have them.
 
@@ -42,6 +45,7 @@ class Timeline:
         self._damaged_packets = 0
         self._damage_frame = 0
         self._frames = 0
+        self._late_frames = 0
         self._is_steady = True
 
     @property
@@ -55,14 +59,16 @@ class Timeline:
         self._damaged_packets += 1
         self._damage_frame = self._frames
 
-    def place(self, timestamp: float | None, duration: float | None) -> float:
-        """Time of the next frame in seconds from the first one.
+    def place(self, timestamp: float | None, duration: float | None) -> float | None:
+        """Time of the next frame in seconds from the first one; None where it comes too late to be shown.
 
         Args:
             timestamp: The frame's own, seconds; None when it has none.
             duration: How long it is displayed, seconds; None when unknown.
         """
         time = self._time_of(timestamp)
+        if time is None:
+            return None
         if self._frames:
             self._note_gap(time)
             distance = time - self._last
@@ -95,17 +101,23 @@ class Timeline:
         if start < end:
             self.gaps.append(Gap(start_seconds=max(0.0, start), end_seconds=end, reason=reason))
 
-    def _time_of(self, timestamp: float | None) -> float:
+    def _time_of(self, timestamp: float | None) -> float | None:
+        next_time = round(self._last + self.frame_seconds, _DIGITS) if self._frames else 0.0
         if timestamp is None:
-            return round(self._last + self.frame_seconds, _DIGITS) if self._frames else 0.0
+            return next_time
         if self._origin is None:
-            self._origin = timestamp - (self._last + self.frame_seconds if self._frames else 0.0)
+            self._origin = timestamp - next_time
         time = round(timestamp - self._origin, _DIGITS)
-        if self._frames and time <= self._last:
-            self.is_continuous = False
-            time = round(self._last + self.frame_seconds, _DIGITS)
-            self._origin = timestamp - time
-        return time
+        if not self._frames or time > self._last:
+            self._late_frames = 0
+            return time
+        self._late_frames += 1
+        if self._late_frames < _LATE_FRAMES:
+            return None
+        self._late_frames = 0
+        self.is_continuous = False
+        self._origin = timestamp - next_time
+        return next_time
 
     def _note_gap(self, time: float) -> None:
         missing = time - self.end_seconds

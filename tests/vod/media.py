@@ -14,9 +14,9 @@ RED, GREEN, BLUE = (200, 30, 30), (30, 200, 30), (30, 30, 200)
 Colour = tuple[int, int, int]
 
 
-def picture(colour: Colour, width: int, height: int, shade: int = 0) -> npt.NDArray[np.uint8]:
+def picture(colour: Colour, width: int, height: int, shade: int = 0, ramp: int = 25) -> npt.NDArray[np.uint8]:
     """A colour that darkens to the right, so that scaling and turning can be seen."""
-    ramp = np.linspace(0, -25, width)[None, :, None] + shade
+    ramp = np.linspace(0, -ramp, width)[None, :, None] + shade
     return np.clip(np.array(colour)[None, None, :] + np.broadcast_to(ramp, (height, width, 1)), 0, 255).astype(np.uint8)
 
 
@@ -32,6 +32,7 @@ def write_video(
     muxer: dict[str, str] | None = None,
     rotation: int = 0,
     aspect: Fraction | None = None,
+    ramp: int = 25,
 ) -> Path:
     """Write one frame a colour, at the given times or evenly."""
     width, height = size
@@ -45,7 +46,9 @@ def write_video(
         if rotation:
             stream.set_display_rotation(rotation)
         for index, colour in enumerate(colours):
-            frame = av.VideoFrame.from_ndarray(picture(colour, width, height, shade=index % 5), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                picture(colour, width, height, shade=index % 5, ramp=ramp), format="rgb24"
+            )
             frame.pts = milliseconds[index] if milliseconds else index
             frame.time_base = stream.codec_context.time_base
             container.mux(stream.encode(frame))

@@ -21,8 +21,15 @@ def test_frames_without_timestamps_follow_each_other() -> None:
 
 def test_timestamps_that_start_again_go_on_where_they_were() -> None:
     timeline = Timeline(1.0)
-    assert [timeline.place(t, 1.0) for t in (50, 51, 52, 3, 4)] == pytest.approx([0, 1, 2, 3, 4])
+    times = [timeline.place(t, 1.0) for t in (50, 51, 52, *range(3, 13))]
+    assert times == [0, 1, 2, *[None] * 7, 3, 4, 5]
     assert not timeline.is_continuous
+
+
+def test_a_late_frame_is_left_out() -> None:
+    timeline = Timeline(1.0)
+    assert [timeline.place(t, 1.0) for t in (0, 1, 5, 2, 6)] == [0, 1, 5, None, 6]
+    assert timeline.is_continuous
 
 
 def test_a_jump_is_a_gap_where_damage_was_seen() -> None:
@@ -63,13 +70,14 @@ def test_a_file_of_about_its_stated_length_has_none() -> None:
 @given(st.lists(st.tuples(st.none() | st.floats(-100, 100), st.booleans()), min_size=1, max_size=300))
 def test_times_rise_and_gaps_are_bounded_and_disjoint(frames: list[tuple[float | None, bool]]) -> None:
     timeline = Timeline(0.04)
-    times = []
+    times: list[float | None] = []
     for timestamp, is_damaged in frames:
         if is_damaged:
             timeline.damage("corrupt")
         times.append(timeline.place(timestamp, 0.04))
     assert times[0] == 0
-    assert all(a < b for a, b in pairwise(times))
+    placed = [time for time in times if time is not None]
+    assert all(a < b for a, b in pairwise(placed))
     assert len(timeline.gaps) <= MAX_GAPS
     assert all(a.end_seconds <= b.start_seconds for a, b in pairwise(timeline.gaps))
     assert all(g.start_seconds < g.end_seconds for g in timeline.gaps)
