@@ -40,9 +40,6 @@ NMS: Final = "nms"
 LABELS_FILE: Final = "labels.txt"
 QUEUE_DELAY_MICROSECONDS: Final = 500
 """How long a request waits for others to share its batch; small against the milliseconds that one image takes."""
-MAX_NETWORK_INSTANCES: Final = 4
-"""Instances of an image network share the cores: two of one thread took 5 to 20 % less processor time an image than one
-of two threads, and the one's tensors are copied while the other computes; each costs the memory of a process."""
 MAX_DETECTIONS: Final = 100
 """M, the most boxes of a picture."""
 SCORE_THRESHOLD: Final = 0.01
@@ -76,17 +73,19 @@ def nms_config(candidates: int) -> ModelConfig:
 
 def network_config(spec: ModelSpec, *, precision: str, threads: int) -> ModelConfig:
     """The network itself, run by OpenVINO in the Python backend; its parameters are OpenVINO's properties."""
-    # A window of the shot detector is work enough for all cores, and few wait at once.
-    instances = 1 if spec.task == "shots" else min(threads, MAX_NETWORK_INSTANCES)
-    config = _python_model(spec.name, spec.max_batch_size, instances)
+    config = _python_model(spec.name, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     name, dims = network_output(spec)
     output = _add(config.output, name, "TYPE_FP32", dims)
     if spec.task == "classify":
         output.label_filename = LABELS_FILE
-    _set_parameters(
-        config, {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": str(max(1, threads // instances))}
-    )
+    properties = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": str(threads),
+        # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
+        "ENABLE_CPU_PINNING": "NO",
+    }
+    _set_parameters(config, properties)
     return config
 
 
@@ -175,10 +174,10 @@ def _view(spec: ModelSpec) -> View:
     return spec.view
 
 
-def _python_model(name: str, max_batch_size: int, instances: int = 1) -> ModelConfig:
+def _python_model(name: str, max_batch_size: int) -> ModelConfig:
     config = model_config_pb2.ModelConfig(name=name, backend="python", max_batch_size=max_batch_size)
     config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
-    config.instance_group.add(count=instances, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
     return config
 
 

@@ -18,26 +18,32 @@ class TritonPythonModel:
     """One input and one output, any batch size; the requests of one call run as one batch."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Compile the network as the config's parameters say."""
+        """Compile the network; the config's parameters are OpenVINO's properties.
+
+        It is compiled twice: a single picture is computed by all threads together, a batch is dealt out to threads
+        that work alone, because those need not wait for each other after every layer.
+        """
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self.input_name = config["input"][0]["name"]
         self.output_name = config["output"][0]["name"]
-        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        options = {"PERFORMANCE_HINT": "LATENCY", **parameters}
-        self.compiled = openvino.Core().compile_model(path, "CPU", options)
-        self.request = self.compiled.create_infer_request()
+        core = openvino.Core()
+        model = core.read_model(Path(args["model_repository"]) / args["model_version"] / "model.onnx")
+        together = core.compile_model(model, "CPU", {**parameters, "PERFORMANCE_HINT": "LATENCY"})
+        self.together = together.create_infer_request()
+        streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": parameters["INFERENCE_NUM_THREADS"]}
+        alone = core.compile_model(model, "CPU", {**parameters, **streams})
+        self.alone = [alone.create_infer_request() for _ in range(int(parameters["INFERENCE_NUM_THREADS"]))]
 
     def finalize(self) -> None:
         """Free the network."""
-        del self.request, self.compiled
+        del self.together, self.alone
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request with its share of one batch."""
         try:
             batches = [pb_utils.get_input_tensor_by_name(request, self.input_name).as_numpy() for request in requests]
-            frames = batches[0] if len(batches) == 1 else np.concatenate(batches)
-            answers = self._infer(frames)
+            answers = self._infer(batches[0] if len(batches) == 1 else np.concatenate(batches))
         except Exception as error:
             problem = pb_utils.TritonError(f"{self.output_name} could not be computed: {error!r}")
             return [pb_utils.InferenceResponse(output_tensors=[], error=problem) for _ in requests]
@@ -46,6 +52,22 @@ class TritonPythonModel:
         return [pb_utils.InferenceResponse([pb_utils.Tensor(self.output_name, part)]) for part in parts]
 
     def _infer(self, frames: Any) -> Any:
-        # The memory is shared both ways: Triton copies the answers out before it calls `execute` again.
-        results = self.request.infer([openvino.Tensor(frames, shared_memory=True)], share_outputs=True)
-        return np.asarray(results[0])
+        workers = self.alone[: len(frames)] if len(frames) > 1 else [self.together]
+        running = list(zip(workers, np.array_split(frames, len(workers)), strict=True))
+        for worker, part in running:
+            worker.start_async([openvino.Tensor(part, shared_memory=True)])
+        # All are waited for before an error is raised: they read memory that Triton takes back.
+        errors = [error for worker, _ in running if (error := _failure(worker))]
+        if errors:
+            raise errors[0]
+        # Not copied: Triton takes the answers out before it calls `execute` again.
+        answers = [np.asarray(worker.get_output_tensor().data) for worker in workers]
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+
+
+def _failure(worker: Any) -> Exception | None:
+    try:
+        worker.wait()
+    except Exception as error:
+        return error
+    return None
