@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from reeltag.contract import BOXES, CLASSES, SCORES, SHOTS_ENSEMBLE, ModelCard, 
 from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable
 from reeltag.frames import ImageError, View, decode_image, fit_pixels
 from reeltag.triton import ImageOutputs, SharedTensor
+from vod.blocks import array_at
 
 Array = npt.NDArray[Any]
 LABELS = ("car", "person")
@@ -22,10 +23,10 @@ DETECTOR = View.parse("LETTERBOX_64X64_PAD0")
 CLASSIFIER = View.parse("CENTER_CROP_32X32_PAD0")
 
 
-def _card(task: str, view: View | None, labels: tuple[str, ...]) -> ModelCard:
+def _card(task: Literal["detect", "classify", "shots"], view: View | None, labels: tuple[str, ...]) -> ModelCard:
     return ModelCard(
         network=f"fake_{task}",
-        task=task,  # type: ignore[arg-type]
+        task=task,
         height=view.height if view else 27,
         width=view.width if view else 48,
         view=view.name if view else "",
@@ -133,7 +134,6 @@ class FakeTagger:
             raise ReeltagError(f"Unable to find shared memory region: '{tensor.region}'")
         memory = SharedMemory(self.regions[tensor.region].removeprefix("/"))
         try:
-            count = int(np.prod(tensor.shape))
-            yield np.frombuffer(memory.buf, np.uint8, count, tensor.byte_offset).reshape(tensor.shape).copy()
+            yield array_at(memoryview(memory.buf or b""), tensor.byte_offset, tensor.shape).copy()
         finally:
             memory.close()

@@ -16,8 +16,9 @@ Colour = tuple[int, int, int]
 
 def picture(colour: Colour, width: int, height: int, shade: int = 0, ramp: int = 25) -> npt.NDArray[np.uint8]:
     """A colour that darkens to the right, so that scaling and turning can be seen."""
-    ramp = np.linspace(0, -ramp, width)[None, :, None] + shade
-    return np.clip(np.array(colour)[None, None, :] + np.broadcast_to(ramp, (height, width, 1)), 0, 255).astype(np.uint8)
+    falling = np.broadcast_to(np.linspace(0, -ramp, width)[None, :, None] + shade, (height, width, 1))
+    pixels: npt.NDArray[np.uint8] = np.clip(np.array(colour)[None, None, :] + falling, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def write_video(

@@ -86,7 +86,7 @@ def test_scaling_agrees_with_still_images(tmp_path: Path, view: View, size: tupl
     frame = next(video.frames()).frame
     out = np.full((view.height, view.width, 3), 7, np.uint8)
     video.scaler(view).fit(frame, out)
-    expected = fit_pixels(view, frame.to_ndarray(format="rgb24"), *size)
+    expected = fit_pixels(view, frame.to_ndarray(format="rgb24").astype(np.uint8), *size)
     assert np.abs(out.astype(int) - expected).max() <= 12
     assert np.abs(out.astype(int) - expected).mean() < 2.5
     video.close()
