@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +63,12 @@ class _Folder:
     def config_text(self) -> str:
         return str(text_format.MessageToString(self.config))
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with anything that the folder should hold."""
+        parts = [self.config_text, *(f"{path}:{_sha256(source)}" for path, source in sorted(self.files.items()))]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
 
 def default_repository() -> Path:
     """The `model_repository` folder beside this package: in a checkout the committed one."""
@@ -97,13 +104,16 @@ def publish(
     specs = [model_spec(name) for name in (MODELS if names is None else names)]
     specs += [spec for spec in MODELS.values() if spec not in specs and (target / spec.name / _PASSPORT).is_file()]
     try:
-        fingerprints = {f.name: (f, _fingerprint(f)) for f in _folders(specs, target, runtime, precision)}
-        stale = [f for f, fingerprint in fingerprints.values() if not _is_current(target / f.name, f, fingerprint)]
-        if stale:
-            target.mkdir(parents=True, exist_ok=True)
-            with _locked(target):
-                for folder in stale:
-                    _replace(target, folder, fingerprints[folder.name][1])
+        _recover_all(target)
+        folders = list(_folders(specs, target, runtime, precision))
+        if all(_is_current(target / folder.name, folder) for folder in folders):
+            return []
+        target.mkdir(parents=True, exist_ok=True)
+        with _locked(target):
+            # Looked at again, because another process may have published while this one waited for the lock.
+            stale = [folder for folder in folders if not _is_current(target / folder.name, folder)]
+            for folder in stale:
+                _replace(target, folder)
     except OSError as error:
         raise ModelRepositoryError(
             f"the model repository {target} cannot be written ({error}); what was there is still served"
@@ -190,23 +200,17 @@ def _python_sources(name: str, target: Path) -> dict[str, Path]:
     return {f"1/{source.name}": source for source in sources if source.name != "frames.py"}
 
 
-def _fingerprint(folder: _Folder) -> str:
-    """Changes with anything that the folder should hold."""
-    parts = [folder.config_text, *(f"{path}:{_sha256(source)}" for path, source in sorted(folder.files.items()))]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _is_current(path: Path, folder: _Folder, fingerprint: str) -> bool:
+def _is_current(path: Path, folder: _Folder) -> bool:
     try:
         passport = json.loads((path / _PASSPORT).read_text("utf-8"))
         sizes_agree = all(
             (path / name).stat().st_size == source.stat().st_size for name, source in folder.files.items()
         )
-        return passport["fingerprint"] == fingerprint and sizes_agree and (path / "config.pbtxt").is_file()
+        return passport["fingerprint"] == folder.fingerprint and sizes_agree and (path / "config.pbtxt").is_file()
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -222,7 +226,7 @@ def _locked(target: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _replace(target: Path, folder: _Folder, fingerprint: str) -> None:
+def _replace(target: Path, folder: _Folder) -> None:
     """Write the folder beside its place, then exchange it by renaming; the old one is served until then."""
     path, workshop = target / folder.name, target / f"{_TEMPORARY_PREFIX}{folder.name}"
     if (path / "config.pbtxt").is_file() and not (path / _PASSPORT).is_file():
@@ -230,14 +234,21 @@ def _replace(target: Path, folder: _Folder, fingerprint: str) -> None:
             f"{path} was not written by reeltag and is left alone; rename it, or name another repository"
         )
     old, new = workshop / "old", workshop / "new"
-    _recover(path, workshop)
     try:
-        _write(new, folder, fingerprint)
+        _write(new, folder)
         if path.exists():
             path.rename(old)
         new.rename(path)
     finally:
         _recover(path, workshop)
+
+
+def _recover_all(target: Path) -> None:
+    """Clear up after a process that was killed while it published: Triton would take its workshop for a model."""
+    if any(target.glob(f"{_TEMPORARY_PREFIX}*")):
+        with _locked(target):  # another process may be at work in it right now
+            for workshop in target.glob(f"{_TEMPORARY_PREFIX}*"):
+                _recover(target / workshop.name.removeprefix(_TEMPORARY_PREFIX), workshop)
 
 
 def _recover(path: Path, workshop: Path) -> None:
@@ -248,9 +259,9 @@ def _recover(path: Path, workshop: Path) -> None:
         shutil.rmtree(workshop)
 
 
-def _write(path: Path, folder: _Folder, fingerprint: str) -> None:
+def _write(path: Path, folder: _Folder) -> None:
     (path / "1").mkdir(parents=True)
     for name, source in folder.files.items():
         shutil.copyfile(source, path / name)
     (path / "config.pbtxt").write_text(folder.config_text, "utf-8")
-    (path / _PASSPORT).write_text(json.dumps({"fingerprint": fingerprint}, indent=2) + "\n", "utf-8")
+    (path / _PASSPORT).write_text(json.dumps({"fingerprint": folder.fingerprint}, indent=2) + "\n", "utf-8")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -80,13 +81,15 @@ def test_a_full_disk_leaves_the_old_folder_served(published: Path) -> None:
     assert [path.name for path in published.iterdir() if path.name.startswith(".")] == []
 
 
-def test_an_exchange_that_was_killed_half_way_is_completed(published: Path) -> None:
-    workshop = published / ".reeltag-detect"
-    workshop.mkdir()
-    (published / "detect").rename(workshop / "old")
-    assert repository.publish(published) == ["detect"]
-    assert (published / "detect" / "config.pbtxt").is_file()
+def test_an_exchange_that_was_killed_half_way_is_undone(published: Path) -> None:
+    """Nothing of it may stay: Triton takes a folder with a dot for a model too, and would refuse to start."""
+    before = snapshot(published)
+    workshop = published / ".reeltag-decode"
+    shutil.copytree(published / "decode", workshop / "new")
+    (published / "decode").rename(workshop / "old")
+    assert repository.publish(published) == []
     assert not workshop.exists()
+    assert snapshot(published) == before
 
 
 def test_two_that_publish_at_once_both_succeed(tmp_path: Path) -> None:
