@@ -92,6 +92,8 @@ class RingInference:
         self._cards = cards
         self.is_shared = False
         """Whether Triton reads the ring itself."""
+        self._may_share = True
+        self._registering = asyncio.Lock()
 
     @property
     def _layout(self) -> RingLayout:
@@ -122,25 +124,31 @@ class RingInference:
         self, infer: Callable[[Array | SharedTensor], Awaitable[Result]], offset: int, shape: tuple[int, ...]
     ) -> Result:
         async def once() -> Result:
+            await self._register()
             if self.is_shared:
                 try:
                     return await infer(SharedTensor(self._reader.region, offset, shape))
-                except (ServiceError, InputError, SetupError):
+                except (InputError, SetupError):
                     raise
-                except ReeltagError:
-                    # A server that was started again has forgotten the region; any other failure comes again below.
-                    if self.is_shared:
-                        self.is_shared = False
-                        await self._register()
+                except ReeltagError as error:
+                    # A server that was started again has forgotten the region, and says so in various ways.
+                    self.is_shared = False
+                    if isinstance(error, ServiceError):
+                        raise
             return await infer(np.array(array_at(self._reader.buffer, offset, shape)))
 
         return await with_patience(once)
 
     async def _register(self) -> None:
-        region = self._reader.region
-        try:
-            await self._client.unregister_shared_memory(region)
-            await self._client.register_shared_memory(region, f"/{region}", self._layout.total_bytes)
-            self.is_shared = True
-        except ReeltagError:
-            self.is_shared = False  # another host, or a container of its own: tensors are sent instead
+        async with self._registering:
+            if self.is_shared or not self._may_share:
+                return
+            region = self._reader.region
+            try:
+                await self._client.unregister_shared_memory(region)
+                await self._client.register_shared_memory(region, f"/{region}", self._layout.total_bytes)
+                self.is_shared = True
+            except ServiceError:
+                return  # it is away: what is asked next says so
+            except ReeltagError:
+                self._may_share = False  # another host, or a container of its own: tensors are sent instead

@@ -131,7 +131,7 @@ class FakeTagger:
         if self.forgets_after and self.shared_requests == self.forgets_after:
             self.regions.clear()
         if tensor.region not in self.regions:
-            raise ReeltagError(f"Unable to find shared memory region: '{tensor.region}'")
+            raise ModelUnavailable(f"Unable to find shared memory region: '{tensor.region}'")  # as TritonClient does
         memory = SharedMemory(self.regions[tensor.region].removeprefix("/"))
         try:
             yield array_at(memoryview(memory.buf or b""), tensor.byte_offset, tensor.shape).copy()

@@ -95,7 +95,7 @@ def test_a_server_elsewhere_gets_the_frames_themselves(three_colours: Path, tmp_
 def test_a_server_that_was_started_again_loses_nothing(three_colours: Path, tmp_path: Path) -> None:
     client = FakeTagger(away=3, forgets_after=3)
     tag([three_colours], tmp_path, client)
-    assert client.registrations == 2
+    assert client.registrations >= 2
     assert spans(result(tmp_path, "colours"), "car") == [(0, 1)]
     assert result(tmp_path, "colours").coverage.frames_sampled == 6
 

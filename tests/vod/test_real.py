@@ -1,0 +1,57 @@
+"""The whole way with real Triton, real networks and the real street video."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from exporters.packages import demo_video
+from reeltag.embedded import EmbeddedTriton
+from reeltag.tags import VideoTags
+from reeltag.triton import TritonClient
+from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
+
+LAST_FRAMES = (29, 75, 136, 186, 241)
+"""Of the shots of bikes.mp4; 25 frames a second."""
+
+
+@pytest.fixture(scope="module")
+def bikes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo_video(tmp_path_factory.mktemp("bikes"))
+
+
+def tag(server: EmbeddedTriton, path: Path, out: Path, options: TagOptions) -> VideoTags:
+    async def run() -> list[Outcome]:
+        async with TritonClient(server.url) as client:
+            return await tag_paths([path], out, client, options)
+
+    (outcome,) = asyncio.run(run())
+    assert outcome.status is Status.TAGGED, outcome.message
+    return VideoTags.model_validate_json((out / f"{path.stem}.tags.json").read_bytes())
+
+
+def spans(tags: VideoTags, label: str) -> list[tuple[float, float]]:
+    return [(i.start_seconds, i.end_seconds) for t in tags.tags if t.label == label for i in t.intervals]
+
+
+def overlap(found: list[tuple[float, float]], start: float, end: float) -> float:
+    return sum(max(0.0, min(b, end) - max(a, start)) for a, b in found)
+
+
+def test_the_street_video(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -> None:
+    tags = tag(triton, bikes, tmp_path, TagOptions())
+    assert [shot.start_seconds for shot in tags.shots] == pytest.approx([0.0, *((f + 1) / 25 for f in LAST_FRAMES)])
+    assert tags.coverage.frames_decoded == 250
+    cars, people = spans(tags, "car"), spans(tags, "person")
+    assert overlap(cars, 5.48, 7.48) > 1.5
+    assert overlap(cars, 7.48, 9.68) == 0
+    assert overlap(people, 3.04, 5.48) > 0.5
+    assert overlap(people, 9.68, 10.0) == 0
+
+
+def test_the_fixed_camera(triton: EmbeddedTriton, shared: Path, tmp_path: Path) -> None:
+    tags = tag(triton, shared / "media" / "vtest.avi", tmp_path, TagOptions(sample=Sample.KEYFRAMES))
+    assert len(tags.shots) == 1
+    assert {"person", "car"} <= {tag.label for tag in tags.tags}
