@@ -28,6 +28,8 @@ MAX_ROWS: Final = 40
 """Tags of one network with a row in the timeline; the others are behind a fold."""
 SURE: Final = 0.5
 """From this score on a box is drawn even where its label is no tag of the shot."""
+HELD: Final = 0.4
+"""From this score on a box is drawn where its label is a tag of the shot."""
 _HEADINGS: Final = {"detect": "Objects", "classify": "Whole picture"}
 _SIDES: Final = ((150, 416), (500, 256), (MAX_SHOT_PICTURES, 192))
 """Up to so many pictures, so many pixels at the longer side: no page grows much beyond ten megabytes."""
@@ -151,7 +153,7 @@ def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> list[_Card]:
         if side < max(thumbnail.width, thumbnail.height):
             thumbnail = shrunk(thumbnail.jpeg, side)
         labels = {tag.label for tag, _ in here}
-        shown = [d for d in tagged.frames[time] if d.score >= SURE or d.label in labels]
+        shown = [d for d in tagged.frames[time] if d.score >= (HELD if d.label in labels else SURE)]
         outlines = _outlines(shown, tags.source.width, tags.source.height)
         cards.append(_Card(i + 1, shot, time, _data_uri(thumbnail.jpeg), thumbnail, outlines, here))
     return cards
