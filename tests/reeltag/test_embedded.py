@@ -22,8 +22,8 @@ from reeltag.errors import EmbeddedUnavailable, PortInUse, ReeltagError
 from reeltag.triton import TritonClient
 
 
-def shared_memory_of(pid: int) -> list[str]:
-    return [path.name for path in SHARED_MEMORY.glob(f"{SHM_FAMILY}_{pid}_*")]
+def shared_memory_of(pid: int) -> set[str]:
+    return {path.name for path in SHARED_MEMORY.glob(f"{SHM_FAMILY}_{pid}_*")}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -54,7 +54,9 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def server_process() -> psutil.Process:
-    return next(p for p in psutil.Process().children(recursive=True) if p.name().startswith("tritonserver"))
+    """The newest tritonserver that this process started."""
+    servers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("tritonserver")]
+    return max(servers, key=lambda process: process.create_time())
 
 
 def suppress_once(url: str) -> None:
@@ -73,9 +75,10 @@ def answers(url: str) -> bool:
 
 
 def test_a_killed_server_is_restarted_and_nothing_is_left_at_the_end(small_repository: Path) -> None:
+    before = shared_memory_of(os.getpid())  # of the server that other tests share
     with EmbeddedTriton(small_repository) as server:
         suppress_once(server.url)
-        assert shared_memory_of(os.getpid())
+        assert shared_memory_of(os.getpid()) != before
         first = server_process()
         stubs = first.children(recursive=True)
         first.kill()
@@ -87,7 +90,7 @@ def test_a_killed_server_is_restarted_and_nothing_is_left_at_the_end(small_repos
         second.kill()  # again within a minute: a crash loop
         assert wait_until(lambda: not server.running, 20)
     assert wait_until(lambda: all_ended(everything), 5)
-    assert not shared_memory_of(os.getpid())
+    assert shared_memory_of(os.getpid()) == before
     assert "it is not restarted" in server.log.read_text()
 
 
@@ -113,9 +116,10 @@ def test_a_model_that_does_not_load_is_named(small_repository: Path, tmp_path: P
     (broken / "1").mkdir(parents=True)
     (broken / "1" / "model.py").write_text("raise RuntimeError('this model is broken on purpose')")
     (broken / "config.pbtxt").write_text('name: "broken" backend: "python" max_batch_size: 1')
+    before = shared_memory_of(os.getpid())
     with pytest.raises(EmbeddedUnavailable, match="broken on purpose"):
         EmbeddedTriton(tmp_path).start()
-    assert not shared_memory_of(os.getpid())
+    assert shared_memory_of(os.getpid()) == before
 
 
 def test_a_taken_port_is_said(small_repository: Path) -> None:

@@ -43,6 +43,8 @@ def test_every_error_has_a_status_a_grpc_code_and_a_name() -> None:
 
     documented = errors.__doc__ or ""
     for kind in family(errors.ReeltagError):
+        if kind.__module__ != errors.__name__:
+            continue  # made by another test
         assert kind.__name__ in documented
         error = kind("not_an_image", "text") if kind is errors.ImageRejected else kind("text")
         assert 400 <= error.http_status < 600
