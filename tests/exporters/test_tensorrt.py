@@ -1,30 +1,158 @@
-"""NVIDIA's parser and builder take every graph; TensorRT for RTX builds engines without a GPU."""
+"""NVIDIA's parser and builder take every graph; TensorRT for RTX builds plans without a GPU."""
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporters import tensorrt_api
 from exporters.catalog import MODELS
+from exporters.plan import BatchProfile, PlanOptions, build_plan, layers
+from reeltag.errors import InputError, InvalidOption, OutputError, SetupError
 
+onnx = pytest.importorskip("onnx")
 trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
+
+TARGETS = ("SM86", "SM89")
+SMALLEST = MODELS["efficientnet_lite0"]
+
+
+def options_for(largest: int = 8, **others: Any) -> PlanOptions:
+    return PlanOptions(BatchProfile(1, min(4, largest), largest), targets=TARGETS, **others)
+
+
+def one_node_graph(operator: str, shape: tuple[str | int, ...] = ("batch", 3, 3), **attributes: Any) -> bytes:
+    """uint8 `FRAMES` through a cast and one node, named `culprit`."""
+    helper = onnx.helper
+    nodes = [
+        helper.make_node("Cast", ["FRAMES"], ["float"], to=onnx.TensorProto.FLOAT),
+        helper.make_node(operator, ["float"], ["out"], name="culprit", **attributes),
+    ]
+    inputs = [helper.make_tensor_value_info("FRAMES", onnx.TensorProto.UINT8, shape)]
+    outputs = [helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, None)]
+    graph = helper.make_graph(nodes, "one", inputs, outputs)
+    data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)]).SerializeToString()
+    return data
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_an_engine_is_built(name: str) -> None:
+def test_every_bundled_graph_becomes_a_plan(name: str) -> None:
     spec = MODELS[name]
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    parsed = parser.parse(spec.onnx_path.read_bytes())
-    assert parsed, [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM89, 0)
-    profile = builder.create_optimization_profile()
-    profile.set_shape("FRAMES", *((batch, *spec.input_shape) for batch in (1, 4, spec.max_batch_size)))
-    config.add_optimization_profile(profile)
-    assert network.get_input(0).dtype == trt.DataType.UINT8
-    assert builder.build_serialized_network(network, config) is not None
+    plan = build_plan(spec.onnx_path.read_bytes(), options_for(spec.max_batch_size), module="tensorrt_rtx")
+    assert len(plan.data) > spec.onnx_path.stat().st_size / 2
+    assert (plan.module, plan.version, plan.strongly_typed) == ("tensorrt_rtx", trt.__version__, True)
+
+
+def test_progress_is_told_and_ends_at_the_last_step() -> None:
+    told: list[tuple[str, int, int]] = []
+    build_plan(one_node_graph("Relu"), options_for(), module="tensorrt_rtx", progress=lambda *step: told.append(step))
+    assert told[0] == ("Building engine", 0, told[0][2])
+    assert ("Building engine", told[0][2], told[0][2]) in told
+    assert len({phase for phase, _, _ in told}) > 3
+
+
+def test_an_interrupt_cancels_the_build() -> None:
+    """Ctrl-C in its middle; the handler that was there before is there again."""
+    told: list[str] = []
+
+    def progress(phase: str, done: int, total: int) -> None:
+        told.append(phase)
+        if len(told) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(SMALLEST.onnx_path.read_bytes(), options_for(), module="tensorrt_rtx", progress=progress)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(told) <= 6, "the build went on"
+
+
+def test_what_progress_raises_cancels_the_build() -> None:
+    def progress(phase: str, done: int, total: int) -> None:
+        raise TimeoutError("this machine is needed for something else")
+
+    with pytest.raises(TimeoutError, match="needed for something else"):
+        build_plan(one_node_graph("Relu"), options_for(), module="tensorrt_rtx", progress=progress)
+
+
+def test_an_operator_that_tensorrt_lacks_is_named() -> None:
+    with pytest.raises(InputError, match=r"tensorrt_rtx .* cannot take the graph: node 'culprit' \(Det\): UNSUPPORTED"):
+        build_plan(one_node_graph("Det"), options_for(), module="tensorrt_rtx")
+
+
+def test_a_node_that_tensorrt_refuses_is_named_with_the_reason() -> None:
+    graph = onnx.load_from_string(one_node_graph("Relu"))
+    graph.graph.node[0].CopyFrom(
+        onnx.helper.make_node("Transpose", ["FRAMES"], ["float"], name="early", perm=[0, 2, 1])
+    )
+    with pytest.raises(InputError, match=r"node 'early' \(Transpose\): .*has type UInt8 but must have type Float"):
+        build_plan(graph.SerializeToString(), options_for(), module="tensorrt_rtx")
+
+
+def test_bytes_that_are_no_graph_are_refused() -> None:
+    with pytest.raises(InputError, match="cannot take the graph: MODEL_DESERIALIZE_FAILED"):
+        build_plan(b"no graph at all", options_for(), module="tensorrt_rtx")
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 3), ("batch", "rows", 3)])
+def test_a_fixed_batch_and_a_free_size_are_refused(shape: tuple[str | int, ...]) -> None:
+    with pytest.raises(InputError, match=r"input 'FRAMES' has shape .* needs a free first axis"):
+        build_plan(one_node_graph("Relu", shape), options_for(), module="tensorrt_rtx")
+
+
+def test_options_outside_their_range_say_what_fits(tmp_path: Path) -> None:
+    graph = one_node_graph("Relu")
+    with pytest.raises(InvalidOption, match="8, 4, 2 are not 1 <= smallest"):
+        BatchProfile(8, 4, 2)
+    with pytest.raises(InvalidOption, match=r"cannot build for SM42; it can for .*SM89"):
+        build_plan(graph, PlanOptions(targets=("SM42",)), module="tensorrt_rtx")
+    with pytest.raises(InvalidOption, match="no DLA core 0: this machine has 0"):
+        build_plan(graph, options_for(dla_core=0), module="tensorrt_rtx")
+    with pytest.raises(InvalidOption, match="no timing cache"):
+        build_plan(graph, options_for(timing_cache=tmp_path / "timings"), module="tensorrt_rtx")
+    with pytest.raises(InvalidOption, match="'trt' builds no plans; there are: tensorrt, tensorrt_rtx"):
+        build_plan(graph, module="trt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_need_a_gpu() -> None:
+    plan = build_plan(one_node_graph("Relu"), options_for(layer_details=True), module="tensorrt_rtx")
+    if Path("/dev/nvidiactl").exists():
+        assert layers(plan)
+    else:
+        with pytest.raises(SetupError, match=r"could not load the plan to look at its layers: .*CUDA driver"):
+            layers(plan)
+
+
+def test_a_plan_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    plan = build_plan(one_node_graph("Relu"), options_for(), module="tensorrt_rtx")
+    path = tmp_path / "new" / "model.plan"
+    plan.write(path)
+    assert path.read_bytes() == plan.data
+    assert [file.name for file in path.parent.iterdir()] == ["model.plan"]
+    with pytest.raises(OutputError, match="cannot be written"):
+        plan.write(path / "below_a_file")
+
+
+def test_the_typed_parts_exist_in_the_real_module() -> None:
+    """`tensorrt_api` describes the module by hand; this is what keeps the description true."""
+    classes = {
+        trt.Builder: tensorrt_api.Builder,
+        trt.IBuilderConfig: tensorrt_api.Config,
+        trt.INetworkDefinition: tensorrt_api.Network,
+        trt.ILayer: tensorrt_api.Layer,
+        trt.ITensor: tensorrt_api.Tensor,
+        trt.IOptimizationProfile: tensorrt_api.Profile,
+        trt.ITimingCache: tensorrt_api.TimingCache,
+        trt.OnnxParser: tensorrt_api.Parser,
+        trt.ParserError: tensorrt_api.ParserError,
+        trt: tensorrt_api.TensorRT,
+    }
+    for real, described in classes.items():
+        members = {*described.__annotations__, *(name for name in vars(described) if not name.startswith("_"))}
+        assert members
+        assert {name for name in members if not hasattr(real, name)} == set()

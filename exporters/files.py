@@ -1,0 +1,26 @@
+"""Writes files so that a reader, or the next start, never finds half of one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reeltag.errors import OutputError
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write the file beside its place and rename it; missing folders are made.
+
+    Raises:
+        OutputError: It cannot be written, or the disk is full; an older file is still there, whole.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error}); name a folder that can") from error

@@ -1,0 +1,134 @@
+"""The parts of NVIDIA's Python API that reeltag uses, as types that `tensorrt` and `tensorrt_rtx` both have.
+
+The published stubs describe one version of one of the two modules. What only some versions have is not listed as a
+member of its class here: it is asked for with `hasattr`, where the version that it came with or went away with is said.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, cast
+
+from reeltag.errors import InvalidOption, SetupError
+
+MODULES: Final = ("tensorrt", "tensorrt_rtx")
+"""TensorRT (8.5 to 11) and TensorRT for RTX, which also builds for GPUs that are not here."""
+_INSTALL: Final = {"tensorrt": "pip install 'reeltag[tensorrt]'", "tensorrt_rtx": "pip install tensorrt-rtx"}
+
+
+class Tensor(Protocol):
+    """`ITensor`."""
+
+    name: str
+    shape: Sequence[int]
+    dtype: Any
+
+
+class Layer(Protocol):
+    """`ILayer`."""
+
+    type: Any
+    num_outputs: int
+
+    def get_output(self, index: int) -> Tensor | None: ...  # noqa: D102
+
+
+class Network(Protocol):
+    """`INetworkDefinition`."""
+
+    num_inputs: int
+    num_layers: int
+
+    def get_input(self, index: int) -> Tensor: ...  # noqa: D102
+    def get_layer(self, index: int) -> Layer: ...  # noqa: D102
+
+
+class Profile(Protocol):
+    """`IOptimizationProfile`."""
+
+    def set_shape(self, input: str, min: Sequence[int], opt: Sequence[int], max: Sequence[int]) -> Any: ...  # noqa: A002, D102
+
+
+class TimingCache(Protocol):
+    """`ITimingCache`."""
+
+    def serialize(self) -> Any: ...  # noqa: D102
+
+
+class Config(Protocol):
+    """`IBuilderConfig`."""
+
+    DLA_core: int
+    default_device_type: Any
+    profiling_verbosity: Any
+
+    def add_optimization_profile(self, profile: Profile) -> int: ...  # noqa: D102
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache | None: ...  # noqa: D102
+    def get_timing_cache(self) -> TimingCache | None: ...  # noqa: D102
+    def set_flag(self, flag: Any) -> None: ...  # noqa: D102
+    def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None: ...  # noqa: D102
+    def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool: ...  # noqa: D102
+
+
+class Builder(Protocol):
+    """`IBuilder`."""
+
+    num_DLA_cores: int  # noqa: N815
+
+    def create_network(self, flags: int) -> Network: ...  # noqa: D102
+    def create_builder_config(self) -> Config: ...  # noqa: D102
+    def create_optimization_profile(self) -> Profile: ...  # noqa: D102
+    def build_serialized_network(self, network: Network, config: Config) -> Any: ...  # noqa: D102
+
+
+class ParserError(Protocol):
+    """`IParserError`; `node_name` and `node_operator` came with TensorRT 8.6."""
+
+    def code(self) -> Any: ...  # noqa: D102
+    def desc(self) -> str: ...  # noqa: D102
+    def node(self) -> int: ...  # noqa: D102
+
+
+class Parser(Protocol):
+    """`IOnnxParser`."""
+
+    num_errors: int
+
+    def parse(self, model: bytes) -> bool: ...  # noqa: D102
+    def get_error(self, index: int) -> ParserError: ...  # noqa: D102
+
+
+class TensorRT(Protocol):
+    """The module itself. Enumerations are `Any`: their members differ from version to version."""
+
+    __name__: str
+    __version__: str
+    ILogger: Any
+    BuilderFlag: Any
+    DataType: Any
+    DeviceType: Any
+    LayerInformationFormat: Any
+    LayerType: Any
+    MemoryPoolType: Any
+    NetworkDefinitionCreationFlag: Any
+    ProfilingVerbosity: Any
+    Runtime: Any
+
+    def Builder(self, logger: Any) -> Builder: ...  # noqa: D102, N802
+    def OnnxParser(self, network: Network, logger: Any) -> Parser: ...  # noqa: D102, N802
+
+
+def load(module: str) -> TensorRT:
+    """Import `tensorrt` or `tensorrt_rtx`.
+
+    Raises:
+        InvalidOption: Another module.
+        SetupError: It is not installed, or its libraries are missing; the text says how to get it.
+    """
+    if module not in MODULES:
+        raise InvalidOption(f"{module!r} builds no plans; there are: {', '.join(MODULES)}")
+    try:
+        return cast(TensorRT, importlib.import_module(module))
+    except (ImportError, OSError) as error:  # OSError: the bindings are there, libnvinfer is not
+        raise SetupError(f"plans are built by {module}, which is not usable ({error}); {_INSTALL[module]}") from error
