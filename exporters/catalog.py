@@ -5,14 +5,18 @@ Adding one is an entry here, its labels, and for a torch source a file in `netwo
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from exporters.packages import Package
 from reeltag.contract import MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
-from reeltag.errors import UnknownModel
+from reeltag.errors import InvalidOption, UnknownModel
 from reeltag.frames import Fit, View
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _HERE: Final = Path(__file__).parent
 _IMAGENET_MEAN: Final = (123.675, 116.28, 103.53)
@@ -28,12 +32,13 @@ class ModelSpec:
     name: str
     """Of its folder in the model repository."""
     task: Literal["detect", "classify", "shots"]
-    source: Literal["onnx", "torch"]
-    """What its weights are published as."""
+    source: Literal["onnx", "torch", "checkpoint"]
+    """What its weights are published as; those of a checkpoint do not come with reeltag: the user brings them."""
     module: str
-    """In `networks/`: reads the published weights."""
-    head: Literal["gfl", "softmax", "cuts"]
-    """What `graph.compose` puts behind the network: decoding of Generalised Focal Loss boxes, a softmax, or nothing."""
+    """In `networks/`: reads the published weights, or builds the network that takes a checkpoint's."""
+    head: Literal["gfl", "yolox", "softmax", "cuts"]
+    """What `graph.compose_graph` puts behind the network: decoding of Generalised Focal Loss or YOLOX boxes, a softmax,
+    or nothing."""
     height: int
     """Rows of the input, pixels."""
     width: int
@@ -143,7 +148,42 @@ _TRANSNETV2: Final = ModelSpec(
 )
 
 MODELS: Final[dict[str, ModelSpec]] = {spec.name: spec for spec in (_NANODET_G, _EFFICIENTNET_LITE0, _TRANSNETV2)}
-"""By name; of several with one task the first published serves the task's ensembles."""
+"""Those whose graphs come with reeltag, by name; of several with one task the first published serves its ensembles."""
+
+
+def _yolox(name: str, side: int, parameters: int) -> ModelSpec:
+    """A size of YOLOX, with the input of the published table."""
+    return ModelSpec(
+        name=name,
+        task="detect",
+        source="checkpoint",
+        module="yolox",
+        head="yolox",
+        height=side,
+        width=side,
+        parameters=parameters,
+        view=View(Fit.LETTERBOX_TOP_LEFT, side, side, pad_value=114),
+        std=(1.0, 1.0, 1.0),
+        channel_order="BGR",
+        labels_file="coco80.txt",
+        licence="Apache-2.0",
+        provenance="a checkpoint of Megvii-BaseDetection/YOLOX, published or trained with it",
+    )
+
+
+CHECKPOINT_MODELS: Final[dict[str, ModelSpec]] = {
+    spec.name: spec
+    for spec in (
+        _yolox("yolox_nano", 416, 912_159),
+        _yolox("yolox_tiny", 416, 5_055_855),
+        _yolox("yolox_s", 640, 8_968_255),
+        _yolox("yolox_m", 640, 25_326_495),
+        _yolox("yolox_l", 640, 54_208_895),
+        _yolox("yolox_x", 640, 99_071_455),
+        _yolox("yolox_darknet53", 640, 63_724_767),
+    )
+}
+"""Those that are exported from a checkpoint which the user brings, by name."""
 
 
 def model_spec(name: str) -> ModelSpec:
@@ -152,6 +192,34 @@ def model_spec(name: str) -> ModelSpec:
     Raises:
         UnknownModel: There is none of that name; the text lists what there is.
     """
-    if name not in MODELS:
-        raise UnknownModel(f"there is no model {name!r} in the catalogue; there are: {', '.join(MODELS)}")
-    return MODELS[name]
+    catalogue = MODELS | CHECKPOINT_MODELS
+    if name not in catalogue:
+        raise UnknownModel(f"there is no model {name!r} in the catalogue; there are: {', '.join(catalogue)}")
+    return catalogue[name]
+
+
+def network(name: str, num_classes: int | None = None, *, activation: str | None = None) -> nn.Module:
+    """A torch network whose state-dict keys equal its published checkpoints', without trained weights.
+
+    Args:
+        name: In `CHECKPOINT_MODELS`.
+        num_classes: How many classes it tells apart; as published without it.
+        activation: Of a YOLOX: `silu`, `mish` or `relu`; as published without it.
+
+    Returns:
+        A YOLOX takes float32 `(N, 3, H, W)` BGR, 0 to 255, and answers its head before decoding,
+        `(N, cells, 5 + C)` (see `networks.yolox.YOLOX.forward`).
+
+    Raises:
+        UnknownModel: The catalogue has no such network.
+        InvalidOption: It takes no checkpoint, or an option is not one of its.
+    """
+    spec = model_spec(name)
+    if spec.source != "checkpoint":
+        raise InvalidOption(f"{name} is not built from a checkpoint; these are: {', '.join(CHECKPOINT_MODELS)}")
+    if num_classes is not None and num_classes < 1:
+        raise InvalidOption(f"{num_classes} classes make no network; give the number of classes, at least 1")
+    options = {key: value for key, value in {"activation": activation}.items() if value is not None}
+    module = importlib.import_module(f"exporters.networks.{spec.module}")
+    built: nn.Module = module.build(name, num_classes or len(spec.labels), **options)
+    return built.eval()
