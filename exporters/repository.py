@@ -184,6 +184,7 @@ def _card(spec: ModelSpec, runtime: str, precision: str) -> ModelCard:
         width=spec.width,
         view=spec.view.name if spec.view else "",
         labels=spec.labels,
+        groups=spec.groups,
         runtime=runtime,
         precision=precision,
         sha256=_sha256(spec.onnx_path),

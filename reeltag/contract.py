@@ -99,6 +99,8 @@ class ModelCard(BaseModel):
     """Name of the `frames.View` that turns a picture into the input; empty for the shot detector."""
     labels: tuple[str, ...] = ()
     """Class names by index; empty for the shot detector."""
+    groups: dict[str, tuple[int, ...]] = {}
+    """Class indexes of each group of related classes, by its name; what is tagged where no single class is certain."""
     runtime: str
     """`openvino`, `tensorrt` or `onnxruntime`."""
     precision: str

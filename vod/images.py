@@ -6,21 +6,24 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy.typing as npt
 
 import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, ModelCard, Task
 from reeltag.errors import ImageRejected, OutputError, ReeltagError, ServiceError
 from reeltag.frames import ImageError
-from reeltag.tags import ImageSource, ImageTags, Provenance, detections_of, image_tags_of
+from reeltag.tags import ImageSource, ImageTag, ImageTags, Provenance, detections_of, image_tags_of
 from reeltag.triton import ImageOutputs
 from vod import page
 from vod.flight import Flight
+from vod.groups import ClassGroups
 from vod.inference import FrameTagger, with_patience
 from vod.inputs import Input
 from vod.options import TagOptions
 from vod.outcome import Outcome, Progress, Status
-from vod.provenance import finished_image, is_same, model_provenance
+from vod.provenance import finished_image, is_same, model_provenance, with_groups
 from vod.results import JSON_SUFFIX, csv_lines, result_path, write_image, write_text
 from vod.thumbnails import Thumbnail, shrunk
 
@@ -61,7 +64,9 @@ class ImageRun:
         cards = await with_patience(self._client.cards)
         self._cards = {task: await self._client.card(task.frames_ensemble) for task in _TASKS}
         self._provenance = Provenance(
-            reeltag_version=reeltag.__version__, models=model_provenance(cards), options=self._options.of_image()
+            reeltag_version=reeltag.__version__,
+            models=model_provenance(cards),
+            options=with_groups(self._options.of_image(), cards),
         )
         async with Flight(BATCHES_IN_FLIGHT) as flight:
             for start in range(0, len(images), BATCH):
@@ -123,7 +128,7 @@ class ImageRun:
 
     def _image_tags(self, each: Input, data: bytes, answer: ImageOutputs) -> ImageTags:
         detected, classified = answer.tensors[Task.DETECT], answer.tensors[Task.CLASSIFY]
-        detector, classifier = self._cards[Task.DETECT], self._cards[Task.CLASSIFY]
+        detector = self._cards[Task.DETECT]
         thresholds = self._options.thresholds
         return ImageTags(
             source=ImageSource(
@@ -139,15 +144,28 @@ class ImageRun:
                 detector.labels,
                 score_threshold=thresholds.image_detection_score,
             ),
-            tags=image_tags_of(
-                classified[SCORES],
-                classifier.labels,
-                classifier.network,
-                score_threshold=thresholds.image_tag_score,
-                top_k=thresholds.image_top_k,
-            ),
+            tags=self._classes_and_groups(classified[SCORES]),
             provenance=self._provenance,
         )
+
+    def _classes_and_groups(self, scores: npt.NDArray[Any]) -> tuple[ImageTag, ...]:
+        card, thresholds = self._cards[Task.CLASSIFY], self._options.thresholds
+        groups = ClassGroups(card.groups, len(card.labels))
+        of_classes = image_tags_of(
+            scores,
+            card.labels,
+            card.network,
+            score_threshold=thresholds.image_tag_score,
+            top_k=thresholds.image_top_k,
+        )
+        of_groups = image_tags_of(
+            groups.scores(scores),
+            groups.names,
+            card.network,
+            score_threshold=thresholds.image_group_score,
+            top_k=thresholds.image_top_k,
+        )
+        return tuple(sorted((*of_classes, *of_groups), key=lambda tag: -tag.score))
 
     def _conclude(self, outcome: Outcome) -> None:
         self._outcomes[outcome.path] = outcome

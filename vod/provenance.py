@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +44,21 @@ def model_provenance(cards: Mapping[str, ModelCard], options: TagOptions | None 
         )
         for card in (cards[ensemble] for ensemble in ensembles if ensemble in cards)
     )
+
+
+def with_groups(
+    options: Mapping[str, str | float | int | bool], cards: Mapping[str, ModelCard]
+) -> dict[str, str | float | int | bool]:
+    """Options and the SHA-256 of the classifier's groups, which change a result though no network's file does.
+
+    Args:
+        options: Of a video or an image.
+        cards: By ensemble name.
+    """
+    card = cards.get(Task.CLASSIFY.frames_ensemble)
+    if card is None or not card.groups:
+        return dict(options)
+    return {**options, "groups_sha256": hashlib.sha256(json.dumps(card.groups).encode()).hexdigest()}
 
 
 def finished_video(path: Path) -> VideoTags | None:

@@ -28,9 +28,10 @@ from reeltag.tags import (
 from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
 from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at
 from vod.flight import Flight
+from vod.groups import ClassGroups
 from vod.inference import FrameTagger, RingInference
 from vod.options import Sample, TagOptions
-from vod.provenance import model_provenance, sha256_of
+from vod.provenance import model_provenance, sha256_of, with_groups
 from vod.reader import VideoReader
 from vod.sampling import shot_sample_times, shots_without
 from vod.shots import shots_of
@@ -60,6 +61,7 @@ class _Findings:
     detections: dict[float, tuple[Detection, ...]] = field(default_factory=dict)
     objects: dict[float, dict[str, float]] = field(default_factory=dict)
     classes: dict[float, dict[str, float]] = field(default_factory=dict)
+    groups: dict[float, dict[str, float]] = field(default_factory=dict)
     cuts: dict[float, float] = field(default_factory=dict)
 
 
@@ -117,6 +119,8 @@ class _Run:
         self._reader = reader
         self._inference = inference
         self._cards = cards
+        classifier = cards[Task.CLASSIFY]
+        self._groups = ClassGroups(classifier.groups, len(classifier.labels))
         self._duration = probe.duration_seconds or 0.0
         self._detector_view = cards[Task.DETECT].frames_view()
         self._geometry: Geometry = geometry_of(self._detector_view, probe.width, probe.height)
@@ -166,7 +170,7 @@ class _Run:
         self._reader.release(SlotKind.BLOCK, block.slot)
         for time, objects, classes in zip(block.times, detected, classified, strict=True):
             self._note_objects(time, objects)
-            self.findings.classes[time] = _by_label(classes[SCORES], self._cards[Task.CLASSIFY].labels)
+            self._note_classes(time, classes[SCORES])
 
     def _note_objects(self, time: float, tensors: Mapping[str, Array]) -> None:
         labels = self._cards[Task.DETECT].labels
@@ -181,6 +185,10 @@ class _Run:
                 label = labels[int(index)]
                 best[label] = max(best.get(label, 0.0), float(score))
         self.findings.objects[time] = best
+
+    def _note_classes(self, time: float, scores: Array) -> None:
+        self.findings.classes[time] = _by_label(scores, self._cards[Task.CLASSIFY].labels)
+        self.findings.groups[time] = _by_label(self._groups.scores(scores), self._groups.names)
 
     def _keep_thumbnails(self, block: FrameBlock) -> None:
         view, geometry, layout = self._detector_view, self._geometry, self._reader.layout
@@ -225,7 +233,9 @@ def _assembled(
         frames=frames if options.frames else None,
         coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(detections), gaps=end.gaps),
         provenance=Provenance(
-            reeltag_version=reeltag.__version__, models=model_provenance(cards, options), options=options.of_video()
+            reeltag_version=reeltag.__version__,
+            models=model_provenance(cards, options),
+            options=with_groups(options.of_video(), cards),
         ),
     )
     return TaggedVideo(tags, detections)
@@ -236,12 +246,13 @@ def _tags(
 ) -> tuple[Tag, ...]:
     stretches = stretches_of(shots, end.gaps)
     thresholds = options.thresholds
-    by_task = {
-        Task.DETECT: (findings.objects, thresholds.detector),
-        Task.CLASSIFY: (findings.classes, thresholds.classifier),
-    }
+    found = (
+        (Task.DETECT, findings.objects, thresholds.detector),
+        (Task.CLASSIFY, findings.classes, thresholds.classifier),
+        (Task.CLASSIFY, findings.groups, thresholds.groups),
+    )
     tags: list[Tag] = []
-    for task, (scores, hysteresis) in by_task.items():
+    for task, scores, hysteresis in found:
         tags += tags_of(
             [ScoredSample(time, scores[time]) for time in sorted(scores)],
             stretches,

@@ -62,3 +62,4 @@ def test_the_server_reads_the_cards(triton: EmbeddedTriton) -> None:
         "classify_frames": "efficientnet_lite0",
         "shots": "transnetv2",
     }
+    assert cards["classify_frames"].groups == MODELS["efficientnet_lite0"].groups

@@ -23,7 +23,12 @@ DETECTOR = View.parse("LETTERBOX_64X64_PAD0")
 CLASSIFIER = View.parse("CENTER_CROP_32X32_PAD0")
 
 
-def _card(task: Literal["detect", "classify", "shots"], view: View | None, labels: tuple[str, ...]) -> ModelCard:
+def _card(
+    task: Literal["detect", "classify", "shots"],
+    view: View | None,
+    labels: tuple[str, ...],
+    groups: dict[str, tuple[int, ...]] | None = None,
+) -> ModelCard:
     return ModelCard(
         network=f"fake_{task}",
         task=task,
@@ -31,6 +36,7 @@ def _card(task: Literal["detect", "classify", "shots"], view: View | None, label
         width=view.width if view else 48,
         view=view.name if view else "",
         labels=labels,
+        groups=groups or {},
         runtime="fake",
         precision="f32",
         sha256=f"sha of {task}",
@@ -38,9 +44,18 @@ def _card(task: Literal["detect", "classify", "shots"], view: View | None, label
 
 
 class FakeTagger:
-    """Args: shares: whether it opens shared memory; away: so many requests fail first; broken: it always fails."""
+    """Args: shares: whether it opens shared memory; away: so many requests fail first; groups: of its three colours,
+    and with them it cannot tell the colour that it sees from the one before."""
 
-    def __init__(self, *, shares: bool = True, away: int = 0, forgets_after: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        shares: bool = True,
+        away: int = 0,
+        forgets_after: int = 0,
+        groups: dict[str, tuple[int, ...]] | None = None,
+    ) -> None:
+        self.certainty = np.array([[0.3, 0, 0.3], [0.3, 0.3, 0], [0, 0.3, 0.3]] if groups else np.eye(3) * 0.97, "f4")
         self.shares = shares
         self.away = away
         self.forgets_after = forgets_after
@@ -52,7 +67,7 @@ class FakeTagger:
         self.hold: asyncio.Event | None = None
         self._cards = {
             Task.DETECT.frames_ensemble: _card("detect", DETECTOR, LABELS),
-            Task.CLASSIFY.frames_ensemble: _card("classify", CLASSIFIER, ("red", "green", "blue")),
+            Task.CLASSIFY.frames_ensemble: _card("classify", CLASSIFIER, ("red", "green", "blue"), groups),
             SHOTS_ENSEMBLE: _card("shots", None, ()),
         }
 
@@ -111,7 +126,7 @@ class FakeTagger:
     def _see(self, task: Task, frame: Array) -> dict[str, Array]:
         colour = int(frame.reshape(-1, 3).mean(axis=0).argmax())
         if task is Task.CLASSIFY:
-            return {SCORES: np.eye(3, dtype=np.float32)[colour] * 0.97}
+            return {SCORES: self.certainty[colour]}
         lit = np.argwhere(frame.max(axis=2) > 60)
         (top, left), (bottom, right) = lit.min(axis=0), lit.max(axis=0) + 1
         count = 1 if colour < 2 else 0

@@ -125,6 +125,28 @@ def test_what_is_tagged_is_left_alone_until_something_changes(three_colours: Pat
     assert status(fps=1.0) is Status.TAGGED
 
 
+def test_where_no_class_is_certain_its_group_is_tagged(three_colours: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(encode(picture(GREEN, 64, 48)))
+    client = FakeTagger(groups={"red or green": (0, 1), "green or blue": (1, 2)})
+    tag([three_colours, photo], tmp_path, client)
+    tags = result(tmp_path, "colours")
+    assert spans(tags, "red or green") == [(1, 2)]
+    assert spans(tags, "green or blue") == [(2, 3)]
+    assert {t.label for t in tags.tags if t.model == "fake_classify"} == {"red or green", "green or blue"}
+    of_photo = json.loads((tmp_path / "photo.tags.json").read_text())["tags"]
+    assert of_photo == [{"label": "red or green", "score": pytest.approx(0.6), "model": "fake_classify"}]
+
+
+def test_other_groups_make_it_tag_again(three_colours: Path, tmp_path: Path) -> None:
+    def status(groups: dict[str, tuple[int, ...]]) -> Status:
+        return tag([three_colours], tmp_path, FakeTagger(groups=groups))[0].status
+
+    assert status({"red or green": (0, 1)}) is Status.TAGGED
+    assert status({"red or green": (0, 1)}) is Status.DONE
+    assert status({"green or blue": (1, 2)}) is Status.TAGGED
+
+
 def test_a_broken_file_fails_alone(three_colours: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
