@@ -32,14 +32,14 @@ class ModelSpec:
 
     name: str
     """Of its folder in the model repository."""
-    task: Literal["detect", "classify", "shots"]
+    task: Literal["detect", "classify", "segment", "shots"]
     source: Literal["onnx", "torch", "checkpoint"]
     """What its weights are published as; those of a checkpoint do not come with reeltag: the user brings them."""
     module: str
     """In `networks/`: reads the published weights, or builds the network that takes a checkpoint's."""
-    head: Literal["gfl", "yolox", "softmax", "cuts"]
+    head: Literal["gfl", "yolox", "softmax", "argmax", "cuts"]
     """What `graph.compose_graph` puts behind the network: decoding of Generalised Focal Loss or YOLOX boxes, a softmax,
-    or nothing."""
+    the class map with its shares, or nothing."""
     height: int
     """Rows of the input, pixels."""
     width: int
@@ -62,7 +62,7 @@ class ModelSpec:
     """K, the boxes that a detector's graph keeps of a picture."""
     max_batch_size: int = MAX_BATCH_SIZE
     labels_file: str = ""
-    """In `labels/`; empty for the shot detector."""
+    """In `labels/`, or an absolute path; empty for the shot detector."""
     groups_file: str = ""
     """In `labels/`: which classes are related; empty where that is not known."""
     packages: tuple[Package, ...] = ()
@@ -180,6 +180,25 @@ def _yolox(name: str, side: int, parameters: int) -> ModelSpec:
     )
 
 
+def _swiftnet(name: str, parameters: int) -> ModelSpec:
+    """A SwiftNet, with the middle one of the paper's input sizes."""
+    return ModelSpec(
+        name=name,
+        task="segment",
+        source="checkpoint",
+        module="swiftnet",
+        head="argmax",
+        height=512,
+        width=1024,
+        parameters=parameters,
+        view=View(Fit.LETTERBOX, 512, 1024),
+        std=(1.0, 1.0, 1.0),
+        labels_file="cityscapes19.txt",
+        licence="NOASSERTION",
+        provenance="a checkpoint of orsic/swiftnet, published or trained with it",
+    )
+
+
 CHECKPOINT_MODELS: Final[dict[str, ModelSpec]] = {
     spec.name: spec
     for spec in (
@@ -190,6 +209,9 @@ CHECKPOINT_MODELS: Final[dict[str, ModelSpec]] = {
         _yolox("yolox_l", 640, 54_208_895),
         _yolox("yolox_x", 640, 99_071_455),
         _yolox("yolox_darknet53", 640, 63_724_767),
+        _swiftnet("swiftnet_rn18", 11_797_071),
+        _swiftnet("swiftnet_rn18_pyramid", 12_056_275),
+        _swiftnet("swiftnet_mobilenetv2", 2_368_831),
     )
 }
 """Those that are exported from a checkpoint which the user brings, by name."""
@@ -207,17 +229,21 @@ def model_spec(name: str) -> ModelSpec:
     return catalogue[name]
 
 
-def network(name: str, num_classes: int | None = None, *, activation: str | None = None) -> nn.Module:
+def network(
+    name: str, num_classes: int | None = None, *, activation: str | None = None, upsampling: str | None = None
+) -> nn.Module:
     """A torch network whose state-dict keys equal its published checkpoints', without trained weights.
 
     Args:
         name: In `CHECKPOINT_MODELS`.
         num_classes: How many classes it tells apart; as published without it.
         activation: Of a YOLOX: `silu`, `mish` or `relu`; as published without it.
+        upsampling: Of a SwiftNet: `bilinear`, as published, or `nearest`.
 
     Returns:
         A YOLOX takes float32 `(N, 3, H, W)` BGR, 0 to 255, and answers its head before decoding,
-        `(N, cells, 5 + C)` (see `networks.yolox.YOLOX.forward`).
+        `(N, cells, 5 + C)` (see `networks.yolox.YOLOX.forward`). A SwiftNet takes float32 `(N, 3, H, W)` RGB, 0 to 255,
+        and answers logits `(N, C, H, W)`.
 
     Raises:
         UnknownModel: The catalogue has no such network.
@@ -228,7 +254,11 @@ def network(name: str, num_classes: int | None = None, *, activation: str | None
         raise InvalidOption(f"{name} is not built from a checkpoint; these are: {', '.join(CHECKPOINT_MODELS)}")
     if num_classes is not None and num_classes < 1:
         raise InvalidOption(f"{num_classes} classes make no network; give the number of classes, at least 1")
-    options = {key: value for key, value in {"activation": activation}.items() if value is not None}
+    taken = "activation" if spec.module == "yolox" else "upsampling"
+    given = {"activation": activation, "upsampling": upsampling}
+    options = {key: value for key, value in given.items() if value is not None}
+    if unknown := [key for key in options if key != taken]:
+        raise InvalidOption(f"{name} has no {unknown[0]} to choose; leave it out, or choose its {taken}")
     module = importlib.import_module(f"exporters.networks.{spec.module}")
     built: nn.Module = module.build(name, num_classes or len(spec.labels), **options)
     return built.eval()

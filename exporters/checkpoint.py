@@ -33,7 +33,14 @@ _NUMBERS: Final[list[Any]] = [
 ]
 
 
-def load_network(name: str, path: Path, num_classes: int | None = None, *, activation: str | None = None) -> nn.Module:
+def load_network(
+    name: str,
+    path: Path,
+    num_classes: int | None = None,
+    *,
+    activation: str | None = None,
+    upsampling: str | None = None,
+) -> nn.Module:
     """A catalogue network with a checkpoint's weights.
 
     Args:
@@ -41,6 +48,7 @@ def load_network(name: str, path: Path, num_classes: int | None = None, *, activ
         path: A checkpoint as `torch.save` writes it: a state dict, bare or under `model` or `state_dict`.
         num_classes: As `catalog.network`.
         activation: As `catalog.network`.
+        upsampling: As `catalog.network`.
 
     Returns:
         As `catalog.network`, ready for inference.
@@ -50,7 +58,7 @@ def load_network(name: str, path: Path, num_classes: int | None = None, *, activ
         InvalidOption: It takes no checkpoint, or an option is not one of its.
         InputError: The file is no checkpoint, would run code, or does not fit; the text names the first differing keys.
     """
-    built = network(name, num_classes, activation=activation)
+    built = network(name, num_classes, activation=activation, upsampling=upsampling)
     state = read_state_dict(path)
     differences = list(itertools.islice(_differences(built, state), _SHOWN_DIFFERENCES + 1))
     if differences:
