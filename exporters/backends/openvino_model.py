@@ -18,13 +18,15 @@ class TritonPythonModel:
     """One input and one output, any batch size; the requests of one call run as one batch."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Compile the network; the config's parameters are OpenVINO's properties.
+        """Compile the network; the config's upper-case parameters are OpenVINO's properties.
 
         It is compiled twice: a single picture is computed by all threads together, a batch is dealt out to threads
         that work alone, because those need not wait for each other after every layer.
         """
         config = json.loads(args["model_config"])
-        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        values = {key: value["string_value"] for key, value in config["parameters"].items()}
+        parameters = {key: value for key, value in values.items() if key.isupper()}
+        self.items_per_inference = int(values["items_per_inference"])
         self.input_name = config["input"][0]["name"]
         self.output_name = config["output"][0]["name"]
         core = openvino.Core()
@@ -52,17 +54,24 @@ class TritonPythonModel:
         return [pb_utils.InferenceResponse([pb_utils.Tensor(self.output_name, part)]) for part in parts]
 
     def _infer(self, frames: Any) -> Any:
-        workers = self.alone[: len(frames)] if len(frames) > 1 else [self.together]
-        running = list(zip(workers, np.array_split(frames, len(workers)), strict=True))
+        """One answer a picture; in rounds, because a thread keeps the memory of the largest part that it was given."""
+        if len(frames) == 1:
+            return self._round([self.together], [frames])
+        rounds = -(-len(frames) // (len(self.alone) * self.items_per_inference))
+        parts = np.array_split(frames, min(len(frames), rounds * len(self.alone)))
+        starts = range(0, len(parts), len(self.alone))
+        return np.concatenate([self._round(self.alone, parts[i : i + len(self.alone)]) for i in starts])
+
+    def _round(self, workers: list[Any], parts: list[Any]) -> Any:
+        running = list(zip(workers, parts, strict=False))  # the last round may have fewer parts
         for worker, part in running:
             worker.start_async([openvino.Tensor(part, shared_memory=True)])
         # All are waited for before an error is raised: they read memory that Triton takes back.
         errors = [error for worker, _ in running if (error := _failure(worker))]
         if errors:
             raise errors[0]
-        # Not copied: Triton takes the answers out before it calls `execute` again.
-        answers = [np.asarray(worker.get_output_tensor().data) for worker in workers]
-        return answers[0] if len(answers) == 1 else np.concatenate(answers)
+        # Copied: the next round overwrites what the workers hold.
+        return np.concatenate([np.asarray(worker.get_output_tensor().data) for worker, _ in running])
 
 
 def _failure(worker: Any) -> Exception | None:
