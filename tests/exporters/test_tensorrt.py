@@ -17,6 +17,12 @@ from reeltag.errors import InputError, InvalidOption, OutputError, SetupError
 onnx = pytest.importorskip("onnx")
 trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
 
+from exporters import compare  # noqa: E402
+from exporters.calibration import CalibrationSet  # noqa: E402
+from exporters.int8 import MINIMUM_PICTURES  # noqa: E402
+from exporters.precision import PRECISIONS, Precision, convert  # noqa: E402
+
+BUNDLED = [name for name, spec in MODELS.items() if spec.onnx_path.is_file()]
 TARGETS = ("SM86", "SM89")
 SMALLEST = MODELS["efficientnet_lite0"]
 
@@ -39,10 +45,16 @@ def one_node_graph(operator: str, shape: tuple[str | int, ...] = ("batch", 3, 3)
     return data
 
 
-@pytest.mark.parametrize("name", list(MODELS))
-def test_every_bundled_graph_becomes_a_plan(name: str) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", BUNDLED)
+def test_every_bundled_graph_becomes_a_plan_in_every_precision(name: str, precision: Precision) -> None:
+    """One plan for two generations of GPU: which kernels are there is another question for each."""
     spec = MODELS[name]
-    plan = build_plan(spec.onnx_path.read_bytes(), options_for(spec.max_batch_size), module="tensorrt_rtx")
+    count = 1 if spec.task == "shots" else MINIMUM_PICTURES if precision == "int8" else 1
+    pictures = CalibrationSet(compare.sample_frames(spec, count))
+    graph, report = convert(onnx.load(spec.onnx_path), precision, pictures, method="min-max")
+    assert report.lowered > 20 or precision == "fp32"
+    plan = build_plan(graph.SerializeToString(), options_for(spec.max_batch_size), module="tensorrt_rtx")
     assert len(plan.data) > spec.onnx_path.stat().st_size / 2
     assert (plan.module, plan.version, plan.strongly_typed) == ("tensorrt_rtx", trt.__version__, True)
 

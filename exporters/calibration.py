@@ -1,0 +1,78 @@
+"""The pictures that a lower precision is measured and calibrated on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from reeltag.errors import InputError
+from reeltag.frames import ImageError, View, decode_views
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Files of a folder that are taken for pictures, in either case."""
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Inputs like those that will be served; labels are not needed."""
+
+    frames: npt.NDArray[np.uint8]
+    """uint8 `(N, *input_shape)` RGB, fitted as the network takes them."""
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are; the shot detector's windows hold a hundred each."""
+        return int(np.prod(self.frames.shape[:-3]))
+
+    @property
+    def sha256(self) -> str:
+        """Of the fitted pixels in their order, so that names and encodings of files do not matter."""
+        shape = ",".join(map(str, self.frames.shape))
+        return hashlib.sha256(shape.encode() + np.ascontiguousarray(self.frames).tobytes()).hexdigest()
+
+    def require(self, count: int, purpose: str) -> None:
+        """Refuse a set that is too small.
+
+        Raises:
+            InputError: It has fewer than `count` pictures.
+        """
+        if self.count < count:
+            raise InputError(f"{purpose} needs at least {count} calibration pictures; there are {self.count}")
+
+
+def read_pictures(source: Path | Iterable[Path], view: View) -> CalibrationSet:
+    """Read encoded pictures and fit them into a network's input.
+
+    Args:
+        source: A folder, whose pictures are taken by name, or the files themselves.
+        view: Of the network.
+
+    Raises:
+        InputError: There is no picture, or one cannot be read; the text names it.
+    """
+    files = _pictures_in(source) if isinstance(source, Path) else list(source)
+    if not files:
+        raise InputError("there are no calibration pictures; name files, or a folder of JPEG, PNG, WebP or BMP images")
+    frames = np.empty((len(files), view.height, view.width, 3), np.uint8)
+    for file, frame in zip(files, frames, strict=True):
+        _read_into(frame, file, view)
+    return CalibrationSet(frames)
+
+
+def _read_into(frame: npt.NDArray[np.uint8], file: Path, view: View) -> None:
+    try:
+        decode_views(file.read_bytes(), [view], [frame])
+    except (OSError, ImageError) as error:
+        raise InputError(f"the calibration picture {file} cannot be read: {error}") from error
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise InputError(f"the calibration pictures in {folder} cannot be read: {error}") from error

@@ -1,0 +1,149 @@
+"""Writes a numeric precision into a graph: casts for fp16 and bf16, QuantizeLinear and DequantizeLinear for int8.
+
+TensorRT's strongly typed networks, OpenVINO and ONNX Runtime then run the same graph; only that no CPU build of ONNX
+Runtime computes in bf16. `onnxconverter-common` writes fp16 alone, and `nvidia-modelopt`, which writes all, pins older
+onnx and GPU packages: so the casts are ours (`half.py`) and calibration is ONNX Runtime's (`int8.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+from onnx import ModelProto
+
+from exporters import half, int8
+from exporters.body import Body, body_of, simplified
+from exporters.calibration import CalibrationSet
+from exporters.half import BF16, FP16, Half
+from exporters.int8 import METHODS, Method
+from exporters.sessions import run_outputs
+from reeltag.errors import InputError, InvalidOption
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "bf16", "fp16", "int8")
+MEASURED_PICTURES: Final = 8
+"""How many calibration pictures the losses of single nodes are measured on."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A node of the body that stayed in float32."""
+
+    node: str
+    operator: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PrecisionReport:
+    """What was written into a graph, and on what grounds."""
+
+    precision: Precision
+    method: str
+    """Of calibration: `min-max`, `entropy` or `percentile`; empty where there is none."""
+    calibration_sha256: str
+    """Of the calibration pictures; empty without any."""
+    calibration_pictures: int
+    lowered: int
+    """How many nodes run in the lower precision."""
+    kept_fp32: tuple[Kept, ...]
+    """Of the nodes that could."""
+    largest_loss: float
+    """Of a lowered node: root mean square of what it loses over that of its output; 0 for fp32 and int8."""
+
+
+def convert(
+    model: ModelProto, precision: Precision, calibration: CalibrationSet | None = None, *, method: Method = "percentile"
+) -> tuple[ModelProto, PrecisionReport]:
+    """Write a precision into a graph.
+
+    The body, which is all between the first and the last convolution or matrix product, takes it; pre-processing and
+    decoding stay in float32. In fp16 and bf16 nodes that overflow, or lose more than 16 times the precision's rounding
+    error, stay in float32. In int8 the last weighted nodes (a detector's output convolutions) stay in float32.
+
+    Args:
+        model: From `FRAMES` uint8 `(N, *input_shape)`; not changed.
+        precision: `fp32` gives back the graph as it is.
+        calibration: Pictures like those to come; needed for all but fp32.
+        method: How int8 ranges are chosen.
+
+    Raises:
+        InvalidOption: An unknown precision or method.
+        InputError: No or too few calibration pictures, or the network answers NaN to them.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidOption(f"precision {precision!r} is unknown; there are: {', '.join(PRECISIONS)}")
+    if method not in METHODS:
+        raise InvalidOption(f"calibration method {method!r} is unknown; there are: {', '.join(METHODS)}")
+    if precision == "fp32":
+        return model, PrecisionReport("fp32", "", "", 0, 0, (), 0.0)
+    needed = int8.MINIMUM_PICTURES if precision == "int8" else 1
+    if calibration is None:
+        raise InputError(f"{precision} needs at least {needed} calibration pictures; there are none")
+    calibration.require(needed, precision)
+    simple = simplified(model)
+    _check_finite(simple, calibration.frames[:MEASURED_PICTURES])
+    body = body_of(simple)
+    if precision == "int8":
+        return _int8(simple, body, calibration, method)
+    return _half(simple, body, calibration, FP16 if precision == "fp16" else BF16)
+
+
+def _half(
+    model: ModelProto, body: Body, calibration: CalibrationSet, precision: Half
+) -> tuple[ModelProto, PrecisionReport]:
+    losses = half.losses(model, body, precision, calibration.frames[:MEASURED_PICTURES])
+    reasons = {node: _reason(loss, precision) for node, loss in losses.items() if loss > precision.largest_loss}
+    lowered = [node for node in body.nodes if node not in reasons]
+    report = PrecisionReport(
+        precision=precision.name,
+        method="",
+        calibration_sha256=calibration.sha256,
+        calibration_pictures=calibration.count,
+        lowered=len(lowered),
+        kept_fp32=_kept(model, reasons.items()),
+        largest_loss=max((losses[node] for node in lowered), default=0.0),
+    )
+    return half.lowered(model, lowered, precision), report
+
+
+def _reason(loss: float, precision: Half) -> str:
+    if np.isinf(loss):
+        return f"overflows in {precision.name}"
+    return f"loses {loss:.1%} of its output in {precision.name}"
+
+
+def _int8(
+    model: ModelProto, body: Body, calibration: CalibrationSet, method: Method
+) -> tuple[ModelProto, PrecisionReport]:
+    lowered = [node for node in body.weighted if node not in body.heads]
+    report = PrecisionReport(
+        precision="int8",
+        method=method,
+        calibration_sha256=calibration.sha256,
+        calibration_pictures=calibration.count,
+        lowered=len(lowered),
+        kept_fp32=_kept(model, ((node, "makes the network's output") for node in body.heads)),
+        largest_loss=0.0,
+    )
+    return int8.quantized(model, lowered, calibration.frames, method), report
+
+
+def _kept(model: ModelProto, reasons: Iterable[tuple[str, str]]) -> tuple[Kept, ...]:
+    operators = {node.name: node.op_type for node in model.graph.node}
+    return tuple(Kept(node, operators[node], reason) for node, reason in reasons)
+
+
+def _check_finite(model: ModelProto, frames: npt.NDArray[np.uint8]) -> None:
+    names = [output.name for output in model.graph.output]
+    for answers in run_outputs(model, names, frames):
+        for name, answer in zip(names, answers, strict=True):
+            if not np.isfinite(answer).all():
+                raise InputError(
+                    f"the network answers NaN or infinity in {name} to calibration pictures in float32 already; "
+                    "look at its weights before choosing a precision"
+                )
