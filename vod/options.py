@@ -49,8 +49,8 @@ class Thresholds:
     """For softmax scores of the whole frame. ImageNet's classes fit few frames of a film: looking at street, animation
     and portrait clips, nearly all that stayed below 0.5 was wrong."""
     groups: Hysteresis = Hysteresis(high=0.4, low=0.3)
-    """For the summed softmax scores of a group of classes. On photographs of COCO, of the groups at 0.4 and above 91 %
-    are right, at 0.5 and above 93 % (`docs/tags.md`)."""
+    """For the summed softmax scores of a group of classes. On photographs of COCO, of the groups at 0.4 and above 93 %
+    are right, at 0.5 and above 95 % (`docs/tags.md`)."""
     merge_gap_seconds: float = 1.0
     """Within a shot, intervals of a tag that are closer than this become one."""
     frame_score: float = 0.3
