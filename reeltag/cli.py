@@ -67,9 +67,6 @@ def main() -> NoReturn:
     except ReeltagError as error:
         _say.print(f"error: {error}", style="red", markup=False)
         sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
-        _say.print("interrupted")
-        sys.exit(130)
     sys.exit(0)
 
 
@@ -140,7 +137,11 @@ def tag(
                 with ConsoleProgress(_say) as progress:
                     return progress.conclude(await tag_paths(paths, out, client, options, progress))
 
-        good = asyncio.run(run())
+        try:
+            good = asyncio.run(run())
+        except KeyboardInterrupt:
+            _say.print("interrupted; the same command goes on where it was")
+            raise
     if not good:
         raise typer.Exit(1)
 
