@@ -21,6 +21,7 @@ from exporters import compare  # noqa: E402
 from exporters.calibration import CalibrationSet  # noqa: E402
 from exporters.int8 import MINIMUM_PICTURES  # noqa: E402
 from exporters.precision import PRECISIONS, Precision, convert  # noqa: E402
+from exporters.suppression_graph import suppression_graph, with_suppression  # noqa: E402
 
 BUNDLED = [name for name, spec in MODELS.items() if spec.onnx_path.is_file()]
 TARGETS = ("SM86", "SM89")
@@ -57,6 +58,14 @@ def test_every_bundled_graph_becomes_a_plan_in_every_precision(name: str, precis
     plan = build_plan(graph.SerializeToString(), options_for(spec.max_batch_size), module="tensorrt_rtx")
     assert len(plan.data) > spec.onnx_path.stat().st_size / 2
     assert (plan.module, plan.version, plan.strongly_typed) == ("tensorrt_rtx", trt.__version__, True)
+
+
+def test_a_detector_with_suppression_becomes_a_plan() -> None:
+    spec = MODELS["nanodet_g"]
+    suppression = suppression_graph(spec.candidates, score_threshold=0.01, iou_threshold=0.65, max_detections=100)
+    whole = with_suppression(onnx.load(spec.onnx_path), suppression)
+    plan = build_plan(whole.SerializeToString(), options_for(spec.max_batch_size), module="tensorrt_rtx")
+    assert len(plan.data) > spec.onnx_path.stat().st_size
 
 
 def test_progress_is_told_and_ends_at_the_last_step() -> None:
