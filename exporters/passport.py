@@ -1,0 +1,167 @@
+"""What an artefact was built from and for, as a JSON file beside it; read before a model is served.
+
+Imports neither onnx nor torch, because every start of a server reads passports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exporters.files import write_atomically
+from reeltag.errors import ModelRepositoryError
+
+PASSPORT_FILE: Final = "passport.json"
+_NVIDIA_SMI: Final = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
+_NVIDIA_SMI_TIMEOUT_SECONDS: Final = 20
+_SIGNIFICANT_VERSION_PARTS: Final = 3
+"""A plan loads in TensorRT of the same major, minor and patch version; the build number does not matter."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Gpu(_Frozen):
+    """An NVIDIA GPU."""
+
+    name: str
+    """Such as `NVIDIA L4`."""
+    compute_capability: str
+    """Such as `8.9`."""
+
+
+class PlanBuild(_Frozen):
+    """What a TensorRT plan was built by and for."""
+
+    module: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    """Of the module."""
+    gpu: Gpu | None = None
+    """That it was built on; none where it was built for `targets` without one."""
+    targets: tuple[str, ...] = ()
+    """Compute capabilities such as `SM89`; empty for the GPU that it was built on."""
+    batch_sizes: tuple[int, int, int]
+    """Smallest, usual, largest."""
+    plugins: tuple[str, ...] = ()
+    """Names of the plugins in it."""
+
+
+class Measured(_Frozen):
+    """What was measured of the artefact, through the server."""
+
+    accuracy: dict[str, float] = {}
+    """By metric, such as `AP` or `mIoU`, in percent."""
+    images_per_second: float | None = None
+    machine: str = ""
+
+
+class Passport(_Frozen):
+    """What is known of an artefact."""
+
+    fingerprint: str = ""
+    """Changes with anything that a folder of the model repository should hold."""
+    source: str = ""
+    """Name of the network, or of the file that the user brought."""
+    source_sha256: str = ""
+    reeltag_version: str = ""
+    runtime: str = ""
+    precision: str = ""
+    kept_fp32: tuple[str, ...] = ()
+    """Nodes that stayed in float32, each with the reason."""
+    calibration_sha256: str = ""
+    calibration_method: str = ""
+    plan: PlanBuild | None = None
+    """Only of a TensorRT plan."""
+    measured: Measured | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the passport itself; goes into the provenance of results."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    def write(self, folder: Path) -> None:
+        """Write `passport.json` into a folder, whole or not at all.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        write_atomically(folder / PASSPORT_FILE, f"{self.model_dump_json(indent=2)}\n".encode())
+
+
+def read_passport(folder: Path) -> Passport:
+    """Read a folder's passport.
+
+    Raises:
+        ModelRepositoryError: It is missing, or not one.
+    """
+    path = folder / PASSPORT_FILE
+    try:
+        return Passport.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelRepositoryError(f"{path} cannot be read ({error.strerror}); publish the model again") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelRepositoryError(
+            f"{path} is no passport ({where}: {first['msg']}); publish the model again"
+        ) from error
+
+
+def find_gpu() -> Gpu | None:
+    """The first NVIDIA GPU of this machine, asked of its driver."""
+    try:
+        run = subprocess.run(
+            _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    name, _, capability = run.stdout.splitlines()[0].rpartition(",") if run.stdout.strip() else ("", "", "")
+    return Gpu(name=name.strip(), compute_capability=capability.strip()) if name else None
+
+
+def check_servable(
+    passport: Passport, *, name: str, tensorrt_version: str | None, gpu: Gpu | None, rebuild: str
+) -> None:
+    """Refuse a plan that was made for another TensorRT or GPU; other artefacts run anywhere.
+
+    Args:
+        passport: Of the artefact.
+        name: Of the model, for people.
+        tensorrt_version: Of the TensorRT that would serve it; none where it is not known.
+        gpu: That would serve it.
+        rebuild: The command that builds the plan anew here.
+
+    Raises:
+        ModelRepositoryError: It cannot run here; the text says why, and the command.
+    """
+    if passport.plan is None:
+        return
+    mismatch = _mismatch(passport.plan, tensorrt_version, gpu)
+    if mismatch:
+        raise ModelRepositoryError(f"the plan of {name} cannot be served here: {mismatch}; rebuild it: {rebuild}")
+
+
+def _mismatch(plan: PlanBuild, tensorrt_version: str | None, gpu: Gpu | None) -> str:
+    if tensorrt_version is not None and _significant(plan.version) != _significant(tensorrt_version):
+        return f"it was built by {plan.module} {plan.version}, and {tensorrt_version} is here"
+    if gpu is None:
+        return "there is no NVIDIA GPU"
+    here = f"{gpu.name} (compute capability {gpu.compute_capability}) is here"
+    if plan.targets:
+        fits = f"SM{gpu.compute_capability.replace('.', '')}" in plan.targets
+        return "" if fits else f"it was built for {', '.join(plan.targets)}, and {here}"
+    if plan.gpu is None:
+        return "it does not say for which GPU it was built"
+    if plan.gpu != gpu:
+        built = f"{plan.gpu.name} (compute capability {plan.gpu.compute_capability})"
+        return f"it was built for {built}, and {here}"
+    return ""
+
+
+def _significant(version: str) -> list[str]:
+    return version.split(".")[:_SIGNIFICANT_VERSION_PARTS]
