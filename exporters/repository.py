@@ -17,7 +17,8 @@ from typing import Final
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
 from exporters import configs
-from exporters.catalog import MODELS, ModelSpec, model_spec
+from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec, model_spec
+from exporters.exported import NETWORK_FILE, exported_specs, serving
 from reeltag import frames
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import InvalidOption, ModelRepositoryError
@@ -41,10 +42,12 @@ class ListedModel:
     parameters: int
     """How many weights it has."""
     size_bytes: int
-    """Of the bundled graph; 0 where it is missing."""
+    """Of the exported graph; 0 where it is missing."""
     licence: str
     in_repository: bool
     """Whether the repository has its folder."""
+    needs_checkpoint: bool
+    """Whether it is exported from a checkpoint that the user brings."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,21 @@ def default_repository() -> Path:
 
 
 def publish(
-    target: Path, names: Sequence[str] | None = None, *, runtime: str = "openvino", precision: str | None = None
+    target: Path,
+    names: Sequence[str | ModelSpec] | None = None,
+    *,
+    runtime: str = "openvino",
+    precision: str | None = None,
 ) -> list[str]:
     """Bring a model repository up to date; does nothing where it is.
 
-    Networks that were published before stay; folders that are not reeltag's are left alone.
+    Networks that were published before stay, and serve their ensembles until others are named; folders that are not
+    reeltag's are left alone.
 
     Args:
         target: The repository; made where it is missing.
-        names: Networks of the catalogue; all without it. Of several with one task the first serves its ensembles.
+        names: Networks of the catalogue, or what was just exported; without it all that come with reeltag. Of several
+            with one task the first serves its ensembles.
         runtime: What runs the networks: `openvino`.
         precision: `f32` or `bf16`; without it bf16 where the CPU has it.
 
@@ -101,10 +110,9 @@ def publish(
     precision = precision or best_precision()
     if precision not in PRECISIONS:
         raise InvalidOption(f"precision {precision!r} is unknown; there are: {', '.join(PRECISIONS)}")
-    specs = [model_spec(name) for name in (MODELS if names is None else names)]
-    specs += [spec for spec in MODELS.values() if spec not in specs and (target / spec.name / _PASSPORT).is_file()]
     try:
         _recover_all(target)
+        specs = _specs(target, names)
         folders = list(_folders(specs, target, runtime, precision))
         if all(_is_current(target / folder.name, folder) for folder in folders):
             return []
@@ -121,8 +129,23 @@ def publish(
     return [folder.name for folder in stale]
 
 
+def _specs(target: Path, names: Sequence[str | ModelSpec] | None) -> list[ModelSpec]:
+    """What a repository should hold: those that are named, those that serve, all others that are there."""
+    there = {spec.name: spec for spec in MODELS.values() if (target / spec.name / _PASSPORT).is_file()}
+    there |= {spec.name: spec for spec in exported_specs(target)}
+    named = [name if isinstance(name, ModelSpec) else there.get(name) or model_spec(name) for name in names or ()]
+    first = [there[name] for name in serving(target) if name in there]
+    bundled = list(MODELS.values()) if names is None else []
+    unique: dict[str, ModelSpec] = {}
+    for spec in (*named, *first, *bundled, *there.values()):
+        unique.setdefault(spec.name, spec)
+    return list(unique.values())
+
+
 def listing(target: Path) -> list[ListedModel]:
     """The networks of the catalogue, and which of them a repository has."""
+    exported = {spec.name: spec for spec in exported_specs(target)}
+    catalogue = MODELS | CHECKPOINT_MODELS | exported
     return [
         ListedModel(
             name=spec.name,
@@ -132,8 +155,9 @@ def listing(target: Path) -> list[ListedModel]:
             size_bytes=spec.onnx_path.stat().st_size if spec.onnx_path.is_file() else 0,
             licence=spec.licence,
             in_repository=(target / spec.name / "config.pbtxt").is_file(),
+            needs_checkpoint=spec.source == "checkpoint",
         )
-        for spec in MODELS.values()
+        for spec in catalogue.values()
     ]
 
 
@@ -154,7 +178,7 @@ def _folders(specs: Sequence[ModelSpec], target: Path, runtime: str, precision: 
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cards = {spec.name: _card(spec, runtime, precision) for spec in specs}
     for spec in specs:
-        files = {"1/model.py": _BACKEND, "1/model.onnx": spec.onnx_path}
+        files = {"1/model.py": _BACKEND, NETWORK_FILE: spec.onnx_path}
         if spec.labels_path:
             files[configs.LABELS_FILE] = spec.labels_path
         yield _Folder(configs.network_config(spec, precision=precision, threads=threads), files)
@@ -176,7 +200,8 @@ def _folders(specs: Sequence[ModelSpec], target: Path, runtime: str, precision: 
 
 def _card(spec: ModelSpec, runtime: str, precision: str) -> ModelCard:
     if not spec.onnx_path.is_file():
-        raise ModelRepositoryError(f"{spec.onnx_path} is missing; run: reeltag export {spec.name}")
+        checkpoint = " --checkpoint FILE" if spec.source == "checkpoint" else ""
+        raise ModelRepositoryError(f"{spec.onnx_path} is missing; run: reeltag export {spec.name}{checkpoint}")
     return ModelCard(
         network=spec.name,
         task=spec.task,

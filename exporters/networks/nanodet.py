@@ -8,7 +8,8 @@ from typing import Final
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from exporters.graph import IMAGES, STRIDES, head_map
+from exporters.graph import IMAGES
+from exporters.heads import STRIDES, head_map
 from reeltag.errors import SetupError
 
 _ON_EACH_SIDE_OF_HEIGHT_AND_WIDTH: Final = [0, 0, 1, 1, 0, 0, 1, 1]
