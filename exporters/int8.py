@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -38,6 +38,8 @@ METHODS: Final[dict[Method, CalibrationMethod]] = {
 """How the range of a tensor is chosen from what was seen of it."""
 MINIMUM_PICTURES: Final = 16
 """Fewer do not show the range of a network's tensors."""
+_WHOLE: Final = {"whole/start": 0, "whole/end": np.iinfo(np.int32).max, "whole/axis": 1}
+"""Start, end and axis of a slice that takes everything."""
 _PERCENTILE: Final = 99.999
 _BINS: Final = 2048
 _RULES: Final[dict[str, Any]] = {
@@ -61,10 +63,9 @@ def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
         frames: uint8 `(N, *input_shape)` to calibrate on.
         method: Entropy is that of Migacz, "8-bit inference with TensorRT", 2017.
     """
+    copy = _concats_apart(model, nodes)
     with _quiet():
-        ranges = _ranges(model, frames, method)
-        copy = ModelProto()
-        copy.CopyFrom(model)
+        ranges = _ranges(copy, frames, method)
         quantizer = QDQQuantizer(
             copy,
             per_channel=True,
@@ -82,6 +83,30 @@ def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
     result: ModelProto = quantizer.model.model
     del result.graph.value_info[:]
     return result
+
+
+def _concats_apart(model: ModelProto, nodes: Collection[str]) -> ModelProto:
+    """A copy with a slice of everything between each concatenation and the quantized nodes that take it.
+
+    OpenVINO 2026.4 moves quantization over a concatenation and then answers wrongly on CPUs; it stops at a slice. ONNX
+    Runtime and TensorRT remove slices that take everything.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    concatenated = {node.output[0] for node in graph.node if node.op_type == "Concat"}
+    apart: list[NodeProto] = []
+    for node in graph.node:
+        if node.name in nodes and (tensor := node.input[0]) in concatenated:
+            node.input[0] = f"{tensor}/whole"
+            if all(slice_.output[0] != node.input[0] for slice_ in apart):
+                apart.append(helper.make_node("Slice", [tensor, *_WHOLE], [node.input[0]], name=node.input[0]))
+    if apart:
+        graph.initializer.extend(numpy_helper.from_array(np.array([v]), name) for name, v in _WHOLE.items())
+    positions = {node.output[0]: i for i, node in enumerate(graph.node)}
+    for node in sorted(apart, key=lambda n: -positions[n.input[0]]):  # from behind, so that places stay right
+        graph.node.insert(positions[node.input[0]] + 1, node)
+    return copy
 
 
 def _ranges(model: ModelProto, frames: npt.NDArray[np.uint8], method: Method) -> Any:

@@ -160,6 +160,22 @@ def test_the_classifier_keeps_its_answers() -> None:
         assert np.abs(run(model, pictures.frames) - exact).max() < limit
 
 
+def test_openvino_answers_rightly_where_a_concatenation_is_quantized() -> None:
+    """It moves quantization over a concatenation, and then sums wrongly."""
+    model, frames = small_network(), random_frames(16)
+    nodes = list(model.graph.node)
+    nodes[5].CopyFrom(onnx.helper.make_node("Concat", ["a0", "c1"], ["sum"], name="both", axis=1))
+    wide = np.random.default_rng(3).normal(0, 0.2, (8, 16, 1, 1)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(wide, "w3"))
+    nodes.insert(6, onnx.helper.make_node("Conv", ["sum", "w3"], ["mixed"], name="third"))
+    nodes[7].input[0] = "mixed"
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    quantized, _ = convert(model, "int8", CalibrationSet(frames))
+    onnx.checker.check_model(quantized, full_check=True)
+    np.testing.assert_allclose(run_openvino(quantized, frames), run(quantized, frames), atol=0.02)
+
+
 def test_fp32_is_left_as_it_is() -> None:
     model = small_network()
     same, report = convert(model, "fp32")
