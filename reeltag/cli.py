@@ -65,7 +65,7 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except ReeltagError as error:
-        _say.print(f"error: {error}", style="red", markup=False)
+        _say.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, InputError) else 1)
     sys.exit(0)
 
@@ -193,15 +193,35 @@ def export(
     onnx: Annotated[
         Path | None, typer.Option(help="The published network, for one that was published as ONNX (nanodet_g).")
     ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Your weights, for a network that comes without any, such as yolox_s.")
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Classes that the checkpoint tells apart.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file with the checkpoint's class names, one a line.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square input, a multiple of 32 pixels.")] = None,
+    activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None,
     model_repository: RepositoryOption = None,
 ) -> None:
-    """Make the network files of catalogue models anew from their sources, verify and publish them."""
+    """Make network files from their sources or from your checkpoint, verify and publish them."""
     from exporters.export import export as export_model
+    from exporters.from_checkpoint import Checkpoint, export_checkpoint
 
+    target = _repository(model_repository)
+    if checkpoint is None and (num_classes, labels, size, activation) != (None,) * 4:
+        raise InvalidOption("--num-classes, --labels, --size and --activation go with --checkpoint FILE")
+    if checkpoint is not None and len(names) != 1:
+        raise InvalidOption(f"--checkpoint belongs to one network, not to {len(names)}")
     for name in names:
         with _say.status(f"exporting {name}"):
-            report = export_model(name, target=_repository(model_repository), onnx_file=onnx)
-        _print.print(report, markup=False)
+            if checkpoint is None:
+                report = export_model(name, target=target, onnx_file=onnx)
+            else:
+                sides = None if size is None else (size, size)
+                own = Checkpoint(checkpoint, num_classes, labels, sides, activation)
+                report = export_checkpoint(name, own, target=target)
+        _print.print(report, markup=False, soft_wrap=True)
 
 
 @evaluate.command("detection")
@@ -310,10 +330,10 @@ def _row(model: ListedModel) -> dict[str, str]:
         "model": model.name,
         "task": model.task,
         "input": model.input,
-        "parameters": f"{model.parameters / 1e6:.2f} M",
-        "file": f"{model.size_bytes / 2**20:.1f} MiB",
+        "weights": f"{model.parameters / 1e6:.2f} M",
+        "file": f"{model.size_bytes / 2**20:.1f} MiB" if model.size_bytes else "--checkpoint",
+        "served": "yes" if model.in_repository else "no",
         "licence": model.licence,
-        "in the repository": "yes" if model.in_repository else "no",
     }
 
 
