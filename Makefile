@@ -59,6 +59,7 @@ $(BIN)/python:
 $(BIN)/.serve: requirements/serve.lock pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/serve.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -c 'from reeltag.embedded import find; find()' 2>/dev/null || sh deploy/libpython.sh $(BIN)/python
 	@touch $@
 
 # torch is not in the lock: its CPU build and its CUDA build need different packages.
