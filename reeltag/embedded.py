@@ -28,6 +28,7 @@ import httpx
 
 from reeltag import embedded_guard
 from reeltag.errors import EmbeddedUnavailable, PortInUse
+from reeltag.places import cache_folder
 
 SHM_FAMILY: Final = "reeltag_triton"
 """Names of the server's shared memory start with this and the starter's process id."""
@@ -296,11 +297,6 @@ def _bound(port: int) -> socket.socket:
         one.close()
         raise PortInUse(f"port {port} on 127.0.0.1 is in use; choose another for Triton's gRPC") from error
     return one
-
-
-def cache_folder() -> Path:
-    """Where reeltag keeps logs and fetched packages: `$XDG_CACHE_HOME/reeltag`, `~/.cache/reeltag` without it."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reeltag"
 
 
 def _new_log() -> Path:

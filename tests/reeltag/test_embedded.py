@@ -145,3 +145,18 @@ def test_shared_memory_of_dead_starters_is_removed() -> None:
     finally:
         alive.unlink()
         stale.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("pretence", "words"),
+    [
+        ("sys.platform = 'darwin'", "built for Linux"),
+        ("import platform; platform.libc_ver = lambda: ('glibc', '2.31')", "glibc 2.35 or newer"),
+        ("embedded._python_version = lambda: '3.99'", "libpython3.99.so.1.0 was not found"),
+    ],
+)
+def test_where_it_cannot_run_it_says_so_and_names_the_container(pretence: str, words: str) -> None:
+    script = f"import sys\nfrom reeltag import embedded\n{pretence}\nembedded.find()"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert words in ended.stderr
+    assert "docker compose --profile cpu up" in ended.stderr
