@@ -25,7 +25,7 @@ from reeltag.triton import TritonClient
 
 NETWORK: Final = "nanodet_g"
 ROUNDS: Final = 3
-ROUND_SECONDS: Final = 4.0
+ROUND_SECONDS: Final = 6.0
 GATEWAY_CLIENTS: Final = (1, 8, 32)
 ENSEMBLE_REQUESTS: Final = 3
 ENSEMBLE_BATCH: Final = 8
