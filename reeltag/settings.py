@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     """Most images in one request to Triton, 1 to 32."""
     batch_max_delay_microseconds: int = Field(4000, ge=0, le=1_000_000)
     """Longest wait for a batch to fill while Triton could take it, microseconds, 0 to 1,000,000."""
-    max_inflight_requests: int = Field(4, ge=1, le=64)
+    max_inflight_requests: int = Field(2, ge=1, le=64)
     """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
     max_waiting_images: int = Field(256, ge=1, le=100_000)
     """Most images that wait for Triton, at least `max_images_per_request`, to 100,000; above it requests get 429."""
