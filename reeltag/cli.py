@@ -312,7 +312,7 @@ def _triton_address(url: str) -> str:
     if not url.startswith(("http://", "https://")):
         return url.removeprefix("grpc://")
     try:
-        answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10)
+        answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10, trust_env=False)
         answer.raise_for_status()
         return str(answer.json()["triton"]["grpc_url"])
     except httpx.HTTPStatusError as error:

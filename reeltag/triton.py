@@ -76,6 +76,7 @@ class TritonClient:
             channel_args=[
                 ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.enable_http_proxy", 0),  # Triton is near; a proxy of the environment would not reach it
                 ("grpc.initial_reconnect_backoff_ms", 200),
                 ("grpc.max_reconnect_backoff_ms", 1000),
             ],
