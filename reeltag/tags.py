@@ -185,7 +185,9 @@ def detections_of(
     """
     order = np.argsort(-scores, kind="stable")
     kept = order[scores[order] >= score_threshold][:top_k]
-    rows = zip(boxes[kept].round(1).tolist(), scores[kept].tolist(), classes[kept].tolist(), strict=True)
+    rows = zip(
+        boxes[kept].astype(np.float64).round(1).tolist(), scores[kept].tolist(), classes[kept].tolist(), strict=True
+    )
     return tuple(
         Detection(label=labels[index], score=_rounded(score), box=(x1, y1, x2, y2))
         for (x1, y1, x2, y2), score, index in rows
