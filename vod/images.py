@@ -97,7 +97,7 @@ class ImageRun:
         if not is_same(old.provenance, self._provenance.models, self._provenance.options):
             return False
         self._tags[each.path] = old
-        self._conclude(Outcome(each.path, Status.DONE, files=(path,), tags=len(old.tags)))
+        self._conclude(Outcome(each.path, Status.DONE, files=(path,), tags=_label_count(old)))
         return True
 
     async def _shrink(self, each: Input, data: bytes) -> None:
@@ -124,7 +124,7 @@ class ImageRun:
             tags = self._image_tags(each, data, answer)
             self._tags[each.path] = tags
             files = write_image(self._out, each.name, tags)
-            self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=len(tags.tags)))
+            self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
 
     def _image_tags(self, each: Input, data: bytes, answer: ImageOutputs) -> ImageTags:
         detected, classified = answer.tensors[Task.DETECT], answer.tensors[Task.CLASSIFY]
@@ -184,3 +184,8 @@ class ImageRun:
         failures = [o for each in images if (o := self._outcomes[each.path]).status is Status.FAILED]
         write_text(self._out / "images.csv", csv_lines(("name", "label", "of", "score", "x1", "y1", "x2", "y2"), rows))
         write_text(self._out / "images.html", page.image_page(cells, failures))
+
+
+def _label_count(tags: ImageTags) -> int:
+    """How many different things an image was found to show."""
+    return len({found.label for found in (*tags.detections, *tags.tags)})
