@@ -188,4 +188,4 @@ class ImageRun:
 
 def _label_count(tags: ImageTags) -> int:
     """How many different things an image was found to show."""
-    return len({found.label for found in (*tags.detections, *tags.tags)})
+    return len({found.label for found in tags.detections} | {found.label for found in tags.tags})
