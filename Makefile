@@ -32,10 +32,10 @@ format: $(BIN)/.dev ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-bench: $(BIN)/.dev ## Throughput and memory, as ratios in one run (about 10 minutes)
+bench: $(BIN)/.dev ## Throughput and memory, as ratios in one run (about 5 minutes)
 	$(BIN)/python -m benchmarks.throughput
 
-up: ## Triton, gateway and worker in containers (needs Docker with compose)
+up: ## The service in a container (needs Docker with compose)
 	docker compose --profile cpu up --build
 
 lock: $(BIN)/.dev ## Make the lock files anew from pyproject.toml

@@ -17,7 +17,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,11 +150,8 @@ class EmbeddedTriton:
     ) -> None:
         self.stop()
 
-    def start(self, *, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def start(self) -> None:
         """Start the server and wait until it serves every model.
-
-        Args:
-            cancelled: Asked again and again while waiting; the start is given up when it says True.
 
         Raises:
             EmbeddedUnavailable: It cannot run here, did not come up in time, or a model failed to load.
@@ -167,7 +163,7 @@ class EmbeddedTriton:
             self._ports = _free_ports(self._wanted_grpc_port)
             self._launch(files)
             try:
-                self._wait_until_ready(began + self.ready_timeout_seconds, cancelled)
+                self._wait_until_ready(began + self.ready_timeout_seconds)
             except BaseException:
                 self.stop()
                 # Between the search for a free port and the server's start another process may have taken it.
@@ -226,7 +222,7 @@ class EmbeddedTriton:
             "--log-format=ISO8601",
         ]
 
-    def _wait_until_ready(self, deadline: float, cancelled: Callable[[], bool]) -> None:
+    def _wait_until_ready(self, deadline: float) -> None:
         guard = self._guard
         assert guard is not None
         assert guard.stdin is not None
@@ -237,8 +233,6 @@ class EmbeddedTriton:
                 if time.monotonic() > deadline:
                     seconds = f"{self.ready_timeout_seconds:.0f}"
                     raise EmbeddedUnavailable(f"Triton was not ready after {seconds} seconds. {self._failure()}")
-                if cancelled():
-                    raise EmbeddedUnavailable("The start of Triton was cancelled.")
                 if _is_ready(http, self.http_url):
                     break
                 time.sleep(0.05)

@@ -42,16 +42,6 @@ class ImageError(ValueError):
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One picture of a video, or a still image."""
-
-    pixels: Pixels
-    """uint8 `(H, W, 3)` RGB."""
-    pts_seconds: float = 0.0
-    """Presentation time in seconds from the first presented frame."""
-
-
-@dataclass(frozen=True)
 class ImageHeader:
     """What an image says of itself before a pixel is decoded."""
 
