@@ -1,0 +1,105 @@
+"""What several commands share: consoles, common options, the server that they talk to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from reeltag.errors import TritonUnavailable
+
+if TYPE_CHECKING:
+    from reeltag.settings import Settings
+
+progress: Final = Console(stderr=True, highlight=False)
+"""Where a command says what it is doing."""
+results: Final = Console(highlight=False)
+"""Where a command's results go, so that they can be piped."""
+
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        "--triton-url",
+        help="A running server: the gateway (http://127.0.0.1:8000) or Triton's gRPC (127.0.0.1:8001). "
+        "Without it one is started for this command.",
+    ),
+]
+RepositoryOption = Annotated[
+    Path | None, typer.Option("--model-repository", help="Triton model repository. Default: the project's own.")
+]
+
+
+def settings_of(**overrides: object) -> Settings:
+    """The settings, with the options that a command was given."""
+    from reeltag.settings import load_settings
+
+    return load_settings(**{name: value for name, value in overrides.items() if value is not None})
+
+
+def repository_at(chosen: Path | None) -> Path:
+    """The model repository that a command was given, or the project's own."""
+    from exporters.repository import default_repository
+
+    return default_repository() if chosen is None else chosen
+
+
+@contextlib.contextmanager
+def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
+    """Address of the Triton server to use: the one named in the settings, or an embedded one for the block."""
+    if settings.triton_url is not None:
+        yield settings.triton_url
+        return
+    from exporters.repository import publish
+    from reeltag.embedded import EmbeddedTriton, find
+
+    find()
+    repository = repository_at(settings.model_repository)
+    with progress.status("preparing the model repository") as status:
+        publish(repository)
+        status.update("starting Triton")
+        triton: EmbeddedTriton = EmbeddedTriton(repository, grpc_port=grpc_port)
+        triton.start()
+    try:
+        progress.print(
+            f"Triton: gRPC {triton.url}, HTTP {triton.http_url}, metrics {triton.metrics_url}, "
+            f"ready in {triton.startup_seconds:.1f} s, log {triton.log}",
+            soft_wrap=True,
+        )
+        yield triton.url
+    finally:
+        triton.stop()
+
+
+def triton_address(url: str) -> str:
+    """Triton's gRPC address behind `url`: itself, or where the gateway at an http address says that it is."""
+    if not url.startswith(("http://", "https://")):
+        return url.removeprefix("grpc://")
+    try:
+        answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10, trust_env=False)
+        answer.raise_for_status()
+        return str(answer.json()["triton"]["grpc_url"])
+    except httpx.HTTPStatusError as error:
+        raise TritonUnavailable(
+            f"the gateway at {url} answers {error.response.status_code}: {error.response.text}"
+        ) from error
+    except (httpx.HTTPError, KeyError, ValueError) as error:
+        raise TritonUnavailable(
+            f"no reeltag gateway answers at {url} ({error}); start one with `reeltag serve`, or leave --url out"
+        ) from error
+
+
+def table_of(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
+    """A table with a column for each key of the first row."""
+    table = Table(title=title, title_justify="left", show_edge=False, padding=(0, 1))
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(value.replace("[", "\\[") for value in row.values()))
+    return table

@@ -1,0 +1,48 @@
+"""`reeltag models`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from reeltag.commands.common import RepositoryOption, UrlOption, repository_at, results, table_of, triton_address
+
+if TYPE_CHECKING:
+    from exporters.repository import ListedModel
+
+
+def models(
+    url: UrlOption = None,
+    model_repository: RepositoryOption = None,
+) -> None:
+    """List what can be exported, and what a running server serves."""
+    from exporters import repository
+    from reeltag.doctor import describe
+    from reeltag.triton import TritonClient
+
+    results.print(table_of("catalogue", [_row(model) for model in repository.listing(repository_at(model_repository))]))
+    if url is None:
+        return
+
+    async def served() -> list[dict[str, str]]:
+        async with TritonClient(triton_address(url)) as client:
+            cards = await client.cards()
+            states = await client.served()
+            return [
+                {"model": name, "state": state, "network": describe(cards[name]) if name in cards else ""}
+                for name, state in sorted(states.items())
+            ]
+
+    results.print(table_of(f"served at {url}", asyncio.run(served())))
+
+
+def _row(model: ListedModel) -> dict[str, str]:
+    return {
+        "model": model.name,
+        "task": model.task,
+        "input": model.input,
+        "weights": f"{model.parameters / 1e6:.2f} M",
+        "file": f"{model.size_bytes / 2**20:.1f} MiB" if model.size_bytes else "--checkpoint",
+        "served": "yes" if model.in_repository else "no",
+        "licence": model.licence,
+    }

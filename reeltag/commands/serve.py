@@ -1,0 +1,33 @@
+"""`reeltag serve`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reeltag import __version__
+from reeltag.commands.common import RepositoryOption, progress, running_triton, settings_of
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the gateway. Default: 8000.")] = None,
+    triton_url: Annotated[
+        str | None, typer.Option(help="gRPC HOST:PORT of a Triton server that is already there.")
+    ] = None,
+    triton_grpc_port: Annotated[int, typer.Option(help="gRPC port of the embedded Triton; 0: any free one.")] = 0,
+    model_repository: RepositoryOption = None,
+) -> None:
+    """Serve the gateway, and Triton behind it, until Ctrl-C."""
+    from gateway.server import check_port
+    from gateway.server import serve as serve_gateway
+
+    settings = settings_of(host=host, port=port, triton_url=triton_url, model_repository=model_repository)
+    check_port(settings.host, settings.port)
+    with running_triton(settings, triton_grpc_port) as triton_address:
+
+        def announce(address: str) -> None:
+            progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs). Ctrl-C stops it.")
+
+        serve_gateway(settings.model_copy(update={"triton_url": triton_address}), on_ready=announce)
