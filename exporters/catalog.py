@@ -33,11 +33,12 @@ class ModelSpec:
     name: str
     """Of its folder in the model repository."""
     task: Literal["detect", "classify", "segment", "shots"]
-    source: Literal["onnx", "torch", "checkpoint"]
-    """What its weights are published as; those of a checkpoint do not come with reeltag: the user brings them."""
+    source: Literal["onnx", "torch", "checkpoint", "own"]
+    """What its weights are published as; those of a checkpoint do not come with reeltag: the user brings them. `own` is
+    a network that the user brings whole."""
     module: str
     """In `networks/`: reads the published weights, or builds the network that takes a checkpoint's."""
-    head: Literal["gfl", "yolox", "softmax", "argmax", "cuts"]
+    head: Literal["gfl", "yolox", "softmax", "argmax", "cuts", "none"]
     """What `graph.compose_graph` puts behind the network: decoding of Generalised Focal Loss or YOLOX boxes, a softmax,
     the class map with its shares, or nothing."""
     height: int

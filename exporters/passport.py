@@ -66,11 +66,21 @@ class Passport(_Frozen):
     fingerprint: str = ""
     """Changes with anything that a folder of the model repository should hold."""
     source: str = ""
-    """Name of the network, or of the file that the user brought."""
+    """Where the weights come from: a file that the user brought, or for people those that come with reeltag."""
     source_sha256: str = ""
+    exported: bool = False
+    """Made by `reeltag export`, so kept as it is; otherwise what comes with reeltag, renewed with it."""
+    parameters: int = 0
+    """How many weights the network has."""
+    licence: str = ""
+    """SPDX expression of the weights."""
     reeltag_version: str = ""
     runtime: str = ""
+    """`openvino`, `onnxruntime` or `tensorrt`."""
     precision: str = ""
+    """`fp32`, `bf16`, `fp16` or `int8`."""
+    nms: Literal["python", "engine"] = "python"
+    """Of a detector: suppression behind the graph, by a Python backend, or in it."""
     kept_fp32: tuple[str, ...] = ()
     """Nodes that stayed in float32, each with the reason."""
     calibration_sha256: str = ""
@@ -81,8 +91,8 @@ class Passport(_Frozen):
 
     @property
     def sha256(self) -> str:
-        """Of the passport itself; goes into the provenance of results."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Of what is said of the artefact; goes into the provenance of results."""
+        return hashlib.sha256(self.model_dump_json(exclude={"fingerprint"}).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write `passport.json` into a folder, whole or not at all.

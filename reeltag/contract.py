@@ -108,9 +108,11 @@ class ModelCard(BaseModel):
     runtime: str
     """`openvino`, `tensorrt` or `onnxruntime`."""
     precision: str
-    """Numeric precision that the network runs in, such as `f32` or `bf16`."""
+    """Numeric precision that the network runs in, such as `fp32` or `bf16`."""
     sha256: str
     """Of the served network file."""
+    passport_sha256: str = ""
+    """Of the passport beside it: what it was built from and for, and what was measured."""
 
     def frames_view(self) -> View:
         """The view that turns a picture into this network's input."""

@@ -120,6 +120,9 @@ class ModelProvenance(_Result):
     runtime: str
     precision: str
     sha256: str
+    """Of the network's file."""
+    passport_sha256: str = ""
+    """Of the passport beside it: what it was built from and for, and what was measured."""
 
 
 class Provenance(_Result):

@@ -41,6 +41,7 @@ def model_provenance(cards: Mapping[str, ModelCard], options: TagOptions | None 
             runtime=card.runtime,
             precision=card.precision,
             sha256=card.sha256,
+            passport_sha256=card.passport_sha256,
         )
         for card in (cards[ensemble] for ensemble in ensembles if ensemble in cards)
     )
