@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from exporters.groups import Groups, read_groups
 from exporters.packages import Package
+from exporters.palettes import CITYSCAPES19
 from reeltag.contract import MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
 from reeltag.errors import InvalidOption, UnknownModel
 from reeltag.frames import Fit, View
+from reeltag.palettes import RGB
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,6 +68,8 @@ class ModelSpec:
     """In `labels/`, or an absolute path; empty for the shot detector."""
     groups_file: str = ""
     """In `labels/`: which classes are related; empty where that is not known."""
+    colours: tuple[RGB, ...] = ()
+    """Of a segmenter's classes by index, where they have any."""
     graph_file: str = ""
     """In `bundled/`, or an absolute path; named after the network where it is empty."""
     packages: tuple[Package, ...] = ()
@@ -197,6 +201,7 @@ def _swiftnet(name: str, parameters: int) -> ModelSpec:
         view=View(Fit.LETTERBOX, 512, 1024),
         std=(1.0, 1.0, 1.0),
         labels_file="cityscapes19.txt",
+        colours=CITYSCAPES19,
         licence="NOASSERTION",
         provenance="a checkpoint of orsic/swiftnet, published or trained with it",
     )
@@ -242,13 +247,13 @@ def customised(spec: ModelSpec, size: tuple[int, int], labels: Path, graph: Path
         graph: Its composed graph.
     """
     height, width = size
+    own = replace(spec, labels_file=str(labels.absolute()), graph_file=str(graph.absolute()))
     return replace(
-        spec,
+        own,
         height=height,
         width=width,
         view=replace(spec.view, height=height, width=width) if spec.view else None,
-        labels_file=str(labels.absolute()),
-        graph_file=str(graph.absolute()),
+        colours=spec.colours if own.labels == spec.labels else (),
     )
 
 

@@ -1,10 +1,12 @@
-"""Colours of class maps."""
+"""Colours of data sets' classes."""
 
 from __future__ import annotations
 
 from typing import Final
 
-CITYSCAPES19: Final[tuple[tuple[int, int, int], ...]] = (
+from reeltag.palettes import RGB
+
+CITYSCAPES19: Final[tuple[RGB, ...]] = (
     (128, 64, 128),
     (244, 35, 232),
     (70, 70, 70),

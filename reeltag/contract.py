@@ -8,14 +8,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reeltag.frames import View
+from reeltag.palettes import RGB, default_palette
 
 IMAGE: Final = "IMAGE"
 """BYTES `[1]`: one encoded image (JPEG, PNG, WebP or BMP)."""
 FRAMES: Final = "FRAMES"
-"""uint8 `[H, W, 3]` RGB for detectors and classifiers, `[100, 27, 48, 3]` for the shot detector."""
+"""uint8 `[H, W, 3]` RGB for networks of pictures, `[100, 27, 48, 3]` for the shot detector."""
 ERROR: Final = "ERROR"
 """BYTES `[1]`: empty when the image was decoded, otherwise `code: message`."""
 GEOMETRY: Final = "GEOMETRY"
@@ -31,9 +32,10 @@ CLASSES: Final = "CLASSES"
 COUNT: Final = "COUNT"
 """int32 `[1]`: how many of the M boxes are real."""
 CLASS_MAP: Final = "CLASS_MAP"
-"""uint8 `[H, W]`: class index of each pixel of the input."""
+"""uint8 `[H, W]`: class index of each pixel of the input; on the image path `areas.NO_CLASS` beside the picture."""
 SHARES: Final = "SHARES"
-"""float32 `[C]`: share of the input's pixels that each class has, 0 to 1."""
+"""float32 `[C]`: share of the pixels that each class has, 0 to 1; of the picture's on the image path, where a letterbox
+does not count, of the input's on the frames path."""
 CUTS: Final = "CUTS"
 """float32 `[100]`: probability that a shot ends with this frame."""
 
@@ -56,6 +58,7 @@ class Task(str, Enum):
 
     DETECT = "detect"
     CLASSIFY = "classify"
+    SEGMENT = "segment"
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -71,12 +74,15 @@ class Task(str, Enum):
 TASK_OUTPUTS: Final[dict[Task, tuple[str, ...]]] = {
     Task.DETECT: (BOXES, SCORES, CLASSES, COUNT),
     Task.CLASSIFY: (SCORES,),
+    Task.SEGMENT: (CLASS_MAP, SHARES),
 }
+BUNDLED_TASKS: Final = (Task.DETECT, Task.CLASSIFY)
+"""Tasks whose networks come with reeltag: what is done where nothing else is asked, and what a server must serve."""
 SHOTS_ENSEMBLE: Final = "shots"
 
 
 def image_ensemble(tasks: tuple[Task, ...]) -> str:
-    """Name of the ensemble that answers `tasks` from one decoding: `detect`, `classify`, `detect_classify`."""
+    """Name of the ensemble that answers `tasks` from one decoding: such as `detect` or `detect_segment`."""
     return "_".join(task.value for task in Task if task in tasks)
 
 
@@ -92,7 +98,7 @@ class ModelCard(BaseModel):
 
     network: str
     """Name of the network's own folder in the model repository."""
-    task: Literal["detect", "classify", "shots"]
+    task: Literal["detect", "classify", "segment", "shots"]
     version: str = "1"
     """Triton version folder that is served."""
     height: int = Field(gt=0)
@@ -105,6 +111,8 @@ class ModelCard(BaseModel):
     """Class names by index; empty for the shot detector."""
     groups: dict[str, tuple[int, ...]] = {}
     """Class indexes of each group of related classes, by its name; what is tagged where no single class is certain."""
+    colours: tuple[RGB, ...] = ()
+    """Of a segmenter's classes by index; empty where nobody chose any."""
     runtime: str
     """`openvino`, `tensorrt` or `onnxruntime`."""
     precision: str
@@ -113,6 +121,17 @@ class ModelCard(BaseModel):
     """Of the served network file."""
     passport_sha256: str = ""
     """Of the passport beside it: what it was built from and for, and what was measured."""
+
+    @model_validator(mode="after")
+    def _a_colour_for_each_class(self) -> ModelCard:
+        if self.colours and len(self.colours) != len(self.labels):
+            raise ValueError(f"{len(self.colours)} colours for {len(self.labels)} classes")
+        return self
+
+    @property
+    def palette(self) -> tuple[RGB, ...]:
+        """A colour for each class: those that were chosen, or made-up ones that are always the same."""
+        return self.colours or default_palette(len(self.labels))
 
     def frames_view(self) -> View:
         """The view that turns a picture into this network's input."""

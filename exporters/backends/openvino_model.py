@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
-    """One input and one output, any batch size; the requests of one call run as one batch."""
+    """One input and its outputs, any batch size; the requests of one call run as one batch."""
 
     def initialize(self, args: dict[str, str]) -> None:
         """Compile the network; the config's upper-case parameters are OpenVINO's properties.
@@ -28,7 +28,10 @@ class TritonPythonModel:
         parameters = {key: value for key, value in values.items() if key.isupper()}
         self.items_per_inference = int(values["items_per_inference"])
         self.input_name = config["input"][0]["name"]
-        self.output_name = config["output"][0]["name"]
+        self.outputs = {
+            output["name"]: np.dtype(pb_utils.triton_string_to_numpy(output["data_type"]))
+            for output in config["output"]
+        }
         core = openvino.Core()
         model = core.read_model(Path(args["model_repository"]) / args["model_version"] / "model.onnx")
         together = core.compile_model(model, "CPU", {**parameters, "PERFORMANCE_HINT": "LATENCY"})
@@ -43,26 +46,34 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request with its share of one batch."""
+        wanted = {name for request in requests for name in request.requested_output_names()}
+        names = [name for name in self.outputs if name in wanted]
         try:
             batches = [pb_utils.get_input_tensor_by_name(request, self.input_name).as_numpy() for request in requests]
-            answers = self._infer(batches[0] if len(batches) == 1 else np.concatenate(batches))
+            answers = self._infer(batches[0] if len(batches) == 1 else np.concatenate(batches), names)
         except Exception as error:
-            problem = pb_utils.TritonError(f"{self.output_name} could not be computed: {error!r}")
+            problem = pb_utils.TritonError(f"{', '.join(names)} could not be computed: {error!r}")
             return [pb_utils.InferenceResponse(output_tensors=[], error=problem) for _ in requests]
         ends = np.cumsum([len(batch) for batch in batches])
-        parts = np.split(answers, ends[:-1])
-        return [pb_utils.InferenceResponse([pb_utils.Tensor(self.output_name, part)]) for part in parts]
+        parts = zip(*(np.split(answer, ends[:-1]) for answer in answers), strict=True)
+        return [pb_utils.InferenceResponse(list(map(pb_utils.Tensor, names, part))) for part in parts]
 
-    def _infer(self, frames: Any) -> Any:
-        """One answer a picture; in rounds, because a thread keeps the memory of the largest part that it was given."""
+    def _infer(self, frames: Any, names: list[str]) -> list[Any]:
+        """Answers to all pictures, one an output.
+
+        In rounds, because a thread keeps the memory of the largest part that it was given.
+        """
         if len(frames) == 1:
-            return self._round([self.together], [frames])
+            return self._round([self.together], [frames], names)
         rounds = -(-len(frames) // (len(self.alone) * self.items_per_inference))
         parts = np.array_split(frames, min(len(frames), rounds * len(self.alone)))
         starts = range(0, len(parts), len(self.alone))
-        return np.concatenate([self._round(self.alone, parts[i : i + len(self.alone)]) for i in starts])
+        answers = [self._round(self.alone, parts[i : i + len(self.alone)], names) for i in starts]
+        if len(answers) == 1:
+            return answers[0]
+        return [np.concatenate(of_output) for of_output in zip(*answers, strict=True)]
 
-    def _round(self, workers: list[Any], parts: list[Any]) -> Any:
+    def _round(self, workers: list[Any], parts: list[Any], names: list[str]) -> list[Any]:
         running = list(zip(workers, parts, strict=False))  # the last round may have fewer parts
         for worker, part in running:
             worker.start_async([openvino.Tensor(part, shared_memory=True)])
@@ -71,7 +82,10 @@ class TritonPythonModel:
         if errors:
             raise errors[0]
         # Copied: the next round overwrites what the workers hold.
-        return np.concatenate([np.asarray(worker.get_output_tensor().data) for worker, _ in running])
+        return [
+            np.concatenate([worker.get_tensor(name).data for worker, _ in running], dtype=self.outputs[name])
+            for name in names
+        ]
 
 
 def _failure(worker: Any) -> Exception | None:

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exporters.networks.encoders import MobileNetV2, ResNet18
+from reeltag.areas import NO_CLASS
 from reeltag.errors import InvalidOption
 
 CLASSES_KEY: Final = "logits.conv.weight"
 """The weights in a state dict that have a row for each class."""
 UPSAMPLINGS: Final = ("bilinear", "nearest")
 """As the paper does it, and what some old runtimes force one to do instead."""
-MOST_CLASSES: Final = 256
-"""A class map has one byte for each pixel."""
+MOST_CLASSES: Final = NO_CLASS
+"""A class map has one byte for each pixel, and one value says that there is none."""
 _MEAN: Final = (73.15, 82.90, 72.3)
 _STD: Final = (47.67, 48.49, 47.73)
 _FEATURES: Final = 128

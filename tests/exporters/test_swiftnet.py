@@ -175,7 +175,7 @@ def test_a_training_checkpoint_loads_and_one_of_another_dataset_is_explained(tmp
 def test_wrong_options_say_what_would_be_right() -> None:
     with pytest.raises(InvalidOption, match="there are: bilinear, nearest"):
         catalog.network("swiftnet_rn18", upsampling="cubic")
-    with pytest.raises(InvalidOption, match="at most 256"):
+    with pytest.raises(InvalidOption, match="at most 255"):
         catalog.network("swiftnet_rn18", 257)
     with pytest.raises(InvalidOption, match=r"swiftnet_rn18 has no activation to choose; .* upsampling"):
         catalog.network("swiftnet_rn18", activation="relu")
