@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -69,14 +70,14 @@ def _gfl_head(spec: ModelSpec) -> GraphProto:
         "bins_axis": np.array([3]),
         "bins": np.arange(BINS, dtype=np.float32),
         "halves": np.array([4, 4]),
-        "anchors": _anchors(spec),
+        "anchors": distance_anchors(spec.height, spec.width),
         "zero": np.zeros(4, np.float32),
         "size": np.array([spec.width, spec.height] * 2, np.float32),
     }
     return helper.make_graph(
         [
             *_best_cells(),
-            *_boxes(),
+            *boxes_from_distances(),
             make_node("Concat", ["post/boxes", "post/score", "post/class"], CANDIDATES, axis=2),
         ],
         "post",
@@ -123,7 +124,7 @@ def _all_cells() -> list[NodeProto]:
     return [*nodes, make_node("Concat", rows, "post/all", axis=1)]
 
 
-def _boxes() -> list[NodeProto]:
+def boxes_from_distances() -> list[NodeProto]:
     """Nodes from `post/distances` and `post/cell` to `post/boxes`, clipped to the input.
 
     An expected distance is a sum of products instead of a MatMul, so that OpenVINO keeps this tail in float32 when
@@ -143,14 +144,23 @@ def _boxes() -> list[NodeProto]:
     ]
 
 
-def _anchors(spec: ModelSpec) -> npt.NDArray[np.float32]:
-    """float32 `(cells, 8)`: each cell's centre as x, y, x, y, and its stride as -s, -s, s, s, pixels."""
+def distance_anchors(
+    height: int, width: int, strides: Sequence[int] = STRIDES, centre: float = 0.5
+) -> npt.NDArray[np.float32]:
+    """float32 `(cells, 8)`: where each cell's distances start as x, y, x, y, and its stride as -s, -s, s, s, pixels.
+
+    Args:
+        height: Of the input, pixels.
+        width: Of the input, pixels.
+        strides: Of the grids, in their order.
+        centre: Where in a cell distances start: 0 is its upper left corner, 0.5 its middle.
+    """
     anchors: list[npt.NDArray[np.float32]] = []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: spec.height // stride, : spec.width // stride].reshape(2, -1)
-        centre = np.stack([columns, rows, columns, rows], 1) * stride + stride / 2
-        sides = np.broadcast_to(np.array([-1, -1, 1, 1]) * stride, centre.shape)
-        anchors.append(np.concatenate([centre, sides], 1).astype(np.float32))
+    for stride in strides:
+        rows, columns = np.mgrid[: -(-height // stride), : -(-width // stride)].reshape(2, -1)
+        start = (np.stack([columns, rows, columns, rows], 1) + centre) * stride
+        sides = np.broadcast_to(np.array([-1, -1, 1, 1]) * stride, start.shape)
+        anchors.append(np.concatenate([start, sides], 1).astype(np.float32))
     return np.concatenate(anchors)
 
 
@@ -166,12 +176,12 @@ def _yolox_head(spec: ModelSpec) -> GraphProto:
         "k": np.array([k]),
         "parts": np.array([2, 2, 1, classes]),
         "anchor_parts": np.array([2, 2, 2]),
-        "anchors": _corner_anchors(spec),
+        "anchors": offset_anchors(spec.height, spec.width),
         "zero": np.zeros(4, np.float32),
         "size": np.array([spec.width, spec.height] * 2, np.float32),
     }
     return helper.make_graph(
-        [*_all_cells(), *_best_objects(), *_corners()],
+        [*_all_cells(), *_best_objects(), *centres_from_offsets(), *candidates_from_centres()],
         "post",
         _maps(spec, 5 + classes),
         [value_info(CANDIDATES, TensorProto.FLOAT, k, 6)],
@@ -208,8 +218,8 @@ def _best_objects() -> list[NodeProto]:
     ]
 
 
-def _corners() -> list[NodeProto]:
-    """Nodes from `post/place`, `post/extent` and `post/cell` to the candidates, clipped to the input."""
+def centres_from_offsets() -> list[NodeProto]:
+    """Nodes from `post/place`, `post/extent` and `post/cell` to `post/centres` and `post/half_extents`, pixels."""
     return [
         make_node("Gather", ["post/anchors", "post/cell"], "post/chosen_anchors", axis=0),
         make_node(
@@ -222,6 +232,12 @@ def _corners() -> list[NodeProto]:
         make_node("Add", ["post/moved", "post/cell_corners"], "post/centres"),
         make_node("Exp", ["post/extent"], "post/extent_strides"),
         make_node("Mul", ["post/extent_strides", "post/half_steps"], "post/half_extents"),
+    ]
+
+
+def candidates_from_centres() -> list[NodeProto]:
+    """Nodes from `post/centres`, `post/half_extents`, score and class to the candidates, clipped to the input."""
+    return [
         make_node("Sub", ["post/centres", "post/half_extents"], "post/low"),
         make_node("Add", ["post/centres", "post/half_extents"], "post/high"),
         make_node("Concat", ["post/low", "post/high"], "post/corners", axis=2),
@@ -231,11 +247,11 @@ def _corners() -> list[NodeProto]:
     ]
 
 
-def _corner_anchors(spec: ModelSpec) -> npt.NDArray[np.float32]:
+def offset_anchors(height: int, width: int) -> npt.NDArray[np.float32]:
     """float32 `(cells, 6)`: x and y of each cell's upper left corner, its stride and half of it twice each, pixels."""
     anchors: list[npt.NDArray[np.float32]] = []
     for stride in STRIDES:
-        rows, columns = np.mgrid[: spec.height // stride, : spec.width // stride].reshape(2, -1)
+        rows, columns = np.mgrid[: height // stride, : width // stride].reshape(2, -1)
         steps = np.broadcast_to(np.array([stride, stride, stride / 2, stride / 2]), (len(rows), 4))
         anchors.append(np.concatenate([np.stack([columns, rows], 1) * stride, steps], 1).astype(np.float32))
     return np.concatenate(anchors)
