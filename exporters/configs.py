@@ -11,6 +11,7 @@ from reeltag.contract import (
     BOXES,
     CANDIDATES,
     CARD_PARAMETER,
+    CLASS_MAP,
     CLASSES,
     COUNT,
     CUTS,
@@ -20,6 +21,7 @@ from reeltag.contract import (
     IMAGE,
     MAX_BATCH_SIZE,
     SCORES,
+    SHARES,
     SHOT_WINDOW_FRAMES,
     SHOTS_ENSEMBLE,
     TASK_OUTPUTS,
@@ -32,16 +34,20 @@ from reeltag.contract import (
 from reeltag.frames import View
 from reeltag.triton import model_config_pb2
 
+Dims = Sequence[int]
+"""Shape of a tensor without the batch axis."""
 ModelConfig = Any
 """`model_config_pb2.ModelConfig`; tritonclient publishes no type information."""
 
+AREAS: Final = "areas"
 DECODE: Final = "decode"
 NMS: Final = "nms"
 LABELS_FILE: Final = "labels.txt"
 QUEUE_DELAY_MICROSECONDS: Final = 500
 """How long a request waits for others to share its batch; small against the milliseconds that one image takes."""
-PICTURES_PER_INFERENCE: Final = 4
-"""Most pictures that one thread computes at once: more are no faster on a CPU, and each takes 20 to 40 MiB for good."""
+PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
+"""Most pictures that one thread computes at once, by task; those of other tasks are computed one by one. More are no
+faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 MAX_DETECTIONS: Final = 100
 """M, the most boxes of a picture."""
 SCORE_THRESHOLD: Final = 0.01
@@ -73,30 +79,47 @@ def nms_config(candidates: int) -> ModelConfig:
     return config
 
 
-def network_config(spec: ModelSpec, *, precision: str, threads: int) -> ModelConfig:
+def areas_config(spec: ModelSpec) -> ModelConfig:
+    """`CLASS_MAP` of a segmenter's input and `GEOMETRY` to `CLASS_MAP` and `SHARES` of the picture alone."""
+    config = _python_model(AREAS, MAX_BATCH_SIZE)
+    tensors = network_outputs(spec)
+    _add(config.input, CLASS_MAP, *tensors[CLASS_MAP])
+    _add(config.input, GEOMETRY, "TYPE_FP32", [6])
+    for name in TASK_OUTPUTS[Task.SEGMENT]:
+        _add(config.output, name, *tensors[name])
+    return config
+
+
+def network_config(spec: ModelSpec, card: ModelCard, *, precision: str, threads: int) -> ModelConfig:
     """The network itself, run by OpenVINO in the Python backend; upper-case parameters are OpenVINO's properties."""
     config = _python_model(spec.name, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
-    name, dims = network_output(spec)
-    output = _add(config.output, name, "TYPE_FP32", dims)
-    if spec.task == "classify":
-        output.label_filename = LABELS_FILE
+    for name, (data_type, dims) in network_outputs(spec).items():
+        output = _add(config.output, name, data_type, dims)
+        if name in (SCORES, SHARES):
+            output.label_filename = LABELS_FILE
     properties = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": str(threads),
         # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
         "ENABLE_CPU_PINNING": "NO",
-        "items_per_inference": str(1 if spec.task == "shots" else PICTURES_PER_INFERENCE),
+        "items_per_inference": str(PICTURES_PER_INFERENCE.get(spec.task, 1)),
+        CARD_PARAMETER: card.model_dump_json(),
     }
     _set_parameters(config, properties)
     return config
 
 
-def network_output(spec: ModelSpec) -> tuple[str, list[int]]:
-    """Name and shape, without the batch axis, of the network's only output."""
+def network_outputs(spec: ModelSpec) -> dict[str, tuple[str, Dims]]:
+    """Triton's data type and the shape of each tensor that the network answers, by name."""
     if spec.task == "detect":
-        return CANDIDATES, [spec.candidates, 6]
-    return (SCORES, [len(spec.labels)]) if spec.task == "classify" else (CUTS, [SHOT_WINDOW_FRAMES])
+        return {CANDIDATES: ("TYPE_FP32", [spec.candidates, 6])}
+    if spec.task == "shots":
+        return {CUTS: ("TYPE_FP32", [SHOT_WINDOW_FRAMES])}
+    of_classes = ("TYPE_FP32", [len(spec.labels)])
+    if spec.task == "classify":
+        return {SCORES: of_classes}
+    return {CLASS_MAP: ("TYPE_UINT8", [spec.height, spec.width]), SHARES: of_classes}
 
 
 def image_ensemble_config(networks: Mapping[Task, ModelSpec], card: ModelCard | None) -> ModelConfig:
@@ -109,23 +132,25 @@ def image_ensemble_config(networks: Mapping[Task, ModelSpec], card: ModelCard | 
     tasks = tuple(task for task in Task if task in networks)
     config = _ensemble(image_ensemble(tasks), card)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
-    pixels = {task: f"{task.value}_{FRAMES}" for task in tasks}
-    geometry_owner = networks[tasks[0]]
-    decoded = {ERROR: ERROR, geometry_tensor(_view(geometry_owner)): GEOMETRY}
+    # Tasks may share a view; its tensors in the ensemble are then those of the first.
+    decoded = {ERROR: ERROR, geometry_tensor(_view(networks[tasks[0]])): GEOMETRY}
     for task in tasks:
-        # Two networks may share a view; the ensemble's tensor is then that of the first.
-        pixels[task] = decoded.setdefault(_view(networks[task]).name, pixels[task])
+        view = _view(networks[task])
+        decoded.setdefault(view.name, f"{task.value}_{FRAMES}")
+        decoded.setdefault(geometry_tensor(view), f"{task.value}_{GEOMETRY}")
     _add_step(config, DECODE, {IMAGE: IMAGE}, decoded)
     for task in tasks:
+        view = _view(networks[task])
         names = {name: joint_output(task, name) if len(tasks) > 1 else name for name in TASK_OUTPUTS[task]}
-        _add_task(config, task, networks[task], pixels[task], names, geometry=GEOMETRY)
+        geometry = decoded[geometry_tensor(view)]
+        _add_task(config, task, networks[task], decoded[view.name], names, geometry=geometry)
     _add(config.output, GEOMETRY, "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
     return config
 
 
 def frames_ensemble_config(task: Task, spec: ModelSpec, card: ModelCard) -> ModelConfig:
-    """`FRAMES` to the task's outputs; boxes stay in input pixels."""
+    """`FRAMES` to the task's outputs; boxes stay in input pixels, and areas are of the whole input."""
     config = _ensemble(task.frames_ensemble, card)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     _add_task(config, task, spec, FRAMES, {name: name for name in TASK_OUTPUTS[task]}, geometry=None)
@@ -147,7 +172,7 @@ def geometry_tensor(view: View) -> str:
     return f"{view.name}_{GEOMETRY}"
 
 
-_DETECT_TENSORS: Final = {
+_DETECT_TENSORS: Final[dict[str, tuple[str, Dims]]] = {
     BOXES: ("TYPE_FP32", [MAX_DETECTIONS, 4]),
     SCORES: ("TYPE_FP32", [MAX_DETECTIONS]),
     CLASSES: ("TYPE_INT32", [MAX_DETECTIONS]),
@@ -159,16 +184,21 @@ def _add_task(
     config: ModelConfig, task: Task, spec: ModelSpec, frames: str, names: Mapping[str, str], *, geometry: str | None
 ) -> None:
     """Steps from the ensemble's tensor `frames` to the outputs, whose names in the ensemble are `names`."""
+    outputs = network_outputs(spec)
     if task is Task.DETECT:
+        outputs = _DETECT_TENSORS
         candidates = f"{task.value}_{CANDIDATES}"
         _add_step(config, spec.name, {FRAMES: frames}, {CANDIDATES: candidates})
         inputs = {CANDIDATES: candidates} | ({GEOMETRY: geometry} if geometry else {})
         _add_step(config, NMS, inputs, names)
-        for name, renamed in names.items():
-            _add(config.output, renamed, *_DETECT_TENSORS[name])
+    elif task is Task.SEGMENT and geometry:
+        class_map = f"{task.value}_INPUT_{CLASS_MAP}"
+        _add_step(config, spec.name, {FRAMES: frames}, {CLASS_MAP: class_map})
+        _add_step(config, AREAS, {CLASS_MAP: class_map, GEOMETRY: geometry}, names)
     else:
         _add_step(config, spec.name, {FRAMES: frames}, names)
-        _add(config.output, names[SCORES], "TYPE_FP32", [len(spec.labels)])
+    for name, renamed in names.items():
+        _add(config.output, renamed, *outputs[name])
 
 
 def _view(spec: ModelSpec) -> View:
@@ -191,7 +221,7 @@ def _ensemble(name: str, card: ModelCard | None) -> ModelConfig:
     return config
 
 
-def _add(tensors: Any, name: str, data_type: str, dims: Sequence[int]) -> Any:
+def _add(tensors: Any, name: str, data_type: str, dims: Dims) -> Any:
     return tensors.add(name=name, data_type=model_config_pb2.DataType.Value(data_type), dims=dims)
 
 

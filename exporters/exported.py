@@ -1,43 +1,91 @@
-"""What a model repository says of the networks in it, which were exported from a user's checkpoint."""
+"""What a model repository says of the networks in it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
-from exporters.catalog import CHECKPOINT_MODELS, ModelSpec, customised
+from exporters.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
+from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.configs import LABELS_FILE, ModelConfig
-from reeltag.contract import CARD_PARAMETER, ModelCard, Task
+from exporters.passport import PASSPORT_FILE, Passport, read_passport
+from reeltag.contract import CANDIDATES, CARD_PARAMETER, ModelCard, Task
+from reeltag.errors import ModelRepositoryError
 from reeltag.triton import model_config_pb2
 
-NETWORK_FILE: Final = "1/model.onnx"
-"""Of a network's folder: the composed graph."""
 
-
-def exported_specs(target: Path) -> list[ModelSpec]:
-    """The networks of `CHECKPOINT_MODELS` that a repository holds, with the input size and classes they have there."""
-    specs = []
-    for spec in CHECKPOINT_MODELS.values():
-        folder = target / spec.name
-        config = _read_config(folder)
-        if config is not None and (folder / NETWORK_FILE).is_file():
-            height, width = config.input[0].dims[:2]
-            specs.append(customised(spec, (height, width), folder / LABELS_FILE, folder / NETWORK_FILE))
-    return specs
+def artefacts_in(target: Path) -> list[Artefact]:
+    """The networks of a repository as they were published, those of the catalogue first and in its order."""
+    found = {artefact.spec.name: artefact for artefact in _artefacts(target)}
+    known = [name for name in MODELS | CHECKPOINT_MODELS if name in found]
+    return [found[name] for name in (*known, *sorted(found.keys() - set(known)))]
 
 
 def serving(target: Path) -> list[str]:
     """Names of the networks behind a repository's ensembles of images."""
     configs = [config for task in Task if (config := _read_config(target / task.value)) is not None]
-    cards = [config.parameters[CARD_PARAMETER].string_value for config in configs]
-    return [ModelCard.model_validate_json(card).network for card in cards if card]
+    return [card.network for config in configs if (card := _card(config))]
+
+
+def _artefacts(target: Path) -> Iterator[Artefact]:
+    for passport_file in target.glob(f"*/{PASSPORT_FILE}"):
+        folder = passport_file.parent
+        try:
+            passport = read_passport(folder)
+        except ModelRepositoryError:  # damaged: published anew if it came with reeltag, otherwise not served
+            continue
+        config = _read_config(folder)
+        card = _card(config)
+        file = folder / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
+        if card and card.network == folder.name and (file.is_file() or passport.exported):
+            graph = folder / PLAN_SOURCE_FILE
+            spec = _spec(folder, config, card, passport)
+            said = passport.model_copy(update={"fingerprint": ""})
+            yield Artefact(spec, file, said, graph if graph.is_file() else None)
+
+
+def _spec(folder: Path, config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:
+    """Of a network as it was exported: with its own size, view and labels."""
+    spec = (MODELS | CHECKPOINT_MODELS).get(card.network) or ModelSpec(
+        name=card.network,
+        task=card.task,
+        source="own",
+        module="",
+        head="none",
+        height=card.height,
+        width=card.width,
+        parameters=passport.parameters,
+        licence=passport.licence,
+        provenance=passport.source,
+    )
+    candidates = [output.dims[0] for output in config.output if output.name == CANDIDATES]
+    return replace(
+        spec,
+        height=card.height,
+        width=card.width,
+        view=card.frames_view() if card.view else None,
+        candidates=candidates[0] if candidates else spec.candidates,
+        max_batch_size=config.max_batch_size,
+        labels_file=str((folder / LABELS_FILE).absolute()) if card.labels else "",
+        groups_file=spec.groups_file if card.groups else "",
+        colours=card.colours,
+    )
+
+
+def _card(config: ModelConfig | None) -> ModelCard | None:
+    text = config.parameters[CARD_PARAMETER].string_value if config is not None else ""
+    try:
+        return ModelCard.model_validate_json(text) if text else None
+    except ValueError:  # of another version of reeltag, or edited by hand
+        return None
 
 
 def _read_config(folder: Path) -> ModelConfig | None:
     """None for a folder that is not there, is somebody else's or damaged."""
-    if not (folder / "passport.json").is_file():
+    if not (folder / PASSPORT_FILE).is_file():
         return None
     try:
         return text_format.Parse((folder / "config.pbtxt").read_text("utf-8"), model_config_pb2.ModelConfig())

@@ -68,6 +68,8 @@ class Passport(_Frozen):
     source: str = ""
     """Where the weights come from: a file that the user brought, or for people those that come with reeltag."""
     source_sha256: str = ""
+    file_sha256: str = ""
+    """Of the served file."""
     exported: bool = False
     """Made by `reeltag export`, so kept as it is; otherwise what comes with reeltag, renewed with it."""
     parameters: int = 0

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reeltag.commands.common import RepositoryOption, progress, repository_at, results
-from reeltag.errors import InvalidOption
+from reeltag.errors import InvalidOption, SetupError
+
+if TYPE_CHECKING:
+    from exporters.source import Source
 
 
 def export(
-    names: Annotated[list[str], typer.Argument(help="Catalogue names; see `reeltag models`.")],
-    onnx: Annotated[
-        Path | None, typer.Option(help="The published network, for one that was published as ONNX (nanodet_g).")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="A network of the catalogue; see `reeltag models`.")],
     checkpoint: Annotated[
         Path | None, typer.Option(help="Your weights, for a network that comes without any, such as yolox_s.")
     ] = None,
@@ -23,25 +23,43 @@ def export(
     labels: Annotated[
         Path | None, typer.Option(help="Text file with the checkpoint's class names, one a line.")
     ] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the square input, a multiple of 32 pixels.")] = None,
+    size: Annotated[str | None, typer.Option(help="Input, pixels: 416, or ROWSxCOLUMNS such as 512x1024.")] = None,
     activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None,
+    upsampling: Annotated[str | None, typer.Option(help="SwiftNet: bilinear or nearest. Default: bilinear.")] = None,
     model_repository: RepositoryOption = None,
 ) -> None:
-    """Make network files from their sources or from your checkpoint, verify and publish them."""
-    from exporters.export import export as export_model
-    from exporters.from_checkpoint import Checkpoint, export_checkpoint
+    """Make a served model of a network: verify, lower its precision, measure what that loses, publish."""
+    try:
+        from exporters.checkpoint_source import Checkpoint, checkpoint_source
+        from exporters.export import ExportOptions
+        from exporters.export import export as export_source
+        from exporters.source import bundled_source
+    except ModuleNotFoundError as error:
+        raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
 
-    target = repository_at(model_repository)
-    if checkpoint is None and (num_classes, labels, size, activation) != (None,) * 4:
-        raise InvalidOption("--num-classes, --labels, --size and --activation go with --checkpoint FILE")
-    if checkpoint is not None and len(names) != 1:
-        raise InvalidOption(f"--checkpoint belongs to one network, not to {len(names)}")
-    for name in names:
-        with progress.status(f"exporting {name}"):
-            if checkpoint is None:
-                report = export_model(name, target=target, onnx_file=onnx)
-            else:
-                sides = None if size is None else (size, size)
-                own = Checkpoint(checkpoint, num_classes, labels, sides, activation)
-                report = export_checkpoint(name, own, target=target)
-        results.print(report, markup=False, soft_wrap=True)
+    def source() -> Source:
+        if checkpoint is None:
+            if (num_classes, labels, size, activation, upsampling) != (None,) * 5:
+                raise InvalidOption(
+                    "--num-classes, --labels, --size, --activation and --upsampling go with --checkpoint FILE"
+                )
+            return bundled_source(name)
+        sides = None if size is None else _rows_and_columns(size)
+        own = Checkpoint(checkpoint, num_classes, labels, sides, activation, upsampling)
+        return checkpoint_source(name, own)
+
+    with progress.status(f"exporting {name}"):
+        report = export_source(source(), ExportOptions(), target=repository_at(model_repository))
+    results.print(str(report), markup=False, soft_wrap=True)
+
+
+def _rows_and_columns(text: str) -> tuple[int, int]:
+    """`416` or `512x1024` as rows and columns.
+
+    Raises:
+        InvalidOption: It is neither.
+    """
+    sides = text.lower().split("x")
+    if not 1 <= len(sides) <= 2 or not all(side.isdecimal() for side in sides):
+        raise InvalidOption(f"--size {text} is no size; give 416, or ROWSxCOLUMNS such as 512x1024")
+    return int(sides[0]), int(sides[-1])

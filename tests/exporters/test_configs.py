@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
 from exporters import repository
+from exporters.artefact import bundled_artefact, cpu_has_bf16
 from exporters.catalog import MODELS
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
@@ -74,8 +76,9 @@ def test_boxes_of_frames_stay_in_input_pixels(configs: dict[str, Any]) -> None:
 
 def test_cards_describe_the_networks(configs: dict[str, Any]) -> None:
     with_card = {name for name, config in configs.items() if contract.CARD_PARAMETER in config.parameters}
-    assert with_card == {"detect", "detect_frames", "classify", "classify_frames", "shots"}
-    for name in with_card:
+    ensembles = {"detect", "detect_frames", "classify", "classify_frames", "shots"}
+    assert with_card == ensembles | MODELS.keys()
+    for name in ensembles:
         card = ModelCard.model_validate_json(configs[name].parameters[contract.CARD_PARAMETER].string_value)
         spec = MODELS[card.network]
         assert card.labels == spec.labels
@@ -101,7 +104,10 @@ def test_batches_are_bounded_and_gathered(configs: dict[str, Any]) -> None:
 
 
 def test_the_precision_reaches_the_backend_and_the_card(tmp_path: Path) -> None:
-    repository.publish(tmp_path, ["efficientnet_lite0"], precision="bf16")
-    assert read_config(tmp_path / "efficientnet_lite0").parameters["INFERENCE_PRECISION_HINT"].string_value == "bf16"
+    bundled = bundled_artefact(MODELS["efficientnet_lite0"])
+    passport = bundled.passport.model_copy(update={"precision": "bf16", "exported": True})
+    repository.publish(tmp_path, [replace(bundled, passport=passport)])
+    hint = read_config(tmp_path / "efficientnet_lite0").parameters["INFERENCE_PRECISION_HINT"].string_value
+    assert hint == ("bf16" if cpu_has_bf16() else "f32")
     card = read_config(tmp_path / "classify").parameters[contract.CARD_PARAMETER].string_value
     assert json.loads(card)["precision"] == "bf16"

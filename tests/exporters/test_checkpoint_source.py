@@ -12,9 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from exporters import catalog, compare, repository
+from exporters.artefact import Artefact
 from exporters.catalog import CHECKPOINT_MODELS, ModelSpec
-from exporters.exported import exported_specs, serving
-from exporters.from_checkpoint import Checkpoint, export_checkpoint
+from exporters.checkpoint_source import Checkpoint, checkpoint_source
+from exporters.export import export
+from exporters.exported import artefacts_in, serving
 from reeltag import contract
 from reeltag.errors import InputError, InvalidOption, ModelRepositoryError
 from tests.backends import load_backend_module
@@ -72,13 +74,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 @pytest.fixture(scope="module")
 def published(trained: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("repository")
-    report = export_checkpoint("yolox_nano", trained, target=target)
-    assert "published yolox_nano, decode, nms, detect, detect_frames" in report
+    report = export(checkpoint_source("yolox_nano", trained), target=target)
+    assert "published yolox_nano, decode, nms, detect, detect_frames" in str(report)
     return target
 
 
+def nano_in(target: Path) -> Artefact:
+    return next(artefact for artefact in artefacts_in(target) if artefact.spec.name == "yolox_nano")
+
+
 def test_the_repository_serves_the_users_classes_and_size(published: Path) -> None:
-    (spec,) = exported_specs(published)
+    artefact = nano_in(published)
+    spec = artefact.spec
     assert (spec.name, spec.labels, spec.input_shape) == ("yolox_nano", LABELS, (*SIZE, 3))
     assert spec.view is not None
     assert spec.view.name == "LETTERBOX_TOP_LEFT_96X160_PAD114"
@@ -112,7 +119,8 @@ def test_a_damaged_ensemble_is_written_again(published: Path) -> None:
 
 
 def test_the_graph_answers_what_torch_decodes_to_in_every_runtime(published: Path, trained: Checkpoint) -> None:
-    (spec,) = exported_specs(published)
+    artefact = nano_in(published)
+    spec = artefact.spec
     frames = compare.sample_frames(spec, 3)
     network = catalog.network("yolox_nano", len(LABELS))
     network.load_state_dict(torch.load(trained.file, weights_only=True)["model"])
@@ -121,7 +129,7 @@ def test_the_graph_answers_what_torch_decodes_to_in_every_runtime(published: Pat
         cells = network(torch.from_numpy(bgr)).numpy()
     expected = decode_slowly(cells[0])
     for run in (in_onnxruntime, in_openvino):
-        (candidates,) = run(spec.onnx_path, frames)
+        (candidates,) = run(artefact.file, frames)
         assert candidates.shape == (3, 300, 6)
         found = candidates[0, : len(expected)]
         np.testing.assert_allclose(found[:, 4], [row[4] for row in expected[:300]], atol=1e-4)
@@ -149,13 +157,14 @@ def test_the_published_nano_reaches_its_published_accuracy(shared: Path, tmp_pat
     """34.1 AP is what the original program reaches on these pictures, fitted into the input as it does."""
     from exporters.evaluation import average_precision, read_coco
 
-    export_checkpoint("yolox_nano", Checkpoint(shared / "models" / "yolox_nano_coco.pth"), target=tmp_path)
-    (spec,) = exported_specs(tmp_path)
+    export(checkpoint_source("yolox_nano", Checkpoint(shared / "models" / "yolox_nano_coco.pth")), target=tmp_path)
+    artefact = nano_in(tmp_path)
+    spec = artefact.spec
     suppression = load_backend_module("nms", "suppression")
     data = shared / "data" / "coco128"
     dataset = read_coco(data / "val2017", data / "instances_val64.json")
     categories = dataset.category_ids(spec.labels)
-    session = onnxruntime.InferenceSession(str(spec.onnx_path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(artefact.file), providers=["CPUExecutionProvider"])
     found = []
     for image_id, path in sorted(dataset.files.items()):
         frame, ratio = fitted_as_published(path)
@@ -182,27 +191,27 @@ def fitted_as_published(path: Path) -> tuple[npt.NDArray[np.uint8], float]:
 
 
 @pytest.fixture(scope="module", params=["swiftnet_rn18", "swiftnet_rn18_pyramid", "swiftnet_mobilenetv2"])
-def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Any]:
+def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path, Any]:
     """A segmenter's spec with a composed graph of odd proportions, and its torch network."""
-    from exporters.export import traced
     from exporters.graph import IMAGES, compose_graph
     from exporters.heads import network_outputs
+    from exporters.tracing import traced
 
     published = CHECKPOINT_MODELS[request.param]
     labels = published.labels_path
     assert labels is not None
     path = tmp_path_factory.mktemp("segmenter") / "graph.onnx"
-    spec = catalog.customised(published, (96, 160), labels, path)
+    spec = catalog.customised(published, (96, 160), labels)
     torch.manual_seed(2)
     network: Any = catalog.network(spec.name)
     settle(network)
     example = torch.rand(1, 3, 96, 160) * 255
     onnx.save(compose_graph(spec, traced(network, example, IMAGES, network_outputs(spec))), path)
-    return spec, network
+    return spec, path, network
 
 
-def test_class_maps_and_shares_are_those_of_torch(segmenter: tuple[ModelSpec, Any]) -> None:
-    spec, network = segmenter
+def test_class_maps_and_shares_are_those_of_torch(segmenter: tuple[ModelSpec, Path, Any]) -> None:
+    spec, path, network = segmenter
     frames = compare.sample_frames(spec, 2)
     with torch.inference_mode():
         logits = network(torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32)))
@@ -210,7 +219,7 @@ def test_class_maps_and_shares_are_those_of_torch(segmenter: tuple[ModelSpec, An
     shares = np.stack([np.bincount(picture.ravel(), minlength=19) / picture.size for picture in expected])
     assert len(np.unique(expected)) > 2
     for run in (in_onnxruntime, in_openvino):
-        class_map, found = run(spec.onnx_path, frames)
+        class_map, found = run(path, frames)
         assert class_map.dtype == np.uint8
         assert class_map.shape == expected.shape
         assert (class_map != expected).mean() < 1e-3
@@ -218,37 +227,37 @@ def test_class_maps_and_shares_are_those_of_torch(segmenter: tuple[ModelSpec, An
         np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
 
 
-def test_nvidias_builder_takes_segmenters(segmenter: tuple[ModelSpec, Any]) -> None:
+def test_nvidias_builder_takes_segmenters(segmenter: tuple[ModelSpec, Path, Any]) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
     from exporters.plan import PlanOptions, build_plan
 
-    assert build_plan(segmenter[0].onnx_path.read_bytes(), PlanOptions(targets=("SM89",)), module="tensorrt_rtx").data
+    assert build_plan(segmenter[1].read_bytes(), PlanOptions(targets=("SM89",)), module="tensorrt_rtx").data
 
 
 def test_nvidias_builder_takes_yolox(published: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
     from exporters.plan import PlanOptions, build_plan
 
-    graph = exported_specs(published)[0].onnx_path.read_bytes()
+    graph = nano_in(published).file.read_bytes()
     assert build_plan(graph, PlanOptions(targets=("SM86", "SM89")), module="tensorrt_rtx").data
 
 
 def test_wrong_input_says_what_would_be_right(trained: Checkpoint, tmp_path: Path) -> None:
     target = tmp_path / "repository"
     with pytest.raises(InputError, match=r"labels.txt names 3 classes, but the network has 10$"):
-        export_checkpoint("yolox_nano", replace(trained, num_classes=10), target=target)
+        checkpoint_source("yolox_nano", replace(trained, num_classes=10))
     with pytest.raises(InputError, match=r"coco80.txt names 80 classes, .* has 3; name them: --labels FILE"):
-        export_checkpoint("yolox_nano", replace(trained, num_classes=3, labels=None), target=target)
+        checkpoint_source("yolox_nano", replace(trained, num_classes=3, labels=None))
     with pytest.raises(InputError, match="It fits yolox_nano with 3 classes: --num-classes 3 --labels FILE"):
-        export_checkpoint("yolox_nano", replace(trained, labels=None), target=target)
+        checkpoint_source("yolox_nano", replace(trained, labels=None))
     with pytest.raises(InvalidOption, match="160x100 pixels is not possible; both must be multiples of 32"):
-        export_checkpoint("yolox_nano", replace(trained, size=(100, 160)), target=target)
+        checkpoint_source("yolox_nano", replace(trained, size=(100, 160)))
     with pytest.raises(InvalidOption, match="nanodet_g takes no checkpoint; these do: yolox_nano"):
-        export_checkpoint("nanodet_g", trained, target=target)
+        checkpoint_source("nanodet_g", trained)
     for content, problem in ((b"cat\n\ndog", "empty or repeated"), (b"a\na", "empty or repeated"), (b"\xff", "read")):
         (tmp_path / "bad.txt").write_bytes(content)
         with pytest.raises(InputError, match=rf"bad\.txt .*{problem}.*one class name a line"):
-            export_checkpoint("yolox_nano", replace(trained, labels=tmp_path / "bad.txt"), target=target)
+            checkpoint_source("yolox_nano", replace(trained, labels=tmp_path / "bad.txt"))
     with pytest.raises(ModelRepositoryError, match="reeltag export yolox_s --checkpoint FILE"):
         repository.publish(target, ["yolox_s"])
     assert not target.exists()

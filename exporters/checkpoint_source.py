@@ -1,0 +1,105 @@
+"""A catalogue network with the weights of a checkpoint that the user brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from exporters import compare
+from exporters.artefact import sha256_of
+from exporters.catalog import CHECKPOINT_MODELS, ModelSpec, customised, model_spec
+from exporters.checkpoint import load_network
+from exporters.compare import Floats, Reference
+from exporters.graph import IMAGES, compose_graph
+from exporters.heads import network_outputs
+from exporters.networks.yolox import YOLOX, HeadMaps
+from exporters.source import Source
+from exporters.tracing import traced
+from reeltag.errors import InputError, InvalidOption
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A user's weights, and what they are for."""
+
+    file: Path
+    """As `torch.save` writes it."""
+    num_classes: int | None = None
+    """Classes that it tells apart; as published, or as many as `labels` has lines, without it."""
+    labels: Path | None = None
+    """Text file with one class name a line; as published without it."""
+    size: tuple[int, int] | None = None
+    """Rows and columns of the input, multiples of 32; as in the catalogue without it."""
+    activation: str | None = None
+    """As `catalog.network`."""
+    upsampling: str | None = None
+    """As `catalog.network`."""
+
+
+def checkpoint_source(name: str, checkpoint: Checkpoint) -> Source:
+    """Read a user's weights into a network of the catalogue, and compose its graph.
+
+    Args:
+        name: In `catalog.CHECKPOINT_MODELS`.
+        checkpoint: The weights.
+
+    Raises:
+        UnknownModel: The catalogue has no such network.
+        InvalidOption: It takes no checkpoint, or an option is out of range.
+        InputError: The checkpoint does not fit or is refused, or the labels are not as many as the classes.
+    """
+    spec = model_spec(name)
+    if spec.source != "checkpoint":
+        raise InvalidOption(f"{name} takes no checkpoint; these do: {', '.join(CHECKPOINT_MODELS)}")
+    labels_file = _checked_labels(spec, checkpoint)
+    size = checkpoint.size or (spec.height, spec.width)
+    if any(side <= 0 or side % 32 for side in size):
+        raise InvalidOption(f"an input of {size[1]}x{size[0]} pixels is not possible; both must be multiples of 32")
+    own = customised(spec, size, labels_file)
+    network = load_network(
+        name,
+        checkpoint.file,
+        len(own.labels),
+        activation=checkpoint.activation,
+        upsampling=checkpoint.upsampling,
+    )
+    example = torch.from_numpy(compare.normalised(own, compare.sample_frames(own, 1)))
+    module = HeadMaps(network) if isinstance(network, YOLOX) else network
+    graph = compose_graph(own, traced(module, example, IMAGES, network_outputs(own)))
+    return Source(own, graph, _reference(own, network), checkpoint.file.name, sha256_of(checkpoint.file))
+
+
+def _checked_labels(spec: ModelSpec, checkpoint: Checkpoint) -> Path:
+    """The file of class names, which are as many as the classes."""
+    published = spec.labels_path
+    assert published is not None
+    file = checkpoint.labels or published
+    try:
+        names = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); give a text file with one class name a line") from error
+    if not names or not all(name.strip() for name in names) or len(set(names)) < len(names):
+        raise InputError(f"{file} has empty or repeated lines; give a text file with one class name a line")
+    if checkpoint.num_classes is not None and len(names) != checkpoint.num_classes:
+        option = "" if checkpoint.labels else "; name them: --labels FILE, one a line"
+        raise InputError(f"{file} names {len(names)} classes, but the network has {checkpoint.num_classes}{option}")
+    return file
+
+
+def _reference(spec: ModelSpec, network: torch.nn.Module) -> Reference:
+    """Candidates of a detector, class maps of a segmenter, as torch answers them."""
+
+    def answer(frames: npt.NDArray[np.uint8]) -> Floats:
+        with torch.inference_mode():
+            output = network(torch.from_numpy(compare.normalised(spec, frames)))
+        if spec.task == "segment":
+            class_map: npt.NDArray[Any] = output.argmax(1).to(torch.uint8).numpy()
+            return class_map
+        return compare.decode_yolox(spec, output.numpy())
+
+    return answer
