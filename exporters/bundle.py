@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from exporters.files import write_atomically
 from exporters.heads import LOGITS
 from exporters.tracing import traced
 from reeltag.contract import CUTS, FRAMES
-from reeltag.errors import InvalidOption, SetupError
+from reeltag.errors import InvalidOption, ReeltagError, SetupError
 
 
 def make_bundled(name: str, *, onnx_file: Path | None = None) -> str:
@@ -84,3 +87,21 @@ def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
 
 def _module(spec: ModelSpec) -> Any:
     return importlib.import_module(f"exporters.networks.{spec.module}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m exporters.bundle NAME [--onnx FILE]`."""
+    parser = argparse.ArgumentParser(prog="python -m exporters.bundle", description="Make a bundled graph anew.")
+    parser.add_argument("name", help=", ".join(MODELS))
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="the published network, for nanodet_g")
+    options = parser.parse_args(arguments)
+    try:
+        print(make_bundled(options.name, onnx_file=options.onnx))
+    except ReeltagError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,7 +15,7 @@ def models(
     url: UrlOption = None,
     model_repository: RepositoryOption = None,
 ) -> None:
-    """List what can be exported, and what a running server serves."""
+    """List what can be exported, what the repository holds and its passports, and what a running server serves."""
     from exporters import repository
     from reeltag.doctor import describe
     from reeltag.triton import TritonClient
@@ -37,12 +37,23 @@ def models(
 
 
 def _row(model: ListedModel) -> dict[str, str]:
+    passport = model.passport
+    accuracy = passport.measured.accuracy if passport and passport.measured else {}
     return {
         "model": model.name,
         "task": model.task,
         "input": model.input,
         "weights": f"{model.parameters / 1e6:.2f} M",
         "file": f"{model.size_bytes / 2**20:.1f} MiB" if model.size_bytes else "--checkpoint",
-        "served": "yes" if model.in_repository else "no",
+        "served": _served(model),
+        "measured": ", ".join(f"{metric} {value:.1f}" for metric, value in accuracy.items()),
+        "passport": passport.sha256[:8] if passport else "",
         "licence": model.licence,
     }
+
+
+def _served(model: ListedModel) -> str:
+    """Runtime and precision, or why not."""
+    if model.problem:
+        return f"no: {model.problem}"
+    return f"{model.passport.runtime} {model.passport.precision}" if model.passport else "no"
