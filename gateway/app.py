@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -14,13 +14,13 @@ from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.routes import health, images
-from gateway.tagger import ImageTagger
+from gateway.tagger import ImageTagger, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
 from reeltag import __version__
-from reeltag.errors import InvalidOption
+from reeltag.errors import ImageRejected, InvalidOption
 from reeltag.settings import Settings
-from reeltag.triton import TritonClient
+from reeltag.triton import ImageOutputs, TritonClient
 
 CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
@@ -78,7 +78,11 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
         max_waiting=settings.max_waiting_images,
         timeout_seconds=settings.timeout_seconds,
     )
-    batcher = Batcher(client.infer_images, limits, metrics.batch_images.observe)
+
+    async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        return await client.infer_images(wanted.tasks, images, class_maps=wanted.class_maps)
+
+    batcher = Batcher(infer, limits, metrics.batch_images.observe)
     catalogue = Catalogue(client, LIFETIME_SECONDS)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)

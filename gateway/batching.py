@@ -17,14 +17,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.tagger import TaskSet
+from gateway.tagger import Wanted
 from reeltag.errors import DeadlineExceeded, ImageRejected, Overloaded, ReeltagError, ServiceError
 from reeltag.triton import ImageOutputs
 
 Answer = ImageOutputs | ReeltagError
 """What became of one image."""
-Infer = Callable[[TaskSet, Sequence[bytes]], Awaitable[Sequence[ImageOutputs | ImageRejected]]]
-"""Asks Triton for tasks of 1 to `BatchLimits.max_images` images; one answer an image, in order."""
+Infer = Callable[[Wanted, Sequence[bytes]], Awaitable[Sequence[ImageOutputs | ImageRejected]]]
+"""Asks Triton about 1 to `BatchLimits.max_images` images; one answer an image, in order."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ class Batched:
 class _Ticket:
     """One request: its images, and the answers that arrived so far."""
 
-    def __init__(self, tasks: TaskSet, images: Sequence[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self.tasks = tasks
+    def __init__(self, images: Sequence[bytes], loop: asyncio.AbstractEventLoop) -> None:
         self.images = images
         self.answers: list[Answer | None] = [None] * len(images)
         self.arrived = loop.time()
@@ -100,7 +99,7 @@ Member = tuple[_Ticket, int]
 
 
 class _Lane:
-    """Requests that ask for the same tasks, oldest first."""
+    """Requests that want the same, oldest first."""
 
     def __init__(self) -> None:
         self.tickets: dict[_Ticket, None] = {}
@@ -148,7 +147,7 @@ class Batcher:
         self._infer = infer
         self._limits = limits
         self._on_batch = on_batch
-        self._lanes: dict[TaskSet, _Lane] = {}
+        self._lanes: dict[Wanted, _Lane] = {}
         self._inflight: set[asyncio.Task[None]] = set()
         self._last_size = 1
         self._timer: asyncio.TimerHandle | None = None
@@ -178,13 +177,13 @@ class Batcher:
                 f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later"
             )
 
-    async def submit(self, tasks: TaskSet, images: Sequence[bytes]) -> Batched:
-        """Ask for tasks of encoded images.
+    async def submit(self, wanted: Wanted, images: Sequence[bytes]) -> Batched:
+        """Ask for something of encoded images.
 
         A caller that is cancelled withdraws its images that were not sent; of those in flight the answers are dropped.
 
         Args:
-            tasks: At least one.
+            wanted: At least one task.
             images: At least one encoded image.
 
         Returns:
@@ -198,17 +197,17 @@ class Batcher:
         """
         self.admit(len(images))
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(tasks, images, loop)
+        ticket = _Ticket(images, loop)
         seconds = self._limits.timeout_seconds
         late = DeadlineExceeded(f"no answer from Triton within {seconds:g} seconds")
         deadline = loop.call_later(seconds, ticket.answer_rest, late)
-        self._lanes.setdefault(tasks, _Lane()).add(ticket)
+        self._lanes.setdefault(wanted, _Lane()).add(ticket)
         self._send_due()
         try:
             await ticket.done
         finally:
             deadline.cancel()
-            self._lanes[tasks].remove(ticket)
+            self._lanes[wanted].remove(ticket)
         answers = tuple(answer for answer in ticket.answers if answer is not None)
         return Batched(answers, ticket.last_sent - ticket.arrived, loop.time() - ticket.last_sent)
 
@@ -237,8 +236,8 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         while len(self._inflight) < self._limits.max_inflight:
-            lanes = sorted((lane.oldest, tasks) for tasks, lane in self._lanes.items() if lane.tickets)
-            due = next((tasks for _, tasks in lanes if self._is_due(self._lanes[tasks], loop.time())), None)
+            lanes = sorted((lane.oldest, wanted) for wanted, lane in self._lanes.items() if lane.tickets)
+            due = next((wanted for _, wanted in lanes if self._is_due(self._lanes[wanted], loop.time())), None)
             if due is not None:
                 self._send(due, loop)
                 continue
@@ -252,11 +251,11 @@ class Batcher:
             enough = min(enough, self._last_size)
         return lane.waiting >= enough or now >= lane.oldest + self._limits.max_delay_seconds or self._closing
 
-    def _send(self, tasks: TaskSet, loop: asyncio.AbstractEventLoop) -> None:
-        members = self._lanes[tasks].take(self._limits.max_images, loop.time())
+    def _send(self, wanted: Wanted, loop: asyncio.AbstractEventLoop) -> None:
+        members = self._lanes[wanted].take(self._limits.max_images, loop.time())
         self._last_size = len(members)
         self._on_batch(len(members))
-        batch = loop.create_task(self._run(tasks, members))
+        batch = loop.create_task(self._run(wanted, members))
         self._inflight.add(batch)
         batch.add_done_callback(self._finished)
 
@@ -264,10 +263,10 @@ class Batcher:
         self._inflight.discard(batch)
         self._send_due()
 
-    async def _run(self, tasks: TaskSet, members: list[Member]) -> None:
+    async def _run(self, wanted: Wanted, members: list[Member]) -> None:
         """Ask Triton for one batch and hand each answer to its request; never raises but when it is cancelled."""
         try:
-            answers: Sequence[Answer] = await self._infer(tasks, [ticket.images[index] for ticket, index in members])
+            answers: Sequence[Answer] = await self._infer(wanted, [ticket.images[index] for ticket, index in members])
             if len(answers) != len(members):
                 raise RuntimeError(f"{len(answers)} answers to {len(members)} images")
         except ReeltagError as error:

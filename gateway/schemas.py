@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from reeltag.areas import NO_CLASS
 from reeltag.contract import ModelCard
 from reeltag.tags import Detection, ImageTag
 
@@ -29,6 +30,34 @@ class ErrorDetail(_Answer):
     """What was wrong and what would be right, for a person."""
 
 
+class ClassShare(_Answer):
+    """How much of a picture a class has."""
+
+    label: str = Field(examples=["road"])
+    share: float = Field(gt=0, le=1)
+    """Of the picture's area."""
+
+
+class ClassColour(_Answer):
+    """A class in a class map."""
+
+    index: int = Field(ge=0, lt=NO_CLASS, examples=[13])
+    """Value of its pixels."""
+    label: str = Field(examples=["car"])
+    colour: str = Field(examples=["#00008e"], pattern="^#[0-9a-f]{6}$")
+    """In the palette; red, green and blue."""
+
+
+class ClassMapPicture(_Answer):
+    """The class of each pixel of an image."""
+
+    png: str = Field(json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"})
+    """As large as the upright image, with a palette: each pixel is the index of its class, or 255 where the network did
+    not look."""
+    legend: tuple[ClassColour, ...]
+    """Classes in the picture, by index."""
+
+
 class ImageResult(_Answer):
     """What was found in one image, or why it could not be tagged."""
 
@@ -42,6 +71,10 @@ class ImageResult(_Answer):
     """Objects by falling score, boxes in source pixels; present, if empty, when `detect` was asked."""
     tags: tuple[ImageTag, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
     """Classes of the whole picture by falling score; present, if empty, when `classify` was asked."""
+    shares: tuple[ClassShare, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """Classes by falling share of the picture's area, those without any left out; present when `segment` was asked."""
+    class_map: ClassMapPicture | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    """Present when `class_map` was asked."""
     error: ErrorDetail | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
     """Present when this image could not be tagged; the other images of the request are not affected."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected
@@ -11,6 +11,14 @@ from reeltag.triton import ImageOutputs
 
 TaskSet = tuple[Task, ...]
 """Tasks that are asked of one decoding, in the order of `Task`, each once."""
+
+
+class Wanted(NamedTuple):
+    """What is asked of images; those of which the same is asked go to Triton together."""
+
+    tasks: TaskSet
+    class_maps: bool = False
+    """The segmenter's class maps as well as its shares."""
 
 
 class ImageTagger(Protocol):
@@ -32,5 +40,7 @@ class ImageTagger(Protocol):
     def forget_cards(self) -> None:
         """Read the cards again at the next call."""
 
-    async def infer_images(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+    async def infer_images(
+        self, tasks: TaskSet, images: Sequence[bytes], *, class_maps: bool = False
+    ) -> list[ImageOutputs | ImageRejected]:
         """Answers of one request, one an image, in order."""

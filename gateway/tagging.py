@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 
 from gateway.batching import Answer, Batched, Batcher
 from gateway.catalogue import Catalogue, Served
-from gateway.schemas import ErrorDetail, ImageResult
-from gateway.tagger import TaskSet
+from gateway.class_maps import picture_of
+from gateway.schemas import ClassShare, ErrorDetail, ImageResult
+from gateway.tagger import TaskSet, Wanted
 from gateway.uploads import Upload
 from reeltag import contract
-from reeltag.contract import Task
-from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
+from reeltag.contract import ModelCard, Task
+from reeltag.errors import ImageRejected, InvalidOption, ReeltagError, ServiceError, UnknownTask
 from reeltag.frames import ImageError, read_header
 from reeltag.settings import Settings
-from reeltag.tags import detections_of, image_tags_of
+from reeltag.tags import Detection, ImageTag, detections_of, image_tags_of
 from reeltag.triton import ImageOutputs
+
+_SHARE_DECIMALS: Final = 6
+"""A pixel of 500,000 still shows."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a request wants to know of its images."""
+    """What a request wants to know of its images.
+
+    Raises:
+        InvalidOption: A class map is wanted without `segment`.
+    """
 
     tasks: TaskSet
     score_threshold: float | None
     """Lowest score, 0 to 1; without it detections take the setting's and tags have none."""
     top_k: int | None
     """Most detections and tags of an image; without it tags take the setting's and detections have none."""
+    class_map: bool = False
+    """Whether the class of each pixel is wanted."""
+
+    def __post_init__(self) -> None:
+        if self.class_map and Task.SEGMENT not in self.tasks:
+            raise InvalidOption("class_map=true needs the task that makes class maps; add it: tasks=segment")
 
 
 @dataclass(frozen=True)
@@ -88,7 +106,7 @@ class Tagging:
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
             served = await self._catalogue.read()
-            batched = await self._ask(served.plan(question.tasks), sound)
+            batched = await self._ask(served.plan(question.tasks), question.class_map, sound)
         except ServiceError:
             self._catalogue.forget()
             raise
@@ -96,16 +114,22 @@ class Tagging:
             self._catalogue.forget()
         of_sound = iter(batched.answers)
         answers = [next(of_sound) if rejected is None else rejected for rejected in checked]
+
+        def results() -> tuple[ImageResult, ...]:
+            return tuple(self._result(u.name, a, question, served) for u, a in zip(uploads, answers, strict=True))
+
         return Tagged(
-            tuple(self._result(u.name, a, question, served) for u, a in zip(uploads, answers, strict=True)),
+            # Large pictures of class maps would keep other requests waiting.
+            await asyncio.to_thread(results) if question.class_map else results(),
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
             {served.card(task).network: served.card(task).version for task in question.tasks},
             batched.queue_seconds,
             batched.triton_seconds,
         )
 
-    async def _ask(self, plan: Sequence[TaskSet], images: Sequence[bytes]) -> Batched:
-        parts = [await self._batcher.submit(tasks, images) for tasks in plan]
+    async def _ask(self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[bytes]) -> Batched:
+        wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
+        parts = [await self._batcher.submit(each, images) for each in wanted]
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
@@ -115,28 +139,44 @@ class Tagging:
     def _result(self, name: str, answer: Answer, question: Question, served: Served) -> ImageResult:
         if isinstance(answer, ReeltagError):
             return _failed(name, answer)
-        detections = tags = None
-        if Task.DETECT in question.tasks:
-            tensors, card = answer.tensors[Task.DETECT], served.card(Task.DETECT)
-            threshold = question.score_threshold
-            detections = detections_of(
-                tensors[contract.BOXES],
-                tensors[contract.SCORES],
-                tensors[contract.CLASSES],
-                card.labels,
-                score_threshold=self._settings.score_threshold if threshold is None else threshold,
-                top_k=question.top_k,
-            )
-        if Task.CLASSIFY in question.tasks:
-            tensors, card = answer.tensors[Task.CLASSIFY], served.card(Task.CLASSIFY)
-            tags = image_tags_of(
-                tensors[contract.SCORES],
-                card.labels,
-                card.network,
-                score_threshold=question.score_threshold or 0.0,
-                top_k=question.top_k or self._settings.top_k,
-            )
-        return ImageResult(name=name, width=answer.width, height=answer.height, detections=detections, tags=tags)
+        width, height, asked = answer.width, answer.height, question.tasks
+        class_map = answer.tensors[Task.SEGMENT][contract.CLASS_MAP] if question.class_map else None
+        return ImageResult(
+            name=name,
+            width=width,
+            height=height,
+            detections=self._detections(answer, question, served) if Task.DETECT in asked else None,
+            tags=self._tags(answer, question, served) if Task.CLASSIFY in asked else None,
+            shares=_shares(answer, served.card(Task.SEGMENT)) if Task.SEGMENT in asked else None,
+            class_map=None if class_map is None else picture_of(class_map, served.card(Task.SEGMENT), width, height),
+        )
+
+    def _detections(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[Detection, ...]:
+        tensors, threshold = answer.tensors[Task.DETECT], question.score_threshold
+        return detections_of(
+            tensors[contract.BOXES],
+            tensors[contract.SCORES],
+            tensors[contract.CLASSES],
+            served.card(Task.DETECT).labels,
+            score_threshold=self._settings.score_threshold if threshold is None else threshold,
+            top_k=question.top_k,
+        )
+
+    def _tags(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[ImageTag, ...]:
+        card = served.card(Task.CLASSIFY)
+        return image_tags_of(
+            answer.tensors[Task.CLASSIFY][contract.SCORES],
+            card.labels,
+            card.network,
+            score_threshold=question.score_threshold or 0.0,
+            top_k=question.top_k or self._settings.top_k,
+        )
+
+
+def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:
+    rounded = answer.tensors[Task.SEGMENT][contract.SHARES].astype(float).round(_SHARE_DECIMALS)
+    order = np.argsort(-rounded, kind="stable")
+    return tuple(ClassShare(label=card.labels[i], share=rounded[i]) for i in order if rounded[i] > 0)
 
 
 def _check(upload: Upload, max_pixels: int) -> ImageRejected | None:

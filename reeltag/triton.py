@@ -175,20 +175,22 @@ class TritonClient:
         return {name: answer.as_numpy(name) for name in outputs}
 
     async def infer_images(
-        self, tasks: tuple[Task, ...], images: Sequence[bytes]
+        self, tasks: tuple[Task, ...], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
         """Ask for `tasks` of encoded images, all in one request.
 
         Args:
             tasks: At least one.
             images: 1 to `MAX_BATCH_SIZE` encoded images.
+            class_maps: Ask for `CLASS_MAP` too, a byte for each pixel of the input.
 
         Returns:
             One entry an image, in order; an image that cannot be decoded gives its own error.
         """
         ensemble = contract.image_ensemble(tasks)
         joint = len(tasks) > 1
-        names = {(task, t): contract.joint_output(task, t) if joint else t for task in tasks for t in task.outputs}
+        outputs = {task: _wanted(task, class_maps) for task in tasks}
+        names = {(task, t): contract.joint_output(task, t) if joint else t for task in tasks for t in outputs[task]}
         tensors = await self.infer(
             ensemble,
             {contract.IMAGE: np.array([[image] for image in images], dtype=np.object_)},
@@ -201,23 +203,28 @@ class TritonClient:
                 code, _, message = problem.partition(": ")
                 results.append(ImageRejected(code, message))
                 continue
-            of_image = {t: {n: tensors[names[t, n]][i] for n in t.outputs} for t in tasks}
+            of_image = {t: {n: tensors[names[t, n]][i] for n in outputs[t]} for t in tasks}
             width, height = tensors[contract.GEOMETRY][i, 4:6]
             results.append(ImageOutputs(int(width), int(height), {t: _unpadded(v) for t, v in of_image.items()}))
         return results
 
-    async def infer_frames(self, task: Task, frames: Array | SharedTensor) -> list[dict[str, Array]]:
+    async def infer_frames(
+        self, task: Task, frames: Array | SharedTensor, *, class_maps: bool = False
+    ) -> list[dict[str, Array]]:
         """Ask for one task of fitted frames.
 
         Args:
             task: What to ask.
             frames: uint8 `(N, H, W, 3)` RGB of the size that the ensemble's card states, N up to `MAX_BATCH_SIZE`.
+            class_maps: Ask for `CLASS_MAP` too, a byte for each pixel of the input.
 
         Returns:
-            One mapping a frame, in order: tensor name to tensor without batch axis; boxes are in input pixels.
+            One mapping a frame, in order: tensor name to tensor without batch axis; boxes are in input pixels, areas
+            are of the whole input.
         """
-        tensors = await self.infer(task.frames_ensemble, {contract.FRAMES: frames}, task.outputs)
-        return [_unpadded({name: tensors[name][i] for name in task.outputs}) for i in range(frames.shape[0])]
+        outputs = _wanted(task, class_maps)
+        tensors = await self.infer(task.frames_ensemble, {contract.FRAMES: frames}, outputs)
+        return [_unpadded({name: tensors[name][i] for name in outputs}) for i in range(frames.shape[0])]
 
     async def infer_cuts(self, window: Array | SharedTensor) -> Array:
         """Probability that a shot ends with each frame.
@@ -288,6 +295,11 @@ def _infer_input(name: str, value: Array | SharedTensor) -> Any:
         infer_input = tritonclient_grpc.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
         infer_input.set_data_from_numpy(value)
     return infer_input
+
+
+def _wanted(task: Task, class_maps: bool) -> list[str]:
+    """The outputs that are asked for: class maps are megabytes, which not everybody needs."""
+    return [name for name in task.outputs if class_maps or name != contract.CLASS_MAP]
 
 
 def _unpadded(tensors: dict[str, Array]) -> dict[str, Array]:

@@ -12,7 +12,7 @@ from gateway.catalogue import Catalogue
 from gateway.metrics import Metrics
 from gateway.schemas import ErrorAnswer, Health, ModelsAnswer, ServedModel, TritonAddress
 from gateway.tagger import ImageTagger
-from reeltag.contract import Task
+from reeltag.contract import BUNDLED_TASKS
 from reeltag.errors import TritonUnavailable
 
 router: Final = APIRouter(tags=["service"])
@@ -36,12 +36,12 @@ async def healthz() -> Health:
 
 @router.get("/readyz", summary="Can images be tagged?", responses=_NOT_READY)
 async def readyz(request: Request) -> Health:
-    """Answer 200 when Triton is ready and serves every task, otherwise 503 with the reason."""
+    """Answer 200 when Triton is ready and serves what every reeltag serves, otherwise 503 with the reason."""
     client: ImageTagger = request.app.state.client
     catalogue: Catalogue = request.app.state.catalogue
     if not await client.is_ready():
         raise TritonUnavailable(f"Triton at {client.url} is not ready")
-    (await catalogue.read(fresh=True)).plan(tuple(Task))
+    (await catalogue.read(fresh=True)).plan(BUNDLED_TASKS)
     return Health(status="ready")
 
 

@@ -16,7 +16,7 @@ from gateway.metrics import Metrics
 from gateway.schemas import ErrorAnswer, TagAnswer, Timings
 from gateway.tagging import Question, Tagged, Tagging
 from gateway.uploads import MULTIPART, PART_NAME, RAW_TYPES, UploadReader
-from reeltag.contract import Task
+from reeltag.contract import BUNDLED_TASKS
 
 T = TypeVar("T")
 
@@ -49,12 +49,15 @@ class TagOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    tasks: list[str] = [task.value for task in Task]
-    """What to do: `detect` finds objects, `classify` names the picture. Repeated, or separated by commas."""
+    tasks: list[str] = [task.value for task in BUNDLED_TASKS]
+    """What to do: `detect` finds objects, `classify` names the picture, `segment` (where a segmenter is served) says
+    how much of it each class covers. Repeated, or separated by commas."""
     score_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
     """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
     top_k: Annotated[int | None, Field(ge=1, le=1000)] = None
     """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
+    class_map: bool = False
+    """With `segment`: also the class of each pixel, as a PNG with a palette."""
 
 
 @router.post(
@@ -74,7 +77,8 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     tagging.admit()
-    question = Question(await tagging.parse_tasks(options.tasks), options.score_threshold, options.top_k)
+    tasks = await tagging.parse_tasks(options.tasks)
+    question = Question(tasks, options.score_threshold, options.top_k, options.class_map)
     with reader.hold() as holding:
         uploads = await holding.read(request)
         read_seconds = time.perf_counter() - started

@@ -18,13 +18,20 @@ from PIL import Image
 from gateway.app import create_app
 from gateway.tagger import TaskSet
 from reeltag import contract
+from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, ReeltagError
-from reeltag.frames import ImageError, decode_image
+from reeltag.frames import ImageError, View, decode_image, geometry_of
 from reeltag.settings import Settings
 from reeltag.triton import Array, ImageOutputs
 
-LABELS = {Task.DETECT: ("person", "bicycle", "car"), Task.CLASSIFY: ("street", "beach", "forest", "kitchen")}
+LABELS = {
+    Task.DETECT: ("person", "bicycle", "car"),
+    Task.CLASSIFY: ("street", "beach", "forest", "kitchen"),
+    Task.SEGMENT: ("road", "building", "sky", "tree", "boat"),
+}
+COLOURS = ((128, 64, 128), (70, 70, 70), (70, 130, 180), (107, 142, 35), (0, 0, 142))
+SEGMENTER = View.parse("LETTERBOX_32X64_PAD0")
 
 
 def encoded(width: int = 64, height: int = 48, image_format: str = "JPEG") -> bytes:
@@ -35,6 +42,14 @@ def encoded(width: int = 64, height: int = 48, image_format: str = "JPEG") -> by
 
 
 def card(task: Task) -> ModelCard:
+    if task is Task.SEGMENT:
+        return _card(task).model_copy(
+            update={"height": SEGMENTER.height, "width": SEGMENTER.width, "view": SEGMENTER.name, "colours": COLOURS}
+        )
+    return _card(task)
+
+
+def _card(task: Task) -> ModelCard:
     return ModelCard(
         network=f"fake_{task.value}",
         task=task.value,
@@ -64,6 +79,8 @@ class FakeTagger:
         self.delay_seconds = 0.0
         self.batches: list[tuple[TaskSet, int]] = []
         """Tasks and size of each request that was made."""
+        self.class_maps: list[bool] = []
+        """Whether each request asked for class maps."""
         self.cancelled = 0
 
     async def is_ready(self) -> bool:
@@ -82,8 +99,11 @@ class FakeTagger:
     def forget_cards(self) -> None:
         pass
 
-    async def infer_images(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+    async def infer_images(
+        self, tasks: TaskSet, images: Sequence[bytes], *, class_maps: bool = False
+    ) -> list[ImageOutputs | ImageRejected]:
         self.batches.append((tasks, len(images)))
+        self.class_maps.append(class_maps)
         try:
             await asyncio.sleep(self.delay_seconds)
         except asyncio.CancelledError:
@@ -91,10 +111,10 @@ class FakeTagger:
             raise
         if self.error is not None:
             raise self.error
-        return [_outputs(tasks, image) for image in images]
+        return [_outputs(tasks, image, class_maps) for image in images]
 
 
-def _outputs(tasks: TaskSet, image: bytes) -> ImageOutputs | ImageRejected:
+def _outputs(tasks: TaskSet, image: bytes, class_maps: bool) -> ImageOutputs | ImageRejected:
     try:
         _, header = decode_image(image)
     except ImageError as error:
@@ -107,7 +127,20 @@ def _outputs(tasks: TaskSet, image: bytes) -> ImageOutputs | ImageRejected:
         },
         Task.CLASSIFY: {contract.SCORES: np.array([0.1, 0.6, 0.05, 0.25], np.float32)},
     }
+    if Task.SEGMENT in tasks:
+        class_map = class_map_of(header.width, header.height)
+        tensors[Task.SEGMENT] = {contract.SHARES: np.array([0.5, 0.2, 0.3, 0, 0.0000001], np.float32)}
+        tensors[Task.SEGMENT] |= {contract.CLASS_MAP: class_map} if class_maps else {}
     return ImageOutputs(header.width, header.height, {task: tensors[task] for task in tasks})
+
+
+def class_map_of(width: int, height: int) -> ClassMap:
+    """Road above sky, with a tree of one pixel; `NO_CLASS` around the picture."""
+    geometry = geometry_of(SEGMENTER, width, height)
+    class_map = np.full((SEGMENTER.height, SEGMENTER.width), NO_CLASS, np.uint8)
+    inside = class_map[geometry.picture]
+    inside[: len(inside) // 2], inside[len(inside) // 2 :], inside[0, 0] = 0, 2, 3
+    return class_map
 
 
 @contextmanager

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.batching import Batched
-from gateway.tagger import TaskSet
+from gateway.tagger import Wanted
 from reeltag.contract import Task
 from reeltag.triton import ImageOutputs
 
-DETECT: TaskSet = (Task.DETECT,)
-CLASSIFY: TaskSet = (Task.CLASSIFY,)
+DETECT = Wanted((Task.DETECT,))
+CLASSIFY = Wanted((Task.CLASSIFY,))
+BOTH = Wanted((Task.DETECT, Task.CLASSIFY))
 
 
 @dataclass
@@ -21,11 +22,11 @@ class Triton:
 
     seconds: float = 1.0
     error: Exception | None = None
-    batches: list[tuple[float, TaskSet, list[bytes]]] = field(default_factory=list)
-    """Start on the loop's clock, tasks and images of each batch."""
+    batches: list[tuple[float, Wanted, list[bytes]]] = field(default_factory=list)
+    """Start on the loop's clock, what was wanted, and images of each batch."""
 
-    async def infer(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs]:
-        self.batches.append((asyncio.get_running_loop().time(), tasks, list(images)))
+    async def infer(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
+        self.batches.append((asyncio.get_running_loop().time(), wanted, list(images)))
         await asyncio.sleep(self.seconds)
         if self.error is not None:
             raise self.error

@@ -10,18 +10,18 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from gateway.batching import Batched, Batcher, BatchLimits
-from gateway.tagger import TaskSet
+from gateway.tagger import Wanted
 from reeltag.errors import TritonUnavailable
 from reeltag.triton import ImageOutputs
 from tests.gateway.clock import run
-from tests.gateway.numbered import CLASSIFY, DETECT, Triton, identities, images_of
+from tests.gateway.numbered import BOTH, CLASSIFY, DETECT, Triton, identities, images_of
 
 
 @dataclass(frozen=True)
 class Plan:
     """One request of the property test; times in milliseconds."""
 
-    tasks: TaskSet
+    wanted: Wanted
     images: int
     start: int
     cancel_after: int | None
@@ -30,7 +30,7 @@ class Plan:
 PLANS = st.lists(
     st.builds(
         Plan,
-        st.sampled_from([DETECT, CLASSIFY, DETECT + CLASSIFY]),
+        st.sampled_from([DETECT, CLASSIFY, BOTH, BOTH._replace(class_maps=True)]),
         st.integers(1, 9),
         st.integers(0, 60),
         st.none() | st.integers(0, 40),
@@ -50,13 +50,13 @@ class UnsteadyTriton(Triton):
     most_running: int = 0
     failed: dict[bytes, Exception] = field(default_factory=dict)
 
-    async def infer(self, tasks: TaskSet, images: Sequence[bytes]) -> list[ImageOutputs]:
+    async def infer(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         self.seconds = self.rng.random() * 0.03
         error = self.rng.choice([None] * 6 + [TritonUnavailable("down"), ZeroDivisionError("ours")])
         try:
-            answers = await super().infer(tasks, images)
+            answers = await super().infer(wanted, images)
             if error is not None:
                 self.failed.update(dict.fromkeys(images, error))
                 raise error
@@ -73,7 +73,7 @@ def test_every_image_gets_exactly_its_own_answer(plans: list[Plan], seed: int, s
 
     async def request(batcher: Batcher, number: int, plan: Plan) -> Batched | BaseException:
         await asyncio.sleep(plan.start / 1000)
-        work = asyncio.ensure_future(batcher.submit(plan.tasks, images_of(number, plan.images)))
+        work = asyncio.ensure_future(batcher.submit(plan.wanted, images_of(number, plan.images)))
         if plan.cancel_after is not None:
             await asyncio.sleep(plan.cancel_after / 1000)
             if work.cancel():
@@ -93,9 +93,9 @@ def test_every_image_gets_exactly_its_own_answer(plans: list[Plan], seed: int, s
     assert len(sent) == len(set(sent)), "no image is sent twice"
     assert max(triton.sizes, default=0) <= size
     assert triton.most_running <= inflight
-    for start, tasks, images in triton.batches:
+    for start, wanted, images in triton.batches:
         for number in {int(image.split(b":")[0]) for image in images}:
-            assert plans[number].tasks == tasks
+            assert plans[number].wanted == wanted
             assert start <= cancelled_at.get(number, start), "nothing is sent for a request that was cancelled"
     for number, (plan, outcome) in enumerate(zip(plans, outcomes, strict=True)):
         if isinstance(outcome, asyncio.CancelledError):
