@@ -137,12 +137,13 @@ def image_ensemble_config(networks: Mapping[Task, ModelSpec], card: ModelCard | 
     for task in tasks:
         view = _view(networks[task])
         decoded.setdefault(view.name, f"{task.value}_{FRAMES}")
-        decoded.setdefault(geometry_tensor(view), f"{task.value}_{GEOMETRY}")
+        if task in _IN_SOURCE:  # Triton refuses a tensor that nobody takes
+            decoded.setdefault(geometry_tensor(view), f"{task.value}_{GEOMETRY}")
     _add_step(config, DECODE, {IMAGE: IMAGE}, decoded)
     for task in tasks:
         view = _view(networks[task])
         names = {name: joint_output(task, name) if len(tasks) > 1 else name for name in TASK_OUTPUTS[task]}
-        geometry = decoded[geometry_tensor(view)]
+        geometry = decoded.get(geometry_tensor(view))
         _add_task(config, task, networks[task], decoded[view.name], names, geometry=geometry)
     _add(config.output, GEOMETRY, "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
@@ -172,6 +173,8 @@ def geometry_tensor(view: View) -> str:
     return f"{view.name}_{GEOMETRY}"
 
 
+_IN_SOURCE: Final = (Task.DETECT, Task.SEGMENT)
+"""Tasks whose answers are about places in the picture."""
 _DETECT_TENSORS: Final[dict[str, tuple[str, Dims]]] = {
     BOXES: ("TYPE_FP32", [MAX_DETECTIONS, 4]),
     SCORES: ("TYPE_FP32", [MAX_DETECTIONS]),

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from gateway.schemas import ClassColour, ClassMapPicture
@@ -44,15 +45,16 @@ def to_source(class_map: ClassMap, geometry: Geometry) -> ClassMap:
     rows = _shown_by(geometry.source_height, geometry.scale_y, geometry.offset_y)
     columns = _shown_by(geometry.source_width, geometry.scale_x, geometry.offset_x)
     height, width = class_map.shape
-    source = class_map[rows.clip(0, height - 1)].take(columns.clip(0, width - 1), 1)
+    source: ClassMap = class_map[rows.clip(0, height - 1)].take(columns.clip(0, width - 1), 1)
     source[(rows < 0) | (rows >= height)] = NO_CLASS
     source[:, (columns < 0) | (columns >= width)] = NO_CLASS
     return source
 
 
-def _shown_by(size: int, scale: float, offset: float) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _shown_by(size: int, scale: float, offset: float) -> npt.NDArray[np.int64]:
     """For each row or column of an image, that of the input which its middle lies in."""
-    return np.floor((np.arange(size) + 0.5) * scale + offset).astype(np.intp)
+    middles: npt.NDArray[np.float64] = (np.arange(size) + 0.5) * scale + offset
+    return np.floor(middles).astype(np.int64)
 
 
 def _png(indexes: ClassMap, palette: Sequence[RGB]) -> bytes:

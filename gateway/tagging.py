@@ -115,12 +115,12 @@ class Tagging:
         of_sound = iter(batched.answers)
         answers = [next(of_sound) if rejected is None else rejected for rejected in checked]
 
-        def results() -> tuple[ImageResult, ...]:
+        def all_results() -> tuple[ImageResult, ...]:
             return tuple(self._result(u.name, a, question, served) for u, a in zip(uploads, answers, strict=True))
 
         return Tagged(
             # Large pictures of class maps would keep other requests waiting.
-            await asyncio.to_thread(results) if question.class_map else results(),
+            await asyncio.to_thread(all_results) if question.class_map else all_results(),
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
             {served.card(task).network: served.card(task).version for task in question.tasks},
             batched.queue_seconds,
