@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from onnx import ModelProto
 
@@ -14,14 +14,17 @@ from exporters.calibration import CalibrationSet, read_pictures
 from exporters.files import write_atomically
 from exporters.int8 import Method
 from exporters.passport import Passport
+from exporters.plan import PlanOptions
+from exporters.planned import Builder, planned
 from exporters.precision import PRECISIONS, Precision, PrecisionReport, convert
+from exporters.progress import Progress
 from exporters.repository import publish
 from exporters.source import Source
 from reeltag import __version__
 from reeltag.errors import InvalidOption
 
 Runtime = Literal["openvino", "onnxruntime", "tensorrt"]
-RUNTIMES: tuple[Runtime, ...] = ("openvino", "onnxruntime", "tensorrt")
+RUNTIMES: Final[tuple[Runtime, ...]] = ("openvino", "onnxruntime", "tensorrt")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class ExportOptions:
     method: Method = "percentile"
     """How int8 ranges are chosen."""
     runtime: Runtime = "openvino"
+    """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    """For `tensorrt`."""
+    builder: Builder = "tensorrt"
+    """Of plans; `tensorrt_rtx` builds without a GPU, to prove that NVIDIA's builder takes the graph."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +62,33 @@ class ExportReport:
         return f"{self.artefact.spec.name}: {self.megabytes:.1f} MB, {self.agreement}; {done}"
 
 
-def export(source: Source, options: ExportOptions | None = None, *, target: Path) -> ExportReport:
+def export(
+    source: Source, options: ExportOptions | None = None, *, target: Path, progress: Progress | None = None
+) -> ExportReport:
     """Bring a source into a precision and a runtime, and publish it first of its task.
 
     Args:
         source: What to export.
         options: Without it float32 for OpenVINO.
         target: Model repository.
+        progress: Told of the steps of TensorRT's builder.
 
     Raises:
         InvalidOption: An option is out of range, or does not go with another.
         InputError: The calibration pictures are missing, too few or unreadable, or the network answers NaN to them.
-        SetupError: The graph disagrees with its source.
+        SetupError: The graph disagrees with its source, or TensorRT is missing or failed.
         OutputError: The artefact cannot be written.
         ModelRepositoryError: The model repository cannot be written; what was served before still is.
     """
     options = options or ExportOptions()
+    if options.runtime not in RUNTIMES:
+        raise InvalidOption(f"runtime {options.runtime!r} is unknown; there are: {', '.join(RUNTIMES)}")
     agreement = source.agreement()
     calibration = _calibration(source, options)
     with tempfile.TemporaryDirectory() as folder:
         artefact, report = _built(source, options, calibration, Path(folder))
+        if options.runtime == "tensorrt":
+            artefact = planned(artefact, options.plan, Path(folder), builder=options.builder, progress=progress)
         megabytes = artefact.file.stat().st_size / 1e6
         written = publish(target, [artefact])
     return ExportReport(artefact, agreement, report, megabytes, written)

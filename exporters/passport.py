@@ -47,6 +47,10 @@ class PlanBuild(_Frozen):
     """Compute capabilities such as `SM89`; empty for the GPU that it was built on."""
     batch_sizes: tuple[int, int, int]
     """Smallest, usual, largest."""
+    workspace_bytes: int | None = None
+    """Most scratch memory that a layer might use; none where all of it."""
+    dla_core: int | None = None
+    """Deep Learning Accelerator that it was built for."""
     plugins: tuple[str, ...] = ()
     """Names of the plugins in it."""
 
