@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from exporters import configs
 from exporters.artefact import Artefact, bundled_artefact, cpu_has_bf16
@@ -17,6 +18,9 @@ from exporters.passport import Gpu, Passport, check_servable, find_gpu
 from reeltag import areas, frames
 from reeltag.contract import Task
 from reeltag.errors import ModelRepositoryError
+
+EMBEDDED_RUNTIME: Final = "openvino"
+"""What the server that comes with reeltag runs networks in."""
 
 
 @dataclass(frozen=True)
@@ -127,16 +131,23 @@ def listing(target: Path) -> list[ListedModel]:
     return listed
 
 
-def check_all_servable(target: Path, *, tensorrt_version: str | None = None) -> None:
-    """Refuse to serve a repository with a plan that was made for another TensorRT or GPU.
+def check_embedded(target: Path) -> None:
+    """Refuse to start the embedded server on a repository that it cannot serve whole.
 
     Raises:
-        ModelRepositoryError: A plan cannot run here; the text says why, and the command that rebuilds it.
+        ModelRepositoryError: A plan was made for another TensorRT or GPU, or a network is for a runtime that only
+            NVIDIA's container has; the text names it and the command that helps.
     """
-    artefacts = [artefact for artefact in artefacts_in(target) if artefact.passport.plan]
-    gpu = find_gpu() if artefacts else None
+    artefacts = artefacts_in(target)
+    gpu = find_gpu() if any(artefact.passport.plan for artefact in artefacts) else None
     for artefact in artefacts:
-        check_artefact(artefact, gpu, tensorrt_version=tensorrt_version)
+        check_artefact(artefact, gpu)
+        if artefact.passport.runtime != EMBEDDED_RUNTIME:
+            raise ModelRepositoryError(
+                f"{artefact.spec.name} in {target} runs in {artefact.passport.runtime}, which the server that comes "
+                f"with reeltag does not have; serve this repository with NVIDIA's Triton container "
+                f"(reeltag serve --triton-url HOST:PORT), or export it with --runtime {EMBEDDED_RUNTIME}"
+            )
 
 
 def check_artefact(artefact: Artefact, gpu: Gpu | None, *, tensorrt_version: str | None = None) -> None:

@@ -56,13 +56,14 @@ def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
     if settings.triton_url is not None:
         yield settings.triton_url
         return
-    from exporters.repository import publish
+    from exporters.repository import check_embedded, publish
     from reeltag.embedded import EmbeddedTriton, find
 
     find()
     repository = repository_at(settings.model_repository)
     with progress.status("preparing the model repository") as status:
         publish(repository)
+        check_embedded(repository)
         status.update("starting Triton")
         triton: EmbeddedTriton = EmbeddedTriton(repository, grpc_port=grpc_port)
         triton.start()
