@@ -12,8 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SCHEMA_VERSION: Final = "1.0"
+SchemaVersion = Literal["1.0", "1.1"]
+"""A minor version adds fields; files of an earlier one remain valid."""
+SCHEMA_VERSION: Final = "1.1"
 
+Kind = Literal["area_share"]
+"""What is meant by a tag's number, where it is no certainty: the share of the picture's area that the class has."""
 Score = float
 Box = tuple[float, float, float, float]
 
@@ -36,8 +40,11 @@ class ImageTag(_Result):
 
     label: str
     score: float = Field(ge=0, le=1)
+    """How sure the network is; of an `area_share` the share."""
     model: str
     """The network that gave it."""
+    kind: Kind | None = None
+    """Absent where the score is a certainty."""
 
 
 class Shot(_Result):
@@ -61,8 +68,10 @@ class Tag(_Result):
     label: str
     model: str
     """The network that gave it."""
+    kind: Kind | None = None
+    """Absent where the confidence is a certainty."""
     confidence: float = Field(ge=0, le=1)
-    """The highest confidence of its intervals."""
+    """The highest confidence of its intervals; of an `area_share` the largest share."""
     intervals: tuple[Interval, ...]
 
 
@@ -137,7 +146,7 @@ class Provenance(_Result):
 class VideoTags(_Result):
     """The file `NAME.tags.json` of a video."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     kind: Literal["video"] = "video"
     source: VideoSource
     shots: tuple[Shot, ...]
@@ -152,7 +161,7 @@ class VideoTags(_Result):
 class ImageTags(_Result):
     """The file `NAME.tags.json` of an image."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: SchemaVersion = SCHEMA_VERSION
     kind: Literal["image"] = "image"
     source: ImageSource
     detections: tuple[Detection, ...]
@@ -198,12 +207,18 @@ def detections_of(
 
 
 def image_tags_of(
-    scores: npt.NDArray[np.float32], labels: tuple[str, ...], model: str, *, score_threshold: float, top_k: int
+    scores: npt.NDArray[np.float32],
+    labels: tuple[str, ...],
+    model: str,
+    *,
+    score_threshold: float,
+    top_k: int,
+    kind: Kind | None = None,
 ) -> tuple[ImageTag, ...]:
     """The best `top_k` classes of `scores`, float32 `(C,)`, that reach the threshold, by falling score."""
     order = np.argsort(-scores, kind="stable")[:top_k]
     return tuple(
-        ImageTag(label=labels[int(i)], score=_rounded(float(scores[i])), model=model)
+        ImageTag(label=labels[int(i)], score=_rounded(float(scores[i])), model=model, kind=kind)
         for i in order
         if scores[i] >= score_threshold
     )

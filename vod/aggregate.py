@@ -21,7 +21,7 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.tags import Gap, Interval, Shot, Tag
+from reeltag.tags import Gap, Interval, Kind, Shot, Tag
 from vod.options import Hysteresis
 
 Scores = npt.NDArray[np.float64]
@@ -65,6 +65,7 @@ def tags_of(
     stretches: Sequence[Shot],
     *,
     model: str,
+    kind: Kind | None = None,
     hysteresis: Hysteresis,
     merge_gap_seconds: float,
 ) -> tuple[Tag, ...]:
@@ -74,6 +75,7 @@ def tags_of(
         samples: By rising time.
         stretches: Disjoint, in order; samples outside of them are not used.
         model: Name of the network.
+        kind: What its scores are, where they are no certainties.
         hysteresis: Thresholds of the smoothed scores.
         merge_gap_seconds: Intervals of a tag that are closer become one.
     """
@@ -89,7 +91,7 @@ def tags_of(
             found = [_interval(runs, scores, bounds) for runs in _merged(held, bounds, merge_gap_seconds)]
             intervals.setdefault(label, []).extend(found)
     return sorted_tags(
-        Tag(label=label, model=model, confidence=max(i.confidence for i in found), intervals=tuple(found))
+        Tag(label=label, model=model, kind=kind, confidence=max(i.confidence for i in found), intervals=tuple(found))
         for label, found in intervals.items()
         if found
     )

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from reeltag.tags import VideoTags
 from vod.outcome import Outcome, Status
-from vod.results import JSON_SUFFIX
+from vod.results import JSON_SUFFIX, amount_of
 
 _STYLES = {Status.TAGGED: "green", Status.DONE: "cyan", Status.FAILED: "red", Status.IGNORED: "dim"}
 
@@ -97,5 +97,5 @@ def tags_table(tags: VideoTags) -> Table:
         table.add_column(column, overflow="fold")
     for tag in tags.tags:
         spans = ", ".join(f"{i.start_seconds:.1f}-{i.end_seconds:.1f}" for i in tag.intervals)
-        table.add_row(escape(tag.label), tag.model, f"{tag.confidence:.2f}", spans)
+        table.add_row(escape(tag.label), tag.model, amount_of(tag, tag.confidence), spans)
     return table

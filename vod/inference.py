@@ -36,7 +36,9 @@ class FrameTagger(Protocol):
         """Card of one ensemble; raises `ModelUnavailable`."""
         ...
 
-    async def infer_frames(self, task: Task, frames: Array | SharedTensor) -> list[dict[str, Array]]:
+    async def infer_frames(
+        self, task: Task, frames: Array | SharedTensor, *, class_maps: bool = False
+    ) -> list[dict[str, Array]]:
         """One mapping from tensor name to tensor for each of the frames, uint8 `(N, H, W, 3)`."""
         ...
 
@@ -45,7 +47,7 @@ class FrameTagger(Protocol):
         ...
 
     async def infer_images(
-        self, tasks: tuple[Task, ...], images: Sequence[bytes]
+        self, tasks: tuple[Task, ...], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
         """One answer for each encoded image."""
         ...
@@ -108,11 +110,13 @@ class RingInference:
             with suppress(ReeltagError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._client.unregister_shared_memory(self._reader.region), 2)
 
-    async def frames(self, task: Task, slot: int, count: int) -> list[dict[str, Array]]:
-        """The task's tensors for each of the first `count` frames of a block."""
+    async def frames(self, task: Task, slot: int, count: int, *, class_maps: bool = False) -> list[dict[str, Array]]:
+        """The task's tensors, `CLASS_MAP` only with `class_maps`, for each of the first `count` frames of a block."""
         view = self._cards[task].frames_view()
         shape, offset = self._layout.view_shape(view, count), self._layout.view_offset(slot, view)
-        return await self._ask(lambda tensor: self._client.infer_frames(task, tensor), offset, shape)
+        return await self._ask(
+            lambda tensor: self._client.infer_frames(task, tensor, class_maps=class_maps), offset, shape
+        )
 
     async def cuts(self, slot: int) -> Array:
         """float32 `(100,)`: probability that a shot ends with each frame of a window."""

@@ -51,6 +51,9 @@ class Thresholds:
     groups: Hysteresis = Hysteresis(high=0.4, low=0.3)
     """For the summed softmax scores of a group of classes. On photographs of COCO, of the groups at 0.4 and above 93 %
     are right, at 0.5 and above 95 % (`docs/tags.md`)."""
+    areas: Hysteresis = Hysteresis(high=0.05, low=0.03)
+    """For the share of the picture that a class of a segmenter covers: not how sure the network is, but how much of it
+    there is to see. Chosen, not measured: no trained segmenter comes with reeltag."""
     merge_gap_seconds: float = 1.0
     """Within a shot, intervals of a tag that are closer than this become one."""
     frame_score: float = 0.3
@@ -61,6 +64,8 @@ class Thresholds:
     """Lowest score of a class of a still image, 0 to 1."""
     image_group_score: float = 0.4
     """Lowest score of a group of classes of a still image, 0 to 1."""
+    image_area_share: float = 0.05
+    """Least share of a still image that a class of a segmenter covers, 0 to 1."""
     image_top_k: int = 5
     """Most classes of a still image, and most groups."""
 
@@ -86,8 +91,13 @@ class TagOptions:
         if not (math.isfinite(self.fps) and 0 < self.fps <= MAX_FPS):
             raise InvalidOption(f"fps is {self.fps:g}, but must be above 0 and at most {MAX_FPS:g} frames a second")
 
-    def of_video(self) -> dict[str, str | float | int | bool]:
-        """What changes a video's result, for its provenance."""
+    def of_video(self, *, segments: bool) -> dict[str, str | float | int | bool]:
+        """What changes a video's result, for its provenance.
+
+        Args:
+            segments: Whether a segmenter takes part.
+        """
+        areas = {"areas_high": self.thresholds.areas.high, "areas_low": self.thresholds.areas.low}
         rate = {} if self.sample is Sample.SHOTS else {"fps": self.fps}
         return {
             "sample": self.sample.value,
@@ -99,15 +109,21 @@ class TagOptions:
             "classifier_low": self.thresholds.classifier.low,
             "groups_high": self.thresholds.groups.high,
             "groups_low": self.thresholds.groups.low,
+            **(areas if segments else {}),
             "merge_gap_seconds": self.thresholds.merge_gap_seconds,
             "frame_score": self.thresholds.frame_score,
         }
 
-    def of_image(self) -> dict[str, str | float | int | bool]:
-        """What changes an image's result, for its provenance."""
+    def of_image(self, *, segments: bool) -> dict[str, str | float | int | bool]:
+        """What changes an image's result, for its provenance.
+
+        Args:
+            segments: Whether a segmenter takes part.
+        """
         return {
             "detection_score": self.thresholds.image_detection_score,
             "tag_score": self.thresholds.image_tag_score,
             "group_score": self.thresholds.image_group_score,
             "top_k": self.thresholds.image_top_k,
+            **({"area_share": self.thresholds.image_area_share} if segments else {}),
         }

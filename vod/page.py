@@ -30,7 +30,7 @@ SURE: Final = 0.5
 """From this score on a box is drawn even where its label is no tag of the shot."""
 HELD: Final = 0.4
 """From this score on a box is drawn where its label is a tag of the shot."""
-_HEADINGS: Final = {"detect": "Objects", "classify": "Whole picture"}
+_HEADINGS: Final = {"detect": "Objects", "classify": "Whole picture", "segment": "Areas, share of the picture"}
 _SIDES: Final = ((150, 416), (500, 256), (MAX_SHOT_PICTURES, 192))
 """Up to so many pictures, so many pixels at the longer side: no page grows much beyond ten megabytes."""
 _TICKS: Final = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
@@ -87,6 +87,7 @@ def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> str:
         cards=_cards(tagged, thumbnails),
         ticks=_ticks(duration),
         colour=colour_of,
+        areas=any(tag.kind for tag in tags.tags),
     )
 
 
@@ -107,7 +108,8 @@ def image_page(images: Sequence[SheetImage], failures: Sequence[Outcome]) -> str
         }
         for image in images
     ]
-    return _template("images.html.j2").render(cells=cells, failures=failures, colour=colour_of)
+    areas = any(tag.kind for image in images for tag in image.tags.tags)
+    return _template("images.html.j2").render(cells=cells, failures=failures, colour=colour_of, areas=areas)
 
 
 def colour_of(label: str) -> str:

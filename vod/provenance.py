@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from reeltag.contract import SHOTS_ENSEMBLE, ModelCard, Task
+from reeltag.contract import BUNDLED_TASKS, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.tags import ImageTags, ModelProvenance, Provenance, VideoTags
 from vod.options import Sample, TagOptions
 
@@ -45,6 +45,15 @@ def model_provenance(cards: Mapping[str, ModelCard], options: TagOptions | None 
         )
         for card in (cards[ensemble] for ensemble in ensembles if ensemble in cards)
     )
+
+
+def tasks_of(cards: Mapping[str, ModelCard]) -> tuple[Task, ...]:
+    """What is done with each picture: the bundled tasks, and segmentation where a server has a segmenter.
+
+    Args:
+        cards: By ensemble name.
+    """
+    return tuple(task for task in Task if task in BUNDLED_TASKS or task.frames_ensemble in cards)
 
 
 def with_groups(

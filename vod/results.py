@@ -95,19 +95,24 @@ def vtt_text(tags: Sequence[Tag]) -> str:
     found = [(_cue_ms(interval), tag, interval) for tag, interval in _intervals(tags)]
     cues = sorted(found, key=lambda cue: (cue[0], -cue[2].confidence, cue[1].label))
     blocks = [
-        f"{_vtt_time(start)} --> {_vtt_time(end)}\n{_vtt_escaped(tag.label)} ({interval.confidence:.2f})"
+        f"{_vtt_time(start)} --> {_vtt_time(end)}\n{_vtt_escaped(tag.label)} ({amount_of(tag, interval.confidence)})"
         for (start, end), tag, interval in cues
     ]
     return "\n\n".join(["WEBVTT", *blocks]) + "\n"
 
 
+def amount_of(tag: Tag, confidence: float) -> str:
+    """A confidence of a tag for people: `0.83`, or `35% of the picture`."""
+    return f"{confidence:.0%} of the picture" if tag.kind == "area_share" else f"{confidence:.2f}"
+
+
 def csv_text(tags: Sequence[Tag]) -> str:
-    """Tags as CSV (RFC 4180): label, model, start_seconds, end_seconds, confidence; one line an interval."""
+    """Tags as CSV (RFC 4180), one line an interval; `kind` is empty where the confidence is a certainty."""
     rows = [
-        (tag.label, tag.model, f"{interval.start_seconds:.3f}", f"{interval.end_seconds:.3f}", interval.confidence)
-        for tag, interval in _intervals(tags)
+        (tag.label, tag.model, f"{i.start_seconds:.3f}", f"{i.end_seconds:.3f}", i.confidence, tag.kind or "")
+        for tag, i in _intervals(tags)
     ]
-    return csv_lines(("label", "model", "start_seconds", "end_seconds", "confidence"), rows)
+    return csv_lines(("label", "model", "start_seconds", "end_seconds", "confidence", "kind"), rows)
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

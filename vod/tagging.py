@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reeltag.contract import Task
 from reeltag.errors import OutputError, ReeltagError, ServiceError, VideoError
 from vod import page
 from vod.flight import Flight
@@ -16,7 +17,7 @@ from vod.inference import FrameTagger, with_patience
 from vod.inputs import Input, Kind, find_inputs
 from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
-from vod.provenance import finished_video, is_same, model_provenance, sha256_of, with_groups
+from vod.provenance import finished_video, is_same, model_provenance, sha256_of, tasks_of, with_groups
 from vod.results import JSON_SUFFIX, check_folder, result_path, write_video
 from vod.thumbnails import ThumbnailStore
 from vod.video import tag_video
@@ -115,7 +116,7 @@ class _Run:
         if old is None:
             return None
         cards = await with_patience(self.client.cards)
-        options = with_groups(self.options.of_video(), cards)
+        options = with_groups(self.options.of_video(segments=Task.SEGMENT in tasks_of(cards)), cards)
         is_current = is_same(old.provenance, model_provenance(cards, self.options), options)
         if not is_current or await asyncio.to_thread(sha256_of, each.path) != old.source.sha256:
             return None

@@ -26,12 +26,13 @@ from reeltag.tags import (
     detections_of,
 )
 from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
+from vod.areas import FrameAreas
 from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at
 from vod.flight import Flight
 from vod.groups import ClassGroups
 from vod.inference import FrameTagger, RingInference
-from vod.options import Sample, TagOptions
-from vod.provenance import model_provenance, sha256_of, with_groups
+from vod.options import Hysteresis, Sample, TagOptions
+from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
 from vod.reader import VideoReader
 from vod.sampling import shot_sample_times, shots_without
 from vod.shots import shots_of
@@ -62,6 +63,7 @@ class _Findings:
     objects: dict[float, dict[str, float]] = field(default_factory=dict)
     classes: dict[float, dict[str, float]] = field(default_factory=dict)
     groups: dict[float, dict[str, float]] = field(default_factory=dict)
+    areas: dict[float, dict[str, float]] = field(default_factory=dict)
     cuts: dict[float, float] = field(default_factory=dict)
 
 
@@ -85,7 +87,7 @@ async def tag_video(
         VideoError: The file cannot be tagged at all.
         ServiceError: Triton was away for too long, or serves no such models.
     """
-    cards = {task: await client.card(task.frames_ensemble) for task in Task}
+    cards = {task: await client.card(task.frames_ensemble) for task in tasks_of(await client.cards())}
     if options.sample is not Sample.KEYFRAMES:
         await client.card(SHOTS_ENSEMBLE)
     views = tuple(dict.fromkeys(card.frames_view() for card in cards.values()))
@@ -121,6 +123,8 @@ class _Run:
         self._cards = cards
         classifier = cards[Task.CLASSIFY]
         self._groups = ClassGroups(classifier.groups, len(classifier.labels))
+        segmenter = cards.get(Task.SEGMENT)
+        self._areas = FrameAreas(segmenter, probe.width, probe.height) if segmenter else None
         self._duration = probe.duration_seconds or 0.0
         self._detector_view = cards[Task.DETECT].frames_view()
         self._geometry: Geometry = geometry_of(self._detector_view, probe.width, probe.height)
@@ -163,14 +167,16 @@ class _Run:
     async def _block(self, block: FrameBlock) -> None:
         count = len(block.times)
         self._keep_thumbnails(block)
-        detected, classified = await asyncio.gather(
-            self._inference.frames(Task.DETECT, block.slot, count),
-            self._inference.frames(Task.CLASSIFY, block.slot, count),
-        )
+        class_maps = self._areas is not None and self._areas.needs_class_maps
+        asked = (self._inference.frames(task, block.slot, count, class_maps=class_maps) for task in self._cards)
+        answers = dict(zip(self._cards, await asyncio.gather(*asked), strict=True))
         self._reader.release(SlotKind.BLOCK, block.slot)
-        for time, objects, classes in zip(block.times, detected, classified, strict=True):
-            self._note_objects(time, objects)
-            self._note_classes(time, classes[SCORES])
+        for i, time in enumerate(block.times):
+            self._note_objects(time, answers[Task.DETECT][i])
+            self._note_classes(time, answers[Task.CLASSIFY][i][SCORES])
+            if self._areas is not None:
+                shares = self._areas.shares(answers[Task.SEGMENT][i])
+                self.findings.areas[time] = _by_label(shares, self._cards[Task.SEGMENT].labels)
 
     def _note_objects(self, time: float, tensors: Mapping[str, Array]) -> None:
         labels = self._cards[Task.DETECT].labels
@@ -235,7 +241,7 @@ def _assembled(
         provenance=Provenance(
             reeltag_version=reeltag.__version__,
             models=model_provenance(cards, options),
-            options=with_groups(options.of_video(), cards),
+            options=with_groups(options.of_video(segments=Task.SEGMENT in tasks_of(cards)), cards),
         ),
     )
     return TaggedVideo(tags, detections)
@@ -246,17 +252,20 @@ def _tags(
 ) -> tuple[Tag, ...]:
     stretches = stretches_of(shots, end.gaps)
     thresholds = options.thresholds
-    found = (
+    found: list[tuple[Task, dict[float, dict[str, float]], Hysteresis]] = [
         (Task.DETECT, findings.objects, thresholds.detector),
         (Task.CLASSIFY, findings.classes, thresholds.classifier),
         (Task.CLASSIFY, findings.groups, thresholds.groups),
-    )
+    ]
+    if findings.areas:
+        found.append((Task.SEGMENT, findings.areas, thresholds.areas))
     tags: list[Tag] = []
     for task, scores, hysteresis in found:
         tags += tags_of(
             [ScoredSample(time, scores[time]) for time in sorted(scores)],
             stretches,
             model=cards[task.frames_ensemble].network,
+            kind="area_share" if task is Task.SEGMENT else None,
             hysteresis=hysteresis,
             merge_gap_seconds=thresholds.merge_gap_seconds,
         )

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.contract import BOXES, CLASSES, SCORES, SHOTS_ENSEMBLE, ModelCard, Task
+from reeltag.areas import shares_of
+from reeltag.contract import BOXES, CLASS_MAP, CLASSES, SCORES, SHARES, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable
 from reeltag.frames import ImageError, View, decode_image, fit_pixels
 from reeltag.triton import ImageOutputs, SharedTensor
@@ -21,10 +22,11 @@ Array = npt.NDArray[Any]
 LABELS = ("car", "person")
 DETECTOR = View.parse("LETTERBOX_64X64_PAD0")
 CLASSIFIER = View.parse("CENTER_CROP_32X32_PAD0")
+AREA_LABELS = ("shade", "red paint", "green paint", "blue paint")
 
 
 def _card(
-    task: Literal["detect", "classify", "shots"],
+    task: Literal["detect", "classify", "segment", "shots"],
     view: View | None,
     labels: tuple[str, ...],
     groups: dict[str, tuple[int, ...]] | None = None,
@@ -45,7 +47,8 @@ def _card(
 
 class FakeTagger:
     """Args: shares: whether it opens shared memory; away: so many requests fail first; groups: of its three colours,
-    and with them it cannot tell the colour that it sees from the one before."""
+    and with them it cannot tell the colour that it sees from the one before; segmenter: how that fits pictures; to it
+    what is dark, such as a letterbox's border, is shade."""
 
     def __init__(
         self,
@@ -54,7 +57,10 @@ class FakeTagger:
         away: int = 0,
         forgets_after: int = 0,
         groups: dict[str, tuple[int, ...]] | None = None,
+        segmenter: View | None = None,
     ) -> None:
+        self.class_maps = 0
+        """How many were asked for."""
         self.certainty = np.array([[0.3, 0, 0.3], [0.3, 0.3, 0], [0, 0.3, 0.3]] if groups else np.eye(3) * 0.97, "f4")
         self.shares = shares
         self.away = away
@@ -70,6 +76,8 @@ class FakeTagger:
             Task.CLASSIFY.frames_ensemble: _card("classify", CLASSIFIER, ("red", "green", "blue"), groups),
             SHOTS_ENSEMBLE: _card("shots", None, ()),
         }
+        if segmenter:
+            self._cards[Task.SEGMENT.frames_ensemble] = _card("segment", segmenter, AREA_LABELS)
 
     async def cards(self) -> Mapping[str, ModelCard]:
         return self._cards
@@ -88,10 +96,16 @@ class FakeTagger:
     async def unregister_shared_memory(self, region: str) -> None:
         self.regions.pop(region, None)
 
-    async def infer_frames(self, task: Task, frames: Array | SharedTensor) -> list[dict[str, Array]]:
+    async def infer_frames(
+        self, task: Task, frames: Array | SharedTensor, *, class_maps: bool = False
+    ) -> list[dict[str, Array]]:
         await self._answering()
         with self._array(frames) as pixels:
-            return [self._see(task, frame) for frame in pixels]
+            answers = [self._see(task, frame) for frame in pixels]
+        if task is Task.SEGMENT:
+            self.class_maps += class_maps * len(answers)
+            return answers if class_maps else [{SHARES: answer[SHARES]} for answer in answers]
+        return answers
 
     async def infer_cuts(self, window: Array | SharedTensor) -> Array:
         await self._answering()
@@ -101,7 +115,7 @@ class FakeTagger:
         return np.pad(jumps * 0.9, ((0, 0), (0, 1))).astype(np.float32)
 
     async def infer_images(
-        self, tasks: tuple[Task, ...], images: Sequence[bytes]
+        self, tasks: tuple[Task, ...], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
         await self._answering()
         self.image_requests += 1
@@ -124,6 +138,9 @@ class FakeTagger:
             raise TritonUnavailable("away for a moment")
 
     def _see(self, task: Task, frame: Array) -> dict[str, Array]:
+        if task is Task.SEGMENT:
+            class_map = np.where(frame.max(axis=2) > 60, 1 + frame.argmax(axis=2), 0).astype(np.uint8)
+            return {CLASS_MAP: class_map, SHARES: shares_of(class_map, len(AREA_LABELS))}
         colour = int(frame.reshape(-1, 3).mean(axis=0).argmax())
         if task is Task.CLASSIFY:
             return {SCORES: self.certainty[colour]}

@@ -40,7 +40,14 @@ def test_csv_has_a_line_an_interval() -> None:
         "start_seconds": "3661.500",
         "end_seconds": "3662.000",
         "confidence": "0.75",
+        "kind": "",
     }
+
+
+def test_shares_of_the_picture_are_called_so() -> None:
+    road = tag("road", (1, 2)).model_copy(update={"kind": "area_share"})
+    assert "road (75% of the picture)" in vtt_text([road])
+    assert next(csv.DictReader(csv_text([road]).splitlines()))["kind"] == "area_share"
 
 
 def test_a_file_is_replaced_at_once_and_leaves_no_other(tmp_path: Path) -> None:
