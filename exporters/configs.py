@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from exporters.catalog import ModelSpec
 from reeltag.contract import (
@@ -38,6 +38,8 @@ Dims = Sequence[int]
 """Shape of a tensor without the batch axis."""
 ModelConfig = Any
 """`model_config_pb2.ModelConfig`; tritonclient publishes no type information."""
+Nms = Literal["python", "engine"]
+"""What suppresses a detector's boxes: the `nms` backend, or the network's own graph."""
 
 AREAS: Final = "areas"
 DECODE: Final = "decode"
@@ -68,9 +70,17 @@ def decode_config(views: Sequence[View], *, threads: int) -> ModelConfig:
     return config
 
 
-def nms_config(candidates: int) -> ModelConfig:
-    """`CANDIDATES`, and on the image path `GEOMETRY`, to `BOXES`, `SCORES`, `CLASSES` and `COUNT`."""
+def nms_config(candidates: int, nms: Nms = "python") -> ModelConfig:
+    """`CANDIDATES`, and on the image path `GEOMETRY`, to `BOXES`, `SCORES`, `CLASSES` and `COUNT`.
+
+    Where the network suppresses by itself, only its `BOXES` and `GEOMETRY` to `BOXES` in source pixels.
+    """
     config = _python_model(NMS, MAX_BATCH_SIZE)
+    if nms == "engine":
+        _add(config.input, BOXES, *_DETECT_TENSORS[BOXES])
+        _add(config.input, GEOMETRY, "TYPE_FP32", [6])
+        _add(config.output, BOXES, *_DETECT_TENSORS[BOXES])
+        return config
     _add(config.input, CANDIDATES, "TYPE_FP32", [candidates, 6])
     _add(config.input, GEOMETRY, "TYPE_FP32", [6]).optional = True
     for name in TASK_OUTPUTS[Task.DETECT]:
@@ -90,30 +100,34 @@ def areas_config(spec: ModelSpec) -> ModelConfig:
     return config
 
 
-def network_config(spec: ModelSpec, card: ModelCard, *, precision: str, threads: int) -> ModelConfig:
-    """The network itself, run by OpenVINO in the Python backend; upper-case parameters are OpenVINO's properties."""
-    config = _python_model(spec.name, spec.max_batch_size)
+def network_config(
+    spec: ModelSpec, card: ModelCard, *, precision: str, threads: int, nms: Nms = "python"
+) -> ModelConfig:
+    """The network itself, run by what `card.runtime` says.
+
+    Args:
+        spec: Its `max_batch_size` is at most the largest batch of a plan's profile.
+        card: Of the network.
+        precision: OpenVINO's name of the one that it computes in.
+        threads: For OpenVINO.
+        nms: Of a detector.
+    """
+    config = _network_model(spec, card.runtime)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
-    for name, (data_type, dims) in network_outputs(spec).items():
+    for name, (data_type, dims) in network_outputs(spec, nms).items():
         output = _add(config.output, name, data_type, dims)
-        if name in (SCORES, SHARES):
+        if name in (SCORES, SHARES) and spec.task != "detect":
             output.label_filename = LABELS_FILE
-    properties = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "INFERENCE_NUM_THREADS": str(threads),
-        # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
-        "ENABLE_CPU_PINNING": "NO",
-        "items_per_inference": str(PICTURES_PER_INFERENCE.get(spec.task, 1)),
-        CARD_PARAMETER: card.model_dump_json(),
-    }
-    _set_parameters(config, properties)
+    _set_parameters(config, {CARD_PARAMETER: card.model_dump_json()})
+    if card.runtime == "openvino":
+        _set_parameters(config, _openvino_parameters(spec, precision, threads))
     return config
 
 
-def network_outputs(spec: ModelSpec) -> dict[str, tuple[str, Dims]]:
+def network_outputs(spec: ModelSpec, nms: Nms = "python") -> dict[str, tuple[str, Dims]]:
     """Triton's data type and the shape of each tensor that the network answers, by name."""
     if spec.task == "detect":
-        return {CANDIDATES: ("TYPE_FP32", [spec.candidates, 6])}
+        return dict(_DETECT_TENSORS) if nms == "engine" else {CANDIDATES: ("TYPE_FP32", [spec.candidates, 6])}
     if spec.task == "shots":
         return {CUTS: ("TYPE_FP32", [SHOT_WINDOW_FRAMES])}
     of_classes = ("TYPE_FP32", [len(spec.labels)])
@@ -122,15 +136,18 @@ def network_outputs(spec: ModelSpec) -> dict[str, tuple[str, Dims]]:
     return {CLASS_MAP: ("TYPE_UINT8", [spec.height, spec.width]), SHARES: of_classes}
 
 
-def image_ensemble_config(networks: Mapping[Task, ModelSpec], card: ModelCard | None) -> ModelConfig:
+def image_ensemble_config(
+    networks: Mapping[Task, ModelSpec], card: ModelCard | None, *, nms: Nms = "python"
+) -> ModelConfig:
     """`IMAGE` to the outputs of one or several tasks, `GEOMETRY` and `ERROR`; one decoding for all.
 
     Args:
         networks: The network of each task.
         card: Of the only network; none where there are several.
+        nms: Of the detector.
     """
     tasks = tuple(task for task in Task if task in networks)
-    config = _ensemble(image_ensemble(tasks), card)
+    config = _ensemble(image_ensemble(tasks), card, min(spec.max_batch_size for spec in networks.values()))
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     # Tasks may share a view; its tensors in the ensemble are then those of the first.
     decoded = {ERROR: ERROR, geometry_tensor(_view(networks[tasks[0]])): GEOMETRY}
@@ -144,24 +161,23 @@ def image_ensemble_config(networks: Mapping[Task, ModelSpec], card: ModelCard | 
         view = _view(networks[task])
         names = {name: joint_output(task, name) if len(tasks) > 1 else name for name in TASK_OUTPUTS[task]}
         geometry = decoded.get(geometry_tensor(view))
-        _add_task(config, task, networks[task], decoded[view.name], names, geometry=geometry)
+        _add_task(config, task, networks[task], decoded[view.name], names, geometry=geometry, nms=nms)
     _add(config.output, GEOMETRY, "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
     return config
 
 
-def frames_ensemble_config(task: Task, spec: ModelSpec, card: ModelCard) -> ModelConfig:
+def frames_ensemble_config(task: Task, spec: ModelSpec, card: ModelCard, *, nms: Nms = "python") -> ModelConfig:
     """`FRAMES` to the task's outputs; boxes stay in input pixels, and areas are of the whole input."""
-    config = _ensemble(task.frames_ensemble, card)
+    config = _ensemble(task.frames_ensemble, card, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
-    _add_task(config, task, spec, FRAMES, {name: name for name in TASK_OUTPUTS[task]}, geometry=None)
+    _add_task(config, task, spec, FRAMES, {name: name for name in TASK_OUTPUTS[task]}, geometry=None, nms=nms)
     return config
 
 
 def shots_ensemble_config(spec: ModelSpec, card: ModelCard) -> ModelConfig:
     """Windows of frames to `CUTS`."""
-    config = _ensemble(SHOTS_ENSEMBLE, card)
-    config.max_batch_size = spec.max_batch_size
+    config = _ensemble(SHOTS_ENSEMBLE, card, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     _add_step(config, spec.name, {FRAMES: FRAMES}, {CUTS: CUTS})
     _add(config.output, CUTS, "TYPE_FP32", [SHOT_WINDOW_FRAMES])
@@ -184,16 +200,26 @@ _DETECT_TENSORS: Final[dict[str, tuple[str, Dims]]] = {
 
 
 def _add_task(
-    config: ModelConfig, task: Task, spec: ModelSpec, frames: str, names: Mapping[str, str], *, geometry: str | None
+    config: ModelConfig,
+    task: Task,
+    spec: ModelSpec,
+    frames: str,
+    names: Mapping[str, str],
+    *,
+    geometry: str | None,
+    nms: Nms,
 ) -> None:
     """Steps from the ensemble's tensor `frames` to the outputs, whose names in the ensemble are `names`."""
-    outputs = network_outputs(spec)
-    if task is Task.DETECT:
-        outputs = _DETECT_TENSORS
+    outputs = network_outputs(spec, nms="engine")
+    if task is Task.DETECT and nms == "python":
         candidates = f"{task.value}_{CANDIDATES}"
         _add_step(config, spec.name, {FRAMES: frames}, {CANDIDATES: candidates})
         inputs = {CANDIDATES: candidates} | ({GEOMETRY: geometry} if geometry else {})
         _add_step(config, NMS, inputs, names)
+    elif task is Task.DETECT and geometry:
+        boxes = f"{task.value}_INPUT_{BOXES}"
+        _add_step(config, spec.name, {FRAMES: frames}, {**names, BOXES: boxes})
+        _add_step(config, NMS, {BOXES: boxes, GEOMETRY: geometry}, {BOXES: names[BOXES]})
     elif task is Task.SEGMENT and geometry:
         class_map = f"{task.value}_INPUT_{CLASS_MAP}"
         _add_step(config, spec.name, {FRAMES: frames}, {CLASS_MAP: class_map})
@@ -210,15 +236,43 @@ def _view(spec: ModelSpec) -> View:
     return spec.view
 
 
+def _network_model(spec: ModelSpec, runtime: str) -> ModelConfig:
+    if runtime == "openvino":
+        return _python_model(spec.name, spec.max_batch_size)
+    kinds = model_config_pb2.ModelInstanceGroup
+    config = model_config_pb2.ModelConfig(name=spec.name, max_batch_size=spec.max_batch_size)
+    if runtime == "tensorrt":
+        config.platform, kind = "tensorrt_plan", kinds.KIND_GPU
+    else:
+        config.backend, kind = runtime, kinds.KIND_AUTO
+    return _gathering(config, kind)
+
+
+def _openvino_parameters(spec: ModelSpec, precision: str, threads: int) -> dict[str, str]:
+    """Of the backend; those in upper case are OpenVINO's properties."""
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": str(threads),
+        # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
+        "ENABLE_CPU_PINNING": "NO",
+        "items_per_inference": str(PICTURES_PER_INFERENCE.get(spec.task, 1)),
+    }
+
+
 def _python_model(name: str, max_batch_size: int) -> ModelConfig:
     config = model_config_pb2.ModelConfig(name=name, backend="python", max_batch_size=max_batch_size)
+    return _gathering(config, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+
+
+def _gathering(config: ModelConfig, kind: int) -> ModelConfig:
+    """With one instance, which computes what several requests bring as one batch."""
     config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
-    config.instance_group.add(count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    config.instance_group.add(count=1, kind=kind)
     return config
 
 
-def _ensemble(name: str, card: ModelCard | None) -> ModelConfig:
-    config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=MAX_BATCH_SIZE)
+def _ensemble(name: str, card: ModelCard | None, max_batch_size: int) -> ModelConfig:
+    config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=max_batch_size)
     if card is not None:
         _set_parameters(config, {CARD_PARAMETER: card.model_dump_json()})
     return config
