@@ -12,7 +12,7 @@ from exporters import repository
 from exporters.artefact import bundled_artefact, cpu_has_bf16
 from exporters.catalog import MODELS
 from reeltag import contract
-from reeltag.contract import ModelCard, Task
+from reeltag.contract import BUNDLED_TASKS, ModelCard
 from reeltag.frames import View
 from reeltag.triton import model_config_pb2
 
@@ -42,10 +42,10 @@ def test_every_folder_has_a_config_that_parses_and_a_version(configs: dict[str, 
         assert (model_repository / name / "1").is_dir()
 
 
-def test_steps_refer_to_tensors_that_exist(configs: dict[str, Any]) -> None:
+def check_steps(configs: dict[str, Any]) -> None:
     """What Triton checks when it loads an ensemble, for all of them."""
     for config in configs.values():
-        available = names(config.input)
+        available, read = names(config.input), names(config.output)
         for step in config.ensemble_scheduling.step:
             model = configs[step.model_name]
             required = {tensor.name for tensor in model.input if not tensor.optional}
@@ -54,16 +54,25 @@ def test_steps_refer_to_tensors_that_exist(configs: dict[str, Any]) -> None:
             assert set(step.input_map.values()) <= available
             assert not set(step.output_map.values()) & available, "a tensor has two sources"
             available |= set(step.output_map.values())
+            read |= set(step.input_map.values())
+            for name, tensor in step.output_map.items():
+                of_ensemble = [output for output in config.output if output.name == tensor]
+                of_model = next(output for output in model.output if output.name == name)
+                assert all((t.data_type, t.dims) == (of_model.data_type, of_model.dims) for t in of_ensemble)
         if config.platform == "ensemble":
-            assert names(config.output) <= available
+            assert read == available, "a tensor has no source, or nobody reads it"
+
+
+def test_steps_refer_to_tensors_that_exist(configs: dict[str, Any]) -> None:
+    check_steps(configs)
 
 
 def test_ensembles_answer_what_the_contract_says(configs: dict[str, Any]) -> None:
     of_image = {contract.GEOMETRY, contract.ERROR}
-    for task in Task:
+    for task in BUNDLED_TASKS:
         assert names(configs[task.value].output) == {*task.outputs, *of_image}
         assert names(configs[task.frames_ensemble].output) == set(task.outputs)
-    joint = {contract.joint_output(task, name) for task in Task for name in task.outputs}
+    joint = {contract.joint_output(task, name) for task in BUNDLED_TASKS for name in task.outputs}
     assert names(configs["detect_classify"].output) == joint | of_image
     assert names(configs["shots"].output) == {contract.CUTS}
 
