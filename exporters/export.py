@@ -9,8 +9,11 @@ from typing import Final, Literal
 
 from onnx import ModelProto
 
+from exporters import configs
 from exporters.artefact import Artefact, cpu_has_bf16, sha256_of
 from exporters.calibration import CalibrationSet, read_pictures
+from exporters.catalog import ModelSpec
+from exporters.configs import Nms
 from exporters.files import write_atomically
 from exporters.int8 import Method
 from exporters.passport import Passport
@@ -20,6 +23,7 @@ from exporters.precision import PRECISIONS, Precision, PrecisionReport, convert
 from exporters.progress import Progress
 from exporters.repository import publish
 from exporters.source import Source
+from exporters.suppression_graph import suppression_graph, with_suppression
 from reeltag import __version__
 from reeltag.errors import InvalidOption
 
@@ -39,6 +43,8 @@ class ExportOptions:
     """How int8 ranges are chosen."""
     runtime: Runtime = "openvino"
     """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
+    nms: Nms = "python"
+    """Of a detector: suppression by the `nms` backend, or in the graph (`engine`)."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
     builder: Builder = "tensorrt"
@@ -107,6 +113,8 @@ def _built(
 ) -> tuple[Artefact, PrecisionReport]:
     """The artefact, whose file lies in `folder`."""
     graph, report = _lowered(source, options, calibration)
+    if options.nms == "engine":
+        graph = with_suppression(graph, _suppression(source.spec))
     file = folder / "model.onnx"
     write_atomically(file, graph.SerializeToString(deterministic=True))
     passport = Passport(
@@ -119,11 +127,24 @@ def _built(
         reeltag_version=__version__,
         runtime=options.runtime,
         precision=report.precision,
+        nms=options.nms,
         kept_fp32=tuple(f"{kept.node} ({kept.operator}): {kept.reason}" for kept in report.kept_fp32),
         calibration_sha256=report.calibration_sha256,
         calibration_method=report.method,
     )
     return Artefact(source.spec, file, passport), report
+
+
+def _suppression(spec: ModelSpec) -> ModelProto:
+    """What the `nms` backend does, as a graph."""
+    if spec.task != "detect":
+        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
+    return suppression_graph(
+        spec.candidates,
+        score_threshold=configs.SCORE_THRESHOLD,
+        iou_threshold=configs.IOU_THRESHOLD,
+        max_detections=configs.MAX_DETECTIONS,
+    )
 
 
 def _lowered(

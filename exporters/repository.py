@@ -189,17 +189,19 @@ def _folders(artefacts: Sequence[Artefact], target: Path) -> Iterator[ModelFolde
         views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
         config = configs.decode_config(list(views), threads=threads)
         yield ModelFolder(config, {**_python_sources(configs.DECODE), "1/frames.py": Path(frames.__file__)})
+    nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
     if Task.DETECT in networks:
-        yield ModelFolder(configs.nms_config(networks[Task.DETECT].candidates), _python_sources(configs.NMS))
+        yield ModelFolder(configs.nms_config(networks[Task.DETECT].candidates, nms), _python_sources(configs.NMS))
     if Task.SEGMENT in networks:
         files = {**_python_sources(configs.AREAS), "1/areas.py": Path(areas.__file__)}
         yield ModelFolder(configs.areas_config(networks[Task.SEGMENT]), files)
     for task, spec in networks.items():
-        yield ModelFolder(configs.image_ensemble_config({task: spec}, cards[spec.name]))
-        yield ModelFolder(configs.frames_ensemble_config(task, spec, cards[spec.name]))
+        yield ModelFolder(configs.image_ensemble_config({task: spec}, cards[spec.name], nms=nms))
+        yield ModelFolder(configs.frames_ensemble_config(task, spec, cards[spec.name], nms=nms))
     for count in range(2, len(networks) + 1):
         for several in itertools.combinations(networks, count):
-            yield ModelFolder(configs.image_ensemble_config({task: networks[task] for task in several}, None))
+            chosen = {task: networks[task] for task in several}
+            yield ModelFolder(configs.image_ensemble_config(chosen, None, nms=nms))
 
 
 def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
@@ -207,7 +209,8 @@ def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
     if artefact.passport.runtime == "openvino":
         files["1/model.py"] = Path(__file__).parent / "backends" / "openvino_model.py"
     hint = "bf16" if artefact.passport.precision in ("bf16", "int8") and cpu_has_bf16() else "f32"
-    config = configs.network_config(artefact.spec, artefact.card, precision=hint, threads=threads)
+    nms = artefact.passport.nms
+    config = configs.network_config(artefact.spec, artefact.card, precision=hint, threads=threads, nms=nms)
     return ModelFolder(config, files, artefact.passport)
 
 
