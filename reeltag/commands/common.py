@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import httpx
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from reeltag.errors import TritonUnavailable
@@ -76,6 +77,21 @@ def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
         yield triton.url
     finally:
         triton.stop()
+
+
+@contextlib.contextmanager
+def phases() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each phase of long work, for the block: called with its name, the steps done and all its steps."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=progress, transient=True) as shown:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(phase: str, done: int, steps: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = shown.add_task(phase)
+            shown.update(tasks[phase], completed=done, total=steps or None)
+
+        yield tell
 
 
 def triton_address(url: str) -> str:
