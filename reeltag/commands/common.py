@@ -82,7 +82,8 @@ def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
 @contextlib.contextmanager
 def phases() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each phase of long work, for the block: called with its name, the steps done and all its steps."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    what = TextColumn("{task.description}")
+    columns = (SpinnerColumn(), what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=progress, transient=True) as shown:
         tasks: dict[str, TaskID] = {}
 
