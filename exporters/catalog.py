@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 _HERE: Final = Path(__file__).parent
-_IMAGENET_MEAN: Final = (123.675, 116.28, 103.53)
-_IMAGENET_STD: Final = (58.395, 57.12, 57.375)
+IMAGENET_MEAN: Final = (123.675, 116.28, 103.53)
+"""Of red, green and blue, 0 to 255."""
+IMAGENET_STD: Final = (58.395, 57.12, 57.375)
 _SHOT_WINDOWS_PER_BATCH: Final = 4
 """One window takes as long as dozens of images: a larger batch only makes others wait."""
 
@@ -110,8 +111,8 @@ _NANODET_G: Final = ModelSpec(
     width=416,
     parameters=3_790_000,
     view=View(Fit.LETTERBOX, 416, 416, pad_value=114),
-    mean=_IMAGENET_MEAN,
-    std=_IMAGENET_STD,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
     channel_order="BGR",
     labels_file="coco80.txt",
     licence="Apache-2.0 AND MIT",
@@ -127,8 +128,8 @@ _EFFICIENTNET_LITE0: Final = ModelSpec(
     width=224,
     parameters=4_650_000,
     view=View(Fit.CENTER_CROP, 224, 224),
-    mean=_IMAGENET_MEAN,
-    std=_IMAGENET_STD,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
     labels_file="imagenet1k.txt",
     groups_file="imagenet1k_groups.json",
     licence="Apache-2.0",

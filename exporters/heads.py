@@ -259,29 +259,34 @@ def offset_anchors(height: int, width: int) -> npt.NDArray[np.float32]:
 
 def _argmax_head(spec: ModelSpec) -> GraphProto:
     """Each pixel's best class, and the share of the pixels that each class has."""
+    best = [
+        make_node("ArgMax", [LOGITS], "post/index", axis=1, keepdims=1),
+        # By way of float: TensorRT makes bytes of nothing else.
+        make_node("Cast", ["post/index"], "post/index_float", to=TensorProto.FLOAT),
+    ]
+    return class_map_graph(spec, best, value_info(LOGITS, TensorProto.FLOAT, len(spec.labels), spec.height, spec.width))
+
+
+def class_map_graph(
+    spec: ModelSpec, nodes: list[NodeProto], source: ValueInfoProto, constants: Sequence[TensorProto] = ()
+) -> GraphProto:
+    """`nodes` from `source` to `post/index_float`, `(N, 1, H, W)`, and from there `CLASS_MAP` and `SHARES`."""
     classes = len(spec.labels)
-    return helper.make_graph(
-        [
-            make_node("ArgMax", [LOGITS], "post/index", axis=1, keepdims=1),
-            # By way of float: TensorRT makes bytes of nothing else.
-            make_node("Cast", ["post/index"], "post/index_float", to=TensorProto.FLOAT),
-            make_node("Squeeze", ["post/index_float", "post/class_axis"], "post/map"),
-            make_node("Cast", ["post/map"], CLASS_MAP, to=TensorProto.UINT8),
-            make_node("Equal", ["post/index_float", "post/classes"], "post/is_class"),
-            make_node("Cast", ["post/is_class"], "post/one_or_zero", to=TensorProto.FLOAT),
-            make_node("ReduceMean", ["post/one_or_zero"], SHARES, axes=[2, 3], keepdims=0),
-        ],
-        "post",
-        [value_info(LOGITS, TensorProto.FLOAT, classes, spec.height, spec.width)],
-        [
-            value_info(CLASS_MAP, TensorProto.UINT8, spec.height, spec.width),
-            value_info(SHARES, TensorProto.FLOAT, classes),
-        ],
-        [
-            make_constant("post/class_axis", np.array([1])),
-            make_constant("post/classes", np.arange(classes, dtype=np.float32).reshape(1, classes, 1, 1)),
-        ],
-    )
+    nodes = [
+        *nodes,
+        make_node("Squeeze", ["post/index_float", "post/class_axis"], "post/map"),
+        make_node("Cast", ["post/map"], CLASS_MAP, to=TensorProto.UINT8),
+        make_node("Equal", ["post/index_float", "post/classes"], "post/is_class"),
+        make_node("Cast", ["post/is_class"], "post/one_or_zero", to=TensorProto.FLOAT),
+        make_node("ReduceMean", ["post/one_or_zero"], SHARES, axes=[2, 3], keepdims=0),
+    ]
+    outputs = [
+        value_info(CLASS_MAP, TensorProto.UINT8, spec.height, spec.width),
+        value_info(SHARES, TensorProto.FLOAT, classes),
+    ]
+    numbers = np.arange(classes, dtype=np.float32).reshape(1, classes, 1, 1)
+    own = [make_constant("post/class_axis", np.array([1])), make_constant("post/classes", numbers)]
+    return helper.make_graph(nodes, "post", [source], outputs, [*constants, *own])
 
 
 def make_node(operator: str, inputs: list[str], *outputs: str, **attributes: Any) -> NodeProto:

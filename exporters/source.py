@@ -31,6 +31,8 @@ class Source:
     """The user's file, or for people where the weights come from."""
     sha256: str
     """Of the file with the weights."""
+    notes: str = ""
+    """What was found out about a user's network, for people."""
 
     def agreement(self) -> str:
         """How closely the graph answers what the reference does, for people.
