@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from reeltag.contract import BOXES, CANDIDATES, CLASSES, COUNT, SCORES
 from reeltag.errors import InvalidOption
 
@@ -20,6 +21,25 @@ _OPSET: Final = 15
 _BATCH: Final = "batch"
 _FIELDS: Final = ("x1", "y1", "x2", "y2", "score_field", "class")
 """Of a candidate."""
+
+
+def suppressing(detector: ModelProto) -> ModelProto:
+    """A detector that suppresses its boxes by itself, as the `nms` backend does for the published one.
+
+    Args:
+        detector: From `FRAMES` to `CANDIDATES`.
+
+    Returns:
+        From `FRAMES` to the four outputs of `suppression_graph`.
+    """
+    (output,) = detector.graph.output
+    suppression = suppression_graph(
+        output.type.tensor_type.shape.dim[1].dim_value,
+        score_threshold=SCORE_THRESHOLD,
+        iou_threshold=IOU_THRESHOLD,
+        max_detections=MAX_DETECTIONS,
+    )
+    return with_suppression(detector, suppression)
 
 
 def suppression_graph(
