@@ -81,7 +81,8 @@ def _class_maps(recognised: Recognised, output: Floats, spec: ModelSpec) -> npt.
         maps = output.reshape(len(output), *recognised.shape[-2:])
         return maps.repeat(scale, 1).repeat(scale, 2).astype(np.uint8)
     enlarged = np.stack([_enlarged(picture, spec.height, spec.width) for picture in output])
-    return enlarged.argmax(1).astype(np.uint8)
+    maps_of_best: npt.NDArray[Any] = enlarged.argmax(1).astype(np.uint8)
+    return maps_of_best
 
 
 def _enlarged(planes: Floats, height: int, width: int) -> Floats:
