@@ -47,6 +47,11 @@ class Artefact:
             files[LABELS_FILE] = self.spec.labels_path
         return files
 
+    @property
+    def openvino_precision(self) -> str:
+        """What OpenVINO computes in wherever the graph leaves it the choice, in its own words: `bf16` or `f32`."""
+        return "bf16" if self.passport.precision in ("bf16", "int8") and cpu_has_bf16() else "f32"
+
     @cached_property
     def card(self) -> ModelCard:
         """What clients must know of it.

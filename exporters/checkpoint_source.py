@@ -92,7 +92,7 @@ def _checked_labels(spec: ModelSpec, checkpoint: Checkpoint) -> Path:
 
 
 def _reference(spec: ModelSpec, network: torch.nn.Module) -> Reference:
-    """Candidates of a detector, class maps of a segmenter, as torch answers them."""
+    """Every cell of a detector, class maps of a segmenter, as torch answers them."""
 
     def answer(frames: npt.NDArray[np.uint8]) -> Floats:
         with torch.inference_mode():
@@ -100,6 +100,6 @@ def _reference(spec: ModelSpec, network: torch.nn.Module) -> Reference:
         if spec.task == "segment":
             class_map: npt.NDArray[Any] = output.argmax(1).to(torch.uint8).numpy()
             return class_map
-        return compare.decode_yolox(spec, output.numpy())
+        return compare.decode_yolox(compare.every_cell(spec), output.numpy())
 
     return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,12 +18,14 @@ from reeltag.errors import SetupError
 
 Floats = npt.NDArray[np.float32]
 Reference = Callable[[npt.NDArray[np.uint8]], Floats]
-"""From `FRAMES` to what the exported graph should answer."""
+"""From `FRAMES` to what the exported graph should answer; of a detector every cell, where the graph cuts at K."""
 
 SCORE_TOLERANCE: Final = 1e-3
 """Largest allowed difference of a score or probability."""
 BOX_TOLERANCE_PIXELS: Final = 0.1
 """Largest allowed difference of a box coordinate, input pixels."""
+CLASS_MAP_TOLERANCE: Final = 1e-4
+"""Largest allowed share of pixels with another class: where two are equally likely, rounding chooses."""
 _PICTURES: Final = 4
 _LOWEST_COMPARED_SCORE: Final = 0.05
 
@@ -50,21 +53,32 @@ def normalised(spec: ModelSpec, frames: npt.NDArray[np.uint8]) -> Floats:
 
 def onnx_reference(spec: ModelSpec, network: ModelProto) -> Reference:
     """The bare network in ONNX Runtime, with pre-processing and decoding in NumPy."""
+    run = plain_session(network)
 
     def answer(frames: npt.NDArray[np.uint8]) -> Floats:
-        outputs = run_onnx(network, {IMAGES: normalised(spec, frames)})
-        return softmax(outputs[LOGITS]) if spec.head == "softmax" else decode_gfl(spec, outputs)
+        outputs = run({IMAGES: normalised(spec, frames)})
+        return softmax(outputs[LOGITS]) if spec.head == "softmax" else decode_gfl(every_cell(spec), outputs)
 
     return answer
 
 
 def run_onnx(model: ModelProto, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, Floats]:
-    """Run a graph in ONNX Runtime, without its optimisations."""
+    """Run a graph once in ONNX Runtime, without its optimisations."""
+    return plain_session(model)(inputs)
+
+
+def plain_session(model: ModelProto) -> Callable[[dict[str, npt.NDArray[Any]]], dict[str, Floats]]:
+    """A graph in ONNX Runtime, without its optimisations: from inputs to outputs, each by name."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
+    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def every_cell(spec: ModelSpec) -> ModelSpec:
+    """The detector with as many candidates as cells, so that decoding cuts none off."""
+    return replace(spec, candidates=sum((spec.height // stride) * (spec.width // stride) for stride in STRIDES))
 
 
 def decode_gfl(spec: ModelSpec, outputs: dict[str, Floats]) -> Floats:
@@ -115,8 +129,8 @@ def check_agreement(spec: ModelSpec, expected: Floats, found: Floats) -> str:
 
     Args:
         spec: Says what the answers are.
-        expected: Of the reference.
-        found: Of the exported graph, the same shape.
+        expected: Of the reference; of a detector the K best count.
+        found: Of the exported graph.
 
     Returns:
         The largest differences, for people.
@@ -124,8 +138,12 @@ def check_agreement(spec: ModelSpec, expected: Floats, found: Floats) -> str:
     Raises:
         SetupError: They differ by more than the tolerances.
     """
+    if spec.task == "detect":
+        expected = expected[:, : spec.candidates]
     if found.shape != expected.shape:
         raise SetupError(f"{spec.name}: the exported graph answers shape {found.shape} instead of {expected.shape}")
+    if spec.task == "segment":
+        return _check_class_maps(spec, expected, found)
     if spec.task != "detect":
         score = float(np.abs(found - expected).max())
         box = 0.0
@@ -138,6 +156,17 @@ def check_agreement(spec: ModelSpec, expected: Floats, found: Floats) -> str:
         raise SetupError(
             f"{spec.name}: the exported graph disagrees with its source ({report}; allowed are {SCORE_TOLERANCE:g} "
             f"and {BOX_TOLERANCE_PIXELS:g} px); it was not kept"
+        )
+    return report
+
+
+def _check_class_maps(spec: ModelSpec, expected: Floats, found: Floats) -> str:
+    share = float(np.mean(found != expected))
+    report = f"class maps differ in {share:.4%} of the pixels"
+    if share > CLASS_MAP_TOLERANCE:
+        raise SetupError(
+            f"{spec.name}: the exported graph disagrees with its source ({report}; allowed are "
+            f"{CLASS_MAP_TOLERANCE:.2%}); it was not kept"
         )
     return report
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from exporters import configs
-from exporters.artefact import Artefact, bundled_artefact, cpu_has_bf16
+from exporters.artefact import Artefact, bundled_artefact
 from exporters.catalog import CHECKPOINT_MODELS, MODELS, model_spec
 from exporters.exported import artefacts_in, serving
 from exporters.folders import CONFIG_FILE, ModelFolder, locked, recover_all
@@ -208,9 +208,8 @@ def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
     files = artefact.files
     if artefact.passport.runtime == "openvino":
         files["1/model.py"] = Path(__file__).parent / "backends" / "openvino_model.py"
-    hint = "bf16" if artefact.passport.precision in ("bf16", "int8") and cpu_has_bf16() else "f32"
-    nms = artefact.passport.nms
-    config = configs.network_config(artefact.spec, artefact.card, precision=hint, threads=threads, nms=nms)
+    precision, nms = artefact.openvino_precision, artefact.passport.nms
+    config = configs.network_config(artefact.spec, artefact.card, precision=precision, threads=threads, nms=nms)
     return ModelFolder(config, files, artefact.passport)
 
 
