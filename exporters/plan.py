@@ -6,7 +6,6 @@ it does not (8.5, JetPack 5), builder flags allow what is found in the parsed gr
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, Final
 from exporters import tensorrt_api
 from exporters.files import write_atomically
 from exporters.progress import Progress, cancellable
-from exporters.tensorrt_api import Builder, Config, Network, ParserError, TensorRT
+from exporters.tensorrt_api import Builder, Config, ErrorLog, Network, ParserError, TensorRT
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InputError, InvalidOption, SetupError
 
@@ -57,8 +56,6 @@ class PlanOptions:
     """Deep Learning Accelerator of a Jetson that runs what it can; the GPU runs the rest."""
     targets: tuple[str, ...] = ()
     """Compute capabilities such as `SM89`, of GPUs that need not be here; only `tensorrt_rtx` builds for others."""
-    layer_details: bool = False
-    """Keep what `layers` reports of each layer in the plan; costs a few kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +99,10 @@ def build_plan(
     """
     options = options or PlanOptions()
     trt = tensorrt_api.load(module)
-    log = _Log()
-    logger = log.logger(trt)
-    builder = _builder(trt, logger)
+    log = ErrorLog(trt)
+    builder = _builder(trt, log.logger)
     network = builder.create_network(_network_flags(trt))
-    _parse(trt, network, logger, graph)
+    _parse(trt, network, log.logger, graph)
     config = builder.create_builder_config()
     _configure(trt, builder, network, config, options)
     began = time.monotonic()
@@ -116,49 +112,6 @@ def build_plan(
         raise SetupError(f"{_name(trt)} could not build the plan: {log.text or 'it gave no reason'}")
     _save_timings(config, options)
     return Plan(bytes(built), module, trt.__version__, _strongly_typed(trt), time.monotonic() - began)
-
-
-def layers(plan: Plan) -> list[dict[str, Any]]:
-    """What TensorRT made of each layer: kernel, formats, precision; most with `PlanOptions.layer_details`.
-
-    Raises:
-        SetupError: There is no GPU to load the plan, or another version built it.
-    """
-    trt = tensorrt_api.load(plan.module)
-    log = _Log()
-    engine = trt.Runtime(log.logger(trt)).deserialize_cuda_engine(plan.data)
-    if engine is None:
-        raise SetupError(f"{_name(trt)} could not load the plan to look at its layers: {log.text}")
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    # A plan without details has names only.
-    return [{"Name": layer} if isinstance(layer, str) else layer for layer in json.loads(text)["Layers"]]
-
-
-class _Log:
-    """Collects the errors that TensorRT logs, because its calls only say that they failed."""
-
-    def __init__(self) -> None:
-        self._errors: list[str] = []
-
-    @property
-    def text(self) -> str:
-        return "; ".join(dict.fromkeys(self._errors))
-
-    def logger(self, trt: TensorRT) -> Any:
-        errors = self._errors
-        severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
-
-        base: Any = trt.ILogger
-
-        class Logger(base):  # type: ignore[misc]  # the base class is known at run time only
-            def __init__(self) -> None:
-                base.__init__(self)
-
-            def log(self, severity: Any, message: str) -> None:
-                if severity in severe:
-                    errors.append(message.strip())
-
-        return Logger()
 
 
 def _name(trt: TensorRT) -> str:
@@ -229,8 +182,6 @@ def _configure(trt: TensorRT, builder: Builder, network: Network, config: Config
         _allow_found_precisions(trt, network, config)
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
-    if options.layer_details:
-        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.dla_core is not None:
         _use_dla(trt, builder, config, options.dla_core)
     if options.targets:

@@ -1,7 +1,9 @@
 """The parts of NVIDIA's Python API that reeltag uses, as types that `tensorrt` and `tensorrt_rtx` both have.
 
-The published stubs describe one version of one of the two modules. What only some versions have is not listed as a
-member of its class here: it is asked for with `hasattr`, where the version that it came with or went away with is said.
+`tensorrt-stubs` is not used: no version of it (10.8 to 10.13) is valid Python, so that mypy stops at its first line in
+error; each requires a `tensorrt` whose libraries PyPI does not have; and it describes one version of one module. What
+only some versions have is not listed as a member of its class here: it is asked for with `hasattr`, where the version
+that it came with or went away with is said.
 """
 
 from __future__ import annotations
@@ -61,7 +63,6 @@ class Config(Protocol):
 
     DLA_core: int
     default_device_type: Any
-    profiling_verbosity: Any
 
     def add_optimization_profile(self, profile: Profile) -> int: ...  # noqa: D102
     def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache | None: ...  # noqa: D102
@@ -108,11 +109,10 @@ class TensorRT(Protocol):
     BuilderFlag: Any
     DataType: Any
     DeviceType: Any
-    LayerInformationFormat: Any
     LayerType: Any
     MemoryPoolType: Any
     NetworkDefinitionCreationFlag: Any
-    ProfilingVerbosity: Any
+    IProfiler: Any
     Runtime: Any
 
     def Builder(self, logger: Any) -> Builder: ...  # noqa: D102, N802
@@ -129,6 +129,38 @@ def load(module: str) -> TensorRT:
     if module not in MODULES:
         raise InvalidOption(f"{module!r} builds no plans; there are: {', '.join(MODULES)}")
     try:
-        return cast(TensorRT, importlib.import_module(module))
+        found: Any = importlib.import_module(module)
     except (ImportError, OSError) as error:  # OSError: the bindings are there, libnvinfer is not
         raise SetupError(f"plans are built by {module}, which is not usable ({error}); {_INSTALL[module]}") from error
+    if not hasattr(found, "Builder"):  # such as `tensorrt-stubs` alone: a folder of types that imports as a module
+        raise SetupError(f"plans are built by {module}, and the one that is installed is empty; {_INSTALL[module]}")
+    return cast(TensorRT, found)
+
+
+class ErrorLog:
+    """Collects the errors that TensorRT logs, because its calls only say that they failed."""
+
+    def __init__(self, trt: TensorRT) -> None:
+        self._errors: list[str] = []
+        self.logger: Any = _logger(trt, self._errors)
+        """What TensorRT takes as its logger."""
+
+    @property
+    def text(self) -> str:
+        """Each error once."""
+        return "; ".join(dict.fromkeys(self._errors))
+
+
+def _logger(trt: TensorRT, errors: list[str]) -> Any:
+    severe = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
+    base: Any = trt.ILogger
+
+    class Logger(base):  # type: ignore[misc]  # the base class is known at run time only
+        def __init__(self) -> None:
+            base.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in severe:
+                errors.append(message.strip())
+
+    return Logger()
