@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _CURVES: Final = 8
 """How many classes, those with the most boxes, get a curve of their own: more cannot be told apart."""
 _DOTS_PER_INCH: Final = 130
-_INK: Final = "#1b1f24"
-_GRID: Final = "#d9dee3"
+INK: Final = "#1b1f24"
+GRID: Final = "#d9dee3"
 _COLOURS: Final = ("#1f6feb", "#d9480f", "#2b8a3e", "#9c36b5", "#e6a700", "#0b7285", "#c2255c", "#6b4f2a")
 _NUMBERED_CELLS: Final = 0.005
 """Shares below half a percent get no number."""
@@ -34,16 +34,16 @@ def draw_curves(report: DetectionReport, path: Path) -> None:
     """
     from exporters.evaluation.detection import RECALLS  # noqa: PLC0415
 
-    figure, axes = _figure(9.5, 6.0)
+    figure, axes = new_figure(9.5, 6.0)
     often = sorted(report.classes, key=lambda one: (-one.hits.boxes, one.name))[:_CURVES]
     for accuracy, colour in zip(often, _COLOURS, strict=False):
         label = f"{accuracy.name}  {100 * accuracy.ap_at_iou:.1f}  ({accuracy.hits.boxes} boxes)"
         axes.plot(RECALLS, accuracy.precisions, color=colour, linewidth=1.4, alpha=0.85, label=label)
     mean = report.precisions
     label = f"mean of {len(report.classes)} classes  {100 * float(mean.mean()):.1f}"
-    axes.plot(RECALLS, mean, color=_INK, linewidth=3.0, label=label)
+    axes.plot(RECALLS, mean, color=INK, linewidth=3.0, label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-    axes.grid(color=_GRID, linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_title(f"Precision and recall at IoU {report.iou:g}", loc="left", fontweight="bold")
     handles, labels = axes.get_legend_handles_labels()
     order = [len(handles) - 1, *range(len(handles) - 1)]
@@ -56,7 +56,7 @@ def draw_curves(report: DetectionReport, path: Path) -> None:
         bbox_to_anchor=(1.01, 1.0),
         frameon=False,
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_confusion(confusion: Confusion, path: Path) -> None:
@@ -71,7 +71,7 @@ def draw_confusion(confusion: Confusion, path: Path) -> None:
     has_none = bool(confusion.counts[:, -1].any())
     columns = [*confusion.labels, "none"] if has_none else list(confusion.labels)
     shares = confusion.shares[there][:, : len(columns)]
-    figure, axes = _figure(2.5 + 0.48 * len(columns), 2.0 + 0.42 * max(len(rows), 6))
+    figure, axes = new_figure(2.5 + 0.48 * len(columns), 2.0 + 0.42 * max(len(rows), 6))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
@@ -84,28 +84,37 @@ def draw_confusion(confusion: Confusion, path: Path) -> None:
     )
     for row, column in np.argwhere(shares >= _NUMBERED_CELLS).tolist():
         share = float(shares[row, column])
-        ink = "white" if share > 0.6 else _INK
+        ink = "white" if share > 0.6 else INK
         axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=ink)
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
     bar.set_ticks([0, 0.5, 1], labels=["0 %", "50 %", "100 %"])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty picture, inches."""
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty picture, inches.
+
+    Raises:
+        SetupError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415  # not installed where models are only served
     except ModuleNotFoundError as error:
         raise SetupError(f"pictures need {error.name}; run: pip install 'reeltag[export]'") from error
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    axes.tick_params(colors=_INK, length=0)
+    axes.tick_params(colors=INK, length=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return figure, axes
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture; the file's suffix says in which format.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=_DOTS_PER_INCH)
