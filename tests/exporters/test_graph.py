@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from exporters import compare
-from exporters.catalog import MODELS, ModelSpec
+from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
 from reeltag.frames import decode_views
 
 onnx = pytest.importorskip("onnx")
@@ -129,6 +129,19 @@ def widened(model: Any) -> Any:
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, node.output[0]))
         model.graph.node.remove(node)
     return model
+
+
+def test_class_maps_are_compared_pixel_by_pixel() -> None:
+    from reeltag.errors import SetupError
+
+    spec = CHECKPOINT_MODELS["swiftnet_rn18"]
+    expected = np.zeros((1, 200, 200), np.uint8)
+    found = expected.copy()
+    found[0, 0, :4] = 18
+    assert compare.check_agreement(spec, expected, found) == "class maps differ in 0.0100% of the pixels"
+    found[0, 0, 4] = 1
+    with pytest.raises(SetupError, match=r"class maps differ in 0\.0125% of the pixels; allowed are 0\.01%"):
+        compare.check_agreement(spec, expected, found)
 
 
 def test_a_graph_that_disagrees_is_refused() -> None:
