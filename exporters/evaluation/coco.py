@@ -45,15 +45,6 @@ class CocoDataset:
         for start in range(0, len(ids), BATCH_SIZE):
             yield ids[start : start + BATCH_SIZE]
 
-    def first(self, count: int) -> CocoDataset:
-        """The `count` images of the lowest ids, and their boxes."""
-        ids = set(sorted(self.files)[:count])
-        content = self.truth.dataset
-        images = [image for image in content["images"] if image["id"] in ids]
-        annotations = [annotation for annotation in content["annotations"] if annotation["image_id"] in ids]
-        truth = indexed({"images": images, "annotations": annotations, "categories": content["categories"]})
-        return CocoDataset(truth, {i: self.files[i] for i in sorted(ids)})
-
     def category_ids(self, labels: Sequence[str]) -> dict[int, int]:
         """Category id of each class index of a network, by equal names.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from exporters.evaluation.confusion import Confusion
 from exporters.evaluation.maps import SegmentationDataset
-from reeltag.areas import ClassMap
+from reeltag.areas import ClassMap, picture_in
 from reeltag.contract import CLASS_MAP, Task
 from reeltag.errors import ImageRejected, InputError
 from reeltag.frames import Geometry, geometry_of
@@ -67,7 +67,7 @@ def add_picture(confusion: Confusion, dataset: SegmentationDataset, index: int, 
 
 def to_source(class_map: ClassMap, geometry: Geometry) -> ClassMap:
     """A class map of a letterbox in source pixels, each with the class of the nearest input pixel: uint8 `(H, W)`."""
-    rows, columns = geometry.picture
+    rows, columns = picture_in(class_map.shape[0], class_map.shape[1], geometry.to_array())
     down = (np.arange(geometry.source_height) + 0.5) * geometry.scale_y + geometry.offset_y
     along = (np.arange(geometry.source_width) + 0.5) * geometry.scale_x + geometry.offset_x
     return class_map[
