@@ -16,6 +16,7 @@ ReeltagError                     500
 │   ├── ModelUnavailable         503  Triton runs without the model
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
+├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 └── SetupError                   500  this machine or installation lacks something
     ├── EmbeddedUnavailable      500
     ├── PortInUse                500
@@ -153,6 +154,12 @@ class DeadlineExceeded(ServiceError):
 
     status = 504
     grpc_code = "DEADLINE_EXCEEDED"
+
+
+class AccuracyLost(ReeltagError):
+    """An artefact loses more accuracy than allowed, so that it is not published; the text says at which stage."""
+
+    grpc_code = "FAILED_PRECONDITION"
 
 
 class SetupError(ReeltagError):
