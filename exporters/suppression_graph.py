@@ -15,7 +15,6 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from reeltag.contract import BOXES, CANDIDATES, CLASSES, COUNT, SCORES
-from reeltag.errors import InvalidOption
 
 _OPSET: Final = 15
 _BATCH: Final = "batch"
@@ -55,32 +54,29 @@ def suppression_graph(
         candidates: K, boxes a picture.
         score_threshold: Candidates that do not exceed it are dropped, 0 to 1.
         iou_threshold: 0 to 1.
-        max_detections: M, the most boxes kept a picture, at most K.
+        max_detections: M, the most boxes kept a picture.
 
     Returns:
         A graph of opset 15: `CANDIDATES` float32 `(N, K, 6)` to `BOXES` float32 `(N, M, 4)`, `SCORES` float32
         `(N, M)`, `CLASSES` int32 `(N, M)` and `COUNT` int32 `(N, 1)`, padded with zeros.
-
-    Raises:
-        InvalidOption: M is not between 1 and K.
     """
-    if not 0 < max_detections <= candidates:
-        raise InvalidOption(f"{max_detections} boxes cannot be kept of {candidates} candidates; 1 to {candidates} can")
+    rows = max(candidates, max_detections)
     constants = {
-        "k": np.array([candidates]),
+        "missing": np.array([0, 0, 0, 0, rows - candidates, 0]),
+        "k": np.array([rows]),
         "m": np.array([max_detections]),
-        "passes": np.array(candidates),
+        "passes": np.array(rows),
         "last": np.array([2]),
         "middle": np.array([1]),
         "score_threshold": np.array(score_threshold, np.float32),
         "iou_threshold": np.array(iou_threshold, np.float32),
         "zero": np.array(0, np.float32),
         "one": np.array(1, np.float32),
-        "before": np.tri(candidates, k=-1, dtype=np.bool_),
+        "before": np.tri(rows, k=-1, dtype=np.bool_),
         "fields": np.ones(len(_FIELDS), np.int64),
         "parts": np.array([4, 1, 1]),
         "score": np.array([4]),
-        "ranks": np.arange(candidates, 0, -1, dtype=np.float32)[:, None],
+        "ranks": np.arange(rows, 0, -1, dtype=np.float32)[:, None],
         "true": np.array(True),
     }
     graph = helper.make_graph(
@@ -114,10 +110,11 @@ def with_suppression(detector: ModelProto, suppression: ModelProto) -> ModelProt
 def _sorted() -> list[NodeProto]:
     """`nms/rows` (N, K, 6): the candidates by falling score, equal ones by index, and their fields.
 
-    TopK alone leaves the order of equal scores to the runtime; ranks have no equals.
+    Zeros fill them up to M rows. TopK alone leaves the order of equal scores to the runtime; ranks have no equals.
     """
     return [
-        _node("Gather", [CANDIDATES, "nms/score"], "nms/scores", axis=2),
+        _node("Pad", [CANDIDATES, "nms/missing"], "nms/all"),
+        _node("Gather", ["nms/all", "nms/score"], "nms/scores", axis=2),
         _node("Transpose", ["nms/scores"], "nms/score_row", perm=[0, 2, 1]),
         _node("Greater", ["nms/score_row", "nms/scores"], "nms/higher"),
         _node("Equal", ["nms/score_row", "nms/scores"], "nms/tied"),
@@ -127,7 +124,7 @@ def _sorted() -> list[NodeProto]:
         _node("ReduceSum", ["nms/ahead_float", "nms/last"], "nms/position", keepdims=0),
         _node("TopK", ["nms/position", "nms/k"], "nms/positions", "nms/order", axis=1, largest=0),
         _node("Unsqueeze", ["nms/order", "nms/last"], "nms/order_column"),
-        _node("GatherND", [CANDIDATES, "nms/order_column"], "nms/rows", batch_dims=1),
+        _node("GatherND", ["nms/all", "nms/order_column"], "nms/rows", batch_dims=1),
         _node("Split", ["nms/rows", "nms/fields"], *(f"nms/{name}" for name in _FIELDS), axis=2),
         _node("Greater", ["nms/score_field", "nms/score_threshold"], "nms/exceeds"),
         _node("Cast", ["nms/exceeds"], "nms/good", to=TensorProto.FLOAT),

@@ -1,4 +1,4 @@
-"""NVIDIA's parser and builder take every graph; TensorRT for RTX builds plans without a GPU."""
+"""The builder with the real TensorRT for RTX, which builds plans without a GPU."""
 
 from __future__ import annotations
 
@@ -17,13 +17,6 @@ from reeltag.errors import InputError, InvalidOption, OutputError
 onnx = pytest.importorskip("onnx")
 trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
 
-from exporters import compare  # noqa: E402
-from exporters.calibration import CalibrationSet  # noqa: E402
-from exporters.int8 import MINIMUM_PICTURES  # noqa: E402
-from exporters.precision import PRECISIONS, Precision, convert  # noqa: E402
-from exporters.suppression_graph import suppression_graph, with_suppression  # noqa: E402
-
-BUNDLED = [name for name, spec in MODELS.items() if spec.onnx_path.is_file()]
 TARGETS = ("SM86", "SM89")
 SMALLEST = MODELS["efficientnet_lite0"]
 
@@ -44,28 +37,6 @@ def one_node_graph(operator: str, shape: tuple[str | int, ...] = ("batch", 3, 3)
     graph = helper.make_graph(nodes, "one", inputs, outputs)
     data: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 15)]).SerializeToString()
     return data
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", BUNDLED)
-def test_every_bundled_graph_becomes_a_plan_in_every_precision(name: str, precision: Precision) -> None:
-    """One plan for two generations of GPU: which kernels are there is another question for each."""
-    spec = MODELS[name]
-    count = 1 if spec.task == "shots" else MINIMUM_PICTURES if precision == "int8" else 1
-    pictures = CalibrationSet(compare.sample_frames(spec, count))
-    graph, report = convert(onnx.load(spec.onnx_path), precision, pictures, method="min-max")
-    assert report.lowered > 20 or precision == "fp32"
-    plan = build_plan(graph.SerializeToString(), options_for(spec.max_batch_size), module="tensorrt_rtx")
-    assert len(plan.data) > spec.onnx_path.stat().st_size / 2
-    assert (plan.module, plan.version, plan.strongly_typed) == ("tensorrt_rtx", trt.__version__, True)
-
-
-def test_a_detector_with_suppression_becomes_a_plan() -> None:
-    spec = MODELS["nanodet_g"]
-    suppression = suppression_graph(spec.candidates, score_threshold=0.01, iou_threshold=0.65, max_detections=100)
-    whole = with_suppression(onnx.load(spec.onnx_path), suppression)
-    plan = build_plan(whole.SerializeToString(), options_for(spec.max_batch_size), module="tensorrt_rtx")
-    assert len(plan.data) > spec.onnx_path.stat().st_size
 
 
 def test_progress_is_told_and_ends_at_the_last_step() -> None:

@@ -1,0 +1,108 @@
+"""NVIDIA's parser and builder take every network of the catalogue, in every precision; no GPU is needed.
+
+One plan is for several generations of GPU at once. Turing (SM75) is not among them: it has no bfloat16, and TensorRT
+for RTX multiplies no float32 matrices on it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import pytest
+
+from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec, network
+from exporters.plan import BatchProfile, PlanOptions, build_plan
+
+onnx = pytest.importorskip("onnx")
+torch = pytest.importorskip("torch")
+trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
+
+from exporters import compare  # noqa: E402
+from exporters.calibration import CalibrationSet  # noqa: E402
+from exporters.graph import IMAGES, compose_graph  # noqa: E402
+from exporters.heads import network_outputs  # noqa: E402
+from exporters.int8 import MINIMUM_PICTURES  # noqa: E402
+from exporters.networks.yolox import YOLOX, HeadMaps  # noqa: E402
+from exporters.precision import PRECISIONS, Precision, convert  # noqa: E402
+from exporters.suppression_graph import suppressing  # noqa: E402
+from exporters.tracing import traced  # noqa: E402
+
+TARGETS = ("SM80", "SM86", "SM89", "SM120")
+"""Ampere of servers and of desktops, Ada, Blackwell."""
+SIDE = 64
+"""Rows and columns of checkpoints' networks here: the graph is the same, and calibration is fast."""
+LARGE = 20_000_000
+"""Parameters from which on a network takes minutes of a build machine: only with `EVERY_PLAN=1`."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of the catalogue, in a form that it can be exported in."""
+
+    name: str
+    upsampling: str | None = None
+
+    @property
+    def is_large(self) -> bool:
+        return self.name in CHECKPOINT_MODELS and CHECKPOINT_MODELS[self.name].parameters > LARGE
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.name, self.upsampling)))
+
+
+CASES = [*(Case(name) for name in (*MODELS, *CHECKPOINT_MODELS)), Case("swiftnet_rn18", "nearest")]
+
+
+@lru_cache(maxsize=1)  # the cases of a network follow each other
+def graph_of(case: Case) -> tuple[ModelSpec, Any]:
+    """Its composed graph; weights that come from no checkpoint are random."""
+    if case.name in MODELS:
+        return MODELS[case.name], onnx.load(MODELS[case.name].onnx_path)
+    spec = CHECKPOINT_MODELS[case.name]
+    assert spec.view is not None
+    view = replace(spec.view, height=SIDE, width=SIDE)
+    spec = replace(spec, height=SIDE, width=SIDE, view=view, candidates=50)
+    torch.manual_seed(3)
+    module = network(case.name, upsampling=case.upsampling)
+    example = torch.from_numpy(compare.normalised(spec, compare.sample_frames(spec, 1)))
+    bare = HeadMaps(module) if isinstance(module, YOLOX) else module
+    return spec, compose_graph(spec, traced(bare, example, IMAGES, network_outputs(spec)))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_network_becomes_a_plan_in_every_precision(case: Case, precision: Precision) -> None:
+    """Detectors in fp16 and int8 with suppression in the graph, otherwise without."""
+    if case.is_large and os.environ.get("EVERY_PLAN") != "1":
+        pytest.skip("a large network; EVERY_PLAN=1 builds its plans too")
+    spec, graph = lowered(case, precision)
+    build(suppressing(graph) if spec.task == "detect" and precision in ("fp16", "int8") else graph)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_suppression_in_the_graph_becomes_a_plan_in_the_other_precisions(precision: Precision) -> None:
+    build(suppressing(lowered(Case("nanodet_g"), precision)[1]))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_detector_becomes_a_plan_for_turing(precision: Precision) -> None:
+    build(lowered(Case("nanodet_g"), precision)[1], "SM75")
+
+
+def lowered(case: Case, precision: Precision) -> tuple[ModelSpec, Any]:
+    spec, model = graph_of(case)
+    count = 1 if spec.task == "shots" or precision != "int8" else MINIMUM_PICTURES
+    graph, report = convert(model, precision, CalibrationSet(compare.sample_frames(spec, count)), method="min-max")
+    assert report.lowered > 20 or precision == "fp32"
+    return spec, graph
+
+
+def build(graph: Any, *targets: str) -> None:
+    options = PlanOptions(BatchProfile(1, 4, 4), targets=targets or TARGETS)
+    plan = build_plan(graph.SerializeToString(), options, module="tensorrt_rtx")
+    assert (plan.module, plan.version, plan.strongly_typed) == ("tensorrt_rtx", trt.__version__, True)
+    weights = sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
+    assert len(plan.data) > weights / 3
