@@ -34,7 +34,6 @@ class FakeTensorRT85(ModuleType):
     DeviceType = enum.Enum("DeviceType", ["GPU", "DLA"])
     LayerType = enum.Enum("LayerType", ["CONVOLUTION", "QUANTIZE"])
     MemoryPoolType = enum.Enum("MemoryPoolType", ["WORKSPACE"])
-    ProfilingVerbosity = enum.Enum("ProfilingVerbosity", ["DETAILED"])
 
     class ILogger:
         Severity = enum.Enum("Severity", ["INTERNAL_ERROR", "ERROR", "WARNING", "INFO", "VERBOSE"])
@@ -216,6 +215,13 @@ def test_failures_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, FakeTensorRT85())
     with pytest.raises(InvalidOption, match="for the GPU that is here only; tensorrt_rtx builds for others"):
         build_plan(GRAPH, PlanOptions(targets=("SM89",)))
+
+
+def test_types_alone_are_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tensorrt-stubs` without TensorRT is a folder that imports as an empty module."""
+    monkeypatch.setitem(sys.modules, "tensorrt", ModuleType("tensorrt"))
+    with pytest.raises(SetupError, match=r"installed is empty; pip install 'reeltag\[tensorrt\]'"):
+        build_plan(GRAPH)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorrt") is not None, reason="tensorrt is installed")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,30 @@ def test_an_interrupt_cancels_the_build() -> None:
         build_plan(SMALLEST.onnx_path.read_bytes(), options_for(), module="tensorrt_rtx", progress=progress)
     assert signal.getsignal(signal.SIGINT) is before
     assert len(told) <= 6, "the build went on"
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from exporters.plan import PlanOptions, build_plan
+
+graph, plan = map(Path, sys.argv[1:])
+tell = lambda phase, done, total: print(phase, flush=True)
+build_plan(graph.read_bytes(), PlanOptions(targets=("SM89",)), module="tensorrt_rtx", progress=tell).write(plan)
+"""
+
+
+def test_an_interrupted_process_ends_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(SMALLEST.onnx_path), str(tmp_path / "model.plan")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Building engine\n"
+        process.send_signal(signal.SIGINT)
+        told, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT, errors
+    assert "KeyboardInterrupt" in errors
+    assert len(told.splitlines()) < 5, "the build went on"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_progress_raises_cancels_the_build() -> None:
