@@ -33,7 +33,8 @@ async def evaluate_segmentation(
     confusion = Confusion(dataset.labels or card.labels)
     for batch in batches:
         pictures = [dataset.pictures[index] for index in batch]
-        outputs = await client.infer_images((Task.SEGMENT,), [picture.read_bytes() for picture in pictures])
+        encoded = [picture.read_bytes() for picture in pictures]
+        outputs = await client.infer_images((Task.SEGMENT,), encoded, class_maps=True)
         for index, picture, output in zip(batch, pictures, outputs, strict=True):
             if isinstance(output, ImageRejected):
                 raise InputError(f"{picture}: {output}")
