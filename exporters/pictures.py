@@ -67,10 +67,10 @@ def draw_confusion(confusion: Confusion, path: Path) -> None:
         SetupError: matplotlib is not installed.
     """
     there = confusion.counts.sum(1) > 0
+    shown = np.append(there, False) | (confusion.counts.sum(0) > 0)
     rows = [label for label, is_there in zip(confusion.labels, there, strict=True) if is_there]
-    has_none = bool(confusion.counts[:, -1].any())
-    columns = [*confusion.labels, "none"] if has_none else list(confusion.labels)
-    shares = confusion.shares[there][:, : len(columns)]
+    columns = [label for label, is_shown in zip((*confusion.labels, "none"), shown, strict=True) if is_shown]
+    shares = confusion.shares[there][:, shown]
     figure, axes = new_figure(2.5 + 0.48 * len(columns), 2.0 + 0.42 * max(len(rows), 6))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")

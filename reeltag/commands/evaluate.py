@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reeltag.triton import TritonClient
 
 Report = TypeVar("Report")
+_DRAWN: Final = (".png", ".svg")
 
 app = typer.Typer(help="Measure accuracy through the running server.", no_args_is_help=True)
 PictureOption = Annotated[Path | None, typer.Option(help="Draw the measurement into this .png or .svg file.")]
@@ -50,6 +51,7 @@ def detection(
 
     if not (0 < iou <= 1 and 0 <= score <= 1):
         raise InvalidOption(f"--iou {iou:g} --score {score:g} is out of range: 0 < iou <= 1, 0 <= score <= 1")
+    _check_picture(picture)
     dataset = evaluation.read_coco(images, annotations)
 
     async def measure(client: TritonClient, batches: Iterable[Any]) -> DetectionReport:
@@ -80,6 +82,7 @@ def segmentation(
     from exporters import evaluation
     from exporters.pictures import draw_confusion
 
+    _check_picture(picture)
     dataset = evaluation.read_class_maps(images, annotations, split=split)
 
     async def measure(client: TritonClient, batches: Iterable[Any]) -> Confusion:
@@ -90,6 +93,12 @@ def segmentation(
     if picture is not None:
         draw_confusion(confusion, picture)
     _write_json(json_file, confusion.to_dict())
+
+
+def _check_picture(path: Path | None) -> None:
+    """Refuse what could not be drawn before the measurement, not after it."""
+    if path is not None and path.suffix.lower() not in _DRAWN:
+        raise InvalidOption(f"{path} is no name of a picture that can be drawn; one ends with {' or '.join(_DRAWN)}")
 
 
 def _measured(
