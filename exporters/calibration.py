@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from reeltag.frames import ImageError, View, decode_views
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Files of a folder that are taken for pictures, in either case."""
+MOST_PICTURES: Final = 128
+"""More show no wider range of a network's tensors, and each takes a second or more."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,20 @@ def read_pictures(source: Path | Iterable[Path], view: View) -> CalibrationSet:
     Raises:
         InputError: There is no picture, or one cannot be read; the text names it.
     """
-    files = _pictures_in(source) if isinstance(source, Path) else list(source)
+    files = pictures_in(source) if isinstance(source, Path) else list(source)
     if not files:
         raise InputError("there are no calibration pictures; name files, or a folder of JPEG, PNG, WebP or BMP images")
     frames = np.empty((len(files), view.height, view.width, 3), np.uint8)
     for file, frame in zip(files, frames, strict=True):
         _read_into(frame, file, view)
     return CalibrationSet(frames)
+
+
+def chosen(files: Sequence[Path]) -> list[Path]:
+    """At most `MOST_PICTURES` of the files, spread evenly over their order."""
+    if len(files) <= MOST_PICTURES:
+        return list(files)
+    return [files[i * len(files) // MOST_PICTURES] for i in range(MOST_PICTURES)]
 
 
 def _read_into(frame: npt.NDArray[np.uint8], file: Path, view: View) -> None:
@@ -71,7 +81,12 @@ def _read_into(frame: npt.NDArray[np.uint8], file: Path, view: View) -> None:
         raise InputError(f"the calibration picture {file} cannot be read: {error}") from error
 
 
-def _pictures_in(folder: Path) -> list[Path]:
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder, by name.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
     try:
         return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     except OSError as error:

@@ -80,7 +80,7 @@ def server(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
     target = folder / "repository"
     repository.publish(target)
     source = checkpoint_source("swiftnet_rn18", Checkpoint(folder / "best.pt", size=(VIEW.height, VIEW.width)))
-    export(source, ExportOptions(precision="fp32"), target=target)
+    export(source, ExportOptions(), target=target)
     with EmbeddedTriton(target) as running:
         yield running
 

@@ -1,0 +1,122 @@
+"""Makes an artefact of a source: precision, suppression, runtime and passport."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from onnx import ModelProto
+
+from exporters import configs
+from exporters.artefact import Artefact, cpu_has_bf16, sha256_of
+from exporters.calibration import CalibrationSet
+from exporters.catalog import ModelSpec
+from exporters.configs import Nms
+from exporters.files import write_atomically
+from exporters.int8 import Method
+from exporters.passport import Passport
+from exporters.plan import PlanOptions
+from exporters.planned import Builder, planned
+from exporters.precision import Precision, PrecisionReport, convert
+from exporters.progress import Progress
+from exporters.source import Source
+from exporters.suppression_graph import suppression_graph, with_suppression
+from reeltag import __version__
+from reeltag.errors import InvalidOption
+
+Runtime = Literal["openvino", "onnxruntime", "tensorrt"]
+RUNTIMES: Final[tuple[Runtime, ...]] = ("openvino", "onnxruntime", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Making:
+    """How an artefact is made."""
+
+    precision: Precision = "fp32"
+    method: Method = "percentile"
+    """How int8 ranges are chosen."""
+    runtime: Runtime = "openvino"
+    """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
+    nms: Nms = "python"
+    """Of a detector: suppression by the `nms` backend, or in the graph (`engine`)."""
+    plan: PlanOptions = field(default_factory=PlanOptions)
+    """For `tensorrt`."""
+    builder: Builder = "tensorrt"
+    """Of plans; `tensorrt_rtx` builds without a GPU, to prove that NVIDIA's builder takes the graph."""
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise InvalidOption(f"runtime {self.runtime!r} is unknown; there are: {', '.join(RUNTIMES)}")
+
+
+def made(
+    source: Source,
+    making: Making,
+    calibration: CalibrationSet | None,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+) -> tuple[Artefact, PrecisionReport]:
+    """Make an artefact whose files lie in `folder`, and say what was done to its graph.
+
+    Args:
+        source: The network in float32.
+        making: What is made of it.
+        calibration: Pictures like those to come; needed for all but fp32.
+        folder: To write into.
+        progress: Told of the steps of what takes long.
+
+    Raises:
+        InvalidOption: An option is out of range, or does not go with the network.
+        InputError: The calibration pictures are missing or too few, or the network answers NaN to them, or TensorRT
+            cannot take the graph.
+        SetupError: TensorRT or a GPU is missing, or its builder failed.
+        OutputError: The artefact cannot be written.
+    """
+    graph, report = _lowered(source, making, calibration)
+    if making.nms == "engine":
+        graph = with_suppression(graph, _suppression(source.spec))
+    file = folder / "model.onnx"
+    write_atomically(file, graph.SerializeToString(deterministic=True))
+    passport = Passport(
+        source=source.origin,
+        source_sha256=source.sha256,
+        file_sha256=sha256_of(file),
+        exported=True,
+        parameters=source.spec.parameters,
+        licence=source.spec.licence,
+        reeltag_version=__version__,
+        runtime=making.runtime,
+        precision=report.precision,
+        nms=making.nms,
+        kept_fp32=tuple(f"{kept.node} ({kept.operator}): {kept.reason}" for kept in report.kept_fp32),
+        calibration_sha256=report.calibration_sha256,
+        calibration_method=report.method,
+    )
+    artefact = Artefact(source.spec, file, passport)
+    if making.runtime == "tensorrt":
+        artefact = planned(artefact, making.plan, folder, builder=making.builder, progress=progress)
+    return artefact, report
+
+
+def _suppression(spec: ModelSpec) -> ModelProto:
+    """What the `nms` backend does, as a graph."""
+    if spec.task != "detect":
+        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
+    return suppression_graph(
+        spec.candidates,
+        score_threshold=configs.SCORE_THRESHOLD,
+        iou_threshold=configs.IOU_THRESHOLD,
+        max_detections=configs.MAX_DETECTIONS,
+    )
+
+
+def _lowered(source: Source, making: Making, calibration: CalibrationSet | None) -> tuple[ModelProto, PrecisionReport]:
+    """The graph in its precision.
+
+    Where the CPU computes in bfloat16, OpenVINO brings a float32 graph into it by itself, faster than one with casts.
+    """
+    if making.precision == "bf16" and making.runtime == "openvino" and cpu_has_bf16():
+        return source.graph, PrecisionReport("bf16", "", "", 0, 0, (), 0.0)
+    return convert(source.graph, making.precision, calibration, method=making.method)
