@@ -23,7 +23,8 @@ from reeltag.frames import View, decode_views
 _NMS: Final = Path(__file__).parent.parent / "model_repository" / "nms" / "1" / "suppression.py"
 
 
-def _suppression() -> ModuleType:
+def backend_suppression() -> ModuleType:
+    """The pure part of the `nms` backend."""
     spec = importlib.util.spec_from_file_location("suppression", _NMS)
     assert spec is not None
     assert spec.loader is not None
@@ -60,7 +61,7 @@ class Bare:
         assert view is not None
         self.view: View = view
         self.decoders = ThreadPoolExecutor(cores)
-        self.nms = _suppression()
+        self.nms = backend_suppression()
         cv2.setNumThreads(1)
 
     def images_per_second(self, images: Sequence[bytes], seconds: float) -> float:

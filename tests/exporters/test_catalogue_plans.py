@@ -1,7 +1,7 @@
 """NVIDIA's parser and builder take every network of the catalogue, in every precision; no GPU is needed.
 
-One plan is for several generations of GPU at once. Turing (SM75) is not among them: it has no bfloat16, and TensorRT
-for RTX multiplies no float32 matrices on it.
+One plan is for several generations of GPU at once. Turing (SM75) has its own: it knows no bfloat16, and TensorRT for RTX
+multiplies no float32 matrices on it, as suppression and segmenters do.
 """
 
 from __future__ import annotations
@@ -78,21 +78,14 @@ def graph_of(case: Case) -> tuple[ModelSpec, Any]:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_network_becomes_a_plan_in_every_precision(case: Case, precision: Precision) -> None:
-    """Detectors in fp16 and int8 with suppression in the graph, otherwise without."""
     if case.is_large and os.environ.get("EVERY_PLAN") != "1":
         pytest.skip("a large network; EVERY_PLAN=1 builds its plans too")
     spec, graph = lowered(case, precision)
-    build(suppressing(graph) if spec.task == "detect" and precision in ("fp16", "int8") else graph)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_suppression_in_the_graph_becomes_a_plan_in_the_other_precisions(precision: Precision) -> None:
-    build(suppressing(lowered(Case("nanodet_g"), precision)[1]))
-
-
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_detector_becomes_a_plan_for_turing(precision: Precision) -> None:
-    build(lowered(Case("nanodet_g"), precision)[1], "SM75")
+    build(graph)
+    if spec.task == "detect" and (precision == "fp16" or spec.name in EXPORTED):
+        build(suppressing(graph))
+    if spec.task == "detect" and precision in ("fp16", "int8"):
+        build(graph, "SM75")
 
 
 def lowered(case: Case, precision: Precision) -> tuple[ModelSpec, Any]:
