@@ -1,7 +1,7 @@
 """NVIDIA's parser and builder take every network of the catalogue, in every precision; no GPU is needed.
 
-One plan is for several generations of GPU at once. Turing (SM75) has its own: it knows no bfloat16, and TensorRT for RTX
-multiplies no float32 matrices on it, as suppression and segmenters do.
+One plan is for several generations of GPU at once. Turing (SM75) has its own: it knows no bfloat16, and TensorRT for
+RTX multiplies no float32 matrices on it, as suppression and segmenters do.
 """
 
 from __future__ import annotations
