@@ -36,6 +36,8 @@ METHODS: Final[dict[Method, CalibrationMethod]] = {
     "percentile": CalibrationMethod.Percentile,
 }
 """How the range of a tensor is chosen from what was seen of it."""
+WEIGHT_LIMIT: Final = 64
+"""Weights take 7 of the 8 bits: x86 CPUs without VNNI sum pairs of products in 16 bits, which would overflow."""
 MINIMUM_PICTURES: Final = 16
 """Fewer do not show the range of a network's tensors."""
 _WHOLE: Final = {"whole/start": 0, "whole/end": np.iinfo(np.int32).max, "whole/axis": 1}
@@ -69,7 +71,7 @@ def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
         quantizer = QDQQuantizer(
             copy,
             per_channel=True,
-            reduce_range=False,
+            reduce_range=True,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QInt8,
             tensors_range=ranges,

@@ -8,7 +8,7 @@ onnx and GPU packages: so the casts are ours (`half.py`) and calibration is ONNX
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -18,8 +18,11 @@ from onnx import ModelProto
 from exporters import half, int8
 from exporters.body import Body, body_of, simplified
 from exporters.calibration import CalibrationSet
+from exporters.equalisation import equalised
 from exporters.half import BF16, FP16, Half
 from exporters.int8 import METHODS, Method
+from exporters.progress import Progress
+from exporters.qat import FineTuning, fine_tuned
 from exporters.sessions import run_outputs
 from reeltag.errors import InputError, InvalidOption
 
@@ -44,7 +47,7 @@ class PrecisionReport:
 
     precision: Precision
     method: str
-    """Of calibration: `min-max`, `entropy` or `percentile`; empty where there is none."""
+    """Of calibration: `min-max`, `entropy` or `percentile`, perhaps ` + fine-tuning`; empty where there is none."""
     calibration_sha256: str
     """Of the calibration pictures; empty without any."""
     calibration_pictures: int
@@ -54,10 +57,20 @@ class PrecisionReport:
     """Of the nodes that could."""
     largest_loss: float
     """Of a lowered node: root mean square of what it loses over that of its output; 0 for fp32 and int8."""
+    loss_before: float = 0.0
+    """Of the calibrated graph: distance from float32 on held-out pictures (`qat.FineTuned`); 0 without fine-tuning."""
+    loss_after: float = 0.0
+    """Of the fine-tuned one; equal to `loss_before` where the calibrated graph was kept because none was better."""
 
 
 def convert(
-    model: ModelProto, precision: Precision, calibration: CalibrationSet | None = None, *, method: Method = "percentile"
+    model: ModelProto,
+    precision: Precision,
+    calibration: CalibrationSet | None = None,
+    *,
+    method: Method = "percentile",
+    fine_tuning: FineTuning | None = None,
+    progress: Progress | None = None,
 ) -> tuple[ModelProto, PrecisionReport]:
     """Write a precision into a graph.
 
@@ -70,15 +83,21 @@ def convert(
         precision: `fp32` gives back the graph as it is.
         calibration: Pictures like those to come; needed for all but fp32.
         method: How int8 ranges are chosen.
+        fine_tuning: Trains int8 after its calibration; not at all without it.
+        progress: Told of fine-tuning, which takes minutes.
 
     Raises:
-        InvalidOption: An unknown precision or method.
-        InputError: No or too few calibration pictures, or the network answers NaN to them.
+        InvalidOption: An unknown precision or method, or fine-tuning of another precision than int8.
+        InputError: No or too few calibration pictures, the network answers NaN to them, or it has an operator that
+            cannot be fine-tuned.
+        SetupError: Fine-tuning without torch.
     """
     if precision not in PRECISIONS:
         raise InvalidOption(f"precision {precision!r} is unknown; there are: {', '.join(PRECISIONS)}")
     if method not in METHODS:
         raise InvalidOption(f"calibration method {method!r} is unknown; there are: {', '.join(METHODS)}")
+    if fine_tuning is not None and precision != "int8":
+        raise InvalidOption(f"{precision} is not fine-tuned, only int8 is; leave fine-tuning out")
     if precision == "fp32":
         return model, PrecisionReport("fp32", "", "", 0, 0, (), 0.0)
     needed = int8.MINIMUM_PICTURES if precision == "int8" else 1
@@ -89,7 +108,7 @@ def convert(
     _check_finite(simple, calibration.frames[:MEASURED_PICTURES])
     body = body_of(simple)
     if precision == "int8":
-        return _int8(simple, body, calibration, method)
+        return _int8(simple, body, calibration, method, fine_tuning, progress)
     return _half(simple, body, calibration, FP16 if precision == "fp16" else BF16)
 
 
@@ -118,9 +137,16 @@ def _reason(loss: float, precision: Half) -> str:
 
 
 def _int8(
-    model: ModelProto, body: Body, calibration: CalibrationSet, method: Method
+    model: ModelProto,
+    body: Body,
+    calibration: CalibrationSet,
+    method: Method,
+    fine_tuning: FineTuning | None,
+    progress: Progress | None,
 ) -> tuple[ModelProto, PrecisionReport]:
     lowered = [node for node in body.weighted if node not in body.heads]
+    even = equalised(model, lowered, calibration.frames)
+    quantized = int8.quantized(even, lowered, calibration.frames, method)
     report = PrecisionReport(
         precision="int8",
         method=method,
@@ -130,7 +156,14 @@ def _int8(
         kept_fp32=_kept(model, ((node, "makes the network's output") for node in body.heads)),
         largest_loss=0.0,
     )
-    return int8.quantized(model, lowered, calibration.frames, method), report
+    if fine_tuning is None:
+        return quantized, report
+    tuned = fine_tuned(even, quantized, body.heads, calibration.frames, fine_tuning, progress)
+    how = "fine-tuning" if tuned.is_better else "fine-tuning, which was no better"
+    tuned_report = replace(
+        report, method=f"{method} + {how}", loss_before=tuned.loss_before, loss_after=tuned.loss_after
+    )
+    return tuned.model, tuned_report
 
 
 def _kept(model: ModelProto, reasons: Iterable[tuple[str, str]]) -> tuple[Kept, ...]:
