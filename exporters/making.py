@@ -8,10 +8,8 @@ from typing import Final, Literal
 
 from onnx import ModelProto
 
-from exporters import configs
 from exporters.artefact import Artefact, cpu_has_bf16, sha256_of
 from exporters.calibration import CalibrationSet
-from exporters.catalog import ModelSpec
 from exporters.configs import Nms
 from exporters.files import write_atomically
 from exporters.int8 import Method
@@ -21,7 +19,7 @@ from exporters.planned import Builder, planned
 from exporters.precision import Precision, PrecisionReport, convert
 from exporters.progress import Progress
 from exporters.source import Source
-from exporters.suppression_graph import suppression_graph, with_suppression
+from exporters.suppression_graph import suppressing
 from reeltag import __version__
 from reeltag.errors import InvalidOption
 
@@ -76,7 +74,9 @@ def made(
     """
     graph, report = _lowered(source, making, calibration)
     if making.nms == "engine":
-        graph = with_suppression(graph, _suppression(source.spec))
+        if source.spec.task != "detect":
+            raise InvalidOption(f"{source.spec.name} is no detector and has no boxes to suppress; leave --nms out")
+        graph = suppressing(graph)
     file = folder / "model.onnx"
     write_atomically(file, graph.SerializeToString(deterministic=True))
     passport = Passport(
@@ -98,18 +98,6 @@ def made(
     if making.runtime == "tensorrt":
         artefact = planned(artefact, making.plan, folder, builder=making.builder, progress=progress)
     return artefact, report
-
-
-def _suppression(spec: ModelSpec) -> ModelProto:
-    """What the `nms` backend does, as a graph."""
-    if spec.task != "detect":
-        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
-    return suppression_graph(
-        spec.candidates,
-        score_threshold=configs.SCORE_THRESHOLD,
-        iou_threshold=configs.IOU_THRESHOLD,
-        max_detections=configs.MAX_DETECTIONS,
-    )
 
 
 def _lowered(source: Source, making: Making, calibration: CalibrationSet | None) -> tuple[ModelProto, PrecisionReport]:

@@ -67,7 +67,8 @@ def planned(
         "reeltag_version": __version__,
         "measured": None,
     }
-    return Artefact(artefact.spec, file, artefact.passport.model_copy(update=said), artefact.file)
+    spec = replace(artefact.spec, max_batch_size=min(artefact.spec.max_batch_size, options.batch.largest))
+    return Artefact(spec, file, artefact.passport.model_copy(update=said), artefact.file)
 
 
 def rebuild_stale(target: Path, names: Sequence[str] = (), *, progress: Progress | None = None) -> list[str]:
