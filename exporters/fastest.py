@@ -1,0 +1,144 @@
+"""Which precision is the fastest on the CPU at hand: nobody knows before it is measured.
+
+With AMX bfloat16 beats int8, with VNNI alone int8 wins, and without either int8 may gain little.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from exporters.machine import cores
+from reeltag.contract import FRAMES
+from reeltag.errors import InvalidOption, SetupError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+ROUNDS: Final = 5
+_ROUND_SECONDS: Final = 1.5
+_BATCH: Final = 4
+"""Pictures for each thread: as many as are served at once (`configs.PICTURES_PER_INFERENCE`)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A graph that could be served."""
+
+    precision: str
+    """Its name, such as `int8`."""
+    graph: ModelProto
+    hint: Literal["f32", "bf16"] = "f32"
+    """What OpenVINO computes the graph's float32 parts in."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How fast a candidate was."""
+
+    precision: str
+    images_per_second: float
+    """Median of the rounds."""
+    slowest: float
+    """Images per second in its slowest round."""
+    quickest: float
+    """Images per second in its quickest round."""
+
+
+def images_per_second(
+    graph: ModelProto,
+    input_shape: tuple[int, ...],
+    hint: Literal["f32", "bf16"] = "f32",
+    *,
+    batch: int = _BATCH,
+    seconds: float = _ROUND_SECONDS,
+) -> float:
+    """Throughput of a graph in OpenVINO on all cores, each with batches of its own, as it is served.
+
+    Args:
+        graph: From `FRAMES`.
+        input_shape: Of a picture, as `ModelSpec.input_shape`.
+        hint: What OpenVINO computes the graph's float32 parts in.
+        batch: Pictures at once on each core.
+        seconds: How long to measure, after a warm-up.
+
+    Raises:
+        SetupError: OpenVINO is missing.
+    """
+    return _compiled(Candidate("", graph, hint), input_shape, batch)(seconds)
+
+
+def fastest(
+    candidates: Sequence[Candidate], input_shape: tuple[int, ...], *, seconds: float = _ROUND_SECONDS
+) -> tuple[Measured, ...]:
+    """Measure candidates in turns, so that a busy moment of the machine meets all of them.
+
+    Args:
+        candidates: At least one.
+        input_shape: Of a picture, as `ModelSpec.input_shape`.
+        seconds: Length of a round; each candidate has `ROUNDS`.
+
+    Returns:
+        All of them, the fastest first.
+
+    Raises:
+        InvalidOption: There is no candidate.
+        SetupError: OpenVINO is missing.
+    """
+    if not candidates:
+        raise InvalidOption("there is no precision to choose from; name at least one")
+    compiled = [_compiled(candidate, input_shape, _BATCH) for candidate in candidates]
+    rounds = [[measure(seconds) for measure in compiled] for _ in range(ROUNDS)]
+    measured = [
+        Measured(candidate.precision, statistics.median(rates), min(rates), max(rates))
+        for candidate, rates in zip(candidates, zip(*rounds, strict=True), strict=True)
+    ]
+    return tuple(sorted(measured, key=lambda one: -one.images_per_second))
+
+
+def _compiled(candidate: Candidate, input_shape: tuple[int, ...], batch: int) -> Callable[[float], float]:
+    """What measures a candidate for some seconds, already warm."""
+    openvino = _openvino()
+    core = openvino.Core()
+    properties = {
+        "INFERENCE_PRECISION_HINT": candidate.hint,
+        "INFERENCE_NUM_THREADS": str(cores()),
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "NUM_STREAMS": str(cores()),
+    }
+    compiled = core.compile_model(core.read_model(candidate.graph.SerializeToString()), "CPU", properties)
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, *input_shape), np.uint8)
+    requests = [compiled.create_infer_request() for _ in range(cores())]
+    for request in requests:
+        request.infer({FRAMES: pixels})
+    return lambda seconds: _rate(requests, {FRAMES: pixels}, batch, seconds)
+
+
+def _rate(requests: Sequence[Any], inputs: dict[str, Any], batch: int, seconds: float) -> float:
+    """Pictures a second with all requests in flight."""
+    began = time.perf_counter()
+    done = 0
+    for request in requests:
+        request.start_async(inputs)
+    while time.perf_counter() - began < seconds:
+        for request in requests:
+            request.wait()
+            done += batch
+            request.start_async(inputs)
+    for request in requests:
+        request.wait()
+        done += batch
+    return done / (time.perf_counter() - began)
+
+
+def _openvino() -> Any:
+    try:
+        import openvino  # noqa: PLC0415  # it comes with serving, onnx with exporting
+    except ModuleNotFoundError as error:
+        raise SetupError("measuring needs openvino; run: pip install 'reeltag[serve]'") from error
+    return openvino
