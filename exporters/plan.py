@@ -42,6 +42,10 @@ class BatchProfile:
         """In TensorRT's order: smallest, usual, largest."""
         return self.smallest, self.usual, self.largest
 
+    def at_most(self, largest: int) -> BatchProfile:
+        """Without the batches that a network is never given."""
+        return BatchProfile(*(min(size, largest) for size in self.sizes))
+
 
 @dataclass(frozen=True)
 class PlanOptions:

@@ -45,9 +45,7 @@ def planned(
         OutputError: A file cannot be written.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
-    largest = artefact.spec.max_batch_size
-    batch = BatchProfile(min(options.batch.smallest, largest), min(options.batch.usual, largest), largest)
-    options = replace(options, batch=batch)
+    options = replace(options, batch=options.batch.at_most(artefact.spec.max_batch_size))
     plan = build_plan(artefact.file.read_bytes(), options, module=builder, progress=progress)
     file = folder / "model.plan"
     plan.write(file)
@@ -67,7 +65,7 @@ def planned(
         "reeltag_version": __version__,
         "measured": None,
     }
-    spec = replace(artefact.spec, max_batch_size=min(artefact.spec.max_batch_size, options.batch.largest))
+    spec = replace(artefact.spec, max_batch_size=options.batch.largest)
     return Artefact(spec, file, artefact.passport.model_copy(update=said), artefact.file)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from exporters import tensorrt_api
+from exporters.artefact import bundled_artefact
 from exporters.catalog import MODELS
 from exporters.plan import BatchProfile, PlanOptions, build_plan
+from exporters.planned import planned
 from reeltag.errors import InputError, InvalidOption, OutputError
 
 onnx = pytest.importorskip("onnx")
@@ -145,6 +147,19 @@ def test_a_plan_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["model.plan"]
     with pytest.raises(OutputError, match="cannot be written"):
         plan.write(path / "below_a_file")
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "sizes"), [("efficientnet_lite0", 8, (1, 8, 8)), ("transnetv2", 32, (1, 4, 4))]
+)
+def test_network_and_plan_take_the_same_batches(
+    name: str, profile: int, sizes: tuple[int, int, int], tmp_path: Path
+) -> None:
+    options = PlanOptions(BatchProfile(1, 8, profile), targets=TARGETS)
+    artefact = planned(bundled_artefact(MODELS[name]), options, tmp_path, builder="tensorrt_rtx")
+    assert artefact.passport.plan is not None
+    assert artefact.passport.plan.batch_sizes == sizes
+    assert artefact.spec.max_batch_size == sizes[2]
 
 
 def test_the_typed_parts_exist_in_the_real_module() -> None:
