@@ -32,13 +32,17 @@ def suppressing(detector: ModelProto) -> ModelProto:
         From `FRAMES` to the four outputs of `suppression_graph`.
     """
     (output,) = detector.graph.output
-    suppression = suppression_graph(
+    source = suppression_graph(
         output.type.tensor_type.shape.dim[1].dim_value,
         score_threshold=SCORE_THRESHOLD,
         iou_threshold=IOU_THRESHOLD,
         max_detections=MAX_DETECTIONS,
     )
-    return with_suppression(detector, suppression)
+    del source.opset_import[:]
+    source.opset_import.extend(detector.opset_import)
+    source.ir_version = detector.ir_version
+    merged: ModelProto = onnx.compose.merge_models(detector, source, io_map=[(CANDIDATES, CANDIDATES)])
+    return merged
 
 
 def suppression_graph(
@@ -94,17 +98,6 @@ def suppression_graph(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def with_suppression(detector: ModelProto, suppression: ModelProto) -> ModelProto:
-    """Put suppression behind a detector: its `CANDIDATES` become the four outputs of `suppression_graph`."""
-    source = ModelProto()
-    source.CopyFrom(suppression)
-    del source.opset_import[:]
-    source.opset_import.extend(detector.opset_import)
-    source.ir_version = detector.ir_version
-    merged: ModelProto = onnx.compose.merge_models(detector, source, io_map=[(CANDIDATES, CANDIDATES)])
-    return merged
 
 
 def _sorted() -> list[NodeProto]:

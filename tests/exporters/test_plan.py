@@ -175,6 +175,37 @@ def test_without_strong_typing_flags_allow_what_the_graph_has(monkeypatch: pytes
         assert (plan.data, plan.version, plan.strongly_typed) == (b"a plan", "8.5.2.2", False)
 
 
+class FakeTensorRT10(FakeTensorRT85):
+    """TensorRT 10 knows both: it is to be told to type strongly, and then takes no flags."""
+
+    __version__ = "10.13.0.35"
+
+    class NetworkDefinitionCreationFlag(enum.IntEnum):
+        EXPLICIT_BATCH = 0
+        STRONGLY_TYPED = 1
+
+
+class FakeTensorRT11(FakeTensorRT85):
+    """TensorRT 11 knows nothing but strong typing."""
+
+    __version__ = "11.4.0.12"
+
+    class NetworkDefinitionCreationFlag(enum.IntEnum):
+        PREFER_JIT_PYTHON_PLUGINS = 3
+
+    BuilderFlag = enum.Enum("BuilderFlag", ["GPU_FALLBACK"])
+
+
+@pytest.mark.parametrize(("fake", "network"), [(FakeTensorRT10, 0b11), (FakeTensorRT11, 0)])
+def test_a_strongly_typed_network_takes_its_precisions_from_the_graph(
+    fake: type[FakeTensorRT85], network: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = install(monkeypatch, fake(dtype="HALF", layer="QUANTIZE"))
+    plan = build_plan(GRAPH)
+    assert (told["network"], told["flags"]) == (network, set())
+    assert (plan.version, plan.strongly_typed) == (fake.__version__, True)
+
+
 def test_a_dla_core_is_used_with_the_gpu_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     told = install(monkeypatch, FakeTensorRT85())
     build_plan(GRAPH, PlanOptions(dla_core=1))

@@ -17,7 +17,7 @@ from tests.backends import load_backend_module
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exporters.suppression_graph import suppression_graph, with_suppression  # noqa: E402
+from exporters.suppression_graph import suppressing, suppression_graph  # noqa: E402
 
 suppression = load_backend_module("nms", "suppression")
 Floats = npt.NDArray[np.float32]
@@ -162,13 +162,7 @@ def test_special_pictures(session: Any) -> None:
 def test_a_detector_with_suppression_answers_boxes() -> None:
     spec = MODELS["nanodet_g"]
     detector = onnx.load(spec.onnx_path)
-    suppressing = suppression_graph(
-        spec.candidates,
-        score_threshold=SCORE_THRESHOLD,
-        iou_threshold=IOU_THRESHOLD,
-        max_detections=MAX_DETECTIONS,
-    )
-    whole = with_suppression(detector, suppressing)
+    whole = suppressing(detector)
     onnx.checker.check_model(whole, full_check=True)
     frames = compare.sample_frames(spec, 2)
     (candidates,) = compare.run_onnx(detector, {"FRAMES": frames}).values()
