@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from exporters.catalog import ModelSpec
 from exporters.configs import LABELS_FILE
@@ -48,7 +48,7 @@ class Artefact:
         return files
 
     @property
-    def openvino_precision(self) -> str:
+    def openvino_precision(self) -> Literal["bf16", "f32"]:
         """What OpenVINO computes in wherever the graph leaves it the choice, in its own words: `bf16` or `f32`."""
         return "bf16" if self.passport.precision in ("bf16", "int8") and cpu_has_bf16() else "f32"
 

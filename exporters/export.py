@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import onnx
+
 from exporters import gate
-from exporters.artefact import Artefact
+from exporters.artefact import Artefact, cpu_has_bf16
 from exporters.calibration import CalibrationSet, chosen, pictures_in, read_pictures
 from exporters.evaluation import CocoDataset, SegmentationDataset
+from exporters.fastest import Candidate, Speed, fastest
 from exporters.gate import GateReport
+from exporters.machine import processor
 from exporters.making import Making, made
-from exporters.precision import PrecisionReport
+from exporters.passport import Measured
+from exporters.precision import Precision, PrecisionReport
 from exporters.progress import Progress
 from exporters.repository import publish
 from exporters.source import Source
-from reeltag.errors import InvalidOption
+from reeltag.errors import AccuracyLost, InvalidOption
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class ExportOptions:
     `calibration`."""
     max_drop: float | None = None
     """Points of AP or mIoU that may be lost; `gate.MAX_DROP` without it."""
+    is_fastest_wanted: bool = False
+    """Whether the fastest precision on this machine is chosen of those that lose little enough, whatever `making` says
+    of it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,10 @@ class ExportReport:
     precision: PrecisionReport
     gate: GateReport | None
     """None where accuracy was not measured: in fp32 without annotated pictures, of classifiers and shot detectors."""
+    speeds: tuple[Speed, ...]
+    """Of the precisions that were tried, the fastest first; empty where none was to be chosen."""
+    refused: tuple[str, ...]
+    """Why faster ones were not taken."""
     megabytes: float
     written: list[str]
     """Folders of the model repository; empty where it had all of it already."""
@@ -75,17 +88,74 @@ def export(
     agreement = source.agreement()
     with tempfile.TemporaryDirectory(prefix="reeltag-export-") as folder:
         calibration = _calibration(source, options)
-        artefact, report = made(source, options.making, calibration, Path(folder), progress=progress)
-        measured = _measured(source, artefact, options)
+        made_ones: dict[str, tuple[Artefact, PrecisionReport]] = {}
+        for making in _makings(options):
+            own = Path(folder) / making.precision
+            made_ones[making.precision] = made(source, making, calibration, own, progress=progress)
+        artefacts = [artefact for artefact, _ in made_ones.values()]
+        speeds = _speeds(source, artefacts) if len(artefacts) > 1 else ()
+        order = [one.precision for one in speeds] or list(made_ones)
+        chosen, measured, refused = _first_right(source, [made_ones[precision][0] for precision in order], options)
         if measured is not None:
-            artefact = measured.stamped(artefact)
-        megabytes = artefact.file.stat().st_size / 1e6
-        written = publish(target, [artefact])
-    return ExportReport(artefact, agreement, report, measured, megabytes, written)
+            chosen = measured.stamped(chosen)
+        chosen = _with_speed(chosen, speeds)
+        megabytes = chosen.file.stat().st_size / 1e6
+        written = publish(target, [chosen])
+    report = made_ones[chosen.passport.precision][1]
+    return ExportReport(chosen, agreement, report, measured, speeds, refused, megabytes, written)
+
+
+def _makings(options: ExportOptions) -> list[Making]:
+    if not options.is_fastest_wanted:
+        return [options.making]
+    if options.making.runtime != "openvino":
+        raise InvalidOption(
+            f"the fastest precision is measured in OpenVINO on this CPU, not in {options.making.runtime}; name one"
+        )
+    if options.calibration is None:
+        raise InvalidOption("to choose a precision int8 is tried, too; give calibration pictures")
+    lower: list[Precision] = ["bf16", "int8"] if cpu_has_bf16() else ["int8"]
+    without = replace(options.making, precision="fp32", fine_tuning=None)
+    tuning = options.making.fine_tuning
+    return [without, *(replace(without, precision=p, fine_tuning=tuning if p == "int8" else None) for p in lower)]
+
+
+def _speeds(source: Source, artefacts: Sequence[Artefact]) -> tuple[Speed, ...]:
+    candidates = [
+        Candidate(artefact.passport.precision, onnx.load(artefact.file), artefact.openvino_precision)
+        for artefact in artefacts
+    ]
+    return fastest(candidates, source.spec.input_shape)
+
+
+def _first_right(
+    source: Source, artefacts: Sequence[Artefact], options: ExportOptions
+) -> tuple[Artefact, GateReport | None, tuple[str, ...]]:
+    """The first that loses no more than is allowed, what it loses, and why those before it were not taken."""
+    first, *others = artefacts
+    try:
+        return first, _measured(source, first, options), ()
+    except AccuracyLost as error:
+        if not others:
+            raise
+        chosen, measured, refused = _first_right(source, others, options)
+        return chosen, measured, (str(error), *refused)
+
+
+def _with_speed(artefact: Artefact, speeds: Sequence[Speed]) -> Artefact:
+    """With its speed in its passport, where that was measured."""
+    rates = {one.precision: one.images_per_second for one in speeds}
+    passport = artefact.passport
+    if passport.precision not in rates:
+        return artefact
+    known = passport.measured or Measured()
+    speed = {"images_per_second": round(rates[passport.precision], 1), "machine": processor()}
+    return replace(artefact, passport=passport.model_copy(update={"measured": known.model_copy(update=speed)}))
 
 
 def _calibration(source: Source, options: ExportOptions) -> CalibrationSet | None:
-    if options.calibration is None or options.making.precision == "fp32":
+    needed = options.is_fastest_wanted or options.making.precision != "fp32"
+    if options.calibration is None or not needed:
         return None
     if source.spec.view is None:
         raise InvalidOption(f"{source.spec.name} takes windows of frames, not pictures; leave the calibration out")
@@ -101,7 +171,7 @@ def _measured(source: Source, artefact: Artefact, options: ExportOptions) -> Gat
         return None
     if options.annotated is not None:
         return gate.check(artefact, source.reference, options.annotated, max_drop=options.max_drop)
-    if options.calibration is None or options.making.precision == "fp32":
+    if options.calibration is None or artefact.passport.precision == "fp32":
         return None
     files = chosen(pictures_in(options.calibration))
     return gate.check(artefact, source.reference, files, max_drop=options.max_drop)

@@ -38,7 +38,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Speed:
     """How fast a candidate was."""
 
     precision: str
@@ -75,7 +75,7 @@ def images_per_second(
 
 def fastest(
     candidates: Sequence[Candidate], input_shape: tuple[int, ...], *, seconds: float = _ROUND_SECONDS
-) -> tuple[Measured, ...]:
+) -> tuple[Speed, ...]:
     """Measure candidates in turns, so that a busy moment of the machine meets all of them.
 
     Args:
@@ -95,7 +95,7 @@ def fastest(
     compiled = [_compiled(candidate, input_shape, _BATCH) for candidate in candidates]
     rounds = [[measure(seconds) for measure in compiled] for _ in range(ROUNDS)]
     measured = [
-        Measured(candidate.precision, statistics.median(rates), min(rates), max(rates))
+        Speed(candidate.precision, statistics.median(rates), min(rates), max(rates))
         for candidate, rates in zip(candidates, zip(*rounds, strict=True), strict=True)
     ]
     return tuple(sorted(measured, key=lambda one: -one.images_per_second))

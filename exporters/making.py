@@ -18,6 +18,7 @@ from exporters.plan import PlanOptions
 from exporters.planned import Builder, planned
 from exporters.precision import Precision, PrecisionReport, convert
 from exporters.progress import Progress
+from exporters.qat import FineTuning
 from exporters.source import Source
 from exporters.suppression_graph import suppressing
 from reeltag import __version__
@@ -34,6 +35,8 @@ class Making:
     precision: Precision = "fp32"
     method: Method = "percentile"
     """How int8 ranges are chosen."""
+    fine_tuning: FineTuning | None = None
+    """Trains int8 after its calibration."""
     runtime: Runtime = "openvino"
     """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
     nms: Nms = "python"
@@ -72,7 +75,7 @@ def made(
         SetupError: TensorRT or a GPU is missing, or its builder failed.
         OutputError: The artefact cannot be written.
     """
-    graph, report = _lowered(source, making, calibration)
+    graph, report = _lowered(source, making, calibration, progress)
     if making.nms == "engine":
         if source.spec.task != "detect":
             raise InvalidOption(f"{source.spec.name} is no detector and has no boxes to suppress; leave --nms out")
@@ -100,11 +103,18 @@ def made(
     return artefact, report
 
 
-def _lowered(source: Source, making: Making, calibration: CalibrationSet | None) -> tuple[ModelProto, PrecisionReport]:
+def _lowered(
+    source: Source, making: Making, calibration: CalibrationSet | None, progress: Progress | None
+) -> tuple[ModelProto, PrecisionReport]:
     """The graph in its precision.
 
     Where the CPU computes in bfloat16, OpenVINO brings a float32 graph into it by itself, faster than one with casts.
     """
     if making.precision == "bf16" and making.runtime == "openvino" and cpu_has_bf16():
         return source.graph, PrecisionReport("bf16", "", "", 0, 0, (), 0.0)
-    return convert(source.graph, making.precision, calibration, method=making.method)
+    if making.precision == "fp32":
+        calibration = None
+    tuning = making.fine_tuning
+    return convert(
+        source.graph, making.precision, calibration, method=making.method, fine_tuning=tuning, progress=progress
+    )

@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reeltag.commands.common import RepositoryOption, progress, repository_at, results
+from reeltag.commands.common import RepositoryOption, phases, progress, repository_at, results, table_of
+from reeltag.commands.sources import channels, rows_and_columns, source_of
 from reeltag.errors import InvalidOption, SetupError
-from reeltag.frames import Fit
 
 if TYPE_CHECKING:
-    from exporters.source import Source
-
-
-class OwnTask(str, Enum):
-    """What a user's network does."""
-
-    DETECT = "detect"
-    CLASSIFY = "classify"
-    SEGMENT = "segment"
-
-
-class ChannelOrder(str, Enum):
-    """In which a network takes the colours."""
-
-    RGB = "RGB"
-    BGR = "BGR"
-
-
-class Fitting(str, Enum):
-    """As `frames.Fit`, spelled as options are."""
-
-    LETTERBOX = "letterbox"
-    LETTERBOX_TOP_LEFT = "letterbox-top-left"
-    CENTER_CROP = "center-crop"
-
-
-_BELONGS: Final = {
-    "--checkpoint FILE": ("--num-classes", "--labels", "--size", "--activation", "--upsampling"),
-    "--onnx FILE": ("--task", "--head", "--labels", "--size", "--mean", "--std", "--channel-order", "--fit"),
-}
-"""Which options go with a user's weights, and with a user's network."""
+    from exporters.evaluation import CocoDataset, SegmentationDataset
+    from exporters.export import ExportReport
+    from exporters.plan import PlanOptions
 
 
 def export(
-    name: Annotated[str, typer.Argument(help="A network of the catalogue, see `reeltag models`; or a name for yours.")],
+    name: Annotated[
+        str | None, typer.Argument(help="A network of the catalogue, see `reeltag models`; or a name for yours.")
+    ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Your weights, for a network that comes without any, such as yolox_s.")
     ] = None,
     onnx: Annotated[Path | None, typer.Option(help="Your network as ONNX; see docs/exporting.md.")] = None,
-    task: Annotated[OwnTask | None, typer.Option(help="What the network in --onnx does.")] = None,
+    task: Annotated[
+        Literal["detect", "classify", "segment"] | None, typer.Option(help="What the network in --onnx does.")
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option(help="Whose outputs the detector in --onnx has: yolox, nanodet, ultralytics, or none to decode."),
@@ -64,86 +39,163 @@ def export(
         str | None, typer.Option(help="Subtracted from red,green,blue, 0 to 255. Default: as the head was published.")
     ] = None,
     std: Annotated[str | None, typer.Option(help="Red,green,blue are divided by it. Default: likewise.")] = None,
-    channel_order: Annotated[ChannelOrder | None, typer.Option(help="Default: likewise.")] = None,
-    fit: Annotated[Fitting | None, typer.Option(help="How pictures fill the input. Default: likewise.")] = None,
+    channel_order: Annotated[Literal["RGB", "BGR"] | None, typer.Option(help="Default: likewise.")] = None,
+    fit: Annotated[
+        Literal["letterbox", "letterbox-top-left", "center-crop"] | None,
+        typer.Option(help="How pictures fill the input. Default: likewise."),
+    ] = None,
     activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None,
     upsampling: Annotated[str | None, typer.Option(help="SwiftNet: bilinear or nearest. Default: bilinear.")] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "int8", "auto"],
+        typer.Option(help="What loses too much is not published; auto: the fastest here of those that do not."),
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of pictures like those to come; for every precision but fp32.")
+    ] = None,
+    method: Annotated[
+        Literal["min-max", "entropy", "percentile"], typer.Option(help="How int8 ranges are chosen.")
+    ] = "percentile",
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Fine-tune the int8 network on these pictures to answer as in fp32.")
+    ] = False,
+    images: Annotated[Path | None, typer.Option(help="Annotated pictures, to measure accuracy on.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Theirs: a COCO JSON, or for a segmenter the folder of class maps.")
+    ] = None,
+    max_ap_drop: Annotated[
+        float | None, typer.Option(help="Points of AP that may be lost. Default: 0.5, in int8 1.5.")
+    ] = None,
+    max_miou_drop: Annotated[
+        float | None, typer.Option(help="Points of mIoU that may be lost. Default: likewise.")
+    ] = None,
+    nms: Annotated[
+        Literal["python", "engine"], typer.Option(help="Boxes are suppressed by a Python backend, or in the graph.")
+    ] = "python",
+    runtime: Annotated[
+        Literal["openvino", "onnxruntime", "tensorrt"],
+        typer.Option(help="onnxruntime and tensorrt are in NVIDIA's container only."),
+    ] = "openvino",
+    batch: Annotated[int | None, typer.Option(help="Batch size that a plan is tuned for. Default: 8.")] = None,
+    workspace: Annotated[int | None, typer.Option(help="Most scratch memory of a plan's layer, MiB.")] = None,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="File of a plan's kernel timings: the next build is many times faster.")
+    ] = None,
+    dla: Annotated[
+        int | None, typer.Option(help="Accelerator of a Jetson for a plan; the GPU runs what it cannot.")
+    ] = None,
+    rebuild_stale: Annotated[
+        bool, typer.Option("--rebuild-stale", help="Build plans anew that were made for another TensorRT or GPU.")
+    ] = False,
     model_repository: RepositoryOption = None,
 ) -> None:
     """Make a served model of a network: verify, lower its precision, measure what that loses, publish."""
-    options = {
+    brought = {
         **{"--num-classes": num_classes, "--activation": activation, "--upsampling": upsampling},
         **{"--task": task, "--head": head, "--labels": labels, "--channel-order": channel_order, "--fit": fit},
-        "--size": None if size is None else _rows_and_columns(size),
-        "--mean": None if mean is None else _channels("--mean", mean),
-        "--std": None if std is None else _channels("--std", std),
+        "--size": None if size is None else rows_and_columns(size),
+        "--mean": None if mean is None else channels("--mean", mean),
+        "--std": None if std is None else channels("--std", std),
     }
-    given = {option: value for option, value in options.items() if value is not None}
+    of_plan = {"--batch": batch, "--workspace": workspace, "--timing-cache": timing_cache, "--dla": dla}
+    drops = {"detect": ("--max-ap-drop", max_ap_drop), "segment": ("--max-miou-drop", max_miou_drop)}
+    target = repository_at(model_repository)
     try:
         from exporters.export import ExportOptions
         from exporters.export import export as export_source
+        from exporters.making import Making
+        from exporters.qat import FineTuning
 
-        with progress.status(f"exporting {name}"):
-            source = _source(name, checkpoint, onnx, given)
-            report = export_source(source, ExportOptions(), target=repository_at(model_repository))
+        if rebuild_stale:
+            _rebuild(name, target)
+            return
+        if name is None:
+            raise InvalidOption("name the network to export; `reeltag models` lists them")
+        plan = _plan(_given(of_plan), runtime)
+        tuning = FineTuning() if qat else None
+        lowered = "int8" if precision == "auto" else precision
+        making = Making(lowered, method, tuning, runtime=runtime, nms=nms, plan=plan)
+        with progress.status(f"reading {name}"):
+            source = source_of(name, checkpoint, onnx, _given(brought))
+        if source.notes:
+            progress.print(source.notes, markup=False, soft_wrap=True)
+        max_drop = _max_drop(drops, source.spec.task)
+        annotated = _annotated(source.spec.task, images, annotations)
+        wanted = ExportOptions(making, calibration, annotated, max_drop, is_fastest_wanted=precision == "auto")
+        with phases() as tell:
+            report = export_source(source, wanted, target=target, progress=tell)
     except ModuleNotFoundError as error:
         raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
-    if source.notes:
-        progress.print(source.notes, markup=False, soft_wrap=True)
+    _print(report)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {option: value for option, value in options.items() if value is not None}
+
+
+def _rebuild(name: str | None, target: Path) -> None:
+    from exporters.planned import rebuild_stale
+
+    with phases() as tell:
+        rebuilt = rebuild_stale(target, [name] if name else [], progress=tell)
+    results.print(f"rebuilt {', '.join(rebuilt)}" if rebuilt else "no plan is stale", markup=False)
+
+
+def _plan(given: dict[str, Any], runtime: str) -> PlanOptions:
+    """Options of a TensorRT plan."""
+    from exporters.plan import BatchProfile, PlanOptions
+
+    if given and runtime != "tensorrt":
+        raise InvalidOption(f"{next(iter(given))} goes with --runtime tensorrt")
+    workspace = given.get("--workspace")
+    return PlanOptions(
+        batch=BatchProfile(usual=given.get("--batch", BatchProfile.usual)),
+        workspace_bytes=None if workspace is None else workspace * 2**20,
+        timing_cache=given.get("--timing-cache"),
+        dla_core=given.get("--dla"),
+    )
+
+
+def _max_drop(drops: dict[str, tuple[str, float | None]], task: str) -> float | None:
+    """The allowed loss that was given, which must be one of the network's task."""
+    for of_task, (option, value) in drops.items():
+        if value is not None and of_task != task:
+            raise InvalidOption(f"{option} is for networks that {of_task}; this one is to {task}")
+    return drops[task][1] if task in drops else None
+
+
+def _annotated(task: str, images: Path | None, annotations: Path | None) -> CocoDataset | SegmentationDataset | None:
+    from exporters import evaluation
+
+    if images is None and annotations is None:
+        return None
+    if images is None or annotations is None:
+        raise InvalidOption("--images and --annotations go together")
+    read = evaluation.read_class_maps if task == "segment" else evaluation.read_coco
+    return read(images, annotations)
+
+
+def _print(report: ExportReport) -> None:
+    kept = report.precision.kept_fp32
+    if kept:
+        rows = [{"stays in fp32": one.node, "operator": one.operator, "because it": one.reason} for one in kept]
+        results.print(table_of("", rows))
+    if report.gate:
+        losses = report.gate.losses
+        title = f"\n{losses.metric} on {losses.pictures} pictures; {losses.tensors}"
+        results.print(table_of(title, losses.rows()))
+    if report.speeds:
+        slowest = report.speeds[-1].images_per_second
+        rows = [
+            {
+                "precision": one.precision,
+                "images/s": f"{one.images_per_second:.1f}",
+                "of the slowest": f"{one.images_per_second / slowest:.2f}",
+                "published": "yes" if one.precision == report.artefact.passport.precision else "no",
+            }
+            for one in report.speeds
+        ]
+        results.print(table_of("\nspeed of the network on this machine, measured in turns", rows))
+    for reason in report.refused:
+        progress.print(reason, markup=False, soft_wrap=True)
     results.print(str(report), markup=False, soft_wrap=True)
-
-
-def _source(name: str, checkpoint: Path | None, onnx: Path | None, given: dict[str, Any]) -> Source:
-    """What is exported: the user's weights, the user's network, or one that comes with reeltag."""
-    from exporters.checkpoint_source import Checkpoint, checkpoint_source
-    from exporters.own_network import Brought, own_source
-    from exporters.source import bundled_source
-
-    if checkpoint is not None and onnx is not None:
-        raise InvalidOption("--checkpoint and --onnx are two ways to bring a network; give one of them")
-    files = {"--checkpoint FILE": checkpoint, "--onnx FILE": onnx}
-    with_these = [option for option, file in files.items() if file is not None]
-    for option in given:
-        fitting = [file for file, belonging in _BELONGS.items() if option in belonging]
-        if not set(fitting) & set(with_these):
-            raise InvalidOption(f"{option} goes with {' or '.join(fitting)}")
-    named = {option.removeprefix("--").replace("-", "_"): value for option, value in given.items()}
-    if checkpoint is not None:
-        return checkpoint_source(name, Checkpoint(checkpoint, **named))
-    if onnx is None:
-        return bundled_source(name)
-    if missing := [option for option in ("--task", "--labels") if option not in given]:
-        raise InvalidOption(f"--onnx FILE needs {' and '.join(missing)}")
-    for option in ("task", "channel_order"):
-        named |= {option: named[option].value} if option in named else {}
-    if "fit" in named:
-        named["fit"] = Fit(named["fit"].value.replace("-", "_"))
-    return own_source(name, Brought(onnx, **named))
-
-
-def _rows_and_columns(text: str) -> tuple[int, int]:
-    """`416` or `512x1024` as rows and columns.
-
-    Raises:
-        InvalidOption: It is neither.
-    """
-    sides = text.lower().split("x")
-    if not 1 <= len(sides) <= 2 or not all(side.isdecimal() for side in sides):
-        raise InvalidOption(f"--size {text} is no size; give 416, or ROWSxCOLUMNS such as 512x1024")
-    return int(sides[0]), int(sides[-1])
-
-
-def _channels(option: str, text: str) -> tuple[float, float, float]:
-    """`127.5`, or `123.7,116.3,103.5` for red, green and blue.
-
-    Raises:
-        InvalidOption: It is neither.
-    """
-    try:
-        red, *others = (float(part) for part in text.split(","))
-        green, blue = others or (red, red)
-    except ValueError as error:
-        raise InvalidOption(
-            f"{option} {text} is neither one number nor three such as 123.7,116.3,103.5 (red,green,blue)"
-        ) from error
-    return red, green, blue
