@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 
 from exporters import tensorrt_api
-from exporters.plan import Plan
 from exporters.tensorrt_api import ErrorLog, TensorRT
 from reeltag.contract import FRAMES
 from reeltag.errors import InvalidOption, SetupError
@@ -34,12 +33,15 @@ class LayerTime:
     """Of the time of all layers, 0 to 1."""
 
 
-def layer_times(plan: Plan, frames: npt.NDArray[np.uint8], *, rounds: int = ROUNDS) -> list[LayerTime]:
-    """Time each layer with TensorRT's profiler, which makes the whole slower than it is in service.
+def layer_times(
+    plan: bytes, frames: npt.NDArray[np.uint8], *, module: str = "tensorrt", rounds: int = ROUNDS
+) -> list[LayerTime]:
+    """Time each layer with TensorRT's profiler, with which the whole is slower than in service.
 
     Args:
-        plan: Of the module that is installed, for the GPU that is here.
+        plan: Serialised, by the version of the module that is installed and for the GPU that is here.
         frames: uint8 `(N, *input_shape)`, a batch of the plan's profile.
+        module: `tensorrt` or `tensorrt_rtx`.
         rounds: How often it is run.
 
     Returns:
@@ -53,12 +55,12 @@ def layer_times(plan: Plan, frames: npt.NDArray[np.uint8], *, rounds: int = ROUN
         raise SetupError(
             "layers are timed on an NVIDIA GPU, and PyTorch finds none it can use; run this where the plan will run"
         )
-    trt = tensorrt_api.load(plan.module)
+    trt = tensorrt_api.load(module)
     log = ErrorLog(trt)
     runtime = trt.Runtime(log.logger)  # the engine needs it as long as it runs
-    engine = runtime.deserialize_cuda_engine(plan.data)
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise SetupError(f"{plan.module} {trt.__version__} cannot load the plan of {plan.version}: {log.text}")
+        raise SetupError(f"{module} {trt.__version__} cannot load the plan: {log.text or 'it gave no reason'}")
     context = engine.create_execution_context()
     held = _bind(trt, engine, context, frames)
     clock = LayerClock()
