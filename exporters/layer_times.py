@@ -63,15 +63,11 @@ def layer_times(
         raise SetupError(f"{module} {trt.__version__} cannot load the plan: {log.text or 'it gave no reason'}")
     context = engine.create_execution_context()
     held = _bind(trt, engine, context, frames)
+    _run(context, _WARM_UP_ROUNDS)
     clock = LayerClock()
-    for round_ in range(_WARM_UP_ROUNDS + rounds):
-        if round_ == _WARM_UP_ROUNDS:
-            # TensorRT does not keep its profiler alive; this name does.
-            profiler = context.profiler = _profiler(trt, clock)
-        context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
-        torch.cuda.synchronize()
-    context.profiler = None
-    del held, profiler
+    profiler = context.profiler = _profiler(trt, clock)
+    _run(context, rounds)
+    del context, profiler, held  # in this order: the context keeps neither its profiler nor its tensors alive
     return clock.table()
 
 
@@ -91,6 +87,12 @@ class LayerClock:
         whole = sum(means.values()) or 1.0
         slowest_first = sorted(means.items(), key=lambda item: -item[1])
         return [LayerTime(layer, mean, mean / whole) for layer, mean in slowest_first]
+
+
+def _run(context: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
+        torch.cuda.synchronize()
 
 
 def _profiler(trt: TensorRT, clock: LayerClock) -> Any:
