@@ -81,7 +81,7 @@ def check(artefact: Artefact, reference: Reference, pictures: Pictures, *, max_d
     Raises:
         AccuracyLost: It loses more; the text says at which stage, and what would help.
         InvalidOption: It is no detector or segmenter, or `max_drop` is below 0.
-        InputError: A picture cannot be used.
+        InputError: A picture cannot be used, or nothing can be measured on all of them.
     """
     spec = artefact.spec
     if spec.task not in ("detect", "segment"):
@@ -90,6 +90,11 @@ def check(artefact: Artefact, reference: Reference, pictures: Pictures, *, max_d
     if allowed < 0:
         raise InvalidOption(f"a loss of {allowed:g} points cannot be the most that is allowed; 0 or more can")
     losses = (_of_detector if spec.task == "detect" else _of_segmenter)(artefact, reference, pictures)
+    if losses.reference <= 0:
+        raise InputError(
+            f"{spec.name} in float32 finds nothing of what is annotated in {losses.pictures} pictures, so that a loss "
+            "cannot be seen; give pictures with what it knows"
+        )
     allowed *= AGREEMENT_FACTOR.get(losses.metric, 1.0)
     if losses.lost > allowed:
         raise AccuracyLost(

@@ -102,18 +102,26 @@ def detection_losses(
         InputError: A picture cannot be read.
     """
     category_ids = dataset.category_ids(own.spec.labels)
-    found: dict[str, list[Found]] = {}
+    found: dict[str, list[tuple[int, Floats]]] = {}
     distances: list[Floats] = []
     for batch in dataset.batches():
         views = [_Views.of(dataset.files[image_id], own.spec.view, is_annotated) for image_id in batch]
         for image_id, (rows, distance) in zip(batch, _detections(reference, own, views), strict=True):
             distances.append(distance)
             for stage, boxes in rows.items():
-                found.setdefault(stage, []).extend(coco_results(image_id, boxes, category_ids))
-    if served is not None:
-        found["serving"] = served
+                found.setdefault(stage, []).append((image_id, boxes))
     categories = set(category_ids.values())
-    values = {stage: 100 * average_precision(dataset.truth, boxes, categories)["AP"] for stage, boxes in found.items()}
+
+    def precision(boxes: list[Found]) -> float:
+        return 100 * average_precision(dataset.truth, boxes, categories)["AP"]
+
+    # In COCO's format, which takes much memory, one stage at a time.
+    values = {
+        stage: precision([box for image_id, rows in of_stage for box in coco_results(image_id, rows, category_ids)])
+        for stage, of_stage in found.items()
+    }
+    if served is not None:
+        values["serving"] = precision(served)
     return Losses(_name("AP", is_annotated), len(dataset.files), values, _summary(np.concatenate(distances)))
 
 

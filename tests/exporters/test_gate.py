@@ -19,8 +19,10 @@ from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_ma
 from exporters.graph import IMAGES, compose_graph
 from exporters.heads import LOGITS
 from exporters.losses import Losses
+from exporters.own_path import OwnPath, fitted
 from exporters.passport import Passport
 from exporters.source import Source, bundled_source
+from exporters.suppression_graph import suppressing
 from reeltag.embedded import find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
 from reeltag.frames import Fit, View
@@ -172,6 +174,9 @@ def test_what_cannot_be_measured(source: Source, tmp_path: Path) -> None:
         gate.check(detector, source.reference, SegmentationDataset((), (), ()))
     with pytest.raises(InvalidOption, match="0 or more"):
         gate.check(detector, source.reference, [], max_drop=-1)
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    with pytest.raises(InputError, match="sure of nothing in 1 pictures"):
+        gate.check(detector, source.reference, [tmp_path / "black.png"])
     classifier = replace(detector, spec=replace(source.spec, task="classify"))
     with pytest.raises(InvalidOption, match="neither a detector nor a segmenter"):
         gate.check(classifier, source.reference, [])
@@ -184,3 +189,19 @@ def test_a_loss_is_told_by_stage() -> None:
     assert [row["loss"] for row in losses.rows()] == ["", "-0.40", "+2.50", "+0.10"]
     better = replace(losses, values={"reference": 30.0, "network": 31.0})
     assert str(better) == "gains 1.0 AP on 30.0 (network -1.0)"
+
+
+def test_suppression_in_the_graph_loses_what_the_backend_does(
+    source: Source, photographs: CocoDataset, tmp_path: Path
+) -> None:
+    plain = artefact_of(source.spec, source.graph, tmp_path)
+    (tmp_path / "engine").mkdir()
+    engine = artefact_of(source.spec, suppressing(source.graph), tmp_path / "engine")
+    engine = replace(engine, passport=engine.passport.model_copy(update={"nms": "engine"}))
+    paths = [OwnPath(plain), OwnPath(engine)]
+    for picture in photographs.files.values():
+        frame, geometry = fitted(picture, source.spec.view)
+        expected, found = (path.detections(path.run(frame[None]), 0, geometry) for path in paths)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+        decoded, candidates = (path.plainly_decoded(path.run(frame[None]))[0] for path in paths)
+        np.testing.assert_allclose(candidates, decoded, atol=1e-3)
