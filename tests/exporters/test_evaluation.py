@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from exporters.evaluation import CocoDataset, DetectionReport, average_precision, read_coco, report_detection
 from exporters.pictures import draw_curves
-from reeltag.errors import InputError, OutputError
+from reeltag.cli import app
+from reeltag.errors import InputError, InvalidOption, OutputError
 
 LABELS = ("cat", "dog", "unseen")
 
@@ -148,3 +150,10 @@ def test_a_report_is_json(dataset: CocoDataset) -> None:
     again = json.loads(json.dumps(report.to_dict()))
     assert again["all classes"]["matched"] == report.hits.matched
     assert [one["class"] for one in again["classes"]] == [one.name for one in report.classes]
+
+
+@pytest.mark.parametrize("options", [["--iou", "0"], ["--iou", "1.5"], ["--score", "-1"], ["--picture", "curves.txt"]])
+def test_options_are_checked_before_anything_is_measured(tmp_path: Path, options: list[str]) -> None:
+    command = ["evaluate", "detection", "--images", str(tmp_path), "--annotations", str(tmp_path / "truth.json")]
+    result = CliRunner().invoke(app, [*command, *options])
+    assert isinstance(result.exception, InvalidOption)
