@@ -175,7 +175,7 @@ def _gather(a: Attributes, inputs: Sequence[Any]) -> Any:
     x, index = inputs
     axis = a.get("axis", 0) % x.dim()
     index = index.to(torch.int64) % x.shape[axis]
-    return x.index_select(axis, index.flatten()).reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return x.index_select(axis, index.flatten()).reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
 
 
 def _split(a: Attributes, inputs: Sequence[Any]) -> Any:
