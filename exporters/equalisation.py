@@ -48,9 +48,11 @@ def equalised(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
         if all(node.op_type == "Conv" and _can_take(node, weights) and node.input[1] not in shared for node in of)
     }
     ranges = channel_ranges(model, list(suited), frames)
+    concatenated = {node.output[0] for node in copy.graph.node if node.op_type == "Concat"}
     before: dict[str, NodeProto] = {}
     for tensor, convolutions in suited.items():
-        if ranges[tensor].max() > _UNEVEN * np.median(ranges[tensor]):
+        # Behind a concatenation it saves the slice that `int8.quantized` would need there, which is slower.
+        if tensor in concatenated or ranges[tensor].max() > _UNEVEN * np.median(ranges[tensor]):
             factors = _factors(ranges[tensor], convolutions, weights)
             before[convolutions[0].name] = _divided(copy, tensor, convolutions, factors)
             for node in convolutions:
