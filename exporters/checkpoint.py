@@ -14,14 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from exporters import filetypes
 from exporters.catalog import CHECKPOINT_MODELS, ModelSpec, model_spec, network
 from reeltag.errors import InputError
 
 _SHOWN_DIFFERENCES: Final = 3
-_NESTED_UNDER: Final = ("model", "state_dict")
-"""Where training programs keep the state dict; YOLOX under the first."""
-_OF_TRAINING: Final = "criterion."
-"""Prefix of what SwiftNet's loss keeps in the same state dict."""
+_AVERAGED: Final = ("ema", "model_ema", "ema_state_dict", "state_dict_ema")
+"""Where training programs keep moving averages of the weights, which are what they evaluate."""
+_NESTED_UNDER: Final = (*_AVERAGED, "model", "state_dict")
+"""Where training programs keep the state dict; YOLOX the averages under `model`."""
+_WRAPPER: Final = "module."
+"""Prefix of all keys of a network that was trained on several GPUs, or averaged, by PyTorch's wrappers."""
+_OF_TRAINING: Final = ("criterion.", "n_averaged")
+"""Beginnings of what SwiftNet's loss and PyTorch's averaging keep in the same state dict."""
 _SCALAR: Final = np.float64(0).__reduce__()[0]
 # YOLOX' trainer stores its best average precision as a NumPy number: these build one and can do nothing else. NumPy 1
 # and 2 call the same function differently.
@@ -45,7 +50,8 @@ def load_network(
 
     Args:
         name: In `catalog.CHECKPOINT_MODELS`.
-        path: A checkpoint as `torch.save` writes it: a state dict, bare or under `model` or `state_dict`.
+        path: A checkpoint as `torch.save` writes it: a state dict, bare or under `model` or `state_dict`; of one with
+            averaged weights beside them (`ema` and the like) these are taken.
         num_classes: As `catalog.network`.
         activation: As `catalog.network`.
         upsampling: As `catalog.network`.
@@ -81,6 +87,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"{path} is no file; give a checkpoint (.pth or .pt)")
+    _check_kind(path)
     try:
         with torch.serialization.safe_globals(_NUMBERS):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -95,7 +102,23 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path} holds no state dict; save the network with torch.save({{'model': network.state_dict()}}, FILE)"
         )
-    return {key: value for key, value in content.items() if not key.startswith(_OF_TRAINING)}
+    state = {key: value for key, value in content.items() if not key.startswith(_OF_TRAINING)}
+    wrapped = all(key.startswith(_WRAPPER) for key in state)
+    return {key.removeprefix(_WRAPPER): value for key, value in state.items()} if wrapped else state
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse a file that is something else, by name, before torch says what it makes of its bytes."""
+    kind = filetypes.kind_of(path)
+    if kind == filetypes.ONNX:
+        raise InputError(f"{path} is {kind}, not a checkpoint; bring it with --onnx {path} (docs/exporting.md)")
+    if kind == filetypes.CUT_OFF:
+        raise InputError(f"{path} is {kind}; copy or download it again")
+    if kind not in ("", filetypes.CHECKPOINT):
+        raise InputError(
+            f"{path} cannot be read as a checkpoint of PyTorch: it is {kind}; save the weights where the network is: "
+            "torch.save({'model': network.state_dict()}, FILE)"
+        )
 
 
 def _refusal(path: Path, problem: str) -> str:
@@ -128,7 +151,7 @@ def _advice(spec: ModelSpec, state: dict[str, Tensor]) -> str:
             continue
         if classes == len(other.labels):
             return f"It fits {other.name}."
-        return f"It fits {other.name} with {classes} classes: --num-classes {classes} --labels FILE (one name a line)."
+        return f"It fits {other.name} with {classes} classes: --labels FILE ({classes} names, one a line)."
     return f"It fits no network of the catalogue, which has: {', '.join(CHECKPOINT_MODELS)}."
 
 

@@ -8,6 +8,8 @@ from typing import Final
 
 CHECKPOINT: Final = "a checkpoint of PyTorch"
 ONNX: Final = "an ONNX file"
+CUT_OFF: Final = "an archive that is cut off"
+"""Such as a checkpoint of PyTorch that was not copied whole."""
 _PICKLE: Final = tuple(b"\x80" + bytes([protocol]) for protocol in (2, 3, 4, 5))
 _MAGIC: Final = (
     (0, b"ptrt", "a TensorRT plan"),
@@ -23,7 +25,7 @@ _LARGEST_IR_VERSION: Final = 32
 
 
 def kind_of(path: Path) -> str:
-    """What a file seems to be, for people; `CHECKPOINT`, `ONNX`, or empty where nothing is recognised.
+    """What a file seems to be, for people; `CHECKPOINT`, `ONNX`, `CUT_OFF`, or empty where nothing is recognised.
 
     Raises:
         OSError: It cannot be read.
@@ -47,7 +49,7 @@ def _kind_of_archive(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
-        return "a ZIP archive that is cut off"
+        return CUT_OFF
     if any(name.endswith("/code/__torch__.py") or "/code/" in name for name in names):
         return "a TorchScript archive"
     return CHECKPOINT if any(name.endswith("data.pkl") for name in names) else "a ZIP archive"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ def test_a_training_checkpoint_of_ten_classes_loads(tmp_path: Path) -> None:
         assert torch.equal(network.state_dict()[key], tensor)
 
 
+def test_wrapped_and_averaged_weights_load(tmp_path: Path) -> None:
+    """As DataParallel, `AveragedModel` and trainers with an exponential moving average write them."""
+    trained, averaged = catalog.network("yolox_nano", 2), catalog.network("yolox_nano", 2)
+    wrapped = {f"module.{key}": value for key, value in averaged.state_dict().items()}
+    contents = (
+        {"state_dict": wrapped},
+        {"n_averaged": torch.tensor(7), **wrapped},
+        {"model": trained.state_dict(), "ema": averaged.state_dict()},
+    )
+    for content in contents:
+        network = checkpoint.load_network("yolox_nano", saved(tmp_path / "wrapped.pth", content), 2)
+        for key, tensor in averaged.state_dict().items():
+            assert torch.equal(network.state_dict()[key], tensor)
+
+
 def test_a_bare_state_dict_in_float16_loads(tmp_path: Path) -> None:
     state = {key: value.half() for key, value in catalog.network("yolox_nano", 2).state_dict().items()}
     network = checkpoint.load_network("yolox_nano", saved(tmp_path / "half.pth", state), 2)
@@ -43,7 +59,7 @@ def test_another_class_count_names_the_first_keys_and_the_option(tmp_path: Path)
     with pytest.raises(
         InputError,
         match=r"head\.cls_preds\.0\.weight has shape \(10, 64, 1, 1\) instead of \(80, .*"
-        r"It fits yolox_nano with 10 classes: --num-classes 10 --labels FILE",
+        r"It fits yolox_nano with 10 classes: --labels FILE \(10 names, one a line\)",
     ):
         checkpoint.load_network("yolox_nano", path)
 
@@ -90,7 +106,7 @@ def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
         checkpoint.load_network("yolox_nano", path)
 
 
-@pytest.mark.parametrize("data", [b"", b"PK\x03\x04 not really", b"\x89PNG\r\n\x1a\n" + bytes(100)])
+@pytest.mark.parametrize("data", [b"", b"\x89HDF and more", b"\x89PNG\r\n\x1a\n" + bytes(100)])
 def test_other_files_are_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file.pth"
     path.write_bytes(data)
@@ -98,6 +114,23 @@ def test_other_files_are_named(tmp_path: Path, data: bytes) -> None:
         checkpoint.load_network("yolox_nano", path)
     with pytest.raises(InputError, match="is no file"):
         checkpoint.load_network("yolox_nano", tmp_path)
+
+
+def test_what_was_mixed_up_is_named(tmp_path: Path) -> None:
+    bundled = catalog.MODELS["nanodet_g"].onnx_path
+    with pytest.raises(InputError, match=r"nanodet_g\.onnx is an ONNX file, not a checkpoint; bring it with --onnx"):
+        checkpoint.load_network("yolox_nano", bundled)
+    whole = saved(tmp_path / "whole.pth", {"model": catalog.network("yolox_nano", 2).state_dict()})
+    cut = tmp_path / "cut.pth"
+    cut.write_bytes(whole.read_bytes()[:100_000])
+    with pytest.raises(InputError, match=r"cut\.pth is an archive that is cut off; copy or download it again"):
+        checkpoint.load_network("yolox_nano", cut)
+    script = tmp_path / "script.pt"
+    with zipfile.ZipFile(script, "w") as archive:  # as torch.jit.save lays it out
+        archive.writestr("script/data.pkl", b"")
+        archive.writestr("script/code/__torch__.py", b"")
+    with pytest.raises(InputError, match=r"script\.pt .* it is a TorchScript archive; .*state_dict\(\)"):
+        checkpoint.load_network("yolox_nano", script)
 
 
 def test_a_file_without_a_state_dict_is_named(tmp_path: Path) -> None:

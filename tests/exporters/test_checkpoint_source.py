@@ -248,7 +248,7 @@ def test_wrong_input_says_what_would_be_right(trained: Checkpoint, tmp_path: Pat
         checkpoint_source("yolox_nano", replace(trained, num_classes=10))
     with pytest.raises(InputError, match=r"coco80.txt names 80 classes, .* has 3; name them: --labels FILE"):
         checkpoint_source("yolox_nano", replace(trained, num_classes=3, labels=None))
-    with pytest.raises(InputError, match="It fits yolox_nano with 3 classes: --num-classes 3 --labels FILE"):
+    with pytest.raises(InputError, match="It fits yolox_nano with 3 classes: --labels FILE"):
         checkpoint_source("yolox_nano", replace(trained, labels=None))
     with pytest.raises(InvalidOption, match="160x100 pixels is not possible; both must be multiples of 32"):
         checkpoint_source("yolox_nano", replace(trained, size=(100, 160)))
