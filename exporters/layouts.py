@@ -34,7 +34,10 @@ _LARGEST_FRACTION: Final = 2
 
 
 class MisfitError(Exception):
-    """The outputs are not of this layout; the text says what they are instead, to follow "but"."""
+    """The outputs are not of this layout; the text says what they are instead."""
+
+    classes: int | None = None
+    """How many the network tells apart, where nothing but the number of labels is wrong."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _first(answers: Answers, read: Callable[[npt.NDArray[Any]], tuple[Form, str]
             others = [other for other in answers if other != name]
             unused = f"; not used: {', '.join(others)}" if others else ""
             return Recognised((name,), reading[0], answers[name].shape[1:], f"{reading[1]} in {name!r}{unused}")
-    raise MisfitError(str(next(iter(readings.values()))))
+    raise next(reading for reading in readings.values() if isinstance(reading, MisfitError))
 
 
 def _reading(
@@ -113,8 +116,8 @@ def _yolox(head: str, output: npt.NDArray[Any], classes: int, size: tuple[int, i
     _require(output.ndim == 3, "the output has not three sides (N, cells, 5 + classes)")
     if output.shape[1] != cells or any(side % STRIDES[-1] for side in size):
         raise MisfitError(f"{output.shape[1]} cells are not the {cells} of stride 8, 16 and 32 with one box each")
-    _require_classes(output.shape[2] - 5, classes)
     _require_probabilities(output[..., 4:], "objectness and classes")
+    _require_classes(output.shape[2] - 5, classes)
     decoded = head == "yolox-decoded" if head != "yolox" else _is_decoded(output, size)
     box: Literal["centres", "offsets"] = "centres" if decoded else "offsets"
     layout = DenseLayout(box, classes, cells, objectness=True, strides=() if decoded else STRIDES)
@@ -164,10 +167,13 @@ def _nanodet_by_stride(
         names = list(answers)
         if len(names) != 2 * len(strides) or any(answers[name].ndim != 3 for name in names):
             continue
-        scores = [n for n in names if answers[n].shape[2] == classes][: len(strides)]
+        widths = [answers[name].shape[2] for name in names]
+        width = classes if classes in widths else widths[0]
+        scores = [n for n in names if answers[n].shape[2] == width][: len(strides)]
         distances = [n for n in names if n not in scores and answers[n].shape[2] % 4 == 0]
         by_cells = [sorted(group, key=lambda n: -answers[n].shape[1]) for group in (scores, distances)]
         if all([answers[n].shape[1] for n in group] == cells for group in by_cells):
+            _require_classes(width, classes)
             return (*by_cells[0], *by_cells[1]), strides
     return None
 
@@ -208,13 +214,13 @@ def _ultralytics(output: npt.NDArray[Any], classes: int, size: tuple[int, int]) 
     channels_first = first == 4 + classes or (last != 5 + classes and first < last)
     cells, channels = (last, first) if channels_first else (first, last)
     objectness = not channels_first
-    _require_classes(channels - 4 - objectness, classes)
     if objectness and cells == cells_of(size, STRIDES):
         raise MisfitError(f"{cells} cells are one box for each cell of stride 8, 16 and 32, as YOLOX has it")
     rows = output.transpose(0, 2, 1) if channels_first else output
     _require_probabilities(rows[..., 4:], "scores")
     _require((rows[..., 2:4] >= 0).all(), "widths and heights are negative: boxes are not decoded")
     _require_pixels(rows[..., :4])
+    _require_classes(channels - 4 - objectness, classes)
     layout = DenseLayout("centres", classes, cells, objectness=objectness, channels_first=channels_first)
     return layout, f"boxes in pixels, {'with' if objectness else 'without'} objectness,"
 
@@ -277,7 +283,10 @@ def _require(fits: bool | np.bool_, reason: str) -> None:
 
 
 def _require_classes(found: int, named: int) -> None:
-    _require(found == named, f"it tells {found} classes apart, and --labels has {named} lines")
+    if found != named:
+        error = MisfitError(f"it tells {found} classes apart, and --labels has {named} lines")
+        error.classes = found
+        raise error
 
 
 def _require_probabilities(values: npt.NDArray[Any], what: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 
-from exporters import compare, layouts
+from exporters import compare
 from exporters.adapter import adapted
 from exporters.artefact import sha256_of
 from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
@@ -22,22 +21,16 @@ from exporters.configs import AREAS, DECODE, NMS
 from exporters.conventions import Convention, convention_of
 from exporters.dense_heads import DenseLayout
 from exporters.graph import compose_with_head
-from exporters.layouts import Answers, MisfitError, Recognised
-from exporters.own_graph import OwnGraph, chosen_size, read_graph, shape_text
+from exporters.layouts import Answers, Recognised
+from exporters.own_graph import OwnGraph, chosen_size, read_graph
 from exporters.own_heads import decoded, own_head
 from exporters.probe import OwnNetwork
+from exporters.recognition import HEADS, Asked, OwnTask, recognised_outputs
 from exporters.source import Source
 from reeltag.contract import SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InputError, InvalidOption
 from reeltag.frames import Fit, View
 
-OwnTask = Literal["detect", "classify", "segment"]
-TASKS: Final[tuple[OwnTask, ...]] = ("detect", "classify", "segment")
-_HEADS: Final = {
-    "detect": layouts.DETECTOR_HEADS,
-    "classify": layouts.CLASSIFIER_HEADS,
-    "segment": layouts.SEGMENTER_HEADS,
-}
 _ENSEMBLES: Final = [
     image_ensemble(tasks) for count in range(1, len(Task) + 1) for tasks in itertools.combinations(Task, count)
 ]
@@ -62,7 +55,7 @@ class Brought:
     labels: Path
     """Text file with one class name a line."""
     head: str = ""
-    """In `layouts`' heads of the task; needed for a detector."""
+    """In `recognition.HEADS`; needed for a detector."""
     size: tuple[int, int] | None = None
     """Rows and columns of the input, pixels; needed where the graph leaves them open."""
     mean: tuple[float, float, float] | None = None
@@ -93,7 +86,8 @@ def own_source(name: str, brought: Brought) -> Source:
     graph = read_graph(brought.file)
     convention = _convention(brought, graph)
     spec, network, answers = _probed(name, brought, graph, convention)
-    recognised = _recognised(brought, answers, len(labels), (spec.height, spec.width))
+    asked = Asked(brought.task, brought.head, len(labels), (spec.height, spec.width))
+    recognised = recognised_outputs(brought.file.name, asked, answers)
     spec = replace(spec, candidates=_candidates(recognised))
     free = network.with_free_batch(_images(spec))
     composed = _composed(spec, adapted(graph, free, network.layout, recognised), recognised)
@@ -114,9 +108,9 @@ def _check_options(name: str, brought: Brought) -> None:
         raise InvalidOption(
             f"{name!r} cannot name a folder of the model repository; letters, digits, '.', '_' and '-' can, up to 64"
         )
-    if brought.task not in TASKS:
-        raise InvalidOption(f"task {brought.task!r} is unknown; there are: {', '.join(TASKS)}")
-    heads = _HEADS[brought.task]
+    if brought.task not in HEADS:
+        raise InvalidOption(f"task {brought.task!r} is unknown; there are: {', '.join(HEADS)}")
+    heads = HEADS[brought.task]
     if brought.head and brought.head not in heads:
         raise InvalidOption(f"--task {brought.task} has no head {brought.head!r}; there are: {', '.join(heads)}")
     if brought.std is not None and min(brought.std) <= 0:
@@ -186,52 +180,6 @@ def _finite(answers: Answers) -> Answers:
                 "weights and at --mean and --std, or export it in float32"
             )
     return answers
-
-
-def _recognised(brought: Brought, answers: Answers, classes: int, size: tuple[int, int]) -> Recognised:
-    """What the outputs are, or an error that says what they are and which head fits."""
-
-    def read(head: str) -> Recognised:
-        if brought.task == "detect":
-            return layouts.detector(head, answers, classes, size)
-        if brought.task == "classify":
-            return layouts.classifier(head, answers, classes)
-        return layouts.segmenter(head, answers, classes, size)
-
-    problem = "a detector needs --head"
-    if brought.head or brought.task != "detect":
-        try:
-            return read(brought.head)
-        except MisfitError as error:
-            problem = f"{_asked(brought)} does not fit: {error}"
-    fitting = [head for head in _HEADS[brought.task] if head != brought.head and _fits(read, head)]
-    others = [head for head in fitting if head.split("-", maxsplit=1)[0] not in set(fitting) - {head}]
-    found = ", ".join(f"{name!r} {shape_text((0, *answer.shape[1:]))}" for name, answer in answers.items())
-    raise InputError(f"{problem}. {brought.file.name} answers {found}; {_advice(brought.task, others)}")
-
-
-def _asked(brought: Brought) -> str:
-    return f"--head {brought.head}" if brought.head else f"--task {brought.task}"
-
-
-def _fits(read: Callable[[str], Recognised], head: str) -> bool:
-    try:
-        read(head)
-    except MisfitError:
-        return False
-    return True
-
-
-def _advice(task: OwnTask, fitting: Iterable[str]) -> str:
-    """Which heads fit, and where none does what the graph must answer."""
-    if heads := " or ".join(f"--head {head}" for head in fitting):
-        return f"{heads} fits"
-    needed = {
-        "detect": "boxes as (N, K, 6) = x1, y1, x2, y2 in input pixels, score, class, best first",
-        "classify": "scores (N, classes)",
-        "segment": "scores (N, classes, h, w) or classes (N, h, w)",
-    }[task]
-    return f"no head fits these labels; a graph that answers {needed} fits with --head none (docs/exporting.md)"
 
 
 def _candidates(recognised: Recognised) -> int:
