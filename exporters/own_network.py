@@ -24,7 +24,7 @@ from exporters.graph import compose_with_head
 from exporters.layouts import Answers, Recognised
 from exporters.own_graph import OwnGraph, chosen_size, read_graph
 from exporters.own_heads import decoded, own_head
-from exporters.probe import OwnNetwork
+from exporters.probe import OwnNetwork, check_openvino
 from exporters.recognition import HEADS, Asked, OwnTask, recognised_outputs
 from exporters.source import Source
 from reeltag.contract import SHOTS_ENSEMBLE, Task, image_ensemble
@@ -91,6 +91,7 @@ def own_source(name: str, brought: Brought) -> Source:
     spec = replace(spec, candidates=_candidates(recognised))
     free = network.with_free_batch(_images(spec))
     composed = _composed(spec, adapted(graph, free, network.layout, recognised), recognised)
+    check_openvino(composed)
 
     def reference(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         return decoded(recognised, network.answers(compare.normalised(spec, frames)), spec)

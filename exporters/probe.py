@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,30 @@ class OwnNetwork:
         except InputError:
             return False
         return True
+
+
+def check_openvino(model: ModelProto) -> None:
+    """Refuse a graph that the embedded server's runtime cannot read, where that runtime is installed.
+
+    Raises:
+        InputError: It lacks an operator; the text names it, and a node.
+    """
+    if importlib.util.find_spec("openvino") is None:
+        return
+    import openvino  # noqa: PLC0415  # not installed where models are only exported
+
+    try:
+        openvino.Core().read_model(model.SerializeToString())
+    except RuntimeError as error:
+        lacking = re.search(r"No conversion rule found for operations: (.+)", str(error))
+        if lacking is None:
+            raise InputError(f"OpenVINO, which serves it, cannot read the graph: {error!s:.400}") from error
+        operators = {operator.rpartition("-")[0] for operator in lacking[1].split(", ")}
+        nodes = [repr(node.name.removeprefix("own/")) for node in model.graph.node if node.op_type in operators]
+        raise InputError(
+            f"OpenVINO, which serves it, lacks operators of the graph: {lacking[1]} (node {' and '.join(nodes[:3])}); "
+            "export the network without them"
+        ) from error
 
 
 def _close(expected: npt.NDArray[Any], found: npt.NDArray[Any], is_half: bool) -> bool:

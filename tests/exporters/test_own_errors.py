@@ -16,7 +16,18 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from exporters import catalog, layouts  # noqa: E402  # need torch
-from tests.exporters.brought import SIDES, Classifier, Detector, Segmenter, brought, exported  # noqa: E402
+from exporters.dense_heads import DenseLayout  # noqa: E402
+from tests.exporters.brought import (  # noqa: E402
+    SIDES,
+    Classifier,
+    Detector,
+    Determinant,
+    Mixing,
+    Segmenter,
+    Squeezed,
+    brought,
+    exported,
+)
 
 
 def one_node(path: Path, operator: str, *shape: Any, domain: str = "", kind: int = 1, opset: int = 17) -> Path:
@@ -52,6 +63,12 @@ def test_operators_outside_onnx_are_named(tmp_path: Path) -> None:
         brought(one_node(path, "Sharpen"), "classify", "", 3)
     with pytest.raises(InputError, match="has opset 9; 11 to 22 fit: export it with opset_version=17"):
         brought(one_node(path, "Relu", opset=9), "classify", "", 3)
+
+
+def test_an_operator_that_openvino_lacks_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    with pytest.raises(InputError, match=r"OpenVINO, .*, lacks operators of the graph: Det-\d+ \(node '/?Det"):
+        brought(exported(tmp_path / "net.onnx", Determinant()), "classify", "softmax", 3)
 
 
 def test_two_inputs_are_named(tmp_path: Path) -> None:
@@ -99,20 +116,6 @@ def test_the_size_is_the_graphs_unless_it_leaves_it_open(tmp_path: Path) -> None
     with pytest.raises(InvalidOption, match=r"pictures of any size .* choose one: --size 640"):
         brought(free, "detect", "ultralytics", 3)
     assert brought(free, "detect", "ultralytics", 3, size=(96, 64)).spec.input_shape == (96, 64, 3)
-
-
-class Mixing(torch.nn.Module):
-    """Answers each picture by what else is in its batch."""
-
-    def forward(self, images: Any) -> Any:
-        return images.mean((2, 3)).softmax(0) * 9
-
-
-class Squeezed(torch.nn.Module):
-    """Without the batch axis, as `[0]` in an exported forward makes it."""
-
-    def forward(self, images: Any) -> Any:
-        return images[0].mean((1, 2))
 
 
 def test_batches_that_cannot_be_freed_say_how_to_export(tmp_path: Path) -> None:
@@ -170,7 +173,7 @@ def test_boxes_that_could_be_either_are_asked_about() -> None:
         layouts.detector("yolox", {"output": output}, 3, size)
     for head, box in (("yolox-raw", "offsets"), ("yolox-decoded", "centres")):
         form = layouts.detector(head, {"output": output}, 3, size).form
-        assert isinstance(form, layouts.DenseLayout)
+        assert isinstance(form, DenseLayout)
         assert form.box == box
 
 

@@ -22,6 +22,7 @@ from exporters import compare, export, exported as repository_of, layouts  # noq
 from exporters.catalog import MODELS  # noqa: E402
 from exporters.checkpoint import load_network  # noqa: E402
 from exporters.checkpoint_source import Checkpoint, checkpoint_source  # noqa: E402
+from exporters.dense_heads import DenseLayout  # noqa: E402
 from exporters.graph import bare_network  # noqa: E402
 from exporters.source import Source  # noqa: E402
 from tests.exporters.brought import (  # noqa: E402
@@ -30,6 +31,7 @@ from tests.exporters.brought import (  # noqa: E402
     Classifier,
     Detector,
     Segmenter,
+    Suppressed,
     brought,
     exported,
 )
@@ -151,7 +153,7 @@ def test_nanodet_plus_has_four_strides_and_measures_from_corners() -> None:
     assert cells == 3598  # as the published 416 configuration exports
     output = np.concatenate([generator.uniform(0, 1, (2, cells, 80)), generator.normal(size=(2, cells, 32))], 2)
     found = layouts.detector("nanodet", {"output": output}, 80, (416, 416)).form
-    assert isinstance(found, layouts.DenseLayout)
+    assert isinstance(found, DenseLayout)
     assert (found.bins, found.centre, found.strides, found.logits) == (8, 0.0, (8, 16, 32, 64), False)
 
 
@@ -228,16 +230,6 @@ def test_a_segmenter_answers_maps_at_its_inputs_size(tmp_path: Path, is_map: boo
     assert (found[contract.CLASS_MAP] != expected).mean() < 1e-4
     shares = [(found[contract.CLASS_MAP] == index).mean((1, 2)) for index in range(5)]
     np.testing.assert_allclose(found[contract.SHARES], np.stack(shares, 1), atol=1e-6)
-
-
-class Suppressed(torch.nn.Module):
-    """Ten boxes a picture, best first, as an end-to-end detector answers them."""
-
-    def forward(self, images: Any) -> Any:
-        level = images.mean((1, 2, 3)).view(-1, 1, 1)
-        rows = torch.arange(10.0)
-        boxes = torch.stack([rows * 2, rows, rows * 2 + 20, rows + 30, 0.9 - rows / 20, rows % CLASSES], 1)
-        return boxes[None] + level * 0
 
 
 def test_candidates_are_taken_as_they_are(tmp_path: Path) -> None:
