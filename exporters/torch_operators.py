@@ -15,6 +15,8 @@ from onnx import helper
 from torch import Tensor
 from torch.nn import functional
 
+from exporters.torch_resize import resize
+
 Attributes = dict[str, Any]
 Operator = Callable[[Attributes, Sequence[Any]], Any]
 """Answers a tensor, or several."""
@@ -105,56 +107,6 @@ def _average_pool(a: Attributes, inputs: Sequence[Any]) -> Any:
         return mean
     counted, _, _ = _padded(a, torch.ones_like(inputs[0][:1, :1]), kernel, 0.0)
     return mean / pool(counted, kernel, strides, 0, ceil)
-
-
-def _resize(a: Attributes, inputs: Sequence[Any]) -> Any:
-    """Separable: one axis after the other, each by the places that its outputs take in its input."""
-    x, _, scales, sizes = [*inputs, None, None, None][:4]
-    mode = a.get("mode", b"nearest").decode()
-    if mode == "cubic" or "axes" in a or a.get("antialias"):
-        raise NotImplementedError("it resizes cubically, with anti-aliasing or along chosen axes")
-    factors = scales.tolist() if scales is not None and scales.numel() else None
-    targets = (
-        _integers(sizes) if factors is None else [math.floor(n * f) for n, f in zip(x.shape, factors, strict=True)]
-    )
-    for axis, (source, target) in enumerate(zip(x.shape, targets, strict=True)):
-        if source == target:
-            continue
-        factor = factors[axis] if factors else target / source
-        places = _places(a.get("coordinate_transformation_mode", b"half_pixel").decode(), source, target, factor)
-        x = _nearest(a, x, axis, places) if mode == "nearest" else _linear(x, axis, places)
-    return x
-
-
-def _places(mode: str, source: int, target: int, factor: float) -> Tensor:
-    """Where the outputs of one axis lie in its input."""
-    index = torch.arange(target, dtype=torch.float64)
-    if mode == "asymmetric":
-        return index / factor
-    if mode == "align_corners":
-        return index * (source - 1) / max(target - 1, 1)
-    if mode in ("half_pixel", "pytorch_half_pixel"):
-        return torch.zeros(1) if mode != "half_pixel" and target == 1 else (index + 0.5) / factor - 0.5
-    raise NotImplementedError(f"its coordinates are {mode!r}")
-
-
-def _nearest(a: Attributes, x: Tensor, axis: int, places: Tensor) -> Tensor:
-    rounding = a.get("nearest_mode", b"round_prefer_floor").decode()
-    rounded = {
-        "floor": places.floor,
-        "ceil": places.ceil,
-        "round_prefer_floor": (places - 0.5).ceil,
-        "round_prefer_ceil": (places + 0.5).floor,
-    }[rounding]()
-    return x.index_select(axis, rounded.long().clamp(0, x.shape[axis] - 1))
-
-
-def _linear(x: Tensor, axis: int, places: Tensor) -> Tensor:
-    places = places.clamp(0, x.shape[axis] - 1)
-    low = places.floor().long()
-    high = (low + 1).clamp(max=x.shape[axis] - 1)
-    share = (places - low).to(x.dtype).reshape([-1 if i == axis else 1 for i in range(x.dim())])
-    return torch.lerp(x.index_select(axis, low), x.index_select(axis, high), share)
 
 
 def _slice(a: Attributes, inputs: Sequence[Any]) -> Any:
@@ -279,6 +231,8 @@ OPERATORS: Final[dict[str, Operator]] = {
     "Sqrt": _simple(torch.sqrt),
     "Exp": _simple(torch.exp),
     "Erf": _simple(torch.erf),
+    "Floor": _simple(torch.floor),
+    "Equal": _simple(torch.eq),
     "Identity": _simple(lambda x: x),
     "Relu": _simple(functional.relu),
     "LeakyRelu": lambda a, i: functional.leaky_relu(i[0], a.get("alpha", 0.01)),
@@ -301,7 +255,8 @@ OPERATORS: Final[dict[str, Operator]] = {
     "ReduceMean": _reduced(torch.mean),
     "ReduceSum": _reduced(torch.sum),
     "ReduceMax": _reduced(torch.amax),
-    "Resize": _resize,
+    "ReduceL2": _reduced(torch.linalg.vector_norm),
+    "Resize": resize,
     "Concat": lambda a, i: torch.cat(list(i), a["axis"]),
     "Split": _split,
     "Slice": _slice,

@@ -81,6 +81,7 @@ CASES: dict[str, tuple[str, list[str], dict[str, Any]]] = {
     "linear, corners": ("Resize", RESIZED, {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
     "slice backwards": ("Slice", ["planes", "starts", "ends", "axes", "steps"], {}),
     "pad": ("Pad", ["planes", "around", "low"], {}),
+    "length": ("ReduceL2", ["planes"], {"axes": [1]}),
     "gather": ("Gather", ["planes", "chosen"], {"axis": 1}),
     "reshape": ("Reshape", ["planes", "flat"], {}),
     "flatten": ("Flatten", ["planes"], {"axis": 2}),
