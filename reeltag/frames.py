@@ -7,10 +7,12 @@ folder also runs inside NVIDIA's container.
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from typing import Any, Final
 
 import cv2
@@ -141,9 +143,11 @@ class Geometry:
 def geometry_of(view: View, source_width: int, source_height: int) -> Geometry:
     """Where a picture of the given size, in pixels, lands in the view's input."""
     if view.fit is not Fit.CENTER_CROP:
-        ratio = min(view.width / source_width, view.height / source_height)
-        width, height = (max(1, round(source_width * ratio)), max(1, round(source_height * ratio)))
+        ratio = min(Fraction(view.width, source_width), Fraction(view.height, source_height))
         middle = view.fit is Fit.LETTERBOX
+        # YOLOX was trained on pictures whose scaled sizes were cut to whole pixels.
+        whole = round if middle else math.floor
+        width, height = (max(1, whole(source_width * ratio)), max(1, whole(source_height * ratio)))
         left, top = ((view.width - width) // 2, (view.height - height) // 2) if middle else (0, 0)
         return Geometry(width / source_width, height / source_height, left, top, source_width, source_height)
     side = CROP_FRACTION * min(source_width, source_height)
