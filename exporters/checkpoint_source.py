@@ -59,7 +59,10 @@ def checkpoint_source(name: str, checkpoint: Checkpoint) -> Source:
     labels_file = _checked_labels(spec, checkpoint)
     size = checkpoint.size or (spec.height, spec.width)
     if any(side <= 0 or side % 32 for side in size):
-        raise InvalidOption(f"an input of {size[1]}x{size[0]} pixels is not possible; both must be multiples of 32")
+        fitting = "x".join(str(max(32, -(-side // 32) * 32)) for side in reversed(size))
+        raise InvalidOption(
+            f"an input of {size[1]}x{size[0]} pixels is not possible; both must be multiples of 32, such as {fitting}"
+        )
     own = customised(spec, size, labels_file)
     network = load_network(
         name,

@@ -188,8 +188,8 @@ def _nanodet_at_once(head: str, output: npt.NDArray[Any], classes: int, size: tu
     if left % 4 or left < 8:
         counts = [str(output.shape[2] - 4 * bins) for bins in _PUBLISHED_BINS if output.shape[2] > 4 * bins]
         raise MisfitError(
-            f"{output.shape[2]} channels are not {classes} classes and four distributions; they may be "
-            f"{' or '.join(counts) or 'too few'} classes: one line of --labels for each"
+            f"{output.shape[2]} channels are not {classes} classes and four distributions, but a NanoDet's of "
+            f"{' or '.join(counts) or 'no'} classes, each of which needs a line of --labels"
         )
     return _distances(head, output[..., :classes], classes, fitting[0], left // 4)
 

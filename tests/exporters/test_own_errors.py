@@ -146,7 +146,7 @@ def test_answers_that_are_not_finite_are_named(tmp_path: Path) -> None:
         (Detector("raw", 3), "detect", "ultralytics", 3, "as YOLOX has it.*; --head yolox fits$"),
         (Detector("raw", 3), "detect", "", 3, "a detector needs --head.*; --head yolox fits$"),
         (Detector("nanodet", 3), "detect", "yolox", 3, "classes are not between 0 and 1 .*; --head nanodet fits$"),
-        (Detector("nanodet", 3), "detect", "nanodet", 4, "35 channels are not 4 classes .* may be 3 classes"),
+        (Detector("nanodet", 3), "detect", "nanodet", 4, "35 channels are not 4 classes .* a NanoDet's of 3 classes"),
         (Detector("raw", 3), "detect", "none", 3, r"is not \(N, K, 6\) = x1, y1, x2, y2, score, class"),
         (Classifier(10), "classify", "", 9, "10 classes apart, and --labels has 9 lines"),
         (Classifier(10), "classify", "none", 10, "not between 0 and 1; leave --head out, and a softmax follows"),
