@@ -22,6 +22,7 @@ from exporters.evaluation.detection import coco_results
 from exporters.heads import network_outputs
 from exporters.machine import cores, processor
 from exporters.precision import convert
+from exporters.qat import FineTuning
 from exporters.runners import OnnxRuntimeRunner, cpu_computes_in_bf16, openvino_runners
 from exporters.subject import Subject, cut, subject_of
 from exporters.suppression_graph import suppressing
@@ -81,12 +82,15 @@ class Ladder:
         subject: A detector or segmenter.
         album: Pictures to measure on.
         calibration: Pictures for int8, none of which is measured on; without it there is no int8.
+        fine_tuning: Of int8 on the same pictures; without it int8 stays as it was calibrated.
     """
 
-    def __init__(self, subject: Subject, album: Album, calibration: CalibrationSet | None) -> None:
+    def __init__(
+        self, subject: Subject, album: Album, calibration: CalibrationSet | None, fine_tuning: FineTuning | None = None
+    ) -> None:
         self.rungs: list[Rung] = []
         self._subject, self._spec = subject, subject.spec
-        self._album, self._calibration = album, calibration
+        self._album, self._calibration, self._fine_tuning = album, calibration, fine_tuning
         self._category_ids = album.dataset.category_ids(self._spec.labels) if album.dataset else {}
 
     def climb(self, seconds: float, progress: Progress) -> None:
@@ -153,7 +157,17 @@ class Ladder:
             progress("+ int8: calibration")
             built = replace(built, graph=convert(self._subject.graph, "int8", self._calibration)[0])
             yield Rung("+ int8", [Way(read, self._compiled(built), finish)])
+        if self._fine_tuning is not None:
+            built = replace(built, graph=self._fine_tuned(self._fine_tuning, progress))
+            yield Rung("+ fine-tuning", [Way(read, self._compiled(built), finish)])
         yield from self._after_precision(built)
+
+    def _fine_tuned(self, options: FineTuning, progress: Progress) -> ModelProto:
+        def tell(_phase: str, done: int, steps: int) -> None:
+            progress(f"+ fine-tuning: step {done} of {steps}")
+
+        graph = self._subject.graph
+        return convert(graph, "int8", self._calibration, fine_tuning=options, progress=tell)[0]
 
     def _plain(self) -> Rung:
         spec, network = self._spec, self._subject.network
@@ -201,6 +215,7 @@ def open_ladder(
     *,
     annotations: Path | None = None,
     calibration: Path | None = None,
+    fine_tuning: FineTuning | None = None,
 ) -> Ladder:
     """A network, and the pictures to measure it on, all read and checked.
 
@@ -210,6 +225,7 @@ def open_ladder(
         images: Folder of the pictures.
         annotations: COCO JSON of their boxes; without it AP is left out.
         calibration: Folder of other pictures; without it int8 is left out.
+        fine_tuning: Of int8 on these pictures.
 
     Raises:
         UnknownModel: The catalogue has no such network.
@@ -231,7 +247,7 @@ def open_ladder(
     subject = subject_of(name, checkpoint)
     assert subject.spec.view is not None
     pictures = None if calibration is None else read_calibration(calibration, subject.spec.view, album)
-    return Ladder(subject, album, pictures)
+    return Ladder(subject, album, pictures, fine_tuning)
 
 
 def _average_precision(rung: Rung, album: Album, category_ids: dict[int, int]) -> float:

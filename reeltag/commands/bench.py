@@ -39,6 +39,7 @@ def model(
     ] = None,
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON of the pictures: AP of each step.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="Folder of other pictures, for the int8 step.")] = None,
+    qat: Annotated[bool, typer.Option("--qat", help="Fine-tune int8 on these, as a step of its own.")] = False,
     picture: Annotated[Path | None, typer.Option(help="Draw the steps into this .png or .svg file.")] = None,
 ) -> None:
     """Time a network in PyTorch and in the runtimes here; with --images, show what each step of optimisation brings."""
@@ -46,10 +47,13 @@ def model(
         from exporters.checkpoint_source import Checkpoint
         from exporters.ladder import open_ladder
         from exporters.ladder_picture import check_suffix
+        from exporters.qat import FineTuning
     except ModuleNotFoundError as error:
         raise SetupError(f"measuring needs {error.name}; run: pip install 'reeltag[export,serve]'") from error
     if images is None and (annotations, calibration, picture) != (None, None, None):
         raise InvalidOption("--annotations, --calibration and --picture go with --images FOLDER")
+    if qat and calibration is None:
+        raise InvalidOption("--qat fine-tunes on pictures; name a folder of them: --calibration FOLDER")
     if images is not None and sizes is not None:
         raise InvalidOption("--sizes is of the network alone; leave --images out")
     if checkpoint is None and (labels, activation) != (None, None):
@@ -60,7 +64,8 @@ def model(
         return
     if picture is not None:
         check_suffix(picture)
-    ladder = open_ladder(name, own, images, annotations=annotations, calibration=calibration)
+    tuning = FineTuning() if qat else None
+    ladder = open_ladder(name, own, images, annotations=annotations, calibration=calibration, fine_tuning=tuning)
     _ladder(ladder, name, seconds, picture)
 
 
