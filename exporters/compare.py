@@ -124,7 +124,7 @@ def softmax(values: Floats) -> Floats:
     return np.asarray(exponents / exponents.sum(-1, keepdims=True), np.float32)
 
 
-def check_agreement(spec: ModelSpec, expected: Floats, found: Floats) -> str:
+def check_agreement(spec: ModelSpec, expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> str:
     """Compare answers to the same frames.
 
     Args:

@@ -95,7 +95,9 @@ def export(
         artefacts = [artefact for artefact, _ in made_ones.values()]
         speeds = _speeds(source, artefacts) if len(artefacts) > 1 else ()
         order = [one.precision for one in speeds] or list(made_ones)
-        chosen, measured, refused = _first_right(source, [made_ones[precision][0] for precision in order], options)
+        chosen, measured, refused = _first_right(
+            source, [made_ones[precision][0] for precision in order], options, progress
+        )
         if measured is not None:
             chosen = measured.stamped(chosen)
         chosen = _with_speed(chosen, speeds)
@@ -129,16 +131,16 @@ def _speeds(source: Source, artefacts: Sequence[Artefact]) -> tuple[Speed, ...]:
 
 
 def _first_right(
-    source: Source, artefacts: Sequence[Artefact], options: ExportOptions
+    source: Source, artefacts: Sequence[Artefact], options: ExportOptions, progress: Progress | None
 ) -> tuple[Artefact, GateReport | None, tuple[str, ...]]:
     """The first that loses no more than is allowed, what it loses, and why those before it were not taken."""
     first, *others = artefacts
     try:
-        return first, _measured(source, first, options), ()
+        return first, _measured(source, first, options, progress), ()
     except AccuracyLost as error:
         if not others:
             raise
-        chosen, measured, refused = _first_right(source, others, options)
+        chosen, measured, refused = _first_right(source, others, options, progress)
         return chosen, measured, (str(error), *refused)
 
 
@@ -162,7 +164,9 @@ def _calibration(source: Source, options: ExportOptions) -> CalibrationSet | Non
     return read_pictures(chosen(pictures_in(options.calibration)), source.spec.view)
 
 
-def _measured(source: Source, artefact: Artefact, options: ExportOptions) -> GateReport | None:
+def _measured(
+    source: Source, artefact: Artefact, options: ExportOptions, progress: Progress | None
+) -> GateReport | None:
     if source.spec.task not in ("detect", "segment"):
         if options.annotated is not None:
             raise InvalidOption(
@@ -170,8 +174,8 @@ def _measured(source: Source, artefact: Artefact, options: ExportOptions) -> Gat
             )
         return None
     if options.annotated is not None:
-        return gate.check(artefact, source.reference, options.annotated, max_drop=options.max_drop)
+        return gate.check(artefact, source.reference, options.annotated, max_drop=options.max_drop, progress=progress)
     if options.calibration is None or artefact.passport.precision == "fp32":
         return None
     files = chosen(pictures_in(options.calibration))
-    return gate.check(artefact, source.reference, files, max_drop=options.max_drop)
+    return gate.check(artefact, source.reference, files, max_drop=options.max_drop, progress=progress)

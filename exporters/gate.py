@@ -23,6 +23,7 @@ from exporters.evaluation.coco import Found
 from exporters.losses import Losses, detection_losses, segmentation_losses
 from exporters.own_path import OwnPath
 from exporters.passport import Measured
+from exporters.progress import Progress, told
 from exporters.repository import publish
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
@@ -40,6 +41,7 @@ _HELP: Final = {
     "bf16": "--precision fp16, which rounds less",
     "fp32": "nothing but another runtime: the graph is in float32 already",
 }
+_SERVED: Final = "measuring through the server"
 _TIMEOUT_SECONDS: Final = 300.0
 
 Answer = TypeVar("Answer")
@@ -66,7 +68,14 @@ class GateReport:
         return replace(artefact, passport=artefact.passport.model_copy(update={"measured": self.measured}))
 
 
-def check(artefact: Artefact, reference: Reference, pictures: Pictures, *, max_drop: float | None = None) -> GateReport:
+def check(
+    artefact: Artefact,
+    reference: Reference,
+    pictures: Pictures,
+    *,
+    max_drop: float | None = None,
+    progress: Progress | None = None,
+) -> GateReport:
     """Measure an artefact through a server of its own, on the same pictures as the network that it was made from.
 
     Where no server can run it here (a plan, a machine without the embedded Triton) its graph is measured in OpenVINO.
@@ -77,6 +86,7 @@ def check(artefact: Artefact, reference: Reference, pictures: Pictures, *, max_d
         pictures: To measure on.
         max_drop: Points of AP or mIoU that it may lose; `MAX_DROP` of its precision without it. Of agreement it may
             lose `AGREEMENT_FACTOR` times as many.
+        progress: Told of the batches.
 
     Raises:
         AccuracyLost: It loses more; the text says at which stage, and what would help.
@@ -89,7 +99,7 @@ def check(artefact: Artefact, reference: Reference, pictures: Pictures, *, max_d
     allowed = MAX_DROP[artefact.passport.precision] if max_drop is None else max_drop
     if allowed < 0:
         raise InvalidOption(f"a loss of {allowed:g} points cannot be the most that is allowed; 0 or more can")
-    losses = (_of_detector if spec.task == "detect" else _of_segmenter)(artefact, reference, pictures)
+    losses = (_of_detector if spec.task == "detect" else _of_segmenter)(artefact, reference, pictures, progress)
     if losses.reference <= 0:
         raise InputError(
             f"{spec.name} in float32 finds nothing of what is annotated in {losses.pictures} pictures, so that a loss "
@@ -112,37 +122,47 @@ def _advice(artefact: Artefact, losses: Losses) -> str:
     return f"What would help: {_HELP[artefact.passport.precision]}; --max-{metric}-drop allows more"
 
 
-def _of_detector(artefact: Artefact, reference: Reference, pictures: Pictures) -> Losses:
+def _of_detector(artefact: Artefact, reference: Reference, pictures: Pictures, progress: Progress | None) -> Losses:
     if isinstance(pictures, SegmentationDataset):
         raise InputError("class maps do not say where boxes are; give a COCO JSON for a detector")
     is_annotated = isinstance(pictures, CocoDataset)
     dataset = pictures if isinstance(pictures, CocoDataset) else agreed_boxes(reference, artefact.spec, pictures)
 
     async def measure(client: TritonClient) -> list[Found]:
-        return await found_boxes(client, dataset, dataset.batches())
+        batches = told(dataset.batches(), _SERVED, dataset.batch_count, progress)
+        return await found_boxes(client, dataset, batches)
 
     served = _served(artefact, measure)
-    return detection_losses(reference, OwnPath(artefact), dataset, served, is_annotated=is_annotated)
+    return detection_losses(reference, OwnPath(artefact), dataset, served, is_annotated=is_annotated, progress=progress)
 
 
-def _of_segmenter(artefact: Artefact, reference: Reference, pictures: Pictures) -> Losses:
+def _of_segmenter(artefact: Artefact, reference: Reference, pictures: Pictures, progress: Progress | None) -> Losses:
     if isinstance(pictures, CocoDataset):
         raise InputError("boxes do not say which class a pixel has; give Cityscapes' folders or class maps")
     if not isinstance(pictures, SegmentationDataset):
         with tempfile.TemporaryDirectory() as folder:
             agreed = agreed_class_maps(reference, artefact.spec, pictures, Path(folder))
-            return _of_class_maps(artefact, reference, agreed, is_annotated=False)
-    return _of_class_maps(artefact, reference, pictures, is_annotated=True)
+            return _of_class_maps(artefact, reference, agreed, progress, is_annotated=False)
+    return _of_class_maps(artefact, reference, pictures, progress, is_annotated=True)
 
 
 def _of_class_maps(
-    artefact: Artefact, reference: Reference, dataset: SegmentationDataset, *, is_annotated: bool
+    artefact: Artefact,
+    reference: Reference,
+    dataset: SegmentationDataset,
+    progress: Progress | None,
+    *,
+    is_annotated: bool,
 ) -> Losses:
     async def measure(client: TritonClient) -> Confusion:
-        return await evaluate_segmentation(client, dataset, dataset.batches())
+        return await evaluate_segmentation(
+            client, dataset, told(dataset.batches(), _SERVED, dataset.batch_count, progress)
+        )
 
     served = _served(artefact, measure)
-    return segmentation_losses(reference, OwnPath(artefact), dataset, served, is_annotated=is_annotated)
+    return segmentation_losses(
+        reference, OwnPath(artefact), dataset, served, is_annotated=is_annotated, progress=progress
+    )
 
 
 def _served(artefact: Artefact, measure: Callable[[TritonClient], Awaitable[Answer]]) -> Answer | None:

@@ -18,6 +18,7 @@ from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import add_picture, to_source
 from exporters.own_path import OwnPath, fitted
 from exporters.plain import plain_suppress, plainly_fitted
+from exporters.progress import Progress, told
 from reeltag.areas import ClassMap
 from reeltag.frames import Geometry, Pixels, View
 
@@ -30,6 +31,7 @@ STAGES: Final = {
     "serving": "all of it through Triton",
 }
 """What each stage stands for; each includes those before it."""
+_COMPARING: Final = "comparing stage by stage"
 _FITTED: Final = "pre-processing"
 _COMPARED_SCORE: Final = 0.3
 """Boxes of the reference with lower scores are not compared one by one."""
@@ -86,7 +88,13 @@ class Losses:
 
 
 def detection_losses(
-    reference: Reference, own: OwnPath, dataset: CocoDataset, served: list[Found] | None, *, is_annotated: bool
+    reference: Reference,
+    own: OwnPath,
+    dataset: CocoDataset,
+    served: list[Found] | None,
+    *,
+    is_annotated: bool,
+    progress: Progress | None = None,
 ) -> Losses:
     """Split what a detector loses.
 
@@ -97,6 +105,7 @@ def detection_losses(
         served: What the artefact found in them through the server; none where no server could run it.
         is_annotated: Whether people said where the boxes are. Otherwise `reference` did, looking at pictures that were
             fitted as ours are; then there is no loss of pre-processing to be seen.
+        progress: Told of the batches.
 
     Raises:
         InputError: A picture cannot be read.
@@ -104,7 +113,7 @@ def detection_losses(
     category_ids = dataset.category_ids(own.spec.labels)
     found: dict[str, list[tuple[int, Floats]]] = {}
     distances: list[Floats] = []
-    for batch in dataset.batches():
+    for batch in told(dataset.batches(), _COMPARING, dataset.batch_count, progress):
         views = [_Views.of(dataset.files[image_id], own.spec.view, is_annotated) for image_id in batch]
         for image_id, (rows, distance) in zip(batch, _detections(reference, own, views), strict=True):
             distances.append(distance)
@@ -126,7 +135,13 @@ def detection_losses(
 
 
 def segmentation_losses(
-    reference: Reference, own: OwnPath, dataset: SegmentationDataset, served: Confusion | None, *, is_annotated: bool
+    reference: Reference,
+    own: OwnPath,
+    dataset: SegmentationDataset,
+    served: Confusion | None,
+    *,
+    is_annotated: bool,
+    progress: Progress | None = None,
 ) -> Losses:
     """Split what a segmenter loses; the choice of the best class is part of its network.
 
@@ -136,6 +151,7 @@ def segmentation_losses(
         dataset: Pictures and their class maps.
         served: What the artefact gave through the server; none where no server could run it.
         is_annotated: As in `detection_losses`.
+        progress: Told of the pictures.
 
     Raises:
         InputError: A picture cannot be read.
@@ -143,7 +159,7 @@ def segmentation_losses(
     table = dataset.class_indexes(own.spec.labels)
     counts: dict[str, Confusion] = {}
     different = compared = 0
-    for index, picture in enumerate(dataset.pictures):
+    for index, picture in enumerate(told(dataset.pictures, _COMPARING, len(dataset.pictures), progress)):
         views = _Views.of(picture, own.spec.view, is_annotated)
         maps = {stage: to_source(*at) for stage, at in _class_maps(reference, own, views).items()}
         for stage, class_map in maps.items():

@@ -1,4 +1,4 @@
-"""Progress of a build that may take minutes, and its cancellation.
+"""Progress of work that may take minutes, and cancellation of a TensorRT build.
 
 Needs TensorRT's progress monitors, which came with 8.6; without them a build cannot be cancelled half way.
 """
@@ -7,13 +7,25 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 Progress = Callable[[str, int, int], None]
 """Called with the builder's phase, its finished steps and all its steps; what it raises cancels the build."""
+
+Item = TypeVar("Item")
+
+
+def told(items: Iterable[Item], phase: str, count: int, progress: Progress | None) -> Iterator[Item]:
+    """The items, while `progress` is told how many of `count` are done."""
+    for done, item in enumerate(items):
+        if progress is not None:
+            progress(phase, done, count)
+        yield item
+    if progress is not None:
+        progress(phase, count, count)
 
 
 @contextmanager
