@@ -14,6 +14,7 @@ from reeltag.errors import InvalidOption, SetupError
 if TYPE_CHECKING:
     from exporters.checkpoint_source import Checkpoint
     from exporters.ladder import Ladder
+    from exporters.others_load import OthersLoad
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -47,6 +48,7 @@ def model(
         from exporters.checkpoint_source import Checkpoint
         from exporters.ladder import open_ladder
         from exporters.ladder_picture import check_suffix
+        from exporters.others_load import OthersLoad
         from exporters.qat import FineTuning
     except ModuleNotFoundError as error:
         raise SetupError(f"measuring needs {error.name}; run: pip install 'reeltag[export,serve]'") from error
@@ -60,13 +62,13 @@ def model(
         raise InvalidOption("--labels and --activation go with --checkpoint FILE")
     own = None if checkpoint is None else Checkpoint(checkpoint, labels=labels, activation=activation)
     if images is None:
-        _network_alone(name, own, _sizes(sizes), iterations, seconds)
+        _network_alone(name, own, _sizes(sizes), iterations, seconds, OthersLoad())
         return
     if picture is not None:
         check_suffix(picture)
     tuning = FineTuning() if qat else None
     ladder = open_ladder(name, own, images, annotations=annotations, calibration=calibration, fine_tuning=tuning)
-    _ladder(ladder, name, seconds, picture)
+    _ladder(ladder, name, seconds, picture, OthersLoad())
 
 
 def _sizes(text: str | None) -> list[tuple[int, int]] | None:
@@ -79,7 +81,12 @@ def _sizes(text: str | None) -> list[tuple[int, int]] | None:
 
 
 def _network_alone(
-    name: str, checkpoint: Checkpoint | None, sizes: list[tuple[int, int]] | None, iterations: int, seconds: float
+    name: str,
+    checkpoint: Checkpoint | None,
+    sizes: list[tuple[int, int]] | None,
+    iterations: int,
+    seconds: float,
+    load: OthersLoad,
 ) -> None:
     from exporters import seminar
     from exporters.machine import processor
@@ -92,10 +99,10 @@ def _network_alone(
                 rows.append(row)
                 status.update(f"measuring {name}: {row.runtime} {row.precision} done")
     finally:  # what was measured before Ctrl-C is shown too
-        _show(f"{name}, one picture at a time; {processor()}", seminar.table(rows), seminar.notes(rows))
+        _show(f"{name}, one picture at a time; {processor()}", seminar.table(rows), [*seminar.notes(rows), str(load)])
 
 
-def _ladder(ladder: Ladder, name: str, seconds: float, picture: Path | None) -> None:
+def _ladder(ladder: Ladder, name: str, seconds: float, picture: Path | None, load: OthersLoad) -> None:
     from exporters.ladder_picture import draw_ladder
 
     title = f"{name}, from JPEG to result"
@@ -103,7 +110,7 @@ def _ladder(ladder: Ladder, name: str, seconds: float, picture: Path | None) -> 
         with progress.status(f"measuring {name}") as status:
             ladder.climb(seconds, lambda text: status.update(f"measuring {name}: {text}"))
     finally:
-        _show(f"{title}; {ladder.setting}", ladder.table(), ladder.notes())
+        _show(f"{title}; {ladder.setting}", ladder.table(), [*ladder.notes(), str(load)])
     if picture is not None:
         draw_ladder(ladder.rungs, picture, title=f"{title}: pictures a second", subtitle=ladder.setting)
 
