@@ -14,6 +14,7 @@ from exporters import compare
 from exporters.artefact import sha256_of
 from exporters.catalog import CHECKPOINT_MODELS, ModelSpec, customised, model_spec
 from exporters.checkpoint import load_network
+from exporters.class_names import read_labels
 from exporters.compare import Floats, Reference
 from exporters.graph import IMAGES, compose_graph
 from exporters.heads import network_outputs
@@ -82,12 +83,7 @@ def _checked_labels(spec: ModelSpec, checkpoint: Checkpoint) -> Path:
     published = spec.labels_path
     assert published is not None
     file = checkpoint.labels or published
-    try:
-        names = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}); give a text file with one class name a line") from error
-    if not names or not all(name.strip() for name in names) or len(set(names)) < len(names):
-        raise InputError(f"{file} has empty or repeated lines; give a text file with one class name a line")
+    names = read_labels(file)
     if checkpoint.num_classes is not None and len(names) != checkpoint.num_classes:
         option = "" if checkpoint.labels else "; name them: --labels FILE, one a line"
         raise InputError(f"{file} names {len(names)} classes, but the network has {checkpoint.num_classes}{option}")
