@@ -12,6 +12,7 @@ from reeltag.commands.sources import channels, rows_and_columns, source_of
 from reeltag.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:
+    from exporters.artefact import Artefact
     from exporters.evaluation import CocoDataset, SegmentationDataset
     from exporters.export import ExportReport
     from exporters.plan import PlanOptions
@@ -84,6 +85,7 @@ def export(
     dla: Annotated[
         int | None, typer.Option(help="Accelerator of a Jetson for a plan; the GPU runs what it cannot.")
     ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Time each layer of the plan on this GPU, too.")] = False,
     rebuild_stale: Annotated[
         bool, typer.Option("--rebuild-stale", help="Build plans anew that were made for another TensorRT or GPU.")
     ] = False,
@@ -98,6 +100,7 @@ def export(
         "--std": None if std is None else channels("--std", std),
     }
     of_plan = {"--batch": batch, "--workspace": workspace, "--timing-cache": timing_cache, "--dla": dla}
+    of_plan["--layers"] = layers or None
     drops = {"detect": ("--max-ap-drop", max_ap_drop), "segment": ("--max-miou-drop", max_miou_drop)}
     target = repository_at(model_repository)
     try:
@@ -127,6 +130,8 @@ def export(
     except ModuleNotFoundError as error:
         raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
     _print(report)
+    if layers:
+        _print_layers(report.artefact, target)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +178,20 @@ def _annotated(task: str, images: Path | None, annotations: Path | None) -> Coco
         raise InvalidOption("--images and --annotations go together")
     read = evaluation.read_class_maps if task == "segment" else evaluation.read_coco
     return read(images, annotations)
+
+
+def _print_layers(artefact: Artefact, target: Path) -> None:
+    from exporters.artefact import PLAN_FILE
+    from exporters.compare import sample_frames
+    from exporters.layer_times import layer_times
+
+    built = artefact.passport.plan
+    assert built is not None
+    _, usual, _ = built.batch_sizes
+    plan = (target / artefact.spec.name / PLAN_FILE).read_bytes()
+    times = layer_times(plan, sample_frames(artefact.spec, usual), module=built.module)
+    rows = [{"layer": one.layer, "ms": f"{one.milliseconds:.3f}", "share": f"{one.share:.1%}"} for one in times]
+    results.print(table_of(f"\nlayers of the plan, batches of {usual}", rows))
 
 
 def _print(report: ExportReport) -> None:
