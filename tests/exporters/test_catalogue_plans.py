@@ -54,8 +54,8 @@ class Case:
         return "-".join(filter(None, (self.name, self.upsampling)))
 
 
-EXPORTED = ("nanodet_g", "efficientnet_lite0")
-"""Of the bundled networks those that take moments to measure and calibrate."""
+EXPORTED = "nanodet_g"
+"""Lowered as `reeltag export` does, by what measurements say; that takes longer than the plan."""
 CASES = [*(Case(name) for name in (*MODELS, *CHECKPOINT_MODELS)), Case("swiftnet_rn18", "nearest")]
 
 
@@ -82,17 +82,17 @@ def test_every_network_becomes_a_plan_in_every_precision(case: Case, precision: 
         pytest.skip("a large network; EVERY_PLAN=1 builds its plans too")
     spec, graph = lowered(case, precision)
     build(graph)
-    if spec.task == "detect" and (precision == "fp16" or spec.name in EXPORTED):
+    if spec.task == "detect" and (precision == "fp16" or spec.name == EXPORTED):
         build(suppressing(graph))
-    if spec.task == "detect" and precision in ("fp16", "int8"):
+    if spec.name == EXPORTED and precision in ("fp16", "int8"):
         build(graph, "SM75")
 
 
 def lowered(case: Case, precision: Precision) -> tuple[ModelSpec, Any]:
-    """The network in a precision: one that comes with trained weights, as it is exported; of others every node."""
+    """The network in a precision: as it is exported, or with every node lowered that may be."""
     spec, model = graph_of(case)
-    frames = compare.sample_frames(spec, MINIMUM_PICTURES if spec.name in EXPORTED else 1)
-    if precision == "fp32" or spec.name in EXPORTED:
+    frames = compare.sample_frames(spec, MINIMUM_PICTURES if spec.name == EXPORTED else 1)
+    if precision == "fp32" or spec.name == EXPORTED:
         return spec, convert(model, precision, CalibrationSet(frames), method="min-max")[0]
     simple = simplified(model)
     body = body_of(simple)
