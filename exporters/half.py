@@ -17,8 +17,6 @@ from exporters.sessions import run_summed
 
 _FLOAT_INPUTS: Final = {"Resize": 1}
 """How many leading inputs take the lower precision, where it is not all float ones."""
-_TOLERATED_ROUNDINGS: Final = 16
-"""A node that loses more than so many times the rounding error of the precision itself stays in float32."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,17 @@ class Half:
     dtype: Any  # NumPy's, or that of ml_dtypes, which NumPy has no type for
     rounding: float
     """Largest relative error of rounding to it."""
+    tolerated_roundings: float
+    """A node that loses more than so many times that stays in float32; most nodes lose about 0.7."""
 
     @property
     def largest_loss(self) -> float:
         """Relative error above which a node stays in float32."""
-        return _TOLERATED_ROUNDINGS * self.rounding
+        return self.tolerated_roundings * self.rounding
 
 
-FP16: Final = Half("fp16", TensorProto.FLOAT16, np.float16, 2.0**-11)
-BF16: Final = Half("bf16", TensorProto.BFLOAT16, ml_dtypes.bfloat16, 2.0**-8)
+FP16: Final = Half("fp16", TensorProto.FLOAT16, np.float16, 2.0**-11, tolerated_roundings=16)
+BF16: Final = Half("bf16", TensorProto.BFLOAT16, ml_dtypes.bfloat16, 2.0**-8, tolerated_roundings=1.5)
 BF16_OPSET: Final = 22
 """The first whose convolution takes bfloat16."""
 

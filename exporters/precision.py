@@ -75,8 +75,8 @@ def convert(
     """Write a precision into a graph.
 
     The body, which is all between the first and the last convolution or matrix product, takes it; pre-processing and
-    decoding stay in float32. In fp16 and bf16 nodes that overflow, or lose more than 16 times the precision's rounding
-    error, stay in float32. In int8 the last weighted nodes (a detector's output convolutions) stay in float32.
+    decoding stay in float32. In fp16 and bf16 nodes that overflow, or lose more than `Half.largest_loss`, stay in
+    float32. In int8 the last weighted nodes (a detector's output convolutions) do.
 
     Args:
         model: From `FRAMES` uint8 `(N, *input_shape)`; not changed.
