@@ -31,8 +31,8 @@ def source_of(name: str, checkpoint: Path | None, onnx: Path | None, given: dict
         InvalidOption: An option goes with another file, or is missing.
         InputError: The file does not fit.
     """
+    from exporters.brought.own_network import Brought, own_source
     from exporters.checkpoint_source import Checkpoint, checkpoint_source
-    from exporters.own_network import Brought, own_source
     from exporters.source import bundled_source
 
     if checkpoint is not None and onnx is not None:

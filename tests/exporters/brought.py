@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exporters.own_network import Brought, own_source
+from exporters.brought.own_network import Brought, own_source
 from exporters.source import Source
 
 SIDES = (160, 224)

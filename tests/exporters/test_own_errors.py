@@ -15,8 +15,9 @@ torch: Any = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from exporters import catalog, layouts  # noqa: E402  # need torch
-from exporters.dense_heads import DenseLayout  # noqa: E402
+from exporters import catalog  # noqa: E402  # needs torch
+from exporters.brought import layouts  # noqa: E402
+from exporters.brought.dense_heads import DenseLayout  # noqa: E402
 from tests.exporters.brought import (  # noqa: E402
     SIDES,
     Classifier,

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from exporters.dense_heads import DenseLayout
+from exporters.brought.dense_heads import DenseLayout
 from exporters.heads import STRIDES
 
 Answers = Mapping[str, npt.NDArray[Any]]

@@ -13,19 +13,19 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 
 from exporters import compare
-from exporters.adapter import adapted
 from exporters.artefact import sha256_of
+from exporters.brought.adapter import adapted
+from exporters.brought.conventions import Convention, convention_of
+from exporters.brought.dense_heads import DenseLayout
+from exporters.brought.layouts import Answers, Recognised
+from exporters.brought.own_graph import OwnGraph, chosen_size, read_graph
+from exporters.brought.own_heads import decoded, own_head
+from exporters.brought.probe import OwnNetwork, check_openvino
+from exporters.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
 from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.class_names import read_labels
 from exporters.configs import AREAS, DECODE, NMS
-from exporters.conventions import Convention, convention_of
-from exporters.dense_heads import DenseLayout
 from exporters.graph import compose_with_head
-from exporters.layouts import Answers, Recognised
-from exporters.own_graph import OwnGraph, chosen_size, read_graph
-from exporters.own_heads import decoded, own_head
-from exporters.probe import OwnNetwork, check_openvino
-from exporters.recognition import HEADS, Asked, OwnTask, recognised_outputs
 from exporters.source import Source
 from reeltag.contract import SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InputError, InvalidOption

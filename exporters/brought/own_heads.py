@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, TensorProto, helper
 
-from exporters.adapter import output_name
+from exporters.brought.adapter import output_name
+from exporters.brought.dense_heads import DenseLayout, dense_head
+from exporters.brought.dense_reference import decode_cells
+from exporters.brought.layouts import Answers, Recognised
 from exporters.catalog import ModelSpec
 from exporters.compare import Floats, softmax
-from exporters.dense_heads import DenseLayout, dense_head
-from exporters.dense_reference import decode_cells
 from exporters.heads import LOGITS, class_map_graph, make_constant, make_node, value_info
-from exporters.layouts import Answers, Recognised
 from reeltag.contract import CANDIDATES, SCORES
 
 

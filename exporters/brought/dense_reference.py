@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from exporters.brought.dense_heads import DenseLayout
 from exporters.catalog import ModelSpec
 from exporters.compare import Floats, softmax
-from exporters.dense_heads import DenseLayout
 
 
 def decode_cells(layout: DenseLayout, output: Floats, spec: ModelSpec) -> Floats:
