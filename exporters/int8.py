@@ -27,6 +27,7 @@ from onnxruntime.quantization import (
 
 from exporters.body import WEIGHTED
 from exporters.sessions import BATCH
+from exporters.weight_scales import refine_weight_scales
 from reeltag.contract import FRAMES
 
 Method = Literal["min-max", "entropy", "percentile"]
@@ -84,6 +85,7 @@ def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
         quantizer.model.topological_sort()
     result: ModelProto = quantizer.model.model
     del result.graph.value_info[:]
+    refine_weight_scales(result, model, WEIGHT_LIMIT)
     return result
 
 

@@ -20,8 +20,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from exporters.body import body_of, simplified  # noqa: E402
 from exporters.calibration import CalibrationSet, read_pictures  # noqa: E402
-from exporters.int8 import Method  # noqa: E402
+from exporters.int8 import WEIGHT_LIMIT, Method  # noqa: E402
 from exporters.precision import Precision, convert  # noqa: E402
+from exporters.weight_scales import refine_weight_scales  # noqa: E402
 
 SMALL = (16, 16, 3)
 CLASSIFIER = MODELS["efficientnet_lite0"]
@@ -149,6 +150,27 @@ def test_int8_is_in_the_graph_and_answers_nearly_what_fp32_does(method: Method) 
     exact = run(small_network(), frames)
     for found in (run(model, frames), run_openvino(model, frames)):
         assert 0 < np.abs(found - exact).mean() < 0.01
+
+
+def test_scales_of_weights_lose_least() -> None:
+    """One weight in many is much larger: it is better clipped."""
+    weights = np.random.default_rng(2).normal(0, 0.1, (2, 20000)).astype(np.float32)
+    weights[1, 0] = 0.6
+    scales = (np.abs(weights).max(1) / WEIGHT_LIMIT).astype(np.float32)
+    before = np.round(weights / scales[:, None]) * scales[:, None]
+    names = ["w_quantized", "w_scale"]
+    stored = [onnx.numpy_helper.from_array(np.zeros((2, 20000), np.int8), names[0])]
+    stored.append(onnx.numpy_helper.from_array(scales, names[1]))
+    node = onnx.helper.make_node("DequantizeLinear", names, ["w_dequantized"], axis=0)
+    quantized = onnx.helper.make_model(onnx.helper.make_graph([node], "weights", [], [], stored))
+    exact = [onnx.numpy_helper.from_array(weights, "w")]
+    refine_weight_scales(quantized, onnx.helper.make_model(onnx.helper.make_graph([], "exact", [], [], exact)), 64)
+    steps, found = (onnx.numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer)
+    assert steps.dtype == np.int8
+    assert np.abs(steps.astype(int)).max() == WEIGHT_LIMIT
+    errors = [np.square(after - weights).sum(1) for after in (before, steps * found[:, None])]
+    assert (errors[1] <= errors[0]).all()
+    assert errors[1][1] < 0.9 * errors[0][1], "of the channel with the large weight"
 
 
 def test_the_classifier_keeps_its_answers() -> None:
