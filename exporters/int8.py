@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -41,8 +41,7 @@ WEIGHT_LIMIT: Final = 64
 """Weights take 7 of the 8 bits: x86 CPUs without VNNI sum pairs of products in 16 bits, which would overflow."""
 MINIMUM_PICTURES: Final = 16
 """Fewer do not show the range of a network's tensors."""
-_WHOLE: Final = {"whole/start": 0, "whole/end": np.iinfo(np.int32).max, "whole/axis": 1}
-"""Start, end and axis of a slice that takes everything."""
+_CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
 _PERCENTILE: Final = 99.999
 _BINS: Final = 2048
 _RULES: Final[dict[str, Any]] = {
@@ -90,23 +89,25 @@ def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
 
 
 def _concats_apart(model: ModelProto, nodes: Collection[str]) -> ModelProto:
-    """A copy with a slice of everything between each concatenation and the quantized nodes that take it.
+    """A copy with a pooling of single pixels between each concatenation and the quantized convolutions that take it.
 
-    OpenVINO 2026.4 moves quantization over a concatenation and then answers wrongly on CPUs; it stops at a slice. ONNX
-    Runtime and TensorRT remove slices that take everything.
+    OpenVINO 2026.4 moves quantization over a concatenation and then answers wrongly on CPUs; it stops at a pooling,
+    where it removes slices and clips that change nothing and goes on.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
     concatenated = {node.output[0] for node in graph.node if node.op_type == "Concat"}
+    axes = {tensor.name: len(tensor.dims) - 2 for tensor in graph.initializer}
     apart: list[NodeProto] = []
     for node in graph.node:
-        if node.name in nodes and (tensor := node.input[0]) in concatenated:
-            node.input[0] = f"{tensor}/whole"
-            if all(slice_.output[0] != node.input[0] for slice_ in apart):
-                apart.append(helper.make_node("Slice", [tensor, *_WHOLE], [node.input[0]], name=node.input[0]))
-    if apart:
-        graph.initializer.extend(numpy_helper.from_array(np.array([v]), name) for name, v in _WHOLE.items())
+        tensor = node.input[0] if node.input else ""
+        if node.name in nodes and tensor in concatenated and node.op_type in _CONVOLUTIONS:
+            node.input[0] = f"{tensor}/apart"
+            if all(pool.output[0] != node.input[0] for pool in apart):
+                kernel = [1] * axes[node.input[1]]
+                name = node.input[0]
+                apart.append(helper.make_node("MaxPool", [tensor], [name], name=name, kernel_shape=kernel))
     positions = {node.output[0]: i for i, node in enumerate(graph.node)}
     for node in sorted(apart, key=lambda n: -positions[n.input[0]]):  # from behind, so that places stay right
         graph.node.insert(positions[node.input[0]] + 1, node)
