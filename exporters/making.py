@@ -33,7 +33,7 @@ class Making:
     """How an artefact is made."""
 
     precision: Precision = "fp32"
-    method: Method = "percentile"
+    method: Method = "entropy"
     """How int8 ranges are chosen."""
     fine_tuning: FineTuning | None = None
     """Trains int8 after its calibration."""

@@ -68,7 +68,7 @@ def convert(
     precision: Precision,
     calibration: CalibrationSet | None = None,
     *,
-    method: Method = "percentile",
+    method: Method = "entropy",
     fine_tuning: FineTuning | None = None,
     progress: Progress | None = None,
 ) -> tuple[ModelProto, PrecisionReport]:

@@ -56,7 +56,7 @@ def export(
     ] = None,
     method: Annotated[
         Literal["min-max", "entropy", "percentile"], typer.Option(help="How int8 ranges are chosen.")
-    ] = "percentile",
+    ] = "entropy",
     qat: Annotated[
         bool, typer.Option("--qat", help="Fine-tune the int8 network on these pictures to answer as in fp32.")
     ] = False,
