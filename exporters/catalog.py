@@ -246,8 +246,10 @@ def customised(spec: ModelSpec, size: tuple[int, int], labels: Path) -> ModelSpe
     """
     height, width = size
     own = replace(spec, labels_file=str(labels.absolute()))
+    cells = sum((height // stride) * (width // stride) for stride in (8, 16, 32))
     return replace(
         own,
+        candidates=min(spec.candidates, cells),
         height=height,
         width=width,
         view=replace(spec.view, height=height, width=width) if spec.view else None,
