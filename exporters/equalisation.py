@@ -51,7 +51,7 @@ def equalised(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
     concatenated = {node.output[0] for node in copy.graph.node if node.op_type == "Concat"}
     before: dict[str, NodeProto] = {}
     for tensor, convolutions in suited.items():
-        # Behind a concatenation it saves the slice that `int8.quantized` would need there, which is slower.
+        # Behind a concatenation parts come together whose ranges know nothing of each other.
         if tensor in concatenated or ranges[tensor].max() > _UNEVEN * np.median(ranges[tensor]):
             factors = _factors(ranges[tensor], convolutions, weights)
             before[convolutions[0].name] = _divided(copy, tensor, convolutions, factors)

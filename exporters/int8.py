@@ -98,6 +98,8 @@ def _concats_apart(model: ModelProto, nodes: Collection[str]) -> ModelProto:
     copy.CopyFrom(model)
     graph = copy.graph
     concatenated = {node.output[0] for node in graph.node if node.op_type == "Concat"}
+    # It goes on over the factors of equalised channels as well, where the batch size is fixed.
+    concatenated |= {node.output[0] for node in graph.node if node.op_type == "Mul" and node.input[0] in concatenated}
     axes = {tensor.name: len(tensor.dims) - 2 for tensor in graph.initializer}
     apart: list[NodeProto] = []
     for node in graph.node:

@@ -34,12 +34,15 @@ def run(model: Any, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return answer
 
 
-def run_openvino(model: Any, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def run_openvino(model: Any, frames: npt.NDArray[np.uint8], *, is_batch_fixed: bool = False) -> npt.NDArray[np.float32]:
     openvino = pytest.importorskip("openvino")
     core = openvino.Core()
     # Otherwise it would lower float32 by itself where the CPU can.
     hint = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", hint)
+    network = core.read_model(model.SerializeToString())
+    if is_batch_fixed:
+        network.reshape(list(frames.shape))
+    compiled = core.compile_model(network, "CPU", hint)
     answer: npt.NDArray[np.float32] = compiled({"FRAMES": frames})[0]
     return answer
 
@@ -195,7 +198,9 @@ def test_openvino_answers_rightly_where_a_concatenation_is_quantized() -> None:
     model.graph.node.extend(nodes)
     quantized, _ = convert(model, "int8", CalibrationSet(frames))
     onnx.checker.check_model(quantized, full_check=True)
-    np.testing.assert_allclose(run_openvino(quantized, frames), run(quantized, frames), atol=0.02)
+    for is_fixed in (False, True):
+        found = run_openvino(quantized, frames, is_batch_fixed=is_fixed)
+        np.testing.assert_allclose(found, run(quantized, frames), atol=0.02)
 
 
 def test_fp32_is_left_as_it_is() -> None:
