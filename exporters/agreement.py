@@ -21,7 +21,7 @@ from exporters.evaluation.detection import coco_results
 from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import to_source
 from exporters.own_path import fitted
-from exporters.plain import plain_suppress
+from exporters.plain import plainly_suppressed
 from reeltag.errors import InputError
 
 SURE: Final = 0.5
@@ -45,7 +45,7 @@ def agreed_boxes(reference: Reference, spec: ModelSpec, pictures: Sequence[Path]
     annotations: list[dict[str, Any]] = []
     for number, picture in enumerate(pictures):
         frame, geometry = fitted(picture, spec.view)
-        boxes = plain_suppress(reference(frame[None])[0], geometry)
+        boxes = plainly_suppressed(reference(frame[None])[0], geometry)
         annotations += coco_results(number, boxes[boxes[:, 4] >= OPEN], category_ids)
     for annotation in annotations:
         annotation["iscrowd"] = int(annotation.pop("score") < SURE)

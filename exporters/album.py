@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.calibration import SUFFIXES, CalibrationSet, read_pictures
+from exporters.calibration import CalibrationSet, pictures_in, read_pictures
 from exporters.evaluation.coco import CocoDataset, read_coco
 from reeltag.errors import InputError
 from reeltag.frames import ImageError, View, decode_image
@@ -38,7 +38,7 @@ def read_album(images: Path, annotations: Path | None) -> Album:
         InputError: There is no picture, one cannot be decoded, or the JSON is not COCO's; the text names it.
     """
     dataset = None if annotations is None else read_coco(images, annotations)
-    files = dict(enumerate(_pictures_in(images))) if dataset is None else dict(sorted(dataset.files.items()))
+    files = dict(enumerate(pictures_in(images))) if dataset is None else dict(sorted(dataset.files.items()))
     return Album({key: _decodable(file) for key, file in files.items()}, dataset)
 
 
@@ -48,7 +48,7 @@ def read_calibration(folder: Path, view: View, album: Album) -> CalibrationSet:
     Raises:
         InputError: There is no picture, one cannot be decoded, or one is also in the album.
     """
-    files = _pictures_in(folder)
+    files = pictures_in(folder)
     measured = album.digests
     if shared := [file for file in files if _digest(_bytes_of(file)) in measured]:
         raise InputError(
@@ -57,15 +57,6 @@ def read_calibration(folder: Path, view: View, album: Album) -> CalibrationSet:
             "pictures"
         )
     return read_pictures(files, view)
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; give one with JPEG, PNG, WebP or BMP images")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise InputError(f"there is no JPEG, PNG, WebP or BMP image in {folder}")
-    return files
 
 
 def _decodable(file: Path) -> bytes:

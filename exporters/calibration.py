@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -48,19 +48,16 @@ class CalibrationSet:
             raise InputError(f"{purpose} needs at least {count} calibration pictures; there are {self.count}")
 
 
-def read_pictures(source: Path | Iterable[Path], view: View) -> CalibrationSet:
+def read_pictures(files: Sequence[Path], view: View) -> CalibrationSet:
     """Read encoded pictures and fit them into a network's input.
 
     Args:
-        source: A folder, whose pictures are taken by name, or the files themselves.
+        files: At least one; see `pictures_in`.
         view: Of the network.
 
     Raises:
-        InputError: There is no picture, or one cannot be read; the text names it.
+        InputError: One cannot be read; the text names it.
     """
-    files = pictures_in(source) if isinstance(source, Path) else list(source)
-    if not files:
-        raise InputError("there are no calibration pictures; name files, or a folder of JPEG, PNG, WebP or BMP images")
     frames = np.empty((len(files), view.height, view.width, 3), np.uint8)
     for file, frame in zip(files, frames, strict=True):
         _read_into(frame, file, view)
@@ -85,9 +82,15 @@ def pictures_in(folder: Path) -> list[Path]:
     """The picture files of a folder, by name.
 
     Raises:
-        InputError: The folder cannot be read.
+        InputError: It is no folder, cannot be read, or has no picture.
     """
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     except OSError as error:
-        raise InputError(f"the calibration pictures in {folder} cannot be read: {error}") from error
+        raise InputError(
+            f"the pictures in {folder} cannot be read ({error.strerror}); give a folder of JPEG, PNG, WebP or BMP "
+            "images"
+        ) from error
+    if not files:
+        raise InputError(f"there is no JPEG, PNG, WebP or BMP image in {folder}")
+    return files

@@ -14,6 +14,7 @@ import torch
 from onnx import ModelProto
 
 from exporters.album import Album, read_album, read_calibration
+from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
 from exporters.catalog import model_spec
 from exporters.checkpoint_source import Checkpoint
@@ -23,7 +24,7 @@ from exporters.heads import network_outputs
 from exporters.machine import cores, processor
 from exporters.precision import convert
 from exporters.qat import FineTuning
-from exporters.runners import OnnxRuntimeRunner, cpu_computes_in_bf16, openvino_runners
+from exporters.runners import OnnxRuntimeRunner, openvino_runners
 from exporters.subject import Subject, cut, subject_of
 from exporters.suppression_graph import suppressing
 from exporters.ways import (
@@ -146,7 +147,7 @@ class Ladder:
         built = _Built(self._subject.graph)
         yield self._plain()
         yield Rung("+ OpenVINO", [Way(read, self._compiled(built), finish)])
-        if cpu_computes_in_bf16():
+        if cpu_has_bf16():
             built = replace(built, precision="bf16")
             yield Rung("+ bf16", [Way(read, self._compiled(built), finish)])
         else:

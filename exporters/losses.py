@@ -17,7 +17,7 @@ from exporters.evaluation.detection import coco_results
 from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import add_picture, to_source
 from exporters.own_path import OwnPath, fitted
-from exporters.plain import plain_suppress, plainly_fitted
+from exporters.plain import plainly_fitted, plainly_suppressed
 from exporters.progress import Progress, told
 from reeltag.areas import ClassMap
 from reeltag.frames import Geometry, Pixels, View
@@ -189,8 +189,9 @@ class _Views:
 
     @classmethod
     def of(cls, picture: Path, view: View | None, with_plain: bool) -> _Views:
+        assert view is not None
         frame, geometry = fitted(picture, view)
-        return cls(frame, geometry, plainly_fitted(picture, view) if with_plain else None)
+        return cls(frame, geometry, plainly_fitted(picture.read_bytes(), view) if with_plain else None)
 
 
 def _detections(
@@ -205,9 +206,9 @@ def _detections(
     for index, view in enumerate(views):
         rows = {}
         if by_plain is not None:
-            rows[REFERENCE] = plain_suppress(by_plain[index], plain[index][1])
-        rows[_FITTED if rows else REFERENCE] = plain_suppress(by_reference[index], view.geometry)
-        rows["network"] = plain_suppress(by_network[index], view.geometry)
+            rows[REFERENCE] = plainly_suppressed(by_plain[index], plain[index][1])
+        rows[_FITTED if rows else REFERENCE] = plainly_suppressed(by_reference[index], view.geometry)
+        rows["network"] = plainly_suppressed(by_network[index], view.geometry)
         rows["post-processing"] = own.detections(outputs, index, view.geometry)
         yield rows, _distances(by_reference[index], by_network[index])
 

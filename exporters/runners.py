@@ -147,15 +147,6 @@ def openvino_runners(
     return [OpenVinoRunner(compiled.create_infer_request()) for _ in range(streams)]
 
 
-def cpu_computes_in_bf16() -> bool:
-    """Whether OpenVINO computes in bfloat16 here, and does not only round to it.
-
-    Raises:
-        SetupError: OpenVINO is missing.
-    """
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 def _core() -> openvino.Core:
     try:
         import openvino  # noqa: PLC0415  # it comes with serving, torch and onnx with exporting

@@ -12,12 +12,13 @@ import torch
 from onnx import ModelProto
 
 from exporters import compare, int8
+from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
 from exporters.catalog import ModelSpec, model_spec
 from exporters.checkpoint_source import Checkpoint
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 from exporters.precision import Precision, convert
-from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, cpu_computes_in_bf16, openvino_runners
+from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners
 from exporters.subject import FromFrames, Subject, network_graph, subject_of
 from exporters.tensorrt_api import MODULES
 from exporters.tensorrt_runner import TensorRtRunner
@@ -163,7 +164,7 @@ def _cpu_entries(subject: Subject) -> Iterator[_Entry]:
     else:
         yield _Entry("PyTorch", "fp32", functools.partial(_torch_runner, subject, "cpu", torch.float32, False))
     yield _Entry("OpenVINO", "fp32", lambda: openvino_runners(graph, shape)[0])
-    if cpu_computes_in_bf16():
+    if cpu_has_bf16():
         yield _Entry("OpenVINO", "bf16", lambda: openvino_runners(graph, shape, precision="bf16")[0])
     else:
         yield _Entry("OpenVINO", "bf16", skipped="this CPU does not compute in bfloat16")

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,16 +17,14 @@ from torch import nn
 from exporters import compare
 from exporters.catalog import ModelSpec
 from exporters.compare import Floats
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from exporters.heads import network_outputs
 from exporters.networks.yolox import YOLOX
+from exporters.plain import in_source, plainly_fitted, plainly_suppressed
 from exporters.runners import Answers, Runner
-from reeltag.frames import Fit, Geometry, View, decode_views, geometry_of
+from reeltag.frames import Fit, Geometry, View, decode_views
 
 Frames: TypeAlias = npt.NDArray[np.uint8]
 """uint8 `(1, H, W, 3)` RGB."""
-_FIELDS: Final = 6
-"""Of a detection: x1, y1, x2, y2 in source pixels, score, class."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +42,11 @@ class Way:
 
 
 def plain_reader(view: View) -> Callable[[bytes], tuple[Frames, Geometry]]:
-    """As a script does it: decode the whole picture, scale it, put it on a new canvas.
-
-    What was read by `album.read_album` can be decoded.
-    """
+    """Decode the whole picture, scale it, put it on a new canvas."""
 
     def read(data: bytes) -> tuple[Frames, Geometry]:
-        pixels = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        geometry = geometry_of(view, pixels.shape[1], pixels.shape[0])
-        rows, columns = geometry.picture
-        canvas = np.full((1, view.height, view.width, 3), view.pad_value, np.uint8)
-        size = (columns.stop - columns.start, rows.stop - rows.start)
-        canvas[0, rows, columns] = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
-        return canvas, geometry
+        pixels, geometry = plainly_fitted(data, view)
+        return pixels[None], geometry
 
     return read
 
@@ -106,49 +95,26 @@ def plain_finish(spec: ModelSpec, network: nn.Module | None) -> Callable[[Answer
         else:
             cells = answers[0] if isinstance(network, YOLOX) else _cells(answers)
             candidates = compare.decode_yolox(spec, cells)
-        return _in_source(greedy_suppression(candidates[0]), geometry)
+        return plainly_suppressed(candidates[0], geometry)
 
     return finish
 
 
 def candidates_finish(answers: Answers, geometry: Geometry) -> Floats:
     """Suppression in NumPy and Python of the graph's `CANDIDATES`."""
-    return _in_source(greedy_suppression(answers[0][0]), geometry)
+    return plainly_suppressed(answers[0][0], geometry)
 
 
 def suppressed_finish(answers: Answers, geometry: Geometry) -> Floats:
     """Nothing but the way back to source pixels of the graph's `BOXES`, `SCORES`, `CLASSES` and `COUNT`."""
     boxes, scores, classes, count = (answer[0] for answer in answers)
     rows = np.concatenate([boxes, scores[:, None], classes[:, None].astype(np.float32)], 1)
-    return _in_source(rows[: int(count[0])], geometry)
+    return in_source(rows[: int(count[0])], geometry)
 
 
 def class_map_finish(spec: ModelSpec) -> Callable[[Answers, Geometry], Floats]:
     """Shares of the graph's `CLASS_MAP`, of the picture alone."""
     return lambda answers, geometry: _shares(answers[0][0], spec, geometry)
-
-
-def greedy_suppression(candidates: Floats) -> Floats:
-    """Non-maximum suppression within each class as textbooks have it: the best, then what it does not cover, again.
-
-    Args:
-        candidates: `(K, 6)`: x1, y1, x2, y2, score, class.
-
-    Returns:
-        `(n, 6)`, at most `MAX_DETECTIONS`, by falling score.
-    """
-    rest = candidates[candidates[:, 4] > SCORE_THRESHOLD]
-    rest = rest[np.argsort(-rest[:, 4], kind="stable")]
-    kept: list[Floats] = []
-    while len(rest) and len(kept) < MAX_DETECTIONS:
-        best, rest = rest[0], rest[1:]
-        kept.append(best)
-        low, high = np.maximum(best[:2], rest[:, :2]), np.minimum(best[2:4], rest[:, 2:4])
-        common = np.maximum(high - low, 0).prod(1)
-        areas = np.maximum(rest[:, 2:4] - rest[:, :2], 0).prod(1)
-        union = areas + np.maximum(best[2:4] - best[:2], 0).prod() - common
-        rest = rest[(common <= IOU_THRESHOLD * union) | (rest[:, 5] != best[5])]
-    return np.array(kept, np.float32).reshape(-1, _FIELDS)
 
 
 def _cells(maps: Answers) -> Floats:
@@ -157,10 +123,6 @@ def _cells(maps: Answers) -> Floats:
     with np.errstate(over="ignore"):
         probabilities = 1 / (1 + np.exp(-cells[..., 4:]))
     return np.concatenate([cells[..., :4], probabilities], 2)
-
-
-def _in_source(detections: Floats, geometry: Geometry) -> Floats:
-    return np.concatenate([geometry.boxes_to_source(detections[:, :4]), detections[:, 4:]], 1)
 
 
 def _shares(class_map: npt.NDArray[Any], spec: ModelSpec, geometry: Geometry) -> Floats:

@@ -14,6 +14,7 @@ from exporters import compare
 from exporters.catalog import MODELS
 from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from reeltag.errors import InputError, InvalidOption, UnknownModel
+from reeltag.frames import Geometry
 from tests.conftest import ROOT
 
 pytest.importorskip("torch")
@@ -22,9 +23,10 @@ pytest.importorskip("openvino")
 
 from exporters.ladder import Ladder, Rung, open_ladder
 from exporters.ladder_picture import check_suffix, draw_ladder
-from exporters.ways import greedy_suppression
+from exporters.plain import plainly_suppressed
 
 DETECTOR = MODELS["nanodet_g"]
+AS_IT_IS = Geometry(1.0, 1.0, 0.0, 0.0, 200, 200)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_the_plain_suppression_keeps_what_the_backend_keeps() -> None:
         thresholds = {"score_threshold": SCORE_THRESHOLD, "iou_threshold": IOU_THRESHOLD}
         kept = backend.suppress(candidates[None], **thresholds, max_detections=MAX_DETECTIONS)
         count = int(kept.count[0, 0])
-        found = greedy_suppression(candidates)
+        found = plainly_suppressed(candidates, AS_IT_IS)
         assert np.array_equal(found[:, :4], kept.boxes[0, :count])
         assert np.array_equal(found[:, 4], kept.scores[0, :count])
 
@@ -115,7 +117,7 @@ def test_what_cannot_be_measured_is_refused(images: Path, tmp_path: Path) -> Non
         open_ladder("yolox_nano", None, images)
     with pytest.raises(InvalidOption, match="neither"):
         open_ladder("efficientnet_lite0", None, images)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="nowhere cannot be read"):
         open_ladder("nanodet_g", None, tmp_path / "nowhere")
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no JPEG"):

@@ -19,7 +19,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from exporters.body import body_of, simplified  # noqa: E402
-from exporters.calibration import CalibrationSet, read_pictures  # noqa: E402
+from exporters.calibration import CalibrationSet, pictures_in, read_pictures  # noqa: E402
 from exporters.int8 import WEIGHT_LIMIT, Method  # noqa: E402
 from exporters.precision import Precision, convert  # noqa: E402
 from exporters.weight_scales import refine_weight_scales  # noqa: E402
@@ -238,7 +238,7 @@ def test_pictures_are_read_and_hashed_by_their_pixels(tmp_path: Path) -> None:
     for name in ("b.png", "a.BMP"):
         Image.fromarray(random_frames(1, (8, 8, 3))[0]).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a picture")
-    pictures = read_pictures(tmp_path, view)
+    pictures = read_pictures(pictures_in(tmp_path), view)
     assert pictures.frames.shape == (2, 16, 16, 3)
     assert read_pictures([tmp_path / "a.BMP", tmp_path / "b.png"], view).sha256 == pictures.sha256
     assert read_pictures([tmp_path / "a.BMP"], view).sha256 != pictures.sha256
@@ -246,10 +246,10 @@ def test_pictures_are_read_and_hashed_by_their_pixels(tmp_path: Path) -> None:
 
 def test_pictures_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     view = View(Fit.LETTERBOX, 16, 16)
-    with pytest.raises(InputError, match="there are no calibration pictures"):
-        read_pictures(tmp_path, view)
+    with pytest.raises(InputError, match="there is no JPEG"):
+        pictures_in(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(InputError, match=r"broken\.jpg cannot be read"):
-        read_pictures(tmp_path, view)
+        read_pictures(pictures_in(tmp_path), view)
     with pytest.raises(InputError, match="nowhere cannot be read"):
-        read_pictures(tmp_path / "nowhere", view)
+        pictures_in(tmp_path / "nowhere")
