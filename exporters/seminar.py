@@ -11,13 +11,13 @@ from typing import Final
 import torch
 from onnx import ModelProto
 
-from exporters import compare, int8
+from exporters import compare
 from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
 from exporters.catalog import ModelSpec, model_spec
 from exporters.checkpoint_source import Checkpoint
 from exporters.plan import BatchProfile, PlanOptions, build_plan
-from exporters.precision import Precision, convert
+from exporters.precision import Precision, convert, int8_for_speed
 from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners
 from exporters.subject import FromFrames, Subject, network_graph, subject_of
 from exporters.tensorrt_api import MODULES
@@ -198,7 +198,8 @@ def _plan_runner(subject: Subject, module: str, precision: Precision) -> Runner:
 
 
 def _converted(subject: Subject, precision: Precision) -> ModelProto:
-    """The network in a precision. The ranges that int8 is calibrated to are made up: they do not change its speed."""
-    windows = subject.spec.task == "shots"
-    frames = compare.sample_frames(subject.spec, 1 if windows else int8.MINIMUM_PICTURES)
-    return convert(network_graph(subject, subject.graph), precision, CalibrationSet(frames), method="min-max")[0]
+    """The network in a precision, by ranges and losses on one made-up picture, which do not change its speed."""
+    graph, frames = network_graph(subject, subject.graph), compare.sample_frames(subject.spec, 1)
+    if precision == "int8":
+        return int8_for_speed(graph, frames)
+    return convert(graph, precision, CalibrationSet(frames))[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from exporters.catalog import MODELS
 from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from reeltag.errors import InputError, InvalidOption, UnknownModel
 from reeltag.frames import Geometry
-from tests.conftest import ROOT
+from tests.backends import load_backend_module
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
@@ -90,12 +89,7 @@ def test_an_interrupted_ladder_shows_what_was_measured(images: Path) -> None:
 
 
 def test_the_plain_suppression_keeps_what_the_backend_keeps() -> None:
-    path = ROOT / "model_repository" / "nms" / "1" / "suppression.py"
-    spec = importlib.util.spec_from_file_location("suppression", path)
-    assert spec is not None
-    assert spec.loader is not None
-    backend = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(backend)
+    backend = load_backend_module("nms", "suppression")
     generator = np.random.default_rng(8)
     for _ in range(50):
         corners = generator.uniform(0, 60, (80, 2))

@@ -13,6 +13,7 @@ from exporters import compare
 from exporters.catalog import MODELS
 from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from tests.backends import load_backend_module
+from tests.boxes import iou
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -71,15 +72,6 @@ def plain(rows: list[Row], kept: int) -> list[Row] | None:
         if all(overlap <= IOU_THRESHOLD for overlap in overlaps):
             survivors.append(row)
     return survivors[:kept]
-
-
-def iou(a: Row, b: Row) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
 
 
 def check_plainly(found: list[npt.NDArray[Any]], candidates: Floats) -> int:

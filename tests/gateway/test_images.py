@@ -24,17 +24,6 @@ def served() -> Iterator[tuple[FakeTagger, httpx.Client]]:
         yield tagger, client
 
 
-@pytest.fixture
-def tagger(served: tuple[FakeTagger, httpx.Client]) -> FakeTagger:
-    served[0].reset()
-    return served[0]
-
-
-@pytest.fixture
-def client(served: tuple[FakeTagger, httpx.Client], tagger: FakeTagger) -> httpx.Client:
-    return served[1]
-
-
 def files(*images: tuple[str, bytes]) -> list[tuple[str, tuple[str, bytes]]]:
     return [("file", image) for image in images]
 

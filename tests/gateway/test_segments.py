@@ -28,17 +28,6 @@ def served() -> Iterator[tuple[FakeTagger, httpx.Client]]:
         yield tagger, client
 
 
-@pytest.fixture
-def tagger(served: tuple[FakeTagger, httpx.Client]) -> FakeTagger:
-    served[0].reset()
-    return served[0]
-
-
-@pytest.fixture
-def client(served: tuple[FakeTagger, httpx.Client], tagger: FakeTagger) -> httpx.Client:
-    return served[1]
-
-
 def result(client: httpx.Client, query: str, image: bytes) -> dict[str, Any]:
     answer = client.post(f"/v1/images?{query}", content=image, headers=JPEG)
     assert answer.status_code == 200, answer.text

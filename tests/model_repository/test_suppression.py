@@ -8,19 +8,10 @@ from hypothesis import strategies as st
 
 from reeltag.frames import Fit, View, geometry_of
 from tests.backends import load_backend_module
+from tests.boxes import iou
 
 suppression = load_backend_module("nms", "suppression")
 Floats = npt.NDArray[np.float32]
-
-
-def iou(a: Floats, b: Floats) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    intersection = width * height
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
-    return float(intersection / union)
 
 
 def reference(candidates: Floats, score_threshold: float, iou_threshold: float, limit: int) -> Floats:
