@@ -1,7 +1,6 @@
 """Throughput of networks in each precision on this CPU, in one run: `python -m benchmarks.precision NAME ...`.
 
-Weights that do not come with reeltag are random and int8 is calibrated to made-up pictures: neither has an influence on
-speed.
+Weights that do not come with reeltag are random and int8 is calibrated to a made-up picture: neither changes the speed.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from exporters.artefact import cpu_has_bf16
-from exporters.calibration import CalibrationSet
 from exporters.compare import sample_frames
 from exporters.fastest import Candidate, fastest
-from exporters.int8 import MINIMUM_PICTURES
 from exporters.machine import processor
-from exporters.precision import convert
+from exporters.precision import int8_for_speed
 from exporters.subject import Subject, subject_of
 
 
@@ -42,8 +39,7 @@ def main() -> None:
 
 
 def _candidates(subject: Subject) -> list[Candidate]:
-    pictures = CalibrationSet(sample_frames(subject.spec, MINIMUM_PICTURES))
-    int8, _ = convert(subject.graph, "int8", pictures, method="min-max")
+    int8 = int8_for_speed(subject.graph, sample_frames(subject.spec, 1))
     candidates = [Candidate("fp32", subject.graph)]
     if not cpu_has_bf16():
         return [*candidates, Candidate("int8", int8)]
