@@ -256,7 +256,11 @@ def test_ctrl_c_leaves_no_process_memory_or_half_written_file(
         with suppress(subprocess.TimeoutExpired):
             process.wait(delay)
         os.killpg(process.pid, signal.SIGINT)  # a terminal sends Ctrl-C to the whole group
-        _, said = process.communicate(timeout=20)
+        try:
+            _, said = process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     assert process.returncode != 0
     assert said.decode().count("Traceback") <= 2, said.decode()
     assert "SpawnProcess" not in said.decode()
