@@ -19,7 +19,7 @@ from exporters.torch_graph import TorchGraph
 from exporters.torch_operators import OPERATORS
 from reeltag.contract import FRAMES
 
-PHASE: Final = "Fine-tuning"
+PHASE: Final = "fine-tuning"
 """Told to `Progress`."""
 _HELD_OUT: Final = 8
 """Every so manieth input is not trained on."""

@@ -16,23 +16,29 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from exporters.progress import Progress
 from exporters.sessions import run_outputs
 
 Floats = npt.NDArray[np.float32]
 
+_PHASE: Final = "ranges of channels"
+"""Told to `Progress`."""
 _UNEVEN: Final = 2.0
 """Channels are equalised where the widest range is more than so many times the middle one."""
 _SMALLEST: Final = 1e-3
 """Of the widest: a channel that was nearly always zero is taken to have this range."""
 
 
-def equalised(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.uint8]) -> ModelProto:
+def equalised(
+    model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.uint8], progress: Progress | None = None
+) -> ModelProto:
     """A copy with a multiplication before those convolutions whose input channels have uneven ranges.
 
     Args:
         model: Simplified.
         nodes: Names of the weighted nodes that will be quantized.
         frames: uint8 `(N, *input_shape)`, which show the ranges.
+        progress: Told of their batches.
     """
     copy = ModelProto()
     copy.CopyFrom(model)
@@ -47,7 +53,7 @@ def equalised(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
         for tensor, of in takers.items()
         if all(node.op_type == "Conv" and _can_take(node, weights) and node.input[1] not in shared for node in of)
     }
-    ranges = channel_ranges(model, list(suited), frames)
+    ranges = channel_ranges(model, list(suited), frames, progress)
     concatenated = {node.output[0] for node in copy.graph.node if node.op_type == "Concat"}
     before: dict[str, NodeProto] = {}
     for tensor, convolutions in suited.items():
@@ -64,7 +70,9 @@ def equalised(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
     return copy
 
 
-def channel_ranges(model: ModelProto, tensors: list[str], frames: npt.NDArray[np.uint8]) -> dict[str, Floats]:
+def channel_ranges(
+    model: ModelProto, tensors: list[str], frames: npt.NDArray[np.uint8], progress: Progress | None = None
+) -> dict[str, Floats]:
     """Largest absolute value of each channel, float32 `(C,)`, of tensors `(N, C, ...)`."""
     watched = ModelProto()
     watched.CopyFrom(model)
@@ -73,7 +81,7 @@ def channel_ranges(model: ModelProto, tensors: list[str], frames: npt.NDArray[np
     for tensor, output in zip(tensors, outputs, strict=True):
         watched.graph.node.append(helper.make_node("Abs", [tensor], [f"{tensor}/absolute"]))
         watched.graph.node.append(helper.make_node("GlobalMaxPool", [f"{tensor}/absolute"], [output]))
-    for answers in run_outputs(watched, outputs, frames):
+    for answers in run_outputs(watched, outputs, frames, _PHASE, progress):
         for tensor, answer in zip(tensors, answers, strict=True):
             largest = answer.reshape(answer.shape[:2]).max(0)
             found[tensor] = np.maximum(found[tensor], largest) if tensor in found else largest

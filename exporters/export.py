@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import onnx
 
@@ -23,6 +25,9 @@ from exporters.progress import Progress
 from exporters.repository import publish
 from exporters.source import Source
 from reeltag.errors import AccuracyLost, InvalidOption
+
+_ONE_SECONDS: Final = 1.0
+"""How long the speed of an artefact is measured that is compared with no other."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class ExportReport:
     gate: GateReport | None
     """None where accuracy was not measured: in fp32 without annotated pictures, of classifiers and shot detectors."""
     speeds: tuple[Speed, ...]
-    """Of the precisions that were tried, the fastest first; empty where none was to be chosen."""
+    """Of the precisions that were tried, the fastest first; empty for a runtime that is not here."""
     refused: tuple[str, ...]
     """Why faster ones were not taken."""
     megabytes: float
@@ -93,7 +98,7 @@ def export(
             own = Path(folder) / making.precision
             made_ones[making.precision] = made(source, making, calibration, own, progress=progress)
         artefacts = [artefact for artefact, _ in made_ones.values()]
-        speeds = _speeds(source, artefacts) if len(artefacts) > 1 else ()
+        speeds = _speeds(source, artefacts)
         order = [one.precision for one in speeds] or list(made_ones)
         chosen, measured, refused = _first_right(
             source, [made_ones[precision][0] for precision in order], options, progress
@@ -126,7 +131,12 @@ def _speeds(source: Source, artefacts: Sequence[Artefact]) -> tuple[Speed, ...]:
     candidates = [
         Candidate(artefact.passport.precision, onnx.load(artefact.file), artefact.openvino_precision)
         for artefact in artefacts
+        if artefact.passport.runtime == "openvino"
     ]
+    if not candidates or importlib.util.find_spec("openvino") is None:
+        return ()
+    if len(candidates) == 1:
+        return fastest(candidates, source.spec.input_shape, seconds=_ONE_SECONDS, rounds=1)
     return fastest(candidates, source.spec.input_shape)
 
 

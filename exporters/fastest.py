@@ -50,38 +50,20 @@ class Speed:
     """Images per second in its quickest round."""
 
 
-def images_per_second(
-    graph: ModelProto,
-    input_shape: tuple[int, ...],
-    hint: Literal["f32", "bf16"] = "f32",
-    *,
-    batch: int = _BATCH,
-    seconds: float = _ROUND_SECONDS,
-) -> float:
-    """Throughput of a graph in OpenVINO on all cores, each with batches of its own, as it is served.
-
-    Args:
-        graph: From `FRAMES`.
-        input_shape: Of a picture, as `ModelSpec.input_shape`.
-        hint: What OpenVINO computes the graph's float32 parts in.
-        batch: Pictures at once on each core.
-        seconds: How long to measure, after a warm-up.
-
-    Raises:
-        SetupError: OpenVINO is missing.
-    """
-    return _compiled(Candidate("", graph, hint), input_shape, batch)(seconds)
-
-
 def fastest(
-    candidates: Sequence[Candidate], input_shape: tuple[int, ...], *, seconds: float = _ROUND_SECONDS
+    candidates: Sequence[Candidate],
+    input_shape: tuple[int, ...],
+    *,
+    seconds: float = _ROUND_SECONDS,
+    rounds: int = ROUNDS,
 ) -> tuple[Speed, ...]:
     """Measure candidates in turns, so that a busy moment of the machine meets all of them.
 
     Args:
         candidates: At least one.
         input_shape: Of a picture, as `ModelSpec.input_shape`.
-        seconds: Length of a round; each candidate has `ROUNDS`.
+        seconds: Length of a round.
+        rounds: Of each candidate.
 
     Returns:
         All of them, the fastest first.
@@ -92,16 +74,16 @@ def fastest(
     """
     if not candidates:
         raise InvalidOption("there is no precision to choose from; name at least one")
-    compiled = [_compiled(candidate, input_shape, _BATCH) for candidate in candidates]
-    rounds = [[measure(seconds) for measure in compiled] for _ in range(ROUNDS)]
+    compiled = [_compiled(candidate, input_shape) for candidate in candidates]
+    rates_of_rounds = [[measure(seconds) for measure in compiled] for _ in range(rounds)]
     measured = [
         Speed(candidate.precision, statistics.median(rates), min(rates), max(rates))
-        for candidate, rates in zip(candidates, zip(*rounds, strict=True), strict=True)
+        for candidate, rates in zip(candidates, zip(*rates_of_rounds, strict=True), strict=True)
     ]
     return tuple(sorted(measured, key=lambda one: -one.images_per_second))
 
 
-def _compiled(candidate: Candidate, input_shape: tuple[int, ...], batch: int) -> Callable[[float], float]:
+def _compiled(candidate: Candidate, input_shape: tuple[int, ...]) -> Callable[[float], float]:
     """What measures a candidate for some seconds, already warm."""
     openvino = _openvino()
     core = openvino.Core()
@@ -112,14 +94,14 @@ def _compiled(candidate: Candidate, input_shape: tuple[int, ...], batch: int) ->
         "NUM_STREAMS": str(cores()),
     }
     compiled = core.compile_model(core.read_model(candidate.graph.SerializeToString()), "CPU", properties)
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, *input_shape), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (_BATCH, *input_shape), np.uint8)
     requests = [compiled.create_infer_request() for _ in range(cores())]
     for request in requests:
         request.infer({FRAMES: pixels})
-    return lambda seconds: _rate(requests, {FRAMES: pixels}, batch, seconds)
+    return lambda seconds: _rate(requests, {FRAMES: pixels}, seconds)
 
 
-def _rate(requests: Sequence[Any], inputs: dict[str, Any], batch: int, seconds: float) -> float:
+def _rate(requests: Sequence[Any], inputs: dict[str, Any], seconds: float) -> float:
     """Pictures a second with all requests in flight."""
     began = time.perf_counter()
     done = 0
@@ -128,11 +110,11 @@ def _rate(requests: Sequence[Any], inputs: dict[str, Any], batch: int, seconds: 
     while time.perf_counter() - began < seconds:
         for request in requests:
             request.wait()
-            done += batch
+            done += _BATCH
             request.start_async(inputs)
     for request in requests:
         request.wait()
-        done += batch
+        done += _BATCH
     return done / (time.perf_counter() - began)
 
 

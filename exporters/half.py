@@ -13,8 +13,11 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from exporters.body import Body, float_tensors
+from exporters.progress import Progress
 from exporters.sessions import run_summed
 
+_PHASE: Final = "losses of nodes"
+"""Told to `Progress`."""
 _FLOAT_INPUTS: Final = {"Resize": 1}
 """How many leading inputs take the lower precision, where it is not all float ones."""
 
@@ -44,7 +47,9 @@ BF16_OPSET: Final = 22
 """The first whose convolution takes bfloat16."""
 
 
-def losses(model: ModelProto, body: Body, half: Half, frames: npt.NDArray[np.uint8]) -> dict[str, float]:
+def losses(
+    model: ModelProto, body: Body, half: Half, frames: npt.NDArray[np.uint8], progress: Progress | None = None
+) -> dict[str, float]:
     """What each node of the body loses by itself: with rounded inputs and weights, a float32 sum, a rounded output.
 
     Every node gets a shadow that takes the float32 network's tensors rounded, so that one run measures all.
@@ -54,6 +59,7 @@ def losses(model: ModelProto, body: Body, half: Half, frames: npt.NDArray[np.uin
         body: Of the graph.
         half: The lower precision.
         frames: uint8 `(N, *input_shape)`.
+        progress: Told of their batches.
 
     Returns:
         By node, root mean square of the difference over that of the output; infinite where it overflows.
@@ -86,7 +92,7 @@ def losses(model: ModelProto, body: Body, half: Half, frames: npt.NDArray[np.uin
             added.append(helper.make_node("ReduceSumSquare", [tensor], [f"{tensor}/squares"], keepdims=0))
             outputs.append(f"{tensor}/squares")
     graph.node.extend(added)
-    sums = iter(run_summed(shadowed, outputs, frames))
+    sums = iter(run_summed(shadowed, outputs, frames, _PHASE, progress))
     names = [node.name for node in model.graph.node if node.name in body.nodes]
     return {name: _relative(next(sums), next(sums)) for name in names}
 

@@ -56,11 +56,12 @@ class PlanBuild(_Frozen):
 
 
 class Measured(_Frozen):
-    """What was measured of the artefact, through the server."""
+    """What was measured of the artefact."""
 
     accuracy: dict[str, float] = {}
-    """By metric, such as `AP` or `mIoU`, in percent."""
+    """Through the server, by metric, such as `AP` or `mIoU`, in percent."""
     images_per_second: float | None = None
+    """Of the network alone, on all cores of `machine`."""
     machine: str = ""
 
 
@@ -97,8 +98,9 @@ class Passport(_Frozen):
 
     @property
     def sha256(self) -> str:
-        """Of what is said of the artefact; goes into the provenance of results."""
-        return hashlib.sha256(self.model_dump_json(exclude={"fingerprint"}).encode()).hexdigest()
+        """Of what is said of the artefact but its speed here; goes into the provenance of results."""
+        said = self.model_dump_json(exclude={"fingerprint": True, "measured": {"images_per_second", "machine"}})
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
         """Write `passport.json` into a folder, whole or not at all.

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import ModelProto, helper
 
+from exporters.progress import Progress, told
 from reeltag.contract import FRAMES
 
 BATCH: Final = 2
@@ -17,9 +18,21 @@ BATCH: Final = 2
 
 
 def run_outputs(
-    model: ModelProto, outputs: Sequence[str], frames: npt.NDArray[np.uint8]
+    model: ModelProto,
+    outputs: Sequence[str],
+    frames: npt.NDArray[np.uint8],
+    phase: str = "",
+    progress: Progress | None = None,
 ) -> Iterator[list[npt.NDArray[Any]]]:
-    """Answers of inner or outer tensors, batch by batch, computed exactly as the graph says."""
+    """Answers of inner or outer tensors, batch by batch, computed exactly as the graph says.
+
+    Args:
+        model: From `FRAMES`.
+        outputs: Names of tensors.
+        frames: uint8 `(N, *input_shape)`.
+        phase: What is being done, for `progress`.
+        progress: Told of the batches.
+    """
     watched = ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
@@ -28,13 +41,26 @@ def run_outputs(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for start in range(0, len(frames), BATCH):
-        yield session.run(list(outputs), {FRAMES: frames[start : start + BATCH]})
+    for batch in batches(frames, phase, progress):
+        yield session.run(list(outputs), {FRAMES: batch})
 
 
-def run_summed(model: ModelProto, outputs: Sequence[str], frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def batches(frames: npt.NDArray[np.uint8], phase: str, progress: Progress | None) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames, `BATCH` at once, while `progress` is told of them."""
+    starts = range(0, len(frames), BATCH)
+    for start in told(starts, phase, len(starts), progress):
+        yield frames[start : start + BATCH]
+
+
+def run_summed(
+    model: ModelProto,
+    outputs: Sequence[str],
+    frames: npt.NDArray[np.uint8],
+    phase: str = "",
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float64]:
     """Scalar outputs, summed over all batches: float64 `(len(outputs),)`."""
     total = np.zeros(len(outputs), np.float64)
-    for answers in run_outputs(model, outputs, frames):
+    for answers in run_outputs(model, outputs, frames, phase, progress):
         total += np.array([float(answer) for answer in answers])
     return total

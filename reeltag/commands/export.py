@@ -203,7 +203,7 @@ def _print(report: ExportReport) -> None:
         losses = report.gate.losses
         title = f"\n{losses.metric} on {losses.pictures} pictures; {losses.tensors}"
         results.print(table_of(title, losses.rows()))
-    if report.speeds:
+    if len(report.speeds) > 1:
         slowest = report.speeds[-1].images_per_second
         rows = [
             {

@@ -17,6 +17,7 @@ from exporters.catalog import CHECKPOINT_MODELS, ModelSpec
 from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.export import export
 from exporters.exported import artefacts_in, serving
+from exporters.machine import processor
 from reeltag import contract
 from reeltag.errors import InputError, InvalidOption, ModelRepositoryError
 from tests.backends import load_backend_module
@@ -81,6 +82,14 @@ def published(trained: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def nano_in(target: Path) -> Artefact:
     return next(artefact for artefact in artefacts_in(target) if artefact.spec.name == "yolox_nano")
+
+
+def test_the_passport_says_how_fast_it_is_here(published: Path) -> None:
+    measured = nano_in(published).passport.measured
+    assert measured is not None
+    assert measured.images_per_second is not None
+    assert measured.images_per_second > 0
+    assert measured.machine == processor()
 
 
 def test_the_repository_serves_the_users_classes_and_size(published: Path) -> None:

@@ -36,6 +36,12 @@ def test_a_passport_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert plan_passport().sha256 != passport.sha256
 
 
+def test_speed_says_nothing_of_the_answers() -> None:
+    slow, quick = (Measured(accuracy={"AP": 40.2}, images_per_second=speed, machine="a CPU") for speed in (8.0, 9.0))
+    one, other = (plan_passport().model_copy(update={"measured": measured}) for measured in (slow, quick))
+    assert one.sha256 == other.sha256
+
+
 def test_the_fingerprint_alone_is_a_passport(tmp_path: Path) -> None:
     """What folders without a network, such as ensembles, have."""
     (tmp_path / "passport.json").write_text('{"fingerprint": "abc"}')
