@@ -35,6 +35,8 @@ _COMPARING: Final = "comparing stage by stage"
 _FITTED: Final = "pre-processing"
 _COMPARED_SCORE: Final = 0.3
 """Boxes of the reference with lower scores are not compared one by one."""
+_PIXELS_OF_SCORE: Final = 100.0
+"""So many pixels are as far as a whole score: cells side by side have nearly the same box, but another score."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ def _class_maps(reference: Reference, own: OwnPath, views: _Views) -> dict[str, 
 
 
 def _distances(expected: Floats, found: Floats) -> Floats:
-    """Of each well scored box: how far score and place, pixels, are from those of the nearest found one of its class.
+    """Of each well scored box: how far score and place, pixels, are from those of the found one most like it.
 
     Returns:
         float32 `(boxes, 2)`; boxes whose class was not found at all are left out.
@@ -236,8 +238,9 @@ def _distances(expected: Floats, found: Floats) -> Floats:
         same_class = found[found[:, 5] == box[5]]
         if len(same_class):
             pixels = np.abs(same_class[:, :4] - box[:4]).max(1)
-            nearest = int(pixels.argmin())
-            rows.append([abs(float(same_class[nearest, 4] - box[4])), float(pixels[nearest])])
+            scores = np.abs(same_class[:, 4] - box[4])
+            alike = int((pixels + _PIXELS_OF_SCORE * scores).argmin())
+            rows.append([float(scores[alike]), float(pixels[alike])])
     return np.array(rows, np.float32).reshape(-1, 2)
 
 
