@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from onnx import ModelProto, NodeProto, helper
+from onnx import ModelProto
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -26,7 +26,8 @@ from onnxruntime.quantization import (
 )
 
 from exporters.body import WEIGHTED
-from exporters.sessions import BATCH
+from exporters.progress import Progress
+from exporters.sessions import batches
 from exporters.weight_scales import refine_weight_scales
 from reeltag.contract import FRAMES
 
@@ -41,7 +42,8 @@ WEIGHT_LIMIT: Final = 64
 """Weights take 7 of the 8 bits: x86 CPUs without VNNI sum pairs of products in 16 bits, which would overflow."""
 MINIMUM_PICTURES: Final = 16
 """Fewer do not show the range of a network's tensors."""
-_CONVOLUTIONS: Final = ("Conv", "ConvTranspose")
+_CALIBRATING: Final = "calibrating"
+"""Told to `Progress`."""
 _PERCENTILE: Final = 99.999
 _BINS: Final = 2048
 _RULES: Final[dict[str, Any]] = {
@@ -54,7 +56,13 @@ _RULES: Final[dict[str, Any]] = {
 }
 
 
-def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.uint8], method: Method) -> ModelProto:
+def quantized(
+    model: ModelProto,
+    nodes: Collection[str],
+    frames: npt.NDArray[np.uint8],
+    method: Method,
+    progress: Progress | None = None,
+) -> ModelProto:
     """The graph with the inputs and weights of these nodes in int8; all else stays in float32.
 
     Weights are symmetric for each output channel, activations symmetric for each tensor.
@@ -64,10 +72,12 @@ def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
         nodes: Names of weighted nodes.
         frames: uint8 `(N, *input_shape)` to calibrate on.
         method: Entropy is that of Migacz, "8-bit inference with TensorRT", 2017.
+        progress: Told of the batches that are calibrated on.
     """
-    copy = _concats_apart(model, nodes)
+    copy = ModelProto()
+    copy.CopyFrom(model)
     with _quiet():
-        ranges = _ranges(copy, frames, method)
+        ranges = _ranges(copy, frames, method, progress)
         quantizer = QDQQuantizer(
             copy,
             per_channel=True,
@@ -88,35 +98,7 @@ def quantized(model: ModelProto, nodes: Collection[str], frames: npt.NDArray[np.
     return result
 
 
-def _concats_apart(model: ModelProto, nodes: Collection[str]) -> ModelProto:
-    """A copy with a pooling of single pixels between each concatenation and the quantized convolutions that take it.
-
-    OpenVINO 2026.4 moves quantization over a concatenation and then answers wrongly on CPUs; it stops at a pooling,
-    where it removes slices and clips that change nothing and goes on.
-    """
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    graph = copy.graph
-    concatenated = {node.output[0] for node in graph.node if node.op_type == "Concat"}
-    # It goes on over the factors of equalised channels as well, where the batch size is fixed.
-    concatenated |= {node.output[0] for node in graph.node if node.op_type == "Mul" and node.input[0] in concatenated}
-    axes = {tensor.name: len(tensor.dims) - 2 for tensor in graph.initializer}
-    apart: list[NodeProto] = []
-    for node in graph.node:
-        tensor = node.input[0] if node.input else ""
-        if node.name in nodes and tensor in concatenated and node.op_type in _CONVOLUTIONS:
-            node.input[0] = f"{tensor}/apart"
-            if all(pool.output[0] != node.input[0] for pool in apart):
-                kernel = [1] * axes[node.input[1]]
-                name = node.input[0]
-                apart.append(helper.make_node("MaxPool", [tensor], [name], name=name, kernel_shape=kernel))
-    positions = {node.output[0]: i for i, node in enumerate(graph.node)}
-    for node in sorted(apart, key=lambda n: -positions[n.input[0]]):  # from behind, so that places stay right
-        graph.node.insert(positions[node.input[0]] + 1, node)
-    return copy
-
-
-def _ranges(model: ModelProto, frames: npt.NDArray[np.uint8], method: Method) -> Any:
+def _ranges(model: ModelProto, frames: npt.NDArray[np.uint8], method: Method, progress: Progress | None) -> Any:
     options: dict[str, Any] = {"symmetric": True}
     if method == "percentile":
         options |= {"percentile": _PERCENTILE, "num_bins": _BINS}
@@ -131,8 +113,8 @@ def _ranges(model: ModelProto, frames: npt.NDArray[np.uint8], method: Method) ->
             extra_options=options,
         )
         # Fed in portions, because the calibrator keeps all inner tensors of a portion.
-        for start in range(0, len(frames), BATCH):
-            calibrator.collect_data(_Portion(frames[start : start + BATCH]))
+        for portion in batches(frames, _CALIBRATING, progress):
+            calibrator.collect_data(_Portion(portion))
         return calibrator.compute_data()
 
 

@@ -18,6 +18,7 @@ from onnx import ModelProto
 from exporters import half, int8
 from exporters.body import Body, body_of, simplified
 from exporters.calibration import CalibrationSet
+from exporters.concatenations import with_quantized_parts
 from exporters.equalisation import equalised
 from exporters.half import BF16, FP16, Half
 from exporters.int8 import METHODS, Method
@@ -84,7 +85,7 @@ def convert(
         calibration: Pictures like those to come; needed for all but fp32.
         method: How int8 ranges are chosen.
         fine_tuning: Trains int8 after its calibration; not at all without it.
-        progress: Told of fine-tuning, which takes minutes.
+        progress: Told of calibration and of fine-tuning, which takes minutes.
 
     Raises:
         InvalidOption: An unknown precision or method, or fine-tuning of another precision than int8.
@@ -109,7 +110,7 @@ def convert(
     body = body_of(simple)
     if precision == "int8":
         return _int8(simple, body, calibration, method, fine_tuning, progress)
-    return _half(simple, body, calibration, FP16 if precision == "fp16" else BF16)
+    return _half(simple, body, calibration, FP16 if precision == "fp16" else BF16, progress)
 
 
 def int8_for_speed(model: ModelProto, frames: npt.NDArray[np.uint8]) -> ModelProto:
@@ -120,13 +121,13 @@ def int8_for_speed(model: ModelProto, frames: npt.NDArray[np.uint8]) -> ModelPro
         frames: uint8 `(N, *input_shape)`, at least one.
     """
     simple = simplified(model)
-    return _quantized(simple, body_of(simple), frames, "min-max")[1]
+    return with_quantized_parts(_quantized(simple, body_of(simple), frames, "min-max")[1])
 
 
 def _half(
-    model: ModelProto, body: Body, calibration: CalibrationSet, precision: Half
+    model: ModelProto, body: Body, calibration: CalibrationSet, precision: Half, progress: Progress | None
 ) -> tuple[ModelProto, PrecisionReport]:
-    losses = half.losses(model, body, precision, calibration.frames[:MEASURED_PICTURES])
+    losses = half.losses(model, body, precision, calibration.frames[:MEASURED_PICTURES], progress)
     reasons = {node: _reason(loss, precision) for node, loss in losses.items() if loss > precision.largest_loss}
     lowered = [node for node in body.nodes if node not in reasons]
     report = PrecisionReport(
@@ -155,7 +156,7 @@ def _int8(
     fine_tuning: FineTuning | None,
     progress: Progress | None,
 ) -> tuple[ModelProto, PrecisionReport]:
-    even, quantized = _quantized(model, body, calibration.frames, method)
+    even, quantized = _quantized(model, body, calibration.frames, method, progress)
     report = PrecisionReport(
         precision="int8",
         method=method,
@@ -166,22 +167,26 @@ def _int8(
         largest_loss=0.0,
     )
     if fine_tuning is None:
-        return quantized, report
+        return with_quantized_parts(quantized), report
     tuned = fine_tuned(even, quantized, body.heads, calibration.frames, fine_tuning, progress)
     how = "fine-tuning" if tuned.is_better else "fine-tuning, which was no better"
     tuned_report = replace(
         report, method=f"{method} + {how}", loss_before=tuned.loss_before, loss_after=tuned.loss_after
     )
-    return tuned.model, tuned_report
+    return with_quantized_parts(tuned.model), tuned_report
 
 
 def _quantized(
-    model: ModelProto, body: Body, frames: npt.NDArray[np.uint8], method: Method
+    model: ModelProto,
+    body: Body,
+    frames: npt.NDArray[np.uint8],
+    method: Method,
+    progress: Progress | None = None,
 ) -> tuple[ModelProto, ModelProto]:
     """The graph with even channels, in float32, and what calibration makes of it."""
     lowered = [node for node in body.weighted if node not in body.heads]
-    even = equalised(model, lowered, frames)
-    return even, int8.quantized(even, lowered, frames, method)
+    even = equalised(model, lowered, frames, progress)
+    return even, int8.quantized(even, lowered, frames, method, progress)
 
 
 def _kept(model: ModelProto, reasons: Iterable[tuple[str, str]]) -> tuple[Kept, ...]:

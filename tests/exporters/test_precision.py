@@ -185,15 +185,25 @@ def test_the_classifier_keeps_its_answers() -> None:
         assert np.abs(run(model, pictures.frames) - exact).max() < limit
 
 
-def test_openvino_answers_rightly_where_a_concatenation_is_quantized() -> None:
-    """It moves quantization over a concatenation, and then sums wrongly."""
+@pytest.mark.parametrize("operators", [(), ("Relu",), ("Mul",), ("Mul", "Relu")])
+def test_openvino_answers_rightly_where_a_concatenation_is_quantized(operators: tuple[str, ...]) -> None:
+    """It moves quantization over a concatenation, and then takes scales for 1."""
     model, frames = small_network(), random_frames(16)
     nodes = list(model.graph.node)
     nodes[5].CopyFrom(onnx.helper.make_node("Concat", ["a0", "c1"], ["sum"], name="both", axis=1))
-    wide = np.random.default_rng(3).normal(0, 0.2, (8, 16, 1, 1)).astype(np.float32)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(wide, "w3"))
-    nodes.insert(6, onnx.helper.make_node("Conv", ["sum", "w3"], ["mixed"], name="third"))
-    nodes[7].input[0] = "mixed"
+    generator = np.random.default_rng(3)
+    wide = generator.normal(0, 0.2, (8, 16, 1, 1)).astype(np.float32)
+    gains = generator.uniform(0.1, 0.4, (1, 16, 1, 1)).astype(np.float32)
+    for values, name in ((wide, "w3"), (gains, "gains")):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    last = "sum"
+    behind = []
+    for operator in operators:
+        inputs = [last, "gains"] if operator == "Mul" else [last]
+        last = f"{operator} behind"
+        behind.append(onnx.helper.make_node(operator, inputs, [last], name=last))
+    nodes[6:6] = [*behind, onnx.helper.make_node("Conv", [last, "w3"], ["mixed"], name="third")]
+    nodes[7 + len(behind)].input[0] = "mixed"
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     quantized, _ = convert(model, "int8", CalibrationSet(frames))
@@ -201,6 +211,18 @@ def test_openvino_answers_rightly_where_a_concatenation_is_quantized() -> None:
     for is_fixed in (False, True):
         found = run_openvino(quantized, frames, is_batch_fixed=is_fixed)
         np.testing.assert_allclose(found, run(quantized, frames), atol=0.02)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_what_takes_long_is_told_to_its_end(precision: Precision) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def tell(phase: str, done: int, steps: int) -> None:
+        told.setdefault(phase, []).append((done, steps))
+
+    convert(small_network(), precision, CalibrationSet(random_frames(17)), progress=tell)
+    batches = {"bf16": {"losses of nodes": 4}, "int8": {"ranges of channels": 9, "calibrating": 9}}[precision]
+    assert told == {phase: [(done, count) for done in range(count + 1)] for phase, count in batches.items()}
 
 
 def test_fp32_is_left_as_it_is() -> None:
