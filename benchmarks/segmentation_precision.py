@@ -33,6 +33,7 @@ from exporters.losses import Losses
 from exporters.machine import processor
 from exporters.making import Making
 from exporters.precision import Precision
+from exporters.seminar import SEGMENTER_SIZES
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.frames import Fit, View, geometry_of
 
@@ -70,7 +71,10 @@ def main() -> None:
             losses = measured(trained, upsampling, precision, options, truths)
             row = (f"{losses.reference:.2f}", f"{losses.measured:.2f}", f"{losses.lost:+.2f}", losses.tensors)
             table.add_row(upsampling, precision, *row)
-    Console().print(table)
+        Console().print(table)
+        for size in SEGMENTER_SIZES:
+            source = checkpoint_source(NAME, Checkpoint(trained, labels=_labels(trained), size=size))
+            print(f"{size[0]}x{size[1]}, fp32 graph and PyTorch: {source.agreement()}")
 
 
 def painted(images: Path, annotations: Path, folder: Path) -> Path:
@@ -116,9 +120,7 @@ def train(images: Path, truths: Path, file: Path, minutes: float) -> Path:
 
 def measured(trained: Path, upsampling: str, precision: Precision, options: argparse.Namespace, truths: Path) -> Losses:
     """What the exported network loses, through a server of its own."""
-    labels = trained.with_name("labels.txt")
-    labels.write_text("\n".join(LABELS), "utf-8")
-    source = checkpoint_source(NAME, Checkpoint(trained, labels=labels, size=SIZE, upsampling=upsampling))
+    source = checkpoint_source(NAME, Checkpoint(trained, labels=_labels(trained), size=SIZE, upsampling=upsampling))
     wanted = ExportOptions(
         Making(precision),
         calibration=None if precision == "fp32" else options.calibration,
@@ -129,6 +131,12 @@ def measured(trained: Path, upsampling: str, precision: Precision, options: argp
         report = export(source, wanted, target=Path(target))
     assert report.gate is not None
     return report.gate.losses
+
+
+def _labels(trained: Path) -> Path:
+    file = trained.with_name("labels.txt")
+    file.write_text("\n".join(LABELS), "utf-8")
+    return file
 
 
 def _fitted(truth: Path, view: View) -> ClassMap:

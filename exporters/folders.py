@@ -58,7 +58,9 @@ class ModelFolder:
             sizes_agree = all(
                 (path / name).stat().st_size == source.stat().st_size for name, source in self.files.items()
             )
-            return read_passport(path) == self.passport and sizes_agree and (path / CONFIG_FILE).is_file()
+            said = read_passport(path)
+            is_same = (said.fingerprint, said.sha256) == (self.passport.fingerprint, self.passport.sha256)
+            return is_same and sizes_agree and (path / CONFIG_FILE).is_file()
         except (OSError, ModelRepositoryError):
             return False
 

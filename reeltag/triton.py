@@ -109,10 +109,10 @@ class TritonClient:
             return str((await self._client.get_server_metadata(client_timeout=self.timeout_seconds)).version)
 
     async def served(self) -> dict[str, str]:
-        """State of every model in the repository by name, such as `READY`."""
+        """State by name, such as `READY`, of every model in the repository that the server was told to load."""
         async with self._translated():
             index = await self._client.get_model_repository_index(client_timeout=self.timeout_seconds)
-        return {model.name: model.state or "UNAVAILABLE" for model in index.models}
+        return {model.name: model.state for model in index.models if model.state}
 
     async def cards(self) -> dict[str, ModelCard]:
         """Model cards of the ready ensembles that carry one, by ensemble name; remembered once all were read."""

@@ -45,10 +45,10 @@ def settings_of(**overrides: object) -> Settings:
 
 
 def repository_at(chosen: Path | None) -> Path:
-    """The model repository that a command was given, or the project's own."""
+    """The model repository that a command was given, or that of the settings, or the project's own."""
     from exporters.repository import default_repository
 
-    return default_repository() if chosen is None else chosen
+    return chosen or settings_of().model_repository or default_repository()
 
 
 @contextlib.contextmanager

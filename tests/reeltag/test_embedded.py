@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -51,6 +52,20 @@ def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository.publish(whole)
     (whole / "nms").rename(small / "nms")
     return small
+
+
+def test_sources_of_backends_that_nothing_uses_are_left_alone(small_repository: Path, tmp_path: Path) -> None:
+    """As in a fresh clone, where `areas` is committed and no segmenter was exported."""
+    clone = tmp_path / "model_repository"
+    shutil.copytree(repository.default_repository() / "areas" / "1", clone / "areas" / "1")
+    shutil.copytree(small_repository / "nms", clone / "nms")
+    with EmbeddedTriton(clone) as triton:
+
+        async def served() -> dict[str, str]:
+            async with TritonClient(triton.url) as client:
+                return await client.served()
+
+        assert asyncio.run(served()) == {"nms": "READY"}
 
 
 def server_process() -> psutil.Process:
