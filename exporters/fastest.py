@@ -70,7 +70,7 @@ def fastest(
 
     Raises:
         InvalidOption: There is no candidate.
-        SetupError: OpenVINO is missing.
+        SetupError: OpenVINO is missing, or cannot run a candidate.
     """
     if not candidates:
         raise InvalidOption("there is no precision to choose from; name at least one")
@@ -93,7 +93,10 @@ def _compiled(candidate: Candidate, input_shape: tuple[int, ...]) -> Callable[[f
         "PERFORMANCE_HINT": "THROUGHPUT",
         "NUM_STREAMS": str(cores()),
     }
-    compiled = core.compile_model(core.read_model(candidate.graph.SerializeToString()), "CPU", properties)
+    try:
+        compiled = core.compile_model(core.read_model(candidate.graph.SerializeToString()), "CPU", properties)
+    except RuntimeError as error:
+        raise SetupError(f"OpenVINO cannot run the graph in {candidate.precision}: {error}") from error
     pixels = np.random.default_rng(0).integers(0, 256, (_BATCH, *input_shape), np.uint8)
     requests = [compiled.create_infer_request() for _ in range(cores())]
     for request in requests:

@@ -202,21 +202,43 @@ class _PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         narrow, *levels, fuse = self.spp
+        assert isinstance(fuse, _NormReluConv)
         x = narrow(x)
         height, width = _size(x)
         parts = [x]
         for level, rows in zip(levels, _POOLING_ROWS, strict=True):
             columns = max(1, round(width / height * rows))
             parts.append(_resized(level(_grid_means(x, rows, columns)), x, self.upsampling))
-        fused: Tensor = fuse(torch.cat(parts, 1))
-        return fused
+        return _of_concatenated(fuse, parts)
+
+
+def _of_concatenated(layers: _NormReluConv, parts: Sequence[Tensor]) -> Tensor:
+    """What layers answer to the concatenated parts, as a sum over the parts.
+
+    OpenVINO 2026.4 concatenates parts of 42 channels wrongly behind int8, where the batch is free.
+    """
+    norm = layers.norm
+    answers: list[Tensor] = []
+    end = 0
+    for part in parts:
+        own = slice(end, end := end + part.shape[1])
+        mean, variance = norm.get_buffer("running_mean")[own], norm.get_buffer("running_var")[own]
+        numbers = (norm.weight[own], norm.bias[own], norm.training, norm.momentum or 0.0, norm.eps)
+        normed = functional.batch_norm(part, mean, variance, *numbers)
+        answers.append(functional.conv2d(functional.relu(normed), layers.conv.weight[:, own]))
+    return sum(answers[1:], answers[0])
 
 
 def _grid_means(x: Tensor, rows: int, columns: int) -> Tensor:
-    """Adaptive average pooling, as two products of matrices: ONNX has it only for sizes that divide each other."""
+    """Adaptive average pooling, which ONNX has only for sizes that divide each other: others are a matrix product."""
     height, width = _size(x)
-    by_rows = torch.matmul(x.new_tensor(_averaging(height, rows)), x)
-    return torch.matmul(by_rows, x.new_tensor(_averaging(width, columns)).T)
+    if height % rows == 0 and width % columns == 0:
+        return functional.avg_pool2d(x, (height // rows, width // columns))
+    of_rows, of_columns = x.new_tensor(_averaging(height, rows)), x.new_tensor(_averaging(width, columns))
+    cells = torch.kron(of_rows, of_columns).T.contiguous()
+    # Flat, because OpenVINO takes the last axis of a product for its channels, and then refuses what follows in int8.
+    means = torch.matmul(x.reshape(-1, x.shape[1], height * width), cells)
+    return means.reshape(-1, x.shape[1], rows, columns)
 
 
 def _averaging(inputs: int, outputs: int) -> list[list[float]]:

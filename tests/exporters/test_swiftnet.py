@@ -187,3 +187,23 @@ def test_every_cityscapes_class_has_its_colour() -> None:
     labels = CHECKPOINT_MODELS["swiftnet_rn18"].labels
     assert len(labels) == len(CITYSCAPES19) == len(set(CITYSCAPES19)) == 19
     assert CITYSCAPES19[labels.index("car")] == (0, 0, 142)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (128, 160)])
+def test_int8_answers_alike_in_onnxruntime_and_openvino(size: tuple[int, int], tmp_path: Path) -> None:
+    """With a free batch, as it is served: OpenVINO refused products of matrices, and mixed up odd concatenations."""
+    from exporters.checkpoint_source import Checkpoint, checkpoint_source
+    from exporters.compare import sample_frames
+    from exporters.precision import int8_for_speed
+
+    openvino: Any = pytest.importorskip("openvino")
+    onnxruntime: Any = pytest.importorskip("onnxruntime")
+    torch.save({"model": lively("swiftnet_rn18", 19).state_dict()}, tmp_path / "weights.pth")
+    source = checkpoint_source("swiftnet_rn18", Checkpoint(tmp_path / "weights.pth", size=size))
+    frames = sample_frames(source.spec, 2)
+    graph = int8_for_speed(source.graph, frames[:1]).SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    expected = session.run(["SHARES"], {"FRAMES": frames})[0]
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert abs(compiled([frames])[compiled.output("SHARES")] - expected).max() < 0.005
