@@ -189,8 +189,10 @@ def test_every_cityscapes_class_has_its_colour() -> None:
     assert CITYSCAPES19[labels.index("car")] == (0, 0, 142)
 
 
-@pytest.mark.parametrize("size", [(256, 256), (128, 160)])
-def test_int8_answers_alike_in_onnxruntime_and_openvino(size: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "tolerance"), [((256, 256), 0.0022), ((128, 160), 0.0042)])
+def test_int8_answers_alike_in_onnxruntime_and_openvino(
+    size: tuple[int, int], tolerance: float, tmp_path: Path
+) -> None:
     """With a free batch, as it is served: OpenVINO refused products of matrices, and mixed up odd concatenations."""
     from exporters.checkpoint_source import Checkpoint, checkpoint_source
     from exporters.compare import sample_frames
@@ -203,7 +205,8 @@ def test_int8_answers_alike_in_onnxruntime_and_openvino(size: tuple[int, int], t
     frames = sample_frames(source.spec, 2)
     graph = int8_for_speed(source.graph, frames[:1]).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    expected = session.run(["SHARES"], {"FRAMES": frames})[0]
+    expected = session.run(["CLASS_MAP"], {"FRAMES": frames})[0]
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(graph), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    assert abs(compiled([frames])[compiled.output("SHARES")] - expected).max() < 0.005
+    different = compiled([frames])[compiled.output("CLASS_MAP")] != expected
+    assert different.mean() < tolerance
