@@ -6,6 +6,7 @@ import importlib
 import itertools
 import pickle
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -87,9 +88,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"{path} is no file; give a checkpoint (.pth or .pt)")
+    if not path.stat().st_size:
+        raise InputError(f"{path} is empty; copy or download it again")
     _check_kind(path)
     try:
-        with torch.serialization.safe_globals(_NUMBERS):
+        with torch.serialization.safe_globals(_NUMBERS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch did not write, which are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(_refusal(path, str(error))) from error
@@ -124,7 +128,10 @@ def _check_kind(path: Path) -> None:
 def _refusal(path: Path, problem: str) -> str:
     found = re.search(r"GLOBAL ([\w.]+)", problem)
     if found is None:
-        return f"{path} cannot be read as a checkpoint of PyTorch ({problem.splitlines()[0]:.200})"
+        return (
+            f"{path} cannot be read as a checkpoint of PyTorch: it is damaged, or torch.save did not write it. Save "
+            "the weights alone, where the network is: torch.save({'model': network.state_dict()}, FILE)"
+        )
     return (
         f"{path} is refused: it does not only hold weights, reading it would call {found.group(1)}. Save the weights "
         "alone where you trust the file: torch.save({'model': network.state_dict()}, FILE)"

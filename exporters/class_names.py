@@ -11,12 +11,21 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """Class names by index, from a text file with one a line.
 
     Raises:
-        InputError: It cannot be read, or has empty or repeated lines.
+        InputError: It cannot be read, is empty, or has an empty or repeated line, which the text names.
     """
     try:
         names = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}); give a text file with one class name a line") from error
-    if not names or not all(name.strip() for name in names) or len(set(names)) < len(names):
-        raise InputError(f"{path} has empty or repeated lines; give a text file with one class name a line")
+    if problem := _problem(names):
+        raise InputError(f"{path} {problem}; give a text file with one class name a line")
     return tuple(names)
+
+
+def _problem(names: list[str]) -> str:
+    for number, name in enumerate(names, 1):
+        if not name.strip():
+            return f"has nothing in line {number}"
+        if (first := names.index(name) + 1) < number:
+            return f"has {name!r} in lines {first} and {number}"
+    return "" if names else "is empty"

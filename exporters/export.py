@@ -11,7 +11,7 @@ from typing import Final
 
 import onnx
 
-from exporters import gate
+from exporters import gate, tensorrt_api
 from exporters.artefact import Artefact, cpu_has_bf16
 from exporters.calibration import CalibrationSet, chosen, pictures_in, read_pictures
 from exporters.evaluation import CocoDataset, SegmentationDataset
@@ -22,7 +22,7 @@ from exporters.making import Making, made
 from exporters.passport import Measured
 from exporters.precision import Precision, PrecisionReport
 from exporters.progress import Progress
-from exporters.repository import publish
+from exporters.repository import check_target, publish
 from exporters.source import Source
 from reeltag.errors import AccuracyLost, InvalidOption
 
@@ -45,6 +45,10 @@ class ExportOptions:
     is_fastest_wanted: bool = False
     """Whether the fastest precision on this machine is chosen of those that lose little enough, whatever `making` says
     of it."""
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and self.max_drop < 0:
+            raise InvalidOption(f"a loss of {self.max_drop:g} points cannot be the most that is allowed; 0 or more can")
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,13 @@ def export(
         ModelRepositoryError: The model repository cannot be written; what was served before still is.
     """
     options = options or ExportOptions()
+    check_target(target)
+    makings = _makings(options)
+    calibration = _calibration(source, options)
     agreement = source.agreement()
     with tempfile.TemporaryDirectory(prefix="reeltag-export-") as folder:
-        calibration = _calibration(source, options)
         made_ones: dict[str, tuple[Artefact, PrecisionReport]] = {}
-        for making in _makings(options):
+        for making in makings:
             own = Path(folder) / making.precision
             made_ones[making.precision] = made(source, making, calibration, own, progress=progress)
         artefacts = [artefact for artefact, _ in made_ones.values()]
@@ -113,6 +119,8 @@ def export(
 
 
 def _makings(options: ExportOptions) -> list[Making]:
+    if options.making.runtime == "tensorrt":
+        tensorrt_api.load(options.making.builder)  # rather than minutes later
     if not options.is_fastest_wanted:
         return [options.making]
     if options.making.runtime != "openvino":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +11,24 @@ from google.protobuf import text_format  # type: ignore[import-untyped,unused-ig
 from exporters.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
 from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.configs import LABELS_FILE, ModelConfig
+from exporters.folders import CONFIG_FILE
 from exporters.passport import PASSPORT_FILE, Passport, read_passport
 from reeltag.contract import CANDIDATES, CARD_PARAMETER, ModelCard, Task
 from reeltag.errors import ModelRepositoryError
 from reeltag.triton import model_config_pb2
 
 
-def artefacts_in(target: Path) -> list[Artefact]:
-    """The networks of a repository as they were published, those of the catalogue first and in its order."""
-    found = {artefact.spec.name: artefact for artefact in _artefacts(target)}
+def artefacts_in(target: Path, *, replaced: Collection[str] = ()) -> list[Artefact]:
+    """The networks of a repository as they were published, those of the catalogue first and in its order.
+
+    Args:
+        target: The repository.
+        replaced: Names of those that are left out, because others take their place.
+
+    Raises:
+        ModelRepositoryError: The passport of a network that a user exported is missing or damaged.
+    """
+    found = {artefact.spec.name: artefact for artefact in _artefacts(target, replaced)}
     known = [name for name in MODELS | CHECKPOINT_MODELS if name in found]
     return [found[name] for name in (*known, *sorted(found.keys() - set(known)))]
 
@@ -30,15 +39,18 @@ def serving(target: Path) -> list[str]:
     return [card.network for config in configs if (card := _card(config))]
 
 
-def _artefacts(target: Path) -> Iterator[Artefact]:
-    for passport_file in target.glob(f"*/{PASSPORT_FILE}"):
-        folder = passport_file.parent
-        try:
-            passport = read_passport(folder)
-        except ModelRepositoryError:  # damaged: published anew if it came with reeltag, otherwise not served
+def _artefacts(target: Path, replaced: Collection[str]) -> Iterator[Artefact]:
+    for folder in sorted({file.parent for name in (PASSPORT_FILE, CONFIG_FILE) for file in target.glob(f"*/{name}")}):
+        if folder.name in replaced:
             continue
         config = _read_config(folder)
         card = _card(config)
+        try:
+            passport = read_passport(folder)
+        except ModelRepositoryError:
+            if card and card.network == folder.name and folder.name not in MODELS:
+                raise
+            continue  # what came with reeltag is published anew; what is somebody else's is left alone
         file = folder / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
         if card and card.network == folder.name and (file.is_file() or passport.exported):
             graph = folder / PLAN_SOURCE_FILE
@@ -84,10 +96,8 @@ def _card(config: ModelConfig | None) -> ModelCard | None:
 
 
 def _read_config(folder: Path) -> ModelConfig | None:
-    """None for a folder that is not there, is somebody else's or damaged."""
-    if not (folder / PASSPORT_FILE).is_file():
-        return None
+    """None for a folder that is not there, or damaged."""
     try:
-        return text_format.Parse((folder / "config.pbtxt").read_text("utf-8"), model_config_pb2.ModelConfig())
+        return text_format.Parse((folder / CONFIG_FILE).read_text("utf-8"), model_config_pb2.ModelConfig())
     except (OSError, ValueError, text_format.ParseError):
         return None

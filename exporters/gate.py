@@ -36,7 +36,7 @@ AGREEMENT_FACTOR: Final = {"agreement AP": 3.0, "agreement mIoU": 1.0}
 lost (NanoDet-g and YOLOX-Nano on 64 photographs: 0.9, 0.0 and 8.9 points for 0.9, 0.6 and 8.9 % of their AP), and a
 detector's AP is about a third of 100."""
 _HELP: Final = {
-    "int8": "more calibration pictures, another --method, or --qat",
+    "int8": "calibration pictures more like those to come, another --method, or --qat",
     "fp16": "--precision bf16, which has the range of float32",
     "bf16": "--precision fp16, which rounds less",
     "fp32": "nothing but another runtime: the graph is in float32 already",
@@ -105,13 +105,14 @@ def check(
             f"{spec.name} in float32 finds nothing of what is annotated in {losses.pictures} pictures, so that a loss "
             "cannot be seen; give pictures with what it knows"
         )
-    allowed *= AGREEMENT_FACTOR.get(losses.metric, 1.0)
-    if losses.lost > allowed:
+    factor = AGREEMENT_FACTOR.get(losses.metric, 1.0)
+    if losses.lost > allowed * factor:
+        limit = f"{allowed * factor:g}" + (f" ({factor:g} for each point of AP)" if factor > 1 else "")
         raise AccuracyLost(
-            f"{spec.name} in {artefact.passport.precision} {losses}; allowed are {allowed:g}: nothing was published. "
+            f"{spec.name} in {artefact.passport.precision} {losses}; allowed are {limit}: nothing was published. "
             f"{_advice(artefact, losses)}"
         )
-    return GateReport(losses, allowed)
+    return GateReport(losses, allowed * factor)
 
 
 def _advice(artefact: Artefact, losses: Losses) -> str:

@@ -49,6 +49,8 @@ class Making:
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
             raise InvalidOption(f"runtime {self.runtime!r} is unknown; there are: {', '.join(RUNTIMES)}")
+        if self.fine_tuning is not None and self.precision != "int8":
+            raise InvalidOption(f"{self.precision} is not fine-tuned, only int8 is: leave --qat out")
 
 
 def made(

@@ -16,6 +16,7 @@ from exporters.files import write_atomically
 from reeltag.errors import ModelRepositoryError
 
 PASSPORT_FILE: Final = "passport.json"
+_REMEDY: Final = "export the network again, or remove its folder"
 _NVIDIA_SMI: Final = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
 _NVIDIA_SMI_TIMEOUT_SECONDS: Final = 20
 _SIGNIFICANT_VERSION_PARTS: Final = 3
@@ -121,13 +122,11 @@ def read_passport(folder: Path) -> Passport:
     try:
         return Passport.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ModelRepositoryError(f"{path} cannot be read ({error.strerror}); publish the model again") from error
+        raise ModelRepositoryError(f"{path} cannot be read ({error.strerror}); {_REMEDY}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelRepositoryError(
-            f"{path} is no passport ({where}: {first['msg']}); publish the model again"
-        ) from error
+        raise ModelRepositoryError(f"{path} is no passport ({where}: {first['msg']}); {_REMEDY}") from error
 
 
 def find_gpu() -> Gpu | None:

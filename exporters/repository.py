@@ -87,9 +87,20 @@ def publish(target: Path, names: Sequence[str | Artefact] | None = None) -> list
     return [folder.name for folder in stale]
 
 
+def check_target(target: Path) -> None:
+    """Refuse what cannot be a model repository.
+
+    Raises:
+        ModelRepositoryError: It is there, and no folder.
+    """
+    if target.exists() and not target.is_dir():
+        raise ModelRepositoryError(f"{target} is no folder; name one for the model repository, or one to be made")
+
+
 def _chosen(target: Path, names: Sequence[str | Artefact] | None) -> list[Artefact]:
     """What a repository should hold: those that are named, those that serve, all others that are there."""
-    there = {artefact.spec.name: artefact for artefact in artefacts_in(target)}
+    replaced = [name.spec.name for name in names or () if isinstance(name, Artefact)]
+    there = {artefact.spec.name: artefact for artefact in artefacts_in(target, replaced=replaced)}
     kept = {name: artefact for name, artefact in there.items() if artefact.passport.exported}
     renewed = {name: bundled_artefact(spec) for name, spec in MODELS.items()}
 

@@ -118,6 +118,8 @@ def export(
         tuning = FineTuning() if qat else None
         lowered = "int8" if precision == "auto" else precision
         making = Making(lowered, method, tuning, runtime=runtime, nms=nms, plan=plan)
+        if (images is None) != (annotations is None):
+            raise InvalidOption("--images and --annotations go together")
         with progress.status(f"reading {name}"):
             source = source_of(name, checkpoint, onnx, _given(brought))
         if source.notes:
@@ -129,6 +131,9 @@ def export(
             report = export_source(source, wanted, target=target, progress=tell)
     except ModuleNotFoundError as error:
         raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
+    except KeyboardInterrupt:
+        progress.print("interrupted: nothing was published")
+        raise
     _print(report)
     if layers:
         _print_layers(report.artefact, target)
@@ -172,10 +177,8 @@ def _max_drop(drops: dict[str, tuple[str, float | None]], task: str) -> float | 
 def _annotated(task: str, images: Path | None, annotations: Path | None) -> CocoDataset | SegmentationDataset | None:
     from exporters import evaluation
 
-    if images is None and annotations is None:
-        return None
     if images is None or annotations is None:
-        raise InvalidOption("--images and --annotations go together")
+        return None
     read = evaluation.read_class_maps if task == "segment" else evaluation.read_coco
     return read(images, annotations)
 

@@ -110,7 +110,7 @@ def test_a_pickled_module_is_refused(tmp_path: Path) -> None:
 def test_other_files_are_named(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file.pth"
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"file\.pth cannot be read as a checkpoint"):
+    with pytest.raises(InputError, match=r"file\.pth (is empty|cannot be read as a checkpoint)"):
         checkpoint.load_network("yolox_nano", path)
     with pytest.raises(InputError, match="is no file"):
         checkpoint.load_network("yolox_nano", tmp_path)

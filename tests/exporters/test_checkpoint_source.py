@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,29 @@ def published(trained: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def nano_in(target: Path) -> Artefact:
     return next(artefact for artefact in artefacts_in(target) if artefact.spec.name == "yolox_nano")
+
+
+def test_a_damaged_passport_is_refused_by_name_until_the_network_is_exported_again(
+    published: Path, trained: Checkpoint, tmp_path: Path
+) -> None:
+    """Otherwise another network would answer in its place."""
+    target = tmp_path / "repository"
+    shutil.copytree(published, target)
+    passport = target / "yolox_nano" / "passport.json"
+    for content in ("{", '{"runtime": 3}'):
+        passport.write_text(content)
+        with pytest.raises(ModelRepositoryError, match=r"yolox_nano/passport\.json is no passport .* export .* again"):
+            repository.publish(target)
+    export(checkpoint_source("yolox_nano", trained), target=target)
+    assert repository.publish(target, ["yolox_nano"]) == []
+    passport.unlink()
+    with pytest.raises(ModelRepositoryError, match=r"yolox_nano/passport\.json cannot be read"):
+        repository.publish(target)
+
+
+def test_what_is_exported_again_is_there_already(published: Path, trained: Checkpoint) -> None:
+    report = export(checkpoint_source("yolox_nano", trained), target=published)
+    assert "the model repository has it already" in str(report)
 
 
 def test_the_passport_says_how_fast_it_is_here(published: Path) -> None:
@@ -263,7 +287,7 @@ def test_wrong_input_says_what_would_be_right(trained: Checkpoint, tmp_path: Pat
         checkpoint_source("yolox_nano", replace(trained, size=(100, 160)))
     with pytest.raises(InvalidOption, match="nanodet_g takes no checkpoint; these do: yolox_nano"):
         checkpoint_source("nanodet_g", trained)
-    for content, problem in ((b"cat\n\ndog", "empty or repeated"), (b"a\na", "empty or repeated"), (b"\xff", "read")):
+    for content, problem in ((b"cat\n\ndog", "line 2"), (b"a\na", "lines 1 and 2"), (b"\xff", "read"), (b"", "empty")):
         (tmp_path / "bad.txt").write_bytes(content)
         with pytest.raises(InputError, match=rf"bad\.txt .*{problem}.*one class name a line"):
             checkpoint_source("yolox_nano", replace(trained, labels=tmp_path / "bad.txt"))

@@ -203,7 +203,7 @@ def test_candidates_are_checked(change: Any, problem: str) -> None:
 def test_labels_are_checked(tmp_path: Path) -> None:
     from exporters.class_names import read_labels
 
-    for content, problem in ((b"cat\n\ndog", "empty or repeated"), (b"a\na", "empty or repeated"), (b"\xff", "read")):
+    for content, problem in ((b"cat\n\ndog", "line 2"), (b"a\na", "lines 1 and 2"), (b"\xff", "read"), (b"", "empty")):
         (tmp_path / "bad.txt").write_bytes(content)
         with pytest.raises(InputError, match=rf"bad\.txt .*{problem}.*one class name a line"):
             read_labels(tmp_path / "bad.txt")

@@ -53,7 +53,7 @@ def test_a_missing_or_damaged_passport_is_named(tmp_path: Path) -> None:
         read_passport(tmp_path)
     for content, problem in (("{", "the file: Invalid JSON"), ('{"plan": {"module": "onnx"}}', "plan.module: Input")):
         (tmp_path / "passport.json").write_text(content)
-        with pytest.raises(ModelRepositoryError, match=f"is no passport \\({problem}.*publish the model again"):
+        with pytest.raises(ModelRepositoryError, match=f"is no passport \\({problem}.*export the network again"):
             read_passport(tmp_path)
 
 
