@@ -42,6 +42,8 @@ def suppressing(detector: ModelProto) -> ModelProto:
     source.opset_import.extend(detector.opset_import)
     source.ir_version = detector.ir_version
     merged: ModelProto = onnx.compose.merge_models(detector, source, io_map=[(CANDIDATES, CANDIDATES)])
+    del merged.opset_import[:]  # it lists each domain twice
+    merged.opset_import.extend(detector.opset_import)
     return merged
 
 
