@@ -32,9 +32,8 @@ from reeltag.triton import TritonClient
 MAX_DROP: Final = {"fp32": 0.5, "bf16": 0.5, "fp16": 0.5, "int8": 1.5}
 """Points of AP or mIoU, by precision, that an artefact may lose where nothing else is asked."""
 AGREEMENT_FACTOR: Final = {"agreement AP": 3.0, "agreement mIoU": 1.0}
-"""How many points of agreement stand for one of accuracy. Agreement lost is about the share of the accuracy that is
-lost (NanoDet-g and YOLOX-Nano on 64 photographs: 0.9, 0.0 and 8.9 points for 0.9, 0.6 and 8.9 % of their AP), and a
-detector's AP is about a third of 100."""
+"""How many points of agreement stand for one of accuracy: the share of the accuracy that is lost was about as large
+as the agreement that is lost, or smaller (docs/evaluating.md), and a detector's AP is about a third of 100."""
 _HELP: Final = {
     "int8": "calibration pictures more like those to come, another --method, or --qat",
     "fp16": "--precision bf16, which has the range of float32",
@@ -118,6 +117,11 @@ def check(
 def _advice(artefact: Artefact, losses: Losses) -> str:
     stage, _ = max(losses.by_stage.items(), key=lambda item: item[1])
     metric = losses.metric.split()[-1].lower()
+    if losses.metric in AGREEMENT_FACTOR:
+        return (
+            "Annotated pictures (--images, --annotations) would tell how much accuracy that is, often less. Otherwise: "
+            f"{_HELP[artefact.passport.precision]}; --max-{metric}-drop allows more"
+        )
     if stage != "network":
         return f"Most is lost in {stage}, not in its precision; --max-{metric}-drop allows it"
     return f"What would help: {_HELP[artefact.passport.precision]}; --max-{metric}-drop allows more"
