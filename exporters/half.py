@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from exporters.body import Body, float_tensors
 from exporters.progress import Progress
-from exporters.sessions import run_summed
+from exporters.sessions import run_outputs
 
 _PHASE: Final = "losses of nodes"
 """Told to `Progress`."""
@@ -92,7 +92,8 @@ def losses(
             added.append(helper.make_node("ReduceSumSquare", [tensor], [f"{tensor}/squares"], keepdims=0))
             outputs.append(f"{tensor}/squares")
     graph.node.extend(added)
-    sums = iter(run_summed(shadowed, outputs, frames, _PHASE, progress))
+    answers = run_outputs(shadowed, outputs, frames, _PHASE, progress)
+    sums = iter(np.sum([np.array(of_batch, np.float64) for of_batch in answers], axis=0))
     names = [node.name for node in model.graph.node if node.name in body.nodes]
     return {name: _relative(next(sums), next(sums)) for name in names}
 

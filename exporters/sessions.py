@@ -50,17 +50,3 @@ def batches(frames: npt.NDArray[np.uint8], phase: str, progress: Progress | None
     starts = range(0, len(frames), BATCH)
     for start in told(starts, phase, len(starts), progress):
         yield frames[start : start + BATCH]
-
-
-def run_summed(
-    model: ModelProto,
-    outputs: Sequence[str],
-    frames: npt.NDArray[np.uint8],
-    phase: str = "",
-    progress: Progress | None = None,
-) -> npt.NDArray[np.float64]:
-    """Scalar outputs, summed over all batches: float64 `(len(outputs),)`."""
-    total = np.zeros(len(outputs), np.float64)
-    for answers in run_outputs(model, outputs, frames, phase, progress):
-        total += np.array([float(answer) for answer in answers])
-    return total
