@@ -47,8 +47,8 @@ class ExportOptions:
     of it."""
 
     def __post_init__(self) -> None:
-        if self.max_drop is not None and self.max_drop < 0:
-            raise InvalidOption(f"a loss of {self.max_drop:g} points cannot be the most that is allowed; 0 or more can")
+        if self.max_drop is not None:
+            gate.check_max_drop(self.max_drop)
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,7 @@ def check(
     if spec.task not in ("detect", "segment"):
         raise InvalidOption(f"{spec.name} is neither a detector nor a segmenter: its accuracy is not measured")
     allowed = MAX_DROP[artefact.passport.precision] if max_drop is None else max_drop
-    if allowed < 0:
-        raise InvalidOption(f"a loss of {allowed:g} points cannot be the most that is allowed; 0 or more can")
+    check_max_drop(allowed)
     losses = (_of_detector if spec.task == "detect" else _of_segmenter)(artefact, reference, pictures, progress)
     if losses.reference <= 0:
         raise InputError(
@@ -112,6 +111,16 @@ def check(
             f"{_advice(artefact, losses)}"
         )
     return GateReport(losses, allowed * factor)
+
+
+def check_max_drop(points: float) -> None:
+    """Refuse a limit that nothing can keep.
+
+    Raises:
+        InvalidOption: It is below 0.
+    """
+    if points < 0:
+        raise InvalidOption(f"a loss of {points:g} points cannot be the most that is allowed; 0 or more can")
 
 
 def _advice(artefact: Artefact, losses: Losses) -> str:
