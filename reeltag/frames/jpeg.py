@@ -16,7 +16,8 @@ from .views import Pixels
 
 SIGNATURE: Final = b"\xff\xd8\xff"
 MAX_SEGMENTS: Final = 1024
-"""Most segments before the first scan: an ICC profile has up to 255, an extended XMP packet some hundreds."""
+"""Most segments before the first scan, and most after it: an ICC profile has up to 255, an extended XMP packet some
+hundreds, and each of the later scans a few."""
 MAX_SCANS: Final = 500
 """Most scans, as libjpeg-turbo's fuzzers and TJFLAG_LIMITSCANS have it; encoders write about ten."""
 _MAX_GAP: Final = 4096
@@ -134,7 +135,10 @@ class Jpeg:
         if frame.marker not in _PROGRESSIVE and len(names) >= len(frame.ratios):
             return  # libjpeg takes a sequential frame whose first scan has every component for a single scan
         position = scan.end
-        while match := _AFTER_DATA.search(data, position):
+        for _ in range(MAX_SEGMENTS):
+            match = _AFTER_DATA.search(data, position)
+            if match is None:
+                return
             marker, position = match[1][0], match.end()
             if marker == _EOI:
                 return
@@ -145,6 +149,7 @@ class Jpeg:
             position += max(2, length)
             if marker == _SOS:
                 yield sum(frame.ratios.get(name, 1.0) for name in _components(data, segment))
+        raise _too_many_segments("after")
 
 
 def _segments(data: bytes) -> Iterator[_Segment]:
@@ -168,8 +173,12 @@ def _segments(data: bytes) -> Iterator[_Segment]:
         if marker == _SOS:
             return
         position += length
-    raise ImageError(
-        "too_costly", f"the JPEG has more than {MAX_SEGMENTS:,} segments before its first scan; remove its metadata"
+    raise _too_many_segments("before")
+
+
+def _too_many_segments(where: str) -> ImageError:
+    return ImageError(
+        "too_costly", f"the JPEG has more than {MAX_SEGMENTS:,} segments {where} its first scan; save it anew, baseline"
     )
 
 

@@ -56,7 +56,7 @@ def _of_exif(block: bytes) -> int | None:
 
 def exif_of_profile(text: bytes) -> bytes:
     """The EXIF block in ImageMagick's text chunk `Raw profile type exif`: three lines, then hexadecimal digits."""
-    digits = b"".join(text[:_MAX_PROFILE_BYTES].split(b"\n")[3:])
+    digits = text[:_MAX_PROFILE_BYTES].split(b"\n", 3)[-1].replace(b"\n", b"")
     try:
         return bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
     except ValueError:

@@ -42,12 +42,12 @@ class Png:
             raise damaged(f"the PNG's header is damaged ({width}x{height} pixels)")
         self._kept = [(0, 33)]
         """Where in the data is what makes the picture."""
-        self._exif = self._profile = self._xmp = b""
+        self._exif, self._xmp, self._profile = b"", b"", (b"tEXt", b"")
         self._is_whole = True
         self._walk()
         raw = height * (1 + (width * depth * _CHANNELS[colours] + 7) // 8)
         seconds = raw * _SECONDS_PER_RAW_BYTE + width * height * _SECONDS_PER_PIXEL + len(data) * _SECONDS_PER_BYTE
-        orientation = orientation_of(self._exif or self._profile, self._xmp)
+        orientation = orientation_of(self._exif or _exif_of_text(*self._profile), _text_of_international(self._xmp))
         self.header = ImageHeader("PNG", width, height, orientation, seconds)
 
     def pixels(self, min_width: int, min_height: int) -> Pixels:
@@ -87,13 +87,17 @@ class Png:
         if kind == b"eXIf":
             self._exif = self._data[start : min(end, start + MAX_EXIF_BYTES)]
         elif kind == b"iTXt" and self._data.startswith(_XMP, start):
-            self._xmp = _international(self._data[start + len(_XMP) : min(end, start + MAX_XMP_BYTES)])
+            self._xmp = self._data[start + len(_XMP) : min(end, start + MAX_XMP_BYTES)]
         elif kind != b"iTXt" and self._data.startswith(_PROFILE, start):
-            text = self._data[start + len(_PROFILE) : min(end, start + MAX_XMP_BYTES)]
-            self._profile = exif_of_profile(text if kind == b"tEXt" else inflated(text[1:]))
+            self._profile = kind, self._data[start + len(_PROFILE) : min(end, start + MAX_XMP_BYTES)]
 
 
-def _international(content: bytes) -> bytes:
+def _exif_of_text(kind: bytes, content: bytes) -> bytes:
+    """The EXIF block in a tEXt or zTXt chunk, behind its keyword; zTXt has the method of compression first."""
+    return exif_of_profile(content if kind == b"tEXt" else inflated(content[1:]))
+
+
+def _text_of_international(content: bytes) -> bytes:
     """The text of an iTXt chunk, behind its keyword."""
     parts = content[2:].split(b"\0", 2)
     if len(parts) < 3:
