@@ -28,7 +28,7 @@ from benchmarks.load import Request, closed_loop, ensemble_request
 from benchmarks.throughput import machine
 from exporters.artefact import Artefact, bundled_artefact
 from exporters.calibration import read_pictures
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Nms
 from exporters.repository import publish
 from exporters.suppression_graph import suppressing, suppression_graph

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from exporters import catalog
 from exporters.calibration import pictures_in, read_pictures
+from exporters.catalogue import entries
 from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.evaluation import read_class_maps
 from exporters.export import ExportOptions, export
@@ -100,7 +100,7 @@ def train(images: Path, truths: Path, file: Path, minutes: float) -> Path:
     files = [file for file in pictures_in(images) if (truths / f"{file.stem}.png").is_file()]
     frames = torch.from_numpy(read_pictures(files, view).frames)
     targets = torch.from_numpy(np.stack([_fitted(truths / f"{file.stem}.png", view) for file in files]))
-    network = catalog.network(NAME, num_classes=len(LABELS)).train()
+    network = entries.network(NAME, num_classes=len(LABELS)).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     began = time.monotonic()
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.compare import Reference
 from exporters.evaluation.coco import CocoDataset, indexed
 from exporters.evaluation.detection import coco_results

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.configs import LABELS_FILE
 from exporters.passport import Passport
 from reeltag import __version__

@@ -15,8 +15,9 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from exporters import compare, graph, packages
-from exporters.catalog import MODELS, ModelSpec, model_spec
+from exporters import compare, graph
+from exporters.catalogue import packages
+from exporters.catalogue.entries import MODELS, ModelSpec, model_spec
 from exporters.compare import Floats, Reference
 from exporters.files import write_atomically
 from exporters.heads import LOGITS
@@ -29,7 +30,7 @@ def make_bundled(name: str, *, onnx_file: Path | None = None) -> str:
     """Make a bundled graph anew, compare it with its source and replace the file.
 
     Args:
-        name: In `catalog.MODELS`.
+        name: In `entries.MODELS`.
         onnx_file: For a network that was published as ONNX, its file; without it the network is taken back out of
             the bundled graph.
 

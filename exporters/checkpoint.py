@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from exporters import filetypes
-from exporters.catalog import CHECKPOINT_MODELS, ModelSpec, model_spec, network
+from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec, model_spec, network
 from reeltag.errors import InputError
 
 _SHOWN_DIFFERENCES: Final = 3
@@ -50,15 +50,15 @@ def load_network(
     """A catalogue network with a checkpoint's weights.
 
     Args:
-        name: In `catalog.CHECKPOINT_MODELS`.
+        name: In `entries.CHECKPOINT_MODELS`.
         path: A checkpoint as `torch.save` writes it: a state dict, bare or under `model` or `state_dict`; of one with
             averaged weights beside them (`ema` and the like) these are taken.
-        num_classes: As `catalog.network`.
-        activation: As `catalog.network`.
-        upsampling: As `catalog.network`.
+        num_classes: As `entries.network`.
+        activation: As `entries.network`.
+        upsampling: As `entries.network`.
 
     Returns:
-        As `catalog.network`, ready for inference.
+        As `entries.network`, ready for inference.
 
     Raises:
         UnknownModel: The catalogue has no such network.

@@ -12,9 +12,9 @@ import torch
 
 from exporters import compare
 from exporters.artefact import sha256_of
-from exporters.catalog import CHECKPOINT_MODELS, ModelSpec, customised, model_spec
+from exporters.catalogue.class_names import read_labels
+from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec, customised, model_spec
 from exporters.checkpoint import load_network
-from exporters.class_names import read_labels
 from exporters.compare import Floats, Reference
 from exporters.graph import IMAGES, compose_graph
 from exporters.heads import network_outputs
@@ -37,16 +37,16 @@ class Checkpoint:
     size: tuple[int, int] | None = None
     """Rows and columns of the input, multiples of 32; as in the catalogue without it."""
     activation: str | None = None
-    """As `catalog.network`."""
+    """As `entries.network`."""
     upsampling: str | None = None
-    """As `catalog.network`."""
+    """As `entries.network`."""
 
 
 def checkpoint_source(name: str, checkpoint: Checkpoint) -> Source:
     """Read a user's weights into a network of the catalogue, and compose its graph.
 
     Args:
-        name: In `catalog.CHECKPOINT_MODELS`.
+        name: In `entries.CHECKPOINT_MODELS`.
         checkpoint: The weights.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import ModelProto
 
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.graph import IMAGES
 from exporters.heads import BINS, LOGITS, STRIDES, head_map
 from reeltag.errors import SetupError

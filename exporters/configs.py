@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import (
     BOXES,
     CANDIDATES,

@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
 from exporters.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
-from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
+from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.configs import LABELS_FILE, ModelConfig
 from exporters.folders import CONFIG_FILE
 from exporters.passport import PASSPORT_FILE, Passport, read_passport

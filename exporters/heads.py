@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import CANDIDATES, CLASS_MAP, SCORES, SHARES
 
 LOGITS: Final = "logits"

@@ -16,7 +16,7 @@ from onnx import ModelProto
 from exporters.album import Album, read_album, read_calibration
 from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
-from exporters.catalog import model_spec
+from exporters.catalogue.entries import model_spec
 from exporters.checkpoint_source import Checkpoint
 from exporters.evaluation.coco import Found, average_precision
 from exporters.evaluation.detection import coco_results

@@ -11,7 +11,7 @@ from typing import Final
 
 from exporters import configs
 from exporters.artefact import Artefact, bundled_artefact
-from exporters.catalog import CHECKPOINT_MODELS, MODELS, model_spec
+from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, model_spec
 from exporters.exported import artefacts_in, serving
 from exporters.folders import CONFIG_FILE, ModelFolder, locked, recover_all
 from exporters.passport import Gpu, Passport, check_servable, find_gpu

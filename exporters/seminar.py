@@ -14,7 +14,7 @@ from onnx import ModelProto
 from exporters import compare
 from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
-from exporters.catalog import ModelSpec, model_spec
+from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.checkpoint_source import Checkpoint
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 from exporters.precision import Precision, convert, int8_for_speed

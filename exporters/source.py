@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from exporters import compare
 from exporters.artefact import sha256_of
-from exporters.catalog import ModelSpec, model_spec
+from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.compare import Reference
 from exporters.graph import bare_network
 from reeltag.contract import CLASS_MAP, FRAMES
@@ -50,7 +50,7 @@ def bundled_source(name: str) -> Source:
     """A network that comes with reeltag.
 
     Args:
-        name: In `catalog.MODELS`.
+        name: In `entries.MODELS`.
 
     Raises:
         UnknownModel: The catalogue has no such network.

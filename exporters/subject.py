@@ -13,9 +13,9 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from exporters import packages
-from exporters.catalog import ModelSpec, model_spec
-from exporters.catalog import network as catalogue_network
+from exporters.catalogue import packages
+from exporters.catalogue.entries import ModelSpec, model_spec
+from exporters.catalogue.entries import network as catalogue_network
 from exporters.checkpoint import load_network
 from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.heads import network_outputs

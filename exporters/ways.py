@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from exporters import compare
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.compare import Floats
 from exporters.heads import network_outputs
 from exporters.networks.yolox import YOLOX

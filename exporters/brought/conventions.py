@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from exporters.catalog import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from exporters.catalogue.entries import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from reeltag.frames import Fit
 
 Channels = tuple[float, float, float]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.heads import (
     boxes_from_distances,
     candidates_from_centres,

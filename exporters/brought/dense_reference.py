@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from exporters.brought.dense_heads import DenseLayout
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.compare import Floats, softmax
 
 

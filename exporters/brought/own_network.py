@@ -22,8 +22,8 @@ from exporters.brought.own_graph import OwnGraph, chosen_size, read_graph
 from exporters.brought.own_heads import decoded, own_head
 from exporters.brought.probe import OwnNetwork, check_openvino
 from exporters.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
-from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
-from exporters.class_names import read_labels
+from exporters.catalogue.class_names import read_labels
+from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.configs import AREAS, DECODE, NMS
 from exporters.graph import compose_with_head
 from exporters.source import Source

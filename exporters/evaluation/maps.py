@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from exporters.calibration import SUFFIXES
-from exporters.catalog import model_spec
+from exporters.catalogue.entries import model_spec
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.errors import InputError
 

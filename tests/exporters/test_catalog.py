@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from exporters.catalog import MODELS, ModelSpec, model_spec
+from exporters.catalogue.entries import MODELS, ModelSpec, model_spec
 from reeltag.errors import UnknownModel
 
 LARGEST_BUNDLE_BYTES = 35_000_000

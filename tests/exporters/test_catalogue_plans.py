@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec, network
+from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec, network
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 
 onnx = pytest.importorskip("onnx")

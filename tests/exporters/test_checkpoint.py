@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporters import catalog
+from exporters.catalogue import entries
 from reeltag.errors import InputError
 
 torch: Any = pytest.importorskip("torch")
@@ -25,7 +25,7 @@ def saved(path: Path, content: Any) -> Path:
 
 def test_a_training_checkpoint_of_ten_classes_loads(tmp_path: Path) -> None:
     """As YOLOX' trainer writes it: with the optimizer, and a NumPy number for the best average precision."""
-    trained = catalog.network("yolox_nano", 10)
+    trained = entries.network("yolox_nano", 10)
     content = {"start_epoch": 3, "model": trained.state_dict(), "optimizer": {"state": {}}, "best_ap": np.float64(0.3)}
     network = checkpoint.load_network("yolox_nano", saved(tmp_path / "best.pth", content), 10)
     assert not network.training
@@ -35,7 +35,7 @@ def test_a_training_checkpoint_of_ten_classes_loads(tmp_path: Path) -> None:
 
 def test_wrapped_and_averaged_weights_load(tmp_path: Path) -> None:
     """As DataParallel, `AveragedModel` and trainers with an exponential moving average write them."""
-    trained, averaged = catalog.network("yolox_nano", 2), catalog.network("yolox_nano", 2)
+    trained, averaged = entries.network("yolox_nano", 2), entries.network("yolox_nano", 2)
     wrapped = {f"module.{key}": value for key, value in averaged.state_dict().items()}
     contents = (
         {"state_dict": wrapped},
@@ -49,13 +49,13 @@ def test_wrapped_and_averaged_weights_load(tmp_path: Path) -> None:
 
 
 def test_a_bare_state_dict_in_float16_loads(tmp_path: Path) -> None:
-    state = {key: value.half() for key, value in catalog.network("yolox_nano", 2).state_dict().items()}
+    state = {key: value.half() for key, value in entries.network("yolox_nano", 2).state_dict().items()}
     network = checkpoint.load_network("yolox_nano", saved(tmp_path / "half.pth", state), 2)
     assert next(network.parameters()).dtype == torch.float32
 
 
 def test_another_class_count_names_the_first_keys_and_the_option(tmp_path: Path) -> None:
-    path = saved(tmp_path / "ten.pth", {"model": catalog.network("yolox_nano", 10).state_dict()})
+    path = saved(tmp_path / "ten.pth", {"model": entries.network("yolox_nano", 10).state_dict()})
     with pytest.raises(
         InputError,
         match=r"head\.cls_preds\.0\.weight has shape \(10, 64, 1, 1\) instead of \(80, .*"
@@ -65,7 +65,7 @@ def test_another_class_count_names_the_first_keys_and_the_option(tmp_path: Path)
 
 
 def test_another_size_names_the_first_keys_and_the_one_that_fits(tmp_path: Path) -> None:
-    path = saved(tmp_path / "tiny.pth", {"model": catalog.network("yolox_tiny").state_dict()})
+    path = saved(tmp_path / "tiny.pth", {"model": entries.network("yolox_tiny").state_dict()})
     with pytest.raises(InputError, match=r"stem\.conv\.conv\.weight has shape .*; \.\.\.\. It fits yolox_tiny\."):
         checkpoint.load_network("yolox_s", path)
 
@@ -79,7 +79,7 @@ def test_keys_of_another_network_are_named(tmp_path: Path) -> None:
 
 
 def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:
-    state = catalog.network("yolox_nano", 2).state_dict()
+    state = entries.network("yolox_nano", 2).state_dict()
     state["backbone.lateral_conv0.bn.bias"][3] = float("nan")
     with pytest.raises(InputError, match=r"backbone\.lateral_conv0\.bn\.bias has values that are not finite"):
         checkpoint.load_network("yolox_nano", saved(tmp_path / "nan.pth", state), 2)
@@ -117,10 +117,10 @@ def test_other_files_are_named(tmp_path: Path, data: bytes) -> None:
 
 
 def test_what_was_mixed_up_is_named(tmp_path: Path) -> None:
-    bundled = catalog.MODELS["nanodet_g"].onnx_path
+    bundled = entries.MODELS["nanodet_g"].onnx_path
     with pytest.raises(InputError, match=r"nanodet_g\.onnx is an ONNX file, not a checkpoint; bring it with --onnx"):
         checkpoint.load_network("yolox_nano", bundled)
-    whole = saved(tmp_path / "whole.pth", {"model": catalog.network("yolox_nano", 2).state_dict()})
+    whole = saved(tmp_path / "whole.pth", {"model": entries.network("yolox_nano", 2).state_dict()})
     cut = tmp_path / "cut.pth"
     cut.write_bytes(whole.read_bytes()[:100_000])
     with pytest.raises(InputError, match=r"cut\.pth is an archive that is cut off; copy or download it again"):

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import catalog, compare, repository
+from exporters import compare, repository
 from exporters.artefact import Artefact
-from exporters.catalog import CHECKPOINT_MODELS, ModelSpec
+from exporters.catalogue import entries
+from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec
 from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.export import export
 from exporters.exported import artefacts_in, serving
@@ -61,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     """A YOLOX-Nano of three classes, whose scores are spread out, at an input that is no square."""
     folder = tmp_path_factory.mktemp("trained")
     torch.manual_seed(1)
-    network: Any = catalog.network("yolox_nano", len(LABELS))
+    network: Any = entries.network("yolox_nano", len(LABELS))
     for prediction in (*network.head.cls_preds, *network.head.obj_preds):
         torch.nn.init.normal_(prediction.weight, std=0.5)
         torch.nn.init.zeros_(prediction.bias)
@@ -155,7 +156,7 @@ def test_the_graph_answers_what_torch_decodes_to_in_every_runtime(published: Pat
     artefact = nano_in(published)
     spec = artefact.spec
     frames = compare.sample_frames(spec, 3)
-    network = catalog.network("yolox_nano", len(LABELS))
+    network = entries.network("yolox_nano", len(LABELS))
     network.load_state_dict(torch.load(trained.file, weights_only=True)["model"])
     bgr = np.ascontiguousarray(frames[..., ::-1].transpose(0, 3, 1, 2), np.float32)
     with torch.inference_mode():
@@ -234,9 +235,9 @@ def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     labels = published.labels_path
     assert labels is not None
     path = tmp_path_factory.mktemp("segmenter") / "graph.onnx"
-    spec = catalog.customised(published, (96, 160), labels)
+    spec = entries.customised(published, (96, 160), labels)
     torch.manual_seed(2)
-    network: Any = catalog.network(spec.name)
+    network: Any = entries.network(spec.name)
     settle(network)
     example = torch.rand(1, 3, 96, 160) * 255
     onnx.save(compose_graph(spec, traced(network, example, IMAGES, network_outputs(spec))), path)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from exporters.catalog import model_spec
+from exporters.catalogue.entries import model_spec
 from exporters.evaluation import Confusion, read_class_maps
 from exporters.evaluation.segmentation import add_picture, to_source
 from exporters.pictures import draw_confusion

@@ -10,7 +10,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped,unused-ig
 
 from exporters import repository
 from exporters.artefact import bundled_artefact, cpu_has_bf16
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from reeltag import contract
 from reeltag.contract import BUNDLED_TASKS, ModelCard
 from reeltag.frames import View

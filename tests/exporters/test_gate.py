@@ -14,7 +14,7 @@ from PIL import Image
 
 from exporters import gate
 from exporters.artefact import Artefact, sha256_of
-from exporters.catalog import ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_maps, read_coco
 from exporters.graph import IMAGES, compose_graph
 from exporters.heads import LOGITS

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from exporters import compare
-from exporters.catalog import CHECKPOINT_MODELS, MODELS, ModelSpec
+from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
 from reeltag.frames import decode_views
 
 onnx = pytest.importorskip("onnx")

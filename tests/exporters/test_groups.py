@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exporters.catalog import MODELS
-from exporters.groups import read_groups
+from exporters.catalogue.entries import MODELS
+from exporters.catalogue.groups import read_groups
 
 LABELS = ("taxi", "limousine", "moped", "tench")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from exporters import compare
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from reeltag.errors import InputError, InvalidOption, UnknownModel
 from reeltag.frames import Geometry

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 from reeltag.errors import InvalidOption, SetupError
 

@@ -15,7 +15,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped,unused-ig
 
 from exporters import configs, repository
 from exporters.artefact import Artefact, bundled_artefact
-from exporters.catalog import MODELS, ModelSpec
+from exporters.catalogue.entries import MODELS, ModelSpec
 from exporters.configs import Nms
 from exporters.passport import Passport
 from reeltag import contract

@@ -15,9 +15,9 @@ torch: Any = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from exporters import catalog  # noqa: E402  # needs torch
 from exporters.brought import layouts  # noqa: E402
 from exporters.brought.dense_heads import DenseLayout  # noqa: E402
+from exporters.catalogue import entries  # noqa: E402  # needs torch
 from tests.exporters.brought import (  # noqa: E402
     SIDES,
     Classifier,
@@ -94,7 +94,7 @@ def test_weights_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
 
 def test_other_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
-    torch.save({"model": catalog.network("yolox_nano", 2).state_dict()}, path)
+    torch.save({"model": entries.network("yolox_nano", 2).state_dict()}, path)
     with pytest.raises(InputError, match=r"is a checkpoint of PyTorch, not an ONNX file; .*--checkpoint"):
         brought(path, "detect", "yolox", 2)
     for data, problem in (
@@ -201,7 +201,7 @@ def test_candidates_are_checked(change: Any, problem: str) -> None:
 
 
 def test_labels_are_checked(tmp_path: Path) -> None:
-    from exporters.class_names import read_labels
+    from exporters.catalogue.class_names import read_labels
 
     for content, problem in ((b"cat\n\ndog", "line 2"), (b"a\na", "lines 1 and 2"), (b"\xff", "read"), (b"", "empty")):
         (tmp_path / "bad.txt").write_bytes(content)

@@ -20,7 +20,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from exporters import compare, export, exported as repository_of  # noqa: E402, I001  # need torch
 from exporters.brought import layouts  # noqa: E402
-from exporters.catalog import MODELS  # noqa: E402
+from exporters.catalogue.entries import MODELS  # noqa: E402
 from exporters.checkpoint import load_network  # noqa: E402
 from exporters.checkpoint_source import Checkpoint, checkpoint_source  # noqa: E402
 from exporters.brought.dense_heads import DenseLayout  # noqa: E402

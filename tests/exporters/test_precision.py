@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from exporters import compare
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from reeltag.errors import InputError, InvalidOption
 from reeltag.frames import Fit, View
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporters import repository
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from reeltag.errors import ModelRepositoryError, UnknownModel
 
 

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from exporters import repository
 from exporters.artefact import Artefact
-from exporters.catalog import CHECKPOINT_MODELS, customised
+from exporters.catalogue.entries import CHECKPOINT_MODELS, customised
+from exporters.catalogue.palettes import CITYSCAPES19
 from exporters.exported import artefacts_in
-from exporters.palettes import CITYSCAPES19
 from exporters.passport import Passport
 from reeltag import areas, contract
 from reeltag.contract import ModelCard, Task

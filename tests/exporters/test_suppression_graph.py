@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from exporters import compare
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from tests.backends import load_backend_module
 from tests.boxes import iou

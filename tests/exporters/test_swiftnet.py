@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from exporters import catalog
-from exporters.catalog import CHECKPOINT_MODELS
-from exporters.palettes import CITYSCAPES19
+from exporters.catalogue import entries
+from exporters.catalogue.entries import CHECKPOINT_MODELS
+from exporters.catalogue.palettes import CITYSCAPES19
 from reeltag.errors import InputError, InvalidOption
 
 torch: Any = pytest.importorskip("torch")
@@ -20,7 +20,7 @@ NAMES = ["swiftnet_rn18", "swiftnet_rn18_pyramid", "swiftnet_mobilenetv2"]
 def lively(name: str, classes: int = 5, **options: str) -> Any:
     """A network whose batch norms and biases are not those of a fresh one."""
     torch.manual_seed(4)
-    network: Any = catalog.network(name, classes, **options)
+    network: Any = entries.network(name, classes, **options)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.2, 0.2)
@@ -122,7 +122,7 @@ def test_the_network_computes_what_was_published(name: str, size: tuple[int, int
 @pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_as_many_as_the_catalogue_says(name: str) -> None:
     with torch.device("meta"):
-        network = catalog.network(name)
+        network = entries.network(name)
     assert sum(weights.numel() for weights in network.parameters()) == CHECKPOINT_MODELS[name].parameters
 
 
@@ -133,7 +133,7 @@ def test_the_papers_sizes_are_met() -> None:
 
 def test_weights_of_torchvisions_mobilenet_fit_the_encoder() -> None:
     with torch.device("meta"):
-        state = catalog.network("swiftnet_mobilenetv2").state_dict()
+        state = entries.network("swiftnet_mobilenetv2").state_dict()
     assert state["backbone.features.0.0.weight"].shape == (32, 3, 3, 3)
     assert state["backbone.features.1.conv.1.weight"].shape == (16, 32, 1, 1)
     assert state["backbone.features.17.conv.2.weight"].shape == (320, 960, 1, 1)
@@ -143,7 +143,7 @@ def test_weights_of_torchvisions_mobilenet_fit_the_encoder() -> None:
 def test_any_size_divisible_by_32_and_no_other(name: str) -> None:
     network: Any
     with torch.device("meta"):
-        network = catalog.network(name, 3)
+        network = entries.network(name, 3)
         for size in ((256, 512), (512, 1024), (1024, 2048), (32, 32), (416, 416)):
             assert network(torch.empty(1, 3, *size)).shape == (1, 3, *size)
         with pytest.raises(ValueError, match="500x256 pixels; both must be multiples of 32"):
@@ -174,13 +174,13 @@ def test_a_training_checkpoint_loads_and_one_of_another_dataset_is_explained(tmp
 
 def test_wrong_options_say_what_would_be_right() -> None:
     with pytest.raises(InvalidOption, match="there are: bilinear, nearest"):
-        catalog.network("swiftnet_rn18", upsampling="cubic")
+        entries.network("swiftnet_rn18", upsampling="cubic")
     with pytest.raises(InvalidOption, match="at most 255"):
-        catalog.network("swiftnet_rn18", 257)
+        entries.network("swiftnet_rn18", 257)
     with pytest.raises(InvalidOption, match=r"swiftnet_rn18 has no activation to choose; .* upsampling"):
-        catalog.network("swiftnet_rn18", activation="relu")
+        entries.network("swiftnet_rn18", activation="relu")
     with pytest.raises(InvalidOption, match="yolox_s has no upsampling to choose"):
-        catalog.network("yolox_s", upsampling="nearest")
+        entries.network("yolox_s", upsampling="nearest")
 
 
 def test_every_cityscapes_class_has_its_colour() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from exporters import tensorrt_api
 from exporters.artefact import bundled_artefact
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 from exporters.planned import planned
 from reeltag.errors import InputError, InvalidOption, OutputError

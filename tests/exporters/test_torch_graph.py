@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from reeltag.errors import InputError
 
 onnx = pytest.importorskip("onnx")

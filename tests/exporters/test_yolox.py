@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from exporters import catalog
-from exporters.catalog import CHECKPOINT_MODELS
+from exporters.catalogue import entries
+from exporters.catalogue.entries import CHECKPOINT_MODELS
 from reeltag.errors import InvalidOption
 
 torch: Any = pytest.importorskip("torch")
@@ -51,7 +51,7 @@ def billions_of_operations(network: Any, side: int) -> float:
 def test_parameters_and_operations_are_those_of_the_published_table(name: str) -> None:
     spec = CHECKPOINT_MODELS[name]
     with torch.device("meta"):
-        network = catalog.network(name)
+        network = entries.network(name)
     parameters = sum(weights.numel() for weights in network.parameters())
     millions, billions = PUBLISHED_SIZES[name]
     digits = 1 if millions >= 9 else 2
@@ -63,12 +63,12 @@ def test_parameters_and_operations_are_those_of_the_published_table(name: str) -
 @pytest.mark.parametrize("name", ["yolox_nano", "yolox_darknet53"])
 def test_every_cell_has_a_box_an_objectness_and_any_number_of_classes(name: str) -> None:
     with torch.device("meta"):
-        answer = catalog.network(name, 7)(torch.empty(2, 3, 64, 96))
+        answer = entries.network(name, 7)(torch.empty(2, 3, 64, 96))
     assert answer.shape == (2, 8 * 12 + 4 * 6 + 2 * 3, 5 + 7)
 
 
 def test_cells_come_by_stride_and_row_by_row() -> None:
-    network: Any = catalog.network("yolox_nano", 1)
+    network: Any = entries.network("yolox_nano", 1)
     images = torch.rand(1, 3, 64, 96) * 255
     with torch.inference_mode():
         answer, maps = network(images), network.head_maps(images)
@@ -93,14 +93,14 @@ def test_the_published_checkpoint_loads_strictly_and_finds_the_teddy_bear(shared
     with torch.inference_mode():
         cells = network(torch.from_numpy(images))[0]
     scores = cells[:, 4:5] * cells[:, 5:]
-    assert catalog.model_spec("yolox_nano").labels[int(scores.max(0).values.argmax())] == "teddy bear"
+    assert entries.model_spec("yolox_nano").labels[int(scores.max(0).values.argmax())] == "teddy bear"
     assert scores.max() > 0.5
 
 
 def test_the_exported_form_answers_the_same() -> None:
     from exporters.networks.yolox import HeadMaps
 
-    network: Any = catalog.network("yolox_s", 3)
+    network: Any = entries.network("yolox_s", 3)
     images = torch.rand(1, 3, 64, 64) * 255
     with torch.inference_mode():
         for expected, found in zip(network.head_maps(images), HeadMaps(network)(images), strict=True):
@@ -110,25 +110,25 @@ def test_the_exported_form_answers_the_same() -> None:
 def test_activations_replace_the_published_one() -> None:
     with torch.device("meta"):
         for activation, kind in (("mish", torch.nn.Mish), ("relu", torch.nn.ReLU), (None, torch.nn.SiLU)):
-            network = catalog.network("yolox_nano", activation=activation)
+            network = entries.network("yolox_nano", activation=activation)
             assert any(isinstance(module, kind) for module in network.modules())
         assert not any(
-            isinstance(module, torch.nn.SiLU) for module in catalog.network("yolox_nano", activation="relu").modules()
+            isinstance(module, torch.nn.SiLU) for module in entries.network("yolox_nano", activation="relu").modules()
         )
 
 
 def test_wrong_options_say_what_would_be_right() -> None:
     with pytest.raises(InvalidOption, match="there are: silu, mish, relu"):
-        catalog.network("yolox_nano", activation="swish")
+        entries.network("yolox_nano", activation="swish")
     with pytest.raises(InvalidOption, match="at least 1"):
-        catalog.network("yolox_nano", 0)
+        entries.network("yolox_nano", 0)
     with pytest.raises(InvalidOption, match="not built from a checkpoint; these are: yolox_nano"):
-        catalog.network("nanodet_g")
+        entries.network("nanodet_g")
     with pytest.raises(ValueError, match="100x64 pixels; both must be multiples of 32"):
-        catalog.network("yolox_nano")(torch.empty(1, 3, 64, 100))
+        entries.network("yolox_nano")(torch.empty(1, 3, 64, 100))
 
 
 def test_the_catalogue_imports_no_torch() -> None:
-    code = "import sys, exporters.catalog, exporters.repository; sys.exit('torch' in sys.modules)"
-    root = Path(catalog.__file__).parents[1]
+    code = "import sys, exporters.catalogue.entries, exporters.repository; sys.exit('torch' in sys.modules)"
+    root = Path(entries.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0

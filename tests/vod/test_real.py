@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters.packages import demo_video
+from exporters.catalogue.packages import demo_video
 from reeltag.embedded import EmbeddedTriton
 from reeltag.tags import VideoTags
 from reeltag.triton import TritonClient

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from exporters.groups import Groups, read_groups
-from exporters.packages import Package
-from exporters.palettes import CITYSCAPES19
+from exporters.catalogue.groups import Groups, read_groups
+from exporters.catalogue.packages import Package
+from exporters.catalogue.palettes import CITYSCAPES19
 from reeltag.contract import MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
 from reeltag.errors import InvalidOption, UnknownModel
 from reeltag.frames import Fit, View
@@ -77,7 +77,7 @@ class ModelSpec:
     @property
     def onnx_path(self) -> Path:
         """The composed graph that comes with reeltag; missing where the user brings the weights."""
-        return _HERE / "bundled" / f"{self.name}.onnx"
+        return _HERE.parent / "bundled" / f"{self.name}.onnx"
 
     @property
     def labels_path(self) -> Path | None:

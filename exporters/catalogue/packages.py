@@ -124,8 +124,10 @@ def _move_into_place(unpacked: Path, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m exporters.packages demo-video OUT_DIR`: prints the path of the video."""
-    parser = argparse.ArgumentParser(prog="python -m exporters.packages", description="Fetch pinned demo media.")
+    """`python -m exporters.catalogue.packages demo-video OUT_DIR`: prints the path of the video."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exporters.catalogue.packages", description="Fetch pinned demo media."
+    )
     command = parser.add_subparsers(dest="command", required=True).add_parser("demo-video", help="copy bikes.mp4")
     command.add_argument("out", type=Path, metavar="OUT_DIR", help="folder to copy it into")
     options = parser.parse_args(arguments)
