@@ -29,10 +29,10 @@ from benchmarks.throughput import machine
 from exporters.artefact import Artefact, bundled_artefact
 from exporters.calibration import read_pictures
 from exporters.catalogue.entries import MODELS
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Nms
+from exporters.configs import Nms
+from exporters.graphs.suppression import suppressing, suppression_graph
 from exporters.repository import publish
-from exporters.suppression_graph import suppressing, suppression_graph
-from reeltag.contract import CANDIDATES, FRAMES, Task
+from reeltag.contract import CANDIDATES, FRAMES, IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Task
 from reeltag.embedded import EmbeddedTriton
 from reeltag.triton import TritonClient
 

@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 from exporters.catalogue.entries import ModelSpec
-from exporters.compare import Reference
 from exporters.evaluation.coco import CocoDataset, indexed
 from exporters.evaluation.detection import coco_results
 from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import to_source
+from exporters.graphs.compare import Reference
+from exporters.graphs.plain import plainly_suppressed
 from exporters.own_path import fitted
-from exporters.plain import plainly_suppressed
 from reeltag.errors import InputError
 
 SURE: Final = 0.5

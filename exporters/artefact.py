@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final, Literal
 
 from exporters.catalogue.entries import ModelSpec
 from exporters.configs import LABELS_FILE
+from exporters.files import sha256_of
 from exporters.passport import Passport
 from reeltag import __version__
 from reeltag.contract import ModelCard
@@ -107,8 +107,3 @@ def cpu_has_bf16() -> bool:
     except OSError:  # not Linux
         return False
     return bool(words & _BF16_CPU_FLAGS)
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,13 +15,13 @@ import onnx
 import torch
 from onnx import ModelProto
 
-from exporters import compare, graph
 from exporters.catalogue import packages
 from exporters.catalogue.entries import MODELS, ModelSpec, model_spec
-from exporters.compare import Floats, Reference
 from exporters.files import write_atomically
-from exporters.heads import LOGITS
-from exporters.tracing import traced
+from exporters.graphs import compare, compose
+from exporters.graphs.compare import Floats, Reference
+from exporters.graphs.heads import LOGITS
+from exporters.graphs.tracing import traced
 from reeltag.contract import CUTS, FRAMES
 from reeltag.errors import InvalidOption, ReeltagError, SetupError
 
@@ -49,7 +49,7 @@ def make_bundled(name: str, *, onnx_file: Path | None = None) -> str:
     if onnx_file is not None and spec.source != "onnx":
         raise InvalidOption(f"{name} is not exported from an ONNX file; leave the file out: its weights are fetched")
     network, reference = _torch_source(spec) if spec.source == "torch" else _onnx_source(spec, onnx_file)
-    model = graph.store_as_half(graph.compose_graph(spec, network))
+    model = compose.store_as_half(compose.compose_graph(spec, network))
     frames = compare.sample_frames(spec, 1 if spec.task == "shots" else 4)
     (found,) = compare.run_onnx(model, {FRAMES: frames}).values()
     agreement = compare.check_agreement(spec, reference(frames), found)
@@ -62,7 +62,7 @@ def _onnx_source(spec: ModelSpec, onnx_file: Path | None) -> tuple[ModelProto, R
     if onnx_file is None:
         if not spec.onnx_path.is_file():
             raise SetupError(f"{spec.onnx_path} is missing; restore it from the repository of reeltag")
-        network = graph.bare_network(spec, onnx.load(spec.onnx_path))
+        network = compose.bare_network(spec, onnx.load(spec.onnx_path))
     else:
         # Read by the network's own file, because publishers differ in what they put behind it.
         network = _module(spec).load_onnx(onnx_file)
@@ -82,7 +82,7 @@ def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
         return output if whole else compare.softmax(output)
 
     example = torch.from_numpy(frames if whole else compare.normalised(spec, frames))
-    names = (FRAMES, CUTS) if whole else (graph.IMAGES, LOGITS)
+    names = (FRAMES, CUTS) if whole else (compose.IMAGES, LOGITS)
     return traced(module, example, names[0], [names[1]]), answer
 
 

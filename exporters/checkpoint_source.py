@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from exporters import compare
-from exporters.artefact import sha256_of
 from exporters.catalogue.class_names import read_labels
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec, customised, model_spec
 from exporters.checkpoint import load_network
-from exporters.compare import Floats, Reference
-from exporters.graph import IMAGES, compose_graph
-from exporters.heads import network_outputs
+from exporters.files import sha256_of
+from exporters.graphs import compare
+from exporters.graphs.compare import Floats, Reference
+from exporters.graphs.compose import IMAGES, compose_graph
+from exporters.graphs.heads import network_outputs
+from exporters.graphs.tracing import traced
 from exporters.networks.yolox import YOLOX, HeadMaps
 from exporters.source import Source
-from exporters.tracing import traced
 from reeltag.errors import InputError, InvalidOption
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import (
+    AREAS,
     BOXES,
     CANDIDATES,
     CARD_PARAMETER,
@@ -15,11 +16,16 @@ from reeltag.contract import (
     CLASSES,
     COUNT,
     CUTS,
+    DECODE,
     ERROR,
     FRAMES,
     GEOMETRY,
     IMAGE,
+    IOU_THRESHOLD,
     MAX_BATCH_SIZE,
+    MAX_DETECTIONS,
+    NMS,
+    SCORE_THRESHOLD,
     SCORES,
     SHARES,
     SHOT_WINDOW_FRAMES,
@@ -41,21 +47,12 @@ ModelConfig = Any
 Nms = Literal["python", "engine"]
 """What suppresses a detector's boxes: the `nms` backend, or the network's own graph."""
 
-AREAS: Final = "areas"
-DECODE: Final = "decode"
-NMS: Final = "nms"
 LABELS_FILE: Final = "labels.txt"
 QUEUE_DELAY_MICROSECONDS: Final = 500
 """How long a request waits for others to share its batch; small against the milliseconds that one image takes."""
 PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
 """Most pictures that one thread computes at once, by task; those of other tasks are computed one by one. More are no
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
-MAX_DETECTIONS: Final = 100
-"""M, the most boxes of a picture."""
-SCORE_THRESHOLD: Final = 0.01
-"""Boxes with a lower score are never answered; clients choose higher ones."""
-IOU_THRESHOLD: Final = 0.65
-"""Two boxes of one class that overlap more are one object: YOLOX's published value, as good for NanoDet."""
 
 
 def decode_config(views: Sequence[View], *, threads: int) -> ModelConfig:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from exporters.graphs.sessions import run_outputs
 from exporters.progress import Progress
-from exporters.sessions import run_outputs
 
 Floats = npt.NDArray[np.float32]
 

@@ -1,7 +1,8 @@
-"""Writes files so that a reader, or the next start, never finds half of one."""
+"""Files written so that a reader, or the next start, never finds half of one, and told apart by their bytes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -24,3 +25,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path} cannot be written ({error}); name a folder that can") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

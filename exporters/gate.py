@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 
 from exporters.agreement import agreed_boxes, agreed_class_maps
 from exporters.artefact import Artefact
-from exporters.compare import Reference
 from exporters.evaluation import (
     CocoDataset,
     Confusion,
@@ -20,6 +19,7 @@ from exporters.evaluation import (
     found_boxes,
 )
 from exporters.evaluation.coco import Found
+from exporters.graphs.compare import Reference
 from exporters.losses import Losses, detection_losses, segmentation_losses
 from exporters.own_path import OwnPath
 from exporters.passport import Measured

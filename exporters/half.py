@@ -12,9 +12,9 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from exporters.body import Body, float_tensors
+from exporters.graphs.body import Body, float_tensors
+from exporters.graphs.sessions import run_outputs
 from exporters.progress import Progress
-from exporters.sessions import run_outputs
 
 _PHASE: Final = "losses of nodes"
 """Told to `Progress`."""

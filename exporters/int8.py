@@ -25,9 +25,9 @@ from onnxruntime.quantization import (
     create_calibrator,
 )
 
-from exporters.body import WEIGHTED
+from exporters.graphs.body import WEIGHTED
+from exporters.graphs.sessions import batches
 from exporters.progress import Progress
-from exporters.sessions import batches
 from exporters.weight_scales import refine_weight_scales
 from reeltag.contract import FRAMES
 

@@ -20,13 +20,13 @@ from exporters.catalogue.entries import model_spec
 from exporters.checkpoint_source import Checkpoint
 from exporters.evaluation.coco import Found, average_precision
 from exporters.evaluation.detection import coco_results
-from exporters.heads import network_outputs
+from exporters.graphs.heads import network_outputs
+from exporters.graphs.suppression import suppressing
 from exporters.machine import cores, processor
 from exporters.precision import convert
 from exporters.qat import FineTuning
 from exporters.runners import OnnxRuntimeRunner, openvino_runners
 from exporters.subject import Subject, cut, subject_of
-from exporters.suppression_graph import suppressing
 from exporters.ways import (
     Way,
     candidates_finish,

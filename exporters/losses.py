@@ -10,14 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from exporters.compare import Floats, Reference
 from exporters.evaluation.coco import CocoDataset, Found, average_precision
 from exporters.evaluation.confusion import Confusion
 from exporters.evaluation.detection import coco_results
 from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import add_picture, to_source
+from exporters.graphs.compare import Floats, Reference
+from exporters.graphs.plain import plainly_fitted, plainly_suppressed
 from exporters.own_path import OwnPath, fitted
-from exporters.plain import plainly_fitted, plainly_suppressed
 from exporters.progress import Progress, told
 from reeltag.areas import ClassMap
 from reeltag.frames import Geometry, Pixels, View

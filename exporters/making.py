@@ -8,10 +8,11 @@ from typing import Final, Literal
 
 from onnx import ModelProto
 
-from exporters.artefact import Artefact, cpu_has_bf16, sha256_of
+from exporters.artefact import Artefact, cpu_has_bf16
 from exporters.calibration import CalibrationSet
 from exporters.configs import Nms
-from exporters.files import write_atomically
+from exporters.files import sha256_of, write_atomically
+from exporters.graphs.suppression import suppressing
 from exporters.int8 import Method
 from exporters.passport import Passport
 from exporters.plan import PlanOptions
@@ -20,7 +21,6 @@ from exporters.precision import Precision, PrecisionReport, convert
 from exporters.progress import Progress
 from exporters.qat import FineTuning
 from exporters.source import Source
-from exporters.suppression_graph import suppressing
 from reeltag import __version__
 from reeltag.errors import InvalidOption
 

@@ -9,14 +9,25 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from exporters import compare
 from exporters.artefact import Artefact
-from exporters.compare import Floats
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, NMS, SCORE_THRESHOLD
-from exporters.heads import network_outputs
+from exporters.graphs import compare
+from exporters.graphs.compare import Floats
+from exporters.graphs.heads import network_outputs
 from exporters.repository import default_repository
 from reeltag.areas import ClassMap
-from reeltag.contract import BOXES, CANDIDATES, CLASS_MAP, CLASSES, COUNT, FRAMES, SCORES
+from reeltag.contract import (
+    BOXES,
+    CANDIDATES,
+    CLASS_MAP,
+    CLASSES,
+    COUNT,
+    FRAMES,
+    IOU_THRESHOLD,
+    MAX_DETECTIONS,
+    NMS,
+    SCORE_THRESHOLD,
+    SCORES,
+)
 from reeltag.errors import InputError, ModelRepositoryError
 from reeltag.frames import Geometry, ImageError, Pixels, View, decode_views
 

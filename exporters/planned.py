@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from exporters.artefact import Artefact, sha256_of
+from exporters.artefact import Artefact
 from exporters.exported import artefacts_in
+from exporters.files import sha256_of
 from exporters.passport import PlanBuild, find_gpu
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 from exporters.progress import Progress

@@ -16,15 +16,15 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from exporters import half, int8
-from exporters.body import Body, body_of, simplified
 from exporters.calibration import CalibrationSet
 from exporters.concatenations import with_quantized_parts
 from exporters.equalisation import equalised
+from exporters.graphs.body import Body, body_of, simplified
+from exporters.graphs.sessions import run_outputs
 from exporters.half import BF16, FP16, Half
 from exporters.int8 import METHODS, Method
 from exporters.progress import Progress
 from exporters.qat import FineTuning, fine_tuned
-from exporters.sessions import run_outputs
 from reeltag.errors import InputError, InvalidOption
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]

@@ -16,7 +16,7 @@ from exporters.exported import artefacts_in, serving
 from exporters.folders import CONFIG_FILE, ModelFolder, locked, recover_all
 from exporters.passport import Gpu, Passport, check_servable, find_gpu
 from reeltag import areas, frames
-from reeltag.contract import Task
+from reeltag.contract import AREAS, DECODE, NMS, Task
 from reeltag.errors import ModelRepositoryError
 
 EMBEDDED_RUNTIME: Final = "openvino"
@@ -199,12 +199,12 @@ def _folders(artefacts: Sequence[Artefact], target: Path) -> Iterator[ModelFolde
     if networks:
         views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
         config = configs.decode_config(list(views), threads=threads)
-        yield ModelFolder(config, {**_python_sources(configs.DECODE), "1/frames.py": Path(frames.__file__)})
+        yield ModelFolder(config, {**_python_sources(DECODE), "1/frames.py": Path(frames.__file__)})
     nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
     if Task.DETECT in networks:
-        yield ModelFolder(configs.nms_config(networks[Task.DETECT].candidates, nms), _python_sources(configs.NMS))
+        yield ModelFolder(configs.nms_config(networks[Task.DETECT].candidates, nms), _python_sources(NMS))
     if Task.SEGMENT in networks:
-        files = {**_python_sources(configs.AREAS), "1/areas.py": Path(areas.__file__)}
+        files = {**_python_sources(AREAS), "1/areas.py": Path(areas.__file__)}
         yield ModelFolder(configs.areas_config(networks[Task.SEGMENT]), files)
     for task, spec in networks.items():
         yield ModelFolder(configs.image_ensemble_config({task: spec}, cards[spec.name], nms=nms))

@@ -11,11 +11,11 @@ from typing import Final
 import torch
 from onnx import ModelProto
 
-from exporters import compare
 from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
 from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.checkpoint_source import Checkpoint
+from exporters.graphs import compare
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 from exporters.precision import Precision, convert, int8_for_speed
 from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners

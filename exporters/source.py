@@ -9,11 +9,11 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto
 
-from exporters import compare
-from exporters.artefact import sha256_of
 from exporters.catalogue.entries import ModelSpec, model_spec
-from exporters.compare import Reference
-from exporters.graph import bare_network
+from exporters.files import sha256_of
+from exporters.graphs import compare
+from exporters.graphs.compare import Reference
+from exporters.graphs.compose import bare_network
 from reeltag.contract import CLASS_MAP, FRAMES
 from reeltag.errors import InvalidOption, SetupError
 

@@ -10,7 +10,7 @@ import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 from torch import Tensor
 
-from exporters.body import WEIGHTED
+from exporters.graphs.body import WEIGHTED
 from exporters.int8 import WEIGHT_LIMIT
 from exporters.torch_graph import along, fake_quantized
 

@@ -18,7 +18,7 @@ from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.catalogue.entries import network as catalogue_network
 from exporters.checkpoint import load_network
 from exporters.checkpoint_source import Checkpoint, checkpoint_source
-from exporters.heads import network_outputs
+from exporters.graphs.heads import network_outputs
 from exporters.networks.yolox import YOLOX
 from exporters.source import bundled_source
 from reeltag.contract import FRAMES

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from exporters import compare
 from exporters.catalogue.entries import ModelSpec
-from exporters.compare import Floats
-from exporters.heads import network_outputs
+from exporters.graphs import compare
+from exporters.graphs.compare import Floats
+from exporters.graphs.heads import network_outputs
+from exporters.graphs.plain import in_source, plainly_fitted, plainly_suppressed
 from exporters.networks.yolox import YOLOX
-from exporters.plain import in_source, plainly_fitted, plainly_suppressed
 from exporters.runners import Answers, Runner
 from reeltag.frames import Fit, Geometry, View, decode_views
 

@@ -11,8 +11,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 from exporters.brought.dense_heads import CELLS, DenseLayout
 from exporters.brought.layouts import Form, Recognised
 from exporters.brought.own_graph import Layout, OwnGraph
-from exporters.graph import IMAGES, OPSET
-from exporters.heads import LOGITS, make_constant, make_node, value_info
+from exporters.graphs.compose import IMAGES, OPSET
+from exporters.graphs.heads import LOGITS, make_constant, make_node, value_info
 from reeltag.contract import CANDIDATES, CLASS_MAP, SCORES
 from reeltag.errors import InputError
 

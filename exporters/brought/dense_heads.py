@@ -10,7 +10,7 @@ import numpy.typing as npt
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from exporters.catalogue.entries import ModelSpec
-from exporters.heads import (
+from exporters.graphs.heads import (
     boxes_from_distances,
     candidates_from_centres,
     centres_from_offsets,

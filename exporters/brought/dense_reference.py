@@ -6,7 +6,7 @@ import numpy as np
 
 from exporters.brought.dense_heads import DenseLayout
 from exporters.catalogue.entries import ModelSpec
-from exporters.compare import Floats, softmax
+from exporters.graphs.compare import Floats, softmax
 
 
 def decode_cells(layout: DenseLayout, output: Floats, spec: ModelSpec) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.brought.dense_heads import DenseLayout
-from exporters.heads import STRIDES
+from exporters.graphs.heads import STRIDES
 
 Answers = Mapping[str, npt.NDArray[Any]]
 """By name of the output, the answers to several different pictures along the first axis; all finite."""

@@ -13,8 +13,8 @@ from exporters.brought.dense_heads import DenseLayout, dense_head
 from exporters.brought.dense_reference import decode_cells
 from exporters.brought.layouts import Answers, Recognised
 from exporters.catalogue.entries import ModelSpec
-from exporters.compare import Floats, softmax
-from exporters.heads import LOGITS, class_map_graph, make_constant, make_node, value_info
+from exporters.graphs.compare import Floats, softmax
+from exporters.graphs.heads import LOGITS, class_map_graph, make_constant, make_node, value_info
 from reeltag.contract import CANDIDATES, SCORES
 
 

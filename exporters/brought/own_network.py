@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 
-from exporters import compare
-from exporters.artefact import sha256_of
 from exporters.brought.adapter import adapted
 from exporters.brought.conventions import Convention, convention_of
 from exporters.brought.dense_heads import DenseLayout
@@ -24,10 +22,11 @@ from exporters.brought.probe import OwnNetwork, check_openvino
 from exporters.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
 from exporters.catalogue.class_names import read_labels
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
-from exporters.configs import AREAS, DECODE, NMS
-from exporters.graph import compose_with_head
+from exporters.files import sha256_of
+from exporters.graphs import compare
+from exporters.graphs.compose import compose_with_head
 from exporters.source import Source
-from reeltag.contract import SHOTS_ENSEMBLE, Task, image_ensemble
+from reeltag.contract import AREAS, DECODE, NMS, SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InputError, InvalidOption
 from reeltag.frames import Fit, View
 

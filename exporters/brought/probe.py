@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto
 
 from exporters.brought.batch_axis import with_fixed_size, with_free_batch
 from exporters.brought.own_graph import Layout, OwnGraph, shape_text
-from exporters.compare import Floats
+from exporters.graphs.compare import Floats
 from reeltag.errors import InputError
 
 _DTYPES: Final[dict[int, Any]] = {

@@ -42,7 +42,7 @@ class ModelSpec:
     module: str
     """In `networks/`: reads the published weights, or builds the network that takes a checkpoint's."""
     head: Literal["gfl", "yolox", "softmax", "argmax", "cuts", "none"]
-    """What `graph.compose_graph` puts behind the network: decoding of Generalised Focal Loss or YOLOX boxes, a softmax,
+    """What `compose_graph` puts behind the network: decoding of Generalised Focal Loss or YOLOX boxes, a softmax,
     the class map with its shares, or nothing."""
     height: int
     """Rows of the input, pixels."""

@@ -185,7 +185,7 @@ def _annotated(task: str, images: Path | None, annotations: Path | None) -> Coco
 
 def _print_layers(artefact: Artefact, target: Path) -> None:
     from exporters.artefact import PLAN_FILE
-    from exporters.compare import sample_frames
+    from exporters.graphs.compare import sample_frames
     from exporters.layer_times import layer_times
 
     built = artefact.passport.plan

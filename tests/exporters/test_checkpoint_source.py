@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import compare, repository
+from exporters import repository
 from exporters.artefact import Artefact
 from exporters.catalogue import entries
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec
 from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.export import export
 from exporters.exported import artefacts_in, serving
+from exporters.graphs import compare
 from exporters.machine import processor
 from reeltag import contract
 from reeltag.errors import InputError, InvalidOption, ModelRepositoryError
@@ -227,9 +228,9 @@ def fitted_as_published(path: Path) -> tuple[npt.NDArray[np.uint8], float]:
 @pytest.fixture(scope="module", params=["swiftnet_rn18", "swiftnet_rn18_pyramid", "swiftnet_mobilenetv2"])
 def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Path, Any]:
     """A segmenter's spec with a composed graph of odd proportions, and its torch network."""
-    from exporters.graph import IMAGES, compose_graph
-    from exporters.heads import network_outputs
-    from exporters.tracing import traced
+    from exporters.graphs.compose import IMAGES, compose_graph
+    from exporters.graphs.heads import network_outputs
+    from exporters.graphs.tracing import traced
 
     published = CHECKPOINT_MODELS[request.param]
     labels = published.labels_path

@@ -10,9 +10,9 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from exporters.body import body_of, simplified  # noqa: E402
-from exporters.compare import run_onnx  # noqa: E402
 from exporters.equalisation import channel_ranges, equalised  # noqa: E402
+from exporters.graphs.body import body_of, simplified  # noqa: E402
+from exporters.graphs.compare import run_onnx  # noqa: E402
 from exporters.int8 import quantized  # noqa: E402
 from tests.exporters.small_networks import detector, frames  # noqa: E402
 

@@ -13,16 +13,17 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
 
 from exporters import gate
-from exporters.artefact import Artefact, sha256_of
+from exporters.artefact import Artefact
 from exporters.catalogue.entries import ModelSpec
 from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_maps, read_coco
-from exporters.graph import IMAGES, compose_graph
-from exporters.heads import LOGITS
+from exporters.files import sha256_of
+from exporters.graphs.compose import IMAGES, compose_graph
+from exporters.graphs.heads import LOGITS
+from exporters.graphs.suppression import suppressing
 from exporters.losses import Losses
 from exporters.own_path import OwnPath, fitted
 from exporters.passport import Passport
 from exporters.source import Source, bundled_source
-from exporters.suppression_graph import suppressing
 from reeltag.embedded import find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
 from reeltag.frames import Fit, View

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import compare
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
+from exporters.graphs import compare
 from reeltag.frames import decode_views
 
 onnx = pytest.importorskip("onnx")
@@ -105,12 +105,12 @@ def test_the_classifier_names_a_photograph(shared: Path) -> None:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_storing_weights_as_float16_changes_no_answer(name: str) -> None:
     """`store_as_half` on weights that float16 cannot hold exactly."""
-    from exporters import graph
+    from exporters.graphs import compose
 
     spec = MODELS[name]
     model = onnx.load(spec.onnx_path)
     single = widened(model)
-    half = graph.store_as_half(single)
+    half = compose.store_as_half(single)
     assert half.ByteSize() < 0.6 * single.ByteSize()
     frames = compare.sample_frames(spec, 1)
     (expected,) = run(single.SerializeToString(), {"FRAMES": frames}).values()
@@ -163,17 +163,17 @@ def test_a_graph_that_disagrees_is_refused() -> None:
 
 def test_the_bare_network_composes_to_the_bundled_bytes() -> None:
     """What `reeltag export nanodet_g` does on a clean clone."""
-    from exporters import graph
+    from exporters.graphs import compose
 
-    network = graph.bare_network(DETECTOR, onnx.load(DETECTOR.onnx_path))
-    again = graph.store_as_half(graph.compose_graph(DETECTOR, network))
+    network = compose.bare_network(DETECTOR, onnx.load(DETECTOR.onnx_path))
+    again = compose.store_as_half(compose.compose_graph(DETECTOR, network))
     assert again.SerializeToString(deterministic=True) == DETECTOR.onnx_path.read_bytes()
 
 
 def test_the_published_file_composes_to_the_bundled_bytes(shared: Path) -> None:
-    from exporters import graph
+    from exporters.graphs import compose
     from exporters.networks import nanodet
 
     network = nanodet.load_onnx(shared / PUBLISHED_NANODET)
-    composed = graph.store_as_half(graph.compose_graph(DETECTOR, network))
+    composed = compose.store_as_half(compose.compose_graph(DETECTOR, network))
     assert composed.SerializeToString(deterministic=True) == DETECTOR.onnx_path.read_bytes()

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from exporters import compare
 from exporters.catalogue.entries import MODELS
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
+from exporters.graphs import compare
+from reeltag.contract import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from reeltag.errors import InputError, InvalidOption, UnknownModel
 from reeltag.frames import Geometry
 from tests.backends import load_backend_module
@@ -20,9 +20,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
+from exporters.graphs.plain import plainly_suppressed
 from exporters.ladder import Ladder, Rung, open_ladder
 from exporters.ladder_picture import check_suffix, draw_ladder
-from exporters.plain import plainly_suppressed
 
 DETECTOR = MODELS["nanodet_g"]
 AS_IT_IS = Geometry(1.0, 1.0, 0.0, 0.0, 200, 200)

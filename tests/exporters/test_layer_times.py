@@ -13,7 +13,7 @@ from reeltag.errors import InvalidOption, SetupError
 torch = pytest.importorskip("torch")
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
 
-from exporters import compare  # noqa: E402
+from exporters.graphs import compare  # noqa: E402
 from exporters.layer_times import LayerClock, LayerTime, layer_times  # noqa: E402
 
 SPEC = MODELS["efficientnet_lite0"]

@@ -27,7 +27,7 @@ from tests.exporters.test_configs import check_steps
 
 onnx = pytest.importorskip("onnx")
 
-from exporters.suppression_graph import suppressing  # noqa: E402
+from exporters.graphs.suppression import suppressing  # noqa: E402
 
 DETECTOR, CLASSIFIER = MODELS["nanodet_g"], MODELS["efficientnet_lite0"]
 BATCHES = (1, 2, 5, 32)
@@ -161,7 +161,7 @@ def test_both_answer_the_same_through_triton(python_url: str, engine_url: str, s
 
 
 def test_both_answer_the_same_to_frames(python_url: str, engine_url: str) -> None:
-    from exporters import compare
+    from exporters.graphs import compare
 
     frames = compare.sample_frames(DETECTOR, max(BATCHES))
 

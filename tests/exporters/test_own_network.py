@@ -18,13 +18,14 @@ torch: Any = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exporters import compare, export, exported as repository_of  # noqa: E402, I001  # need torch
+from exporters import export, exported as repository_of  # noqa: E402, I001  # need torch
+from exporters.graphs import compare  # noqa: E402  # need torch
 from exporters.brought import layouts  # noqa: E402
 from exporters.catalogue.entries import MODELS  # noqa: E402
 from exporters.checkpoint import load_network  # noqa: E402
 from exporters.checkpoint_source import Checkpoint, checkpoint_source  # noqa: E402
 from exporters.brought.dense_heads import DenseLayout  # noqa: E402
-from exporters.graph import bare_network  # noqa: E402
+from exporters.graphs.compose import bare_network  # noqa: E402
 from exporters.source import Source  # noqa: E402
 from tests.exporters.brought import (  # noqa: E402
     SIDES,

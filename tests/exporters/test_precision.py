@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import compare
 from exporters.catalogue.entries import MODELS
+from exporters.graphs import compare
 from reeltag.errors import InputError, InvalidOption
 from reeltag.frames import Fit, View
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exporters.body import body_of, simplified  # noqa: E402
 from exporters.calibration import CalibrationSet, pictures_in, read_pictures  # noqa: E402
+from exporters.graphs.body import body_of, simplified  # noqa: E402
 from exporters.int8 import WEIGHT_LIMIT, Method  # noqa: E402
 from exporters.precision import Precision, convert  # noqa: E402
 from exporters.weight_scales import refine_weight_scales  # noqa: E402

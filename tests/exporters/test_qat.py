@@ -13,10 +13,10 @@ from reeltag.errors import InputError, InvalidOption
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from exporters.body import body_of, simplified  # noqa: E402
 from exporters.calibration import CalibrationSet  # noqa: E402
-from exporters.compare import run_onnx  # noqa: E402
 from exporters.distillation import PHASE  # noqa: E402
+from exporters.graphs.body import body_of, simplified  # noqa: E402
+from exporters.graphs.compare import run_onnx  # noqa: E402
 from exporters.int8 import WEIGHT_LIMIT, quantized  # noqa: E402
 from exporters.precision import convert  # noqa: E402
 from tests.exporters.small_networks import detector, frames  # noqa: E402

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import compare
+from exporters.graphs import compare
 from reeltag.errors import InvalidOption, UnknownModel
 
 torch = pytest.importorskip("torch")

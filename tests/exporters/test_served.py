@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import compare
 from exporters.catalogue.entries import MODELS
+from exporters.graphs import compare
 from reeltag import contract
 from reeltag.contract import Task
 from reeltag.embedded import EmbeddedTriton

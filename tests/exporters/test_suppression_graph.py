@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import compare
 from exporters.catalogue.entries import MODELS
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
+from exporters.graphs import compare
+from reeltag.contract import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from tests.backends import load_backend_module
 from tests.boxes import iou
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exporters.suppression_graph import suppressing, suppression_graph  # noqa: E402
+from exporters.graphs.suppression import suppressing, suppression_graph  # noqa: E402
 
 suppression = load_backend_module("nms", "suppression")
 Floats = npt.NDArray[np.float32]

@@ -7,8 +7,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from exporters.compare import Floats
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
+from exporters.graphs.compare import Floats
+from reeltag.contract import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 from reeltag.frames import Fit, Geometry, ImageError, Pixels, View, fit_pixels, geometry_of
 
 _FIELDS: Final = 6

@@ -13,7 +13,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
 
 from exporters.catalogue.entries import ModelSpec
-from exporters.heads import head_graph, make_constant, make_node, network_outputs, value_info
+from exporters.graphs.heads import head_graph, make_constant, make_node, network_outputs, value_info
 from reeltag.contract import FRAMES
 
 IMAGES: Final = "images"

@@ -12,8 +12,8 @@ import onnxruntime
 from onnx import ModelProto
 
 from exporters.catalogue.entries import ModelSpec
-from exporters.graph import IMAGES
-from exporters.heads import BINS, LOGITS, STRIDES, head_map
+from exporters.graphs.compose import IMAGES
+from exporters.graphs.heads import BINS, LOGITS, STRIDES, head_map
 from reeltag.errors import SetupError
 
 Floats = npt.NDArray[np.float32]

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
-from reeltag.contract import BOXES, CANDIDATES, CLASSES, COUNT, SCORES
+from reeltag.contract import BOXES, CANDIDATES, CLASSES, COUNT, IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, SCORES
 
 _OPSET: Final = 15
 _BATCH: Final = "batch"
