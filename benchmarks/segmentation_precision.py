@@ -26,7 +26,6 @@ from torch.nn import functional
 
 from exporters.calibration import pictures_in, read_pictures
 from exporters.catalogue import entries
-from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.evaluation import read_class_maps
 from exporters.export import ExportOptions, export
 from exporters.losses import Losses
@@ -34,6 +33,7 @@ from exporters.machine import processor
 from exporters.making import Making
 from exporters.precision import Precision
 from exporters.seminar import SEGMENTER_SIZES
+from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.frames import Fit, View, geometry_of
 

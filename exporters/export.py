@@ -23,7 +23,7 @@ from exporters.passport import Measured
 from exporters.precision import Precision, PrecisionReport
 from exporters.progress import Progress
 from exporters.repository import check_target, publish
-from exporters.source import Source
+from exporters.sources.source import Source
 from reeltag.errors import AccuracyLost, InvalidOption
 
 _ONE_SECONDS: Final = 1.0

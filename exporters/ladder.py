@@ -17,7 +17,6 @@ from exporters.album import Album, read_album, read_calibration
 from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
 from exporters.catalogue.entries import model_spec
-from exporters.checkpoint_source import Checkpoint
 from exporters.evaluation.coco import Found, average_precision
 from exporters.evaluation.detection import coco_results
 from exporters.graphs.heads import network_outputs
@@ -26,6 +25,7 @@ from exporters.machine import cores, processor
 from exporters.precision import convert
 from exporters.qat import FineTuning
 from exporters.runners import OnnxRuntimeRunner, openvino_runners
+from exporters.sources.checkpoint_source import Checkpoint
 from exporters.subject import Subject, cut, subject_of
 from exporters.ways import (
     Way,

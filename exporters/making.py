@@ -20,7 +20,7 @@ from exporters.planned import Builder, planned
 from exporters.precision import Precision, PrecisionReport, convert
 from exporters.progress import Progress
 from exporters.qat import FineTuning
-from exporters.source import Source
+from exporters.sources.source import Source
 from reeltag import __version__
 from reeltag.errors import InvalidOption
 

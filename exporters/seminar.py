@@ -14,11 +14,11 @@ from onnx import ModelProto
 from exporters.artefact import cpu_has_bf16
 from exporters.calibration import CalibrationSet
 from exporters.catalogue.entries import ModelSpec, model_spec
-from exporters.checkpoint_source import Checkpoint
 from exporters.graphs import compare
 from exporters.plan import BatchProfile, PlanOptions, build_plan
 from exporters.precision import Precision, convert, int8_for_speed
 from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners
+from exporters.sources.checkpoint_source import Checkpoint
 from exporters.subject import FromFrames, Subject, network_graph, subject_of
 from exporters.tensorrt_api import MODULES
 from exporters.tensorrt_runner import TensorRtRunner

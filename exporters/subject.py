@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from exporters.catalogue import packages
 from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.catalogue.entries import network as catalogue_network
-from exporters.checkpoint import load_network
-from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.graphs.heads import network_outputs
 from exporters.networks.yolox import YOLOX
-from exporters.source import bundled_source
+from exporters.sources.checkpoint import load_network
+from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
+from exporters.sources.source import bundled_source
 from reeltag.contract import FRAMES
 from reeltag.errors import InvalidOption, SetupError
 

@@ -9,7 +9,7 @@ from reeltag.errors import InvalidOption
 from reeltag.frames import Fit
 
 if TYPE_CHECKING:
-    from exporters.source import Source
+    from exporters.sources.source import Source
 
 _BELONGS: Final = {
     "--checkpoint FILE": ("--num-classes", "--labels", "--size", "--activation", "--upsampling"),
@@ -31,9 +31,9 @@ def source_of(name: str, checkpoint: Path | None, onnx: Path | None, given: dict
         InvalidOption: An option goes with another file, or is missing.
         InputError: The file does not fit.
     """
-    from exporters.brought.own_network import Brought, own_source
-    from exporters.checkpoint_source import Checkpoint, checkpoint_source
-    from exporters.source import bundled_source
+    from exporters.sources.brought.own_network import Brought, own_source
+    from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
+    from exporters.sources.source import bundled_source
 
     if checkpoint is not None and onnx is not None:
         raise InvalidOption("--checkpoint and --onnx are two ways to bring a network; give one of them")

@@ -69,8 +69,8 @@ def network() -> Any:
 
 @pytest.fixture(scope="module")
 def server(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
-    from exporters.checkpoint_source import Checkpoint, checkpoint_source
     from exporters.export import ExportOptions, export
+    from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 
     try:
         find()

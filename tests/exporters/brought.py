@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exporters.brought.own_network import Brought, own_source
-from exporters.source import Source
+from exporters.sources.brought.own_network import Brought, own_source
+from exporters.sources.source import Source
 
 SIDES = (160, 224)
 """Rows and columns."""

@@ -15,7 +15,7 @@ from reeltag.errors import InputError
 
 torch: Any = pytest.importorskip("torch")
 
-from exporters import checkpoint  # noqa: E402  # needs torch
+from exporters.sources import checkpoint  # noqa: E402  # needs torch
 
 
 def saved(path: Path, content: Any) -> Path:

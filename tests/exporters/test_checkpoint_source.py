@@ -16,11 +16,11 @@ from exporters import repository
 from exporters.artefact import Artefact
 from exporters.catalogue import entries
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec
-from exporters.checkpoint_source import Checkpoint, checkpoint_source
 from exporters.export import export
 from exporters.exported import artefacts_in, serving
 from exporters.graphs import compare
 from exporters.machine import processor
+from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag import contract
 from reeltag.errors import InputError, InvalidOption, ModelRepositoryError
 from tests.backends import load_backend_module

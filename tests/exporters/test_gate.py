@@ -23,7 +23,7 @@ from exporters.graphs.suppression import suppressing
 from exporters.losses import Losses
 from exporters.own_path import OwnPath, fitted
 from exporters.passport import Passport
-from exporters.source import Source, bundled_source
+from exporters.sources.source import Source, bundled_source
 from reeltag.embedded import find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
 from reeltag.frames import Fit, View

@@ -15,9 +15,9 @@ torch: Any = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from exporters.brought import layouts  # noqa: E402
-from exporters.brought.dense_heads import DenseLayout  # noqa: E402
 from exporters.catalogue import entries  # noqa: E402  # needs torch
+from exporters.sources.brought import layouts  # noqa: E402
+from exporters.sources.brought.dense_heads import DenseLayout  # noqa: E402
 from tests.exporters.brought import (  # noqa: E402
     SIDES,
     Classifier,

@@ -20,13 +20,13 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 from exporters import export, exported as repository_of  # noqa: E402, I001  # need torch
 from exporters.graphs import compare  # noqa: E402  # need torch
-from exporters.brought import layouts  # noqa: E402
+from exporters.sources.brought import layouts  # noqa: E402
 from exporters.catalogue.entries import MODELS  # noqa: E402
-from exporters.checkpoint import load_network  # noqa: E402
-from exporters.checkpoint_source import Checkpoint, checkpoint_source  # noqa: E402
-from exporters.brought.dense_heads import DenseLayout  # noqa: E402
+from exporters.sources.checkpoint import load_network  # noqa: E402
+from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source  # noqa: E402
+from exporters.sources.brought.dense_heads import DenseLayout  # noqa: E402
 from exporters.graphs.compose import bare_network  # noqa: E402
-from exporters.source import Source  # noqa: E402
+from exporters.sources.source import Source  # noqa: E402
 from tests.exporters.brought import (  # noqa: E402
     SIDES,
     ByRows,
@@ -132,7 +132,7 @@ def test_a_published_nanodet_answers_what_is_bundled(shared: Path) -> None:
     """Six outputs, scores after the sigmoid, weights stored in float16."""
     labels = MODELS["nanodet_g"].labels_path
     assert labels is not None
-    from exporters.brought.own_network import Brought, own_source
+    from exporters.sources.brought.own_network import Brought, own_source
 
     own = own_source("mine", Brought(shared / "models" / "nanodet_g_416_coco80.onnx", "detect", labels, "nanodet"))
     frames = photographs(shared, own, 2)
@@ -294,7 +294,7 @@ def test_nvidias_builder_and_openvino_take_it(tmp_path: Path, task: str) -> None
 
 
 def test_names_that_are_taken_are_refused(tmp_path: Path) -> None:
-    from exporters.brought.own_network import Brought, own_source
+    from exporters.sources.brought.own_network import Brought, own_source
 
     network = Brought(tmp_path / "net.onnx", "detect", tmp_path / "labels.txt", "yolox")
     for name, problem in (

@@ -15,7 +15,7 @@ from exporters.making import Making
 from exporters.passport import Gpu, find_gpu
 from exporters.plan import BatchProfile, PlanOptions
 from exporters.planned import rebuild_stale
-from exporters.source import bundled_source
+from exporters.sources.source import bundled_source
 from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")

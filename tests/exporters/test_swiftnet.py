@@ -161,7 +161,7 @@ def test_nearest_upsampling_repeats_scores_and_takes_the_same_weights(name: str)
 
 
 def test_a_training_checkpoint_loads_and_one_of_another_dataset_is_explained(tmp_path: Path) -> None:
-    from exporters.checkpoint import load_network
+    from exporters.sources.checkpoint import load_network
 
     state = lively("swiftnet_rn18", 11).state_dict()
     path = tmp_path / "model_best.pt"
@@ -194,9 +194,9 @@ def test_int8_answers_alike_in_onnxruntime_and_openvino(
     size: tuple[int, int], tolerance: float, tmp_path: Path
 ) -> None:
     """With a free batch, as it is served: OpenVINO refused products of matrices, and mixed up odd concatenations."""
-    from exporters.checkpoint_source import Checkpoint, checkpoint_source
     from exporters.graphs.compare import sample_frames
     from exporters.precision import int8_for_speed
+    from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 
     openvino: Any = pytest.importorskip("openvino")
     onnxruntime: Any = pytest.importorskip("onnxruntime")

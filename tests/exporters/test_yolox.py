@@ -82,7 +82,7 @@ def test_the_published_checkpoint_loads_strictly_and_finds_the_teddy_bear(shared
     import cv2
     import numpy as np
 
-    from exporters.checkpoint import load_network
+    from exporters.sources.checkpoint import load_network
 
     network = load_network("yolox_nano", shared / "models" / "yolox_nano_coco.pth")
     published = torch.load(shared / "models" / "yolox_nano_coco.pth", weights_only=True)["model"]

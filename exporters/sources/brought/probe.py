@@ -13,9 +13,9 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import ModelProto, TensorProto
 
-from exporters.brought.batch_axis import with_fixed_size, with_free_batch
-from exporters.brought.own_graph import Layout, OwnGraph, shape_text
 from exporters.graphs.compare import Floats
+from exporters.sources.brought.batch_axis import with_fixed_size, with_free_batch
+from exporters.sources.brought.own_graph import Layout, OwnGraph, shape_text
 from reeltag.errors import InputError
 
 _DTYPES: Final[dict[int, Any]] = {

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
 
-from exporters.brought.dense_heads import CELLS, DenseLayout
-from exporters.brought.layouts import Form, Recognised
-from exporters.brought.own_graph import Layout, OwnGraph
 from exporters.graphs.compose import IMAGES, OPSET
 from exporters.graphs.heads import LOGITS, make_constant, make_node, value_info
+from exporters.sources.brought.dense_heads import CELLS, DenseLayout
+from exporters.sources.brought.layouts import Form, Recognised
+from exporters.sources.brought.own_graph import Layout, OwnGraph
 from reeltag.contract import CANDIDATES, CLASS_MAP, SCORES
 from reeltag.errors import InputError
 

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from onnx import GraphProto, TensorProto, helper
 
-from exporters.brought.adapter import output_name
-from exporters.brought.dense_heads import DenseLayout, dense_head
-from exporters.brought.dense_reference import decode_cells
-from exporters.brought.layouts import Answers, Recognised
 from exporters.catalogue.entries import ModelSpec
 from exporters.graphs.compare import Floats, softmax
 from exporters.graphs.heads import LOGITS, class_map_graph, make_constant, make_node, value_info
+from exporters.sources.brought.adapter import output_name
+from exporters.sources.brought.dense_heads import DenseLayout, dense_head
+from exporters.sources.brought.dense_reference import decode_cells
+from exporters.sources.brought.layouts import Answers, Recognised
 from reeltag.contract import CANDIDATES, SCORES
 
 

@@ -12,7 +12,6 @@ import torch
 
 from exporters.catalogue.class_names import read_labels
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec, customised, model_spec
-from exporters.checkpoint import load_network
 from exporters.files import sha256_of
 from exporters.graphs import compare
 from exporters.graphs.compare import Floats, Reference
@@ -20,7 +19,8 @@ from exporters.graphs.compose import IMAGES, compose_graph
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.tracing import traced
 from exporters.networks.yolox import YOLOX, HeadMaps
-from exporters.source import Source
+from exporters.sources.checkpoint import load_network
+from exporters.sources.source import Source
 from reeltag.errors import InputError, InvalidOption
 
 

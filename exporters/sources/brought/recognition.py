@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from exporters.brought import layouts
-from exporters.brought.layouts import Answers, MisfitError, Recognised
-from exporters.brought.own_graph import shape_text
+from exporters.sources.brought import layouts
+from exporters.sources.brought.layouts import Answers, MisfitError, Recognised
+from exporters.sources.brought.own_graph import shape_text
 from reeltag.errors import InputError
 
 OwnTask = Literal["detect", "classify", "segment"]

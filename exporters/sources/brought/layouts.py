@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from exporters.brought.dense_heads import DenseLayout
 from exporters.graphs.heads import STRIDES
+from exporters.sources.brought.dense_heads import DenseLayout
 
 Answers = Mapping[str, npt.NDArray[Any]]
 """By name of the output, the answers to several different pictures along the first axis; all finite."""

@@ -12,7 +12,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from exporters import filetypes
+from exporters.sources import filetypes
 from reeltag.errors import InputError, InvalidOption
 
 Layout = Literal["NCHW", "NHWC"]

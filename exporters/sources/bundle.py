@@ -91,8 +91,10 @@ def _module(spec: ModelSpec) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m exporters.bundle NAME [--onnx FILE]`."""
-    parser = argparse.ArgumentParser(prog="python -m exporters.bundle", description="Make a bundled graph anew.")
+    """`python -m exporters.sources.bundle NAME [--onnx FILE]`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exporters.sources.bundle", description="Make a bundled graph anew."
+    )
     parser.add_argument("name", help=", ".join(MODELS))
     parser.add_argument("--onnx", type=Path, metavar="FILE", help="the published network, for nanodet_g")
     options = parser.parse_args(arguments)

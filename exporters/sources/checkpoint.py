@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from exporters import filetypes
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec, model_spec, network
+from exporters.sources import filetypes
 from reeltag.errors import InputError
 
 _SHOWN_DIFFERENCES: Final = 3

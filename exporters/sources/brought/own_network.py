@@ -12,20 +12,20 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 
-from exporters.brought.adapter import adapted
-from exporters.brought.conventions import Convention, convention_of
-from exporters.brought.dense_heads import DenseLayout
-from exporters.brought.layouts import Answers, Recognised
-from exporters.brought.own_graph import OwnGraph, chosen_size, read_graph
-from exporters.brought.own_heads import decoded, own_head
-from exporters.brought.probe import OwnNetwork, check_openvino
-from exporters.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
 from exporters.catalogue.class_names import read_labels
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.files import sha256_of
 from exporters.graphs import compare
 from exporters.graphs.compose import compose_with_head
-from exporters.source import Source
+from exporters.sources.brought.adapter import adapted
+from exporters.sources.brought.conventions import Convention, convention_of
+from exporters.sources.brought.dense_heads import DenseLayout
+from exporters.sources.brought.layouts import Answers, Recognised
+from exporters.sources.brought.own_graph import OwnGraph, chosen_size, read_graph
+from exporters.sources.brought.own_heads import decoded, own_head
+from exporters.sources.brought.probe import OwnNetwork, check_openvino
+from exporters.sources.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
+from exporters.sources.source import Source
 from reeltag.contract import AREAS, DECODE, NMS, SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InputError, InvalidOption
 from reeltag.frames import Fit, View

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from exporters.brought.dense_heads import DenseLayout
 from exporters.catalogue.entries import ModelSpec
 from exporters.graphs.compare import Floats, softmax
+from exporters.sources.brought.dense_heads import DenseLayout
 
 
 def decode_cells(layout: DenseLayout, output: Floats, spec: ModelSpec) -> Floats:

@@ -1,0 +1,1 @@
+"""Where networks come from: each a composed graph in float32 and an independent reference of it."""
