@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.calibration import CalibrationSet, pictures_in, read_pictures
 from exporters.evaluation.coco import CocoDataset, read_coco
+from exporters.precision.calibration import CalibrationSet, pictures_in, read_pictures
 from reeltag.errors import InputError
 from reeltag.frames import ImageError, View, decode_image
 

@@ -13,14 +13,14 @@ import onnx
 
 from exporters import gate, tensorrt_api
 from exporters.artefact import Artefact, cpu_has_bf16
-from exporters.calibration import CalibrationSet, chosen, pictures_in, read_pictures
 from exporters.evaluation import CocoDataset, SegmentationDataset
-from exporters.fastest import Candidate, Speed, fastest
 from exporters.gate import GateReport
 from exporters.machine import processor
 from exporters.making import Making, made
 from exporters.passport import Measured
-from exporters.precision import Precision, PrecisionReport
+from exporters.precision.calibration import CalibrationSet, chosen, pictures_in, read_pictures
+from exporters.precision.convert import Precision, PrecisionReport
+from exporters.precision.fastest import Candidate, Speed, fastest
 from exporters.progress import Progress
 from exporters.repository import check_target, publish
 from exporters.sources.source import Source

@@ -15,14 +15,14 @@ from onnx import ModelProto
 
 from exporters.album import Album, read_album, read_calibration
 from exporters.artefact import cpu_has_bf16
-from exporters.calibration import CalibrationSet
 from exporters.catalogue.entries import model_spec
 from exporters.evaluation.coco import Found, average_precision
 from exporters.evaluation.detection import coco_results
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.suppression import suppressing
 from exporters.machine import cores, processor
-from exporters.precision import convert
+from exporters.precision.calibration import CalibrationSet
+from exporters.precision.convert import convert
 from exporters.qat import FineTuning
 from exporters.runners import OnnxRuntimeRunner, openvino_runners
 from exporters.sources.checkpoint_source import Checkpoint

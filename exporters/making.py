@@ -9,15 +9,15 @@ from typing import Final, Literal
 from onnx import ModelProto
 
 from exporters.artefact import Artefact, cpu_has_bf16
-from exporters.calibration import CalibrationSet
 from exporters.configs import Nms
 from exporters.files import sha256_of, write_atomically
 from exporters.graphs.suppression import suppressing
-from exporters.int8 import Method
 from exporters.passport import Passport
 from exporters.plan import PlanOptions
 from exporters.planned import Builder, planned
-from exporters.precision import Precision, PrecisionReport, convert
+from exporters.precision.calibration import CalibrationSet
+from exporters.precision.convert import Precision, PrecisionReport, convert
+from exporters.precision.int8 import Method
 from exporters.progress import Progress
 from exporters.qat import FineTuning
 from exporters.sources.source import Source

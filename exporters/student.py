@@ -10,8 +10,7 @@ import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 from torch import Tensor
 
-from exporters.graphs.body import WEIGHTED
-from exporters.int8 import WEIGHT_LIMIT
+from exporters.graphs.body import WEIGHT_LIMIT, WEIGHTED
 from exporters.torch_graph import along, fake_quantized
 
 _SCALE_RATE: Final = 0.1

@@ -20,17 +20,17 @@ onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
 
-from exporters import half, int8  # noqa: E402
-from exporters.calibration import CalibrationSet  # noqa: E402
 from exporters.graphs import compare  # noqa: E402
 from exporters.graphs.body import body_of, simplified  # noqa: E402
 from exporters.graphs.compose import IMAGES, compose_graph  # noqa: E402
 from exporters.graphs.heads import network_outputs  # noqa: E402
 from exporters.graphs.suppression import suppressing  # noqa: E402
 from exporters.graphs.tracing import traced  # noqa: E402
-from exporters.int8 import MINIMUM_PICTURES  # noqa: E402
 from exporters.networks.yolox import YOLOX, HeadMaps  # noqa: E402
-from exporters.precision import PRECISIONS, Precision, convert  # noqa: E402
+from exporters.precision import half, int8  # noqa: E402
+from exporters.precision.calibration import CalibrationSet  # noqa: E402
+from exporters.precision.convert import PRECISIONS, Precision, convert  # noqa: E402
+from exporters.precision.int8 import MINIMUM_PICTURES  # noqa: E402
 
 TARGETS = ("SM80", "SM86", "SM89", "SM120")
 """Ampere of servers and of desktops, Ada, Blackwell."""

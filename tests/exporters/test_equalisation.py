@@ -10,10 +10,10 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from exporters.equalisation import channel_ranges, equalised  # noqa: E402
 from exporters.graphs.body import body_of, simplified  # noqa: E402
 from exporters.graphs.compare import run_onnx  # noqa: E402
-from exporters.int8 import quantized  # noqa: E402
+from exporters.precision.equalisation import channel_ranges, equalised  # noqa: E402
+from exporters.precision.int8 import quantized  # noqa: E402
 from tests.exporters.small_networks import detector, frames  # noqa: E402
 
 LOWERED = ["stem", "depthwise", "pointwise"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporters.fastest import Candidate, fastest
+from exporters.precision.fastest import Candidate, fastest
 from reeltag.errors import InvalidOption
 
 onnx = pytest.importorskip("onnx")

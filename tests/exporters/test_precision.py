@@ -18,11 +18,15 @@ from reeltag.frames import Fit, View
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exporters.calibration import CalibrationSet, pictures_in, read_pictures  # noqa: E402
-from exporters.graphs.body import body_of, simplified  # noqa: E402
-from exporters.int8 import WEIGHT_LIMIT, Method  # noqa: E402
-from exporters.precision import Precision, convert  # noqa: E402
-from exporters.weight_scales import refine_weight_scales  # noqa: E402
+from exporters.graphs.body import (  # noqa: E402
+    WEIGHT_LIMIT,
+    body_of,
+    simplified,
+)
+from exporters.precision.calibration import CalibrationSet, pictures_in, read_pictures  # noqa: E402
+from exporters.precision.convert import Precision, convert  # noqa: E402
+from exporters.precision.int8 import Method  # noqa: E402
+from exporters.precision.weight_scales import refine_weight_scales  # noqa: E402
 
 SMALL = (16, 16, 3)
 CLASSIFIER = MODELS["efficientnet_lite0"]

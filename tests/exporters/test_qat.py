@@ -13,12 +13,16 @@ from reeltag.errors import InputError, InvalidOption
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from exporters.calibration import CalibrationSet  # noqa: E402
 from exporters.distillation import PHASE  # noqa: E402
-from exporters.graphs.body import body_of, simplified  # noqa: E402
+from exporters.graphs.body import (  # noqa: E402
+    WEIGHT_LIMIT,
+    body_of,
+    simplified,
+)
 from exporters.graphs.compare import run_onnx  # noqa: E402
-from exporters.int8 import WEIGHT_LIMIT, quantized  # noqa: E402
-from exporters.precision import convert  # noqa: E402
+from exporters.precision.calibration import CalibrationSet  # noqa: E402
+from exporters.precision.convert import convert  # noqa: E402
+from exporters.precision.int8 import quantized  # noqa: E402
 from tests.exporters.small_networks import detector, frames  # noqa: E402
 
 SHORT = FineTuning(steps=30, learning_rate=0.05)

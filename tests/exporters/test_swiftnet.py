@@ -195,7 +195,7 @@ def test_int8_answers_alike_in_onnxruntime_and_openvino(
 ) -> None:
     """With a free batch, as it is served: OpenVINO refused products of matrices, and mixed up odd concatenations."""
     from exporters.graphs.compare import sample_frames
-    from exporters.precision import int8_for_speed
+    from exporters.precision.convert import int8_for_speed
     from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 
     openvino: Any = pytest.importorskip("openvino")

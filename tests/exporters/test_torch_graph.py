@@ -18,7 +18,7 @@ from onnx import helper  # noqa: E402
 from exporters.graphs import compare  # noqa: E402
 from exporters.graphs.body import body_of, simplified  # noqa: E402
 from exporters.graphs.sessions import run_outputs  # noqa: E402
-from exporters.int8 import quantized  # noqa: E402
+from exporters.precision.int8 import quantized  # noqa: E402
 from exporters.torch_graph import TorchGraph  # noqa: E402
 from tests.exporters.small_networks import detector, frames, graph_of  # noqa: E402
 

@@ -25,10 +25,10 @@ from onnxruntime.quantization import (
     create_calibrator,
 )
 
-from exporters.graphs.body import WEIGHTED
+from exporters.graphs.body import WEIGHT_LIMIT, WEIGHTED
 from exporters.graphs.sessions import batches
+from exporters.precision.weight_scales import refine_weight_scales
 from exporters.progress import Progress
-from exporters.weight_scales import refine_weight_scales
 from reeltag.contract import FRAMES
 
 Method = Literal["min-max", "entropy", "percentile"]
@@ -38,8 +38,6 @@ METHODS: Final[dict[Method, CalibrationMethod]] = {
     "percentile": CalibrationMethod.Percentile,
 }
 """How the range of a tensor is chosen from what was seen of it."""
-WEIGHT_LIMIT: Final = 64
-"""Weights take 7 of the 8 bits: x86 CPUs without VNNI sum pairs of products in 16 bits, which would overflow."""
 MINIMUM_PICTURES: Final = 16
 """Fewer do not show the range of a network's tensors."""
 _CALIBRATING: Final = "calibrating"

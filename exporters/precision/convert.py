@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto
 
-from exporters import half, int8
-from exporters.calibration import CalibrationSet
-from exporters.concatenations import with_quantized_parts
-from exporters.equalisation import equalised
 from exporters.graphs.body import Body, body_of, simplified
 from exporters.graphs.sessions import run_outputs
-from exporters.half import BF16, FP16, Half
-from exporters.int8 import METHODS, Method
+from exporters.precision import half, int8
+from exporters.precision.calibration import CalibrationSet
+from exporters.precision.concatenations import with_quantized_parts
+from exporters.precision.equalisation import equalised
+from exporters.precision.half import BF16, FP16, Half
+from exporters.precision.int8 import METHODS, Method
 from exporters.progress import Progress
 from exporters.qat import FineTuning, fine_tuned
 from reeltag.errors import InputError, InvalidOption
