@@ -18,12 +18,12 @@ from exporters.artefact import cpu_has_bf16
 from exporters.catalogue.entries import model_spec
 from exporters.evaluation.coco import Found, average_precision
 from exporters.evaluation.detection import coco_results
+from exporters.finetuning.options import FineTuning
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.suppression import suppressing
 from exporters.machine import cores, processor
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import convert
-from exporters.qat import FineTuning
 from exporters.runners import OnnxRuntimeRunner, openvino_runners
 from exporters.sources.checkpoint_source import Checkpoint
 from exporters.subject import Subject, cut, subject_of

@@ -11,6 +11,7 @@ from onnx import ModelProto
 from exporters.artefact import Artefact, cpu_has_bf16
 from exporters.configs import Nms
 from exporters.files import sha256_of, write_atomically
+from exporters.finetuning.options import FineTuning
 from exporters.graphs.suppression import suppressing
 from exporters.passport import Passport
 from exporters.plan import PlanOptions
@@ -19,7 +20,6 @@ from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, PrecisionReport, convert
 from exporters.precision.int8 import Method
 from exporters.progress import Progress
-from exporters.qat import FineTuning
 from exporters.sources.source import Source
 from reeltag import __version__
 from reeltag.errors import InvalidOption

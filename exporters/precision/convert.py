@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto
 
+from exporters.finetuning.options import FineTuning
+from exporters.finetuning.qat import fine_tuned
 from exporters.graphs.body import Body, body_of, simplified
 from exporters.graphs.sessions import run_outputs
 from exporters.precision import half, int8
@@ -24,7 +26,6 @@ from exporters.precision.equalisation import equalised
 from exporters.precision.half import BF16, FP16, Half
 from exporters.precision.int8 import METHODS, Method
 from exporters.progress import Progress
-from exporters.qat import FineTuning, fine_tuned
 from reeltag.errors import InputError, InvalidOption
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]

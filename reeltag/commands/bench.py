@@ -45,10 +45,10 @@ def model(
 ) -> None:
     """Time a network in PyTorch and in the runtimes here; with --images, show what each step of optimisation brings."""
     try:
+        from exporters.finetuning.options import FineTuning
         from exporters.ladder import open_ladder
         from exporters.ladder_picture import check_suffix
         from exporters.others_load import OthersLoad
-        from exporters.qat import FineTuning
         from exporters.sources.checkpoint_source import Checkpoint
     except ModuleNotFoundError as error:
         raise SetupError(f"measuring needs {error.name}; run: pip install 'reeltag[export,serve]'") from error

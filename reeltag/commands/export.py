@@ -106,8 +106,8 @@ def export(
     try:
         from exporters.export import ExportOptions
         from exporters.export import export as export_source
+        from exporters.finetuning.options import FineTuning
         from exporters.making import Making
-        from exporters.qat import FineTuning
 
         if rebuild_stale:
             _rebuild(name, target)

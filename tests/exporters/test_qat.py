@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporters.qat import FineTuning, fine_tuned
+from exporters.finetuning.options import FineTuning
+from exporters.finetuning.qat import fine_tuned
 from reeltag.errors import InputError, InvalidOption
 
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 
-from exporters.distillation import PHASE  # noqa: E402
+from exporters.finetuning.distillation import PHASE  # noqa: E402
 from exporters.graphs.body import (  # noqa: E402
     WEIGHT_LIMIT,
     body_of,

@@ -15,11 +15,11 @@ torch = pytest.importorskip("torch")
 
 from onnx import helper  # noqa: E402
 
+from exporters.finetuning.torch_graph import TorchGraph  # noqa: E402
 from exporters.graphs import compare  # noqa: E402
 from exporters.graphs.body import body_of, simplified  # noqa: E402
 from exporters.graphs.sessions import run_outputs  # noqa: E402
 from exporters.precision.int8 import quantized  # noqa: E402
-from exporters.torch_graph import TorchGraph  # noqa: E402
 from tests.exporters.small_networks import detector, frames, graph_of  # noqa: E402
 
 GENERATOR = np.random.default_rng(3)

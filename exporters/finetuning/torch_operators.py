@@ -15,7 +15,7 @@ from onnx import helper
 from torch import Tensor
 from torch.nn import functional
 
-from exporters.torch_resize import resize
+from exporters.finetuning.torch_resize import resize
 
 Attributes = dict[str, Any]
 Operator = Callable[[Attributes, Sequence[Any]], Any]

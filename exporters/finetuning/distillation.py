@@ -12,11 +12,11 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
+from exporters.finetuning.options import FineTuning
+from exporters.finetuning.student import Student
+from exporters.finetuning.torch_graph import TorchGraph
+from exporters.finetuning.torch_operators import OPERATORS
 from exporters.progress import Progress
-from exporters.qat import FineTuning
-from exporters.student import Student
-from exporters.torch_graph import TorchGraph
-from exporters.torch_operators import OPERATORS
 from reeltag.contract import FRAMES
 
 PHASE: Final = "fine-tuning"

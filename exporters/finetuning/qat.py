@@ -16,30 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, numpy_helper
 
+from exporters.finetuning.options import FineTuning
 from exporters.progress import Progress
-from reeltag.errors import InputError, InvalidOption, SetupError
+from reeltag.errors import InputError, SetupError
 
 MINIMUM_INPUTS: Final = 8
 """Fewer leave too little to train on beside what is held out."""
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """How long and how boldly int8 is fine-tuned."""
-
-    steps: int = 200
-    """Updates of the weights, at least 1."""
-    batch: int = 4
-    """Pictures for each."""
-    learning_rate: float = 0.02
-    """Of the first updates, in steps of int8's grid; it falls to 0 along a cosine."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 1 or not 0 < self.learning_rate <= 1:
-            raise InvalidOption(
-                f"fine-tuning with {self.steps} steps of {self.batch} pictures at a learning rate of "
-                f"{self.learning_rate} is not possible; steps and pictures are at least 1, the rate is in (0, 1]"
-            )
 
 
 @dataclass(frozen=True)
@@ -84,7 +66,7 @@ def fine_tuned(
     if len(frames) < MINIMUM_INPUTS:
         raise InputError(f"fine-tuning needs at least {MINIMUM_INPUTS} inputs of pictures; there are {len(frames)}")
     try:
-        from exporters.distillation import Distillation  # noqa: PLC0415  # torch is only needed here
+        from exporters.finetuning.distillation import Distillation  # noqa: PLC0415  # torch is only needed here
     except ModuleNotFoundError as error:
         raise SetupError(f"fine-tuning needs {error.name}; run: pip install 'reeltag[export]'") from error
     distillation = Distillation(teacher, quantized, heads)

@@ -10,7 +10,7 @@ import torch
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor
 
-from exporters.torch_operators import OPERATORS
+from exporters.finetuning.torch_operators import OPERATORS
 from reeltag.errors import InputError
 
 LOWEST: Final = -128

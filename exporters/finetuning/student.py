@@ -10,8 +10,8 @@ import torch
 from onnx import ModelProto, NodeProto, numpy_helper
 from torch import Tensor
 
+from exporters.finetuning.torch_graph import along, fake_quantized
 from exporters.graphs.body import WEIGHT_LIMIT, WEIGHTED
-from exporters.torch_graph import along, fake_quantized
 
 _SCALE_RATE: Final = 0.1
 """Logarithms of scales move so much for each unit that weights do."""
