@@ -11,13 +11,14 @@ from typing import Final
 
 import onnx
 
-from exporters import gate, tensorrt_api
+from exporters import gate
 from exporters.artefact import Artefact, cpu_has_bf16
 from exporters.evaluation import CocoDataset, SegmentationDataset
 from exporters.gate import GateReport
 from exporters.machine import processor
 from exporters.making import Making, made
 from exporters.passport import Measured
+from exporters.plans import tensorrt_api
 from exporters.precision.calibration import CalibrationSet, chosen, pictures_in, read_pictures
 from exporters.precision.convert import Precision, PrecisionReport
 from exporters.precision.fastest import Candidate, Speed, fastest

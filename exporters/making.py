@@ -14,8 +14,8 @@ from exporters.files import sha256_of, write_atomically
 from exporters.finetuning.options import FineTuning
 from exporters.graphs.suppression import suppressing
 from exporters.passport import Passport
-from exporters.plan import PlanOptions
-from exporters.planned import Builder, planned
+from exporters.plans.build import PlanOptions
+from exporters.plans.planned import Builder, planned
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, PrecisionReport, convert
 from exporters.precision.int8 import Method

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exporters.artefact import Artefact
     from exporters.evaluation import CocoDataset, SegmentationDataset
     from exporters.export import ExportReport
-    from exporters.plan import PlanOptions
+    from exporters.plans.build import PlanOptions
 
 
 def export(
@@ -144,7 +144,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rebuild(name: str | None, target: Path) -> None:
-    from exporters.planned import rebuild_stale
+    from exporters.rebuilding import rebuild_stale
 
     with phases() as tell:
         rebuilt = rebuild_stale(target, [name] if name else [], progress=tell)
@@ -153,7 +153,7 @@ def _rebuild(name: str | None, target: Path) -> None:
 
 def _plan(given: dict[str, Any], runtime: str) -> PlanOptions:
     """Options of a TensorRT plan."""
-    from exporters.plan import BatchProfile, PlanOptions
+    from exporters.plans.build import BatchProfile, PlanOptions
 
     if given and runtime != "tensorrt":
         raise InvalidOption(f"{next(iter(given))} goes with --runtime tensorrt")
@@ -186,7 +186,7 @@ def _annotated(task: str, images: Path | None, annotations: Path | None) -> Coco
 def _print_layers(artefact: Artefact, target: Path) -> None:
     from exporters.artefact import PLAN_FILE
     from exporters.graphs.compare import sample_frames
-    from exporters.layer_times import layer_times
+    from exporters.plans.layer_times import layer_times
 
     built = artefact.passport.plan
     assert built is not None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec, network
-from exporters.plan import BatchProfile, PlanOptions, build_plan
+from exporters.plans.build import BatchProfile, PlanOptions, build_plan
 
 onnx = pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")

@@ -264,14 +264,14 @@ def test_class_maps_and_shares_are_those_of_torch(segmenter: tuple[ModelSpec, Pa
 
 def test_nvidias_builder_takes_segmenters(segmenter: tuple[ModelSpec, Path, Any]) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
-    from exporters.plan import PlanOptions, build_plan
+    from exporters.plans.build import PlanOptions, build_plan
 
     assert build_plan(segmenter[1].read_bytes(), PlanOptions(targets=("SM89",)), module="tensorrt_rtx").data
 
 
 def test_nvidias_builder_takes_yolox(published: Path) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
-    from exporters.plan import PlanOptions, build_plan
+    from exporters.plans.build import PlanOptions, build_plan
 
     graph = nano_in(published).file.read_bytes()
     assert build_plan(graph, PlanOptions(targets=("SM86", "SM89")), module="tensorrt_rtx").data

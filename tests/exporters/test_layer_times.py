@@ -7,14 +7,14 @@ import os
 import pytest
 
 from exporters.catalogue.entries import MODELS
-from exporters.plan import BatchProfile, PlanOptions, build_plan
+from exporters.plans.build import BatchProfile, PlanOptions, build_plan
 from reeltag.errors import InvalidOption, SetupError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
 
 from exporters.graphs import compare  # noqa: E402
-from exporters.layer_times import LayerClock, LayerTime, layer_times  # noqa: E402
+from exporters.plans.layer_times import LayerClock, LayerTime, layer_times  # noqa: E402
 
 SPEC = MODELS["efficientnet_lite0"]
 

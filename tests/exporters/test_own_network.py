@@ -288,7 +288,7 @@ def test_nvidias_builder_and_openvino_take_it(tmp_path: Path, task: str) -> None
     (name, expected), *_ = answers(source, frames).items()
     compare.check_agreement(source.spec, expected, compiled([frames])[name])
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
-    from exporters.plan import PlanOptions, build_plan
+    from exporters.plans.build import PlanOptions, build_plan
 
     assert build_plan(data, PlanOptions(targets=("SM86", "SM89")), module="tensorrt_rtx").data
 

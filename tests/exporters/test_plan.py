@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exporters.plan import PlanOptions, build_plan
+from exporters.plans.build import PlanOptions, build_plan
 from reeltag.errors import InputError, InvalidOption, SetupError
 
 GRAPH = b"a graph"

@@ -16,7 +16,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
 from exporters import seminar  # noqa: E402
-from exporters.plan import BatchProfile, PlanOptions, build_plan  # noqa: E402
+from exporters.plans.build import BatchProfile, PlanOptions, build_plan  # noqa: E402
 from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners  # noqa: E402
 from exporters.subject import FromFrames, Subject, network_graph, subject_of  # noqa: E402
 
@@ -94,7 +94,7 @@ def test_unknown_networks_and_sizes_are_refused() -> None:
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
 def test_a_plan_answers_what_pytorch_does(module: str) -> None:
     pytest.importorskip(module)
-    from exporters.tensorrt_runner import TensorRtRunner
+    from exporters.plans.tensorrt_runner import TensorRtRunner
 
     subject = subject_of("yolox_nano", size=(128, 160))
     data = network_graph(subject, subject.graph).SerializeToString()

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from exporters import tensorrt_api
 from exporters.artefact import bundled_artefact
 from exporters.catalogue.entries import MODELS
-from exporters.plan import BatchProfile, PlanOptions, build_plan
-from exporters.planned import planned
+from exporters.plans import tensorrt_api
+from exporters.plans.build import BatchProfile, PlanOptions, build_plan
+from exporters.plans.planned import planned
 from reeltag.errors import InputError, InvalidOption, OutputError
 
 onnx = pytest.importorskip("onnx")
@@ -53,7 +53,7 @@ def test_progress_is_told_and_ends_at_the_last_step() -> None:
 CANCELLED = """
 import os, signal, sys
 from pathlib import Path
-from exporters.plan import PlanOptions, build_plan
+from exporters.plans.build import PlanOptions, build_plan
 
 told = []
 
@@ -84,7 +84,7 @@ def test_an_interrupt_and_what_progress_raises_cancel_the_build(how: str, error:
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from exporters.plan import PlanOptions, build_plan
+from exporters.plans.build import PlanOptions, build_plan
 
 graph, plan = map(Path, sys.argv[1:])
 tell = lambda phase, done, total: print(phase, flush=True)

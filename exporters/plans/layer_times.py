@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from exporters import tensorrt_api
-from exporters.tensorrt_api import ErrorLog, TensorRT
+from exporters.plans import tensorrt_api
+from exporters.plans.tensorrt_api import ErrorLog, TensorRT
 from reeltag.contract import FRAMES
 from reeltag.errors import InvalidOption, SetupError
 

@@ -1,4 +1,4 @@
-"""Plans as artefacts: built from a graph that stays beside them, and built anew where they cannot run."""
+"""Plans of a repository built anew where they cannot run, each from the graph beside it."""
 
 from __future__ import annotations
 
@@ -7,67 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from exporters.artefact import Artefact
 from exporters.exported import artefacts_in
-from exporters.files import sha256_of
-from exporters.passport import PlanBuild, find_gpu
-from exporters.plan import BatchProfile, PlanOptions, build_plan
+from exporters.passport import find_gpu
+from exporters.plans.build import BatchProfile, PlanOptions
+from exporters.plans.planned import planned
 from exporters.progress import Progress
 from exporters.repository import check_artefact, publish
-from reeltag import __version__
 from reeltag.errors import InvalidOption, ModelRepositoryError
-
-Builder = Literal["tensorrt", "tensorrt_rtx"]
-
-
-def planned(
-    artefact: Artefact,
-    options: PlanOptions,
-    folder: Path,
-    *,
-    builder: Builder = "tensorrt",
-    progress: Progress | None = None,
-) -> Artefact:
-    """Build the plan of an artefact whose file is a graph.
-
-    Args:
-        artefact: Its `file` is the graph, in the precision that the plan is to have.
-        options: Of the plan; its largest batch is always that of the model repository.
-        folder: To write the plan into.
-        builder: Module that builds it; plans of `tensorrt_rtx` are not for Triton.
-        progress: Told of the builder's steps.
-
-    Raises:
-        SetupError: TensorRT or a GPU is missing, or the builder failed.
-        InputError: TensorRT cannot take the graph.
-        InvalidOption: An option outside its range, or that this module does not have.
-        OutputError: A file cannot be written.
-        KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
-    """
-    options = replace(options, batch=options.batch.at_most(artefact.spec.max_batch_size))
-    plan = build_plan(artefact.file.read_bytes(), options, module=builder, progress=progress)
-    file = folder / "model.plan"
-    plan.write(file)
-    build = PlanBuild(
-        module=builder,
-        version=plan.version,
-        gpu=None if options.targets else find_gpu(),
-        targets=options.targets,
-        batch_sizes=options.batch.sizes,
-        workspace_bytes=options.workspace_bytes,
-        dla_core=options.dla_core,
-    )
-    said = {
-        "runtime": "tensorrt",
-        "plan": build,
-        "file_sha256": sha256_of(file),
-        "reeltag_version": __version__,
-        "measured": None,
-    }
-    spec = replace(artefact.spec, max_batch_size=options.batch.largest)
-    return Artefact(spec, file, artefact.passport.model_copy(update=said), artefact.file)
 
 
 def rebuild_stale(target: Path, names: Sequence[str] = (), *, progress: Progress | None = None) -> list[str]:

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from exporters import tensorrt_api
-from exporters.plan import Plan
-from exporters.runners import Answers
+from exporters.plans import tensorrt_api
+from exporters.plans.build import Plan
 from reeltag.contract import FRAMES
 from reeltag.errors import SetupError
 
@@ -51,7 +50,7 @@ class TensorRtRunner:
         self._context.execute_async_v3(self._stream.cuda_stream)
         self._stream.synchronize()
 
-    def answers(self) -> Answers:
+    def answers(self) -> list[npt.NDArray[Any]]:
         """As `Runner.answers`."""
         return [output.cpu().numpy() for output in self._outputs]
 

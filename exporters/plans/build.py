@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from exporters import tensorrt_api
 from exporters.files import write_atomically
+from exporters.plans import tensorrt_api
+from exporters.plans.tensorrt_api import Builder, Config, ErrorLog, Network, ParserError, TensorRT
 from exporters.progress import Progress, cancellable
-from exporters.tensorrt_api import Builder, Config, ErrorLog, Network, ParserError, TensorRT
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InputError, InvalidOption, SetupError
 

@@ -13,8 +13,8 @@ from exporters.export import ExportOptions, export
 from exporters.exported import artefacts_in
 from exporters.making import Making
 from exporters.passport import Gpu, find_gpu
-from exporters.plan import BatchProfile, PlanOptions
-from exporters.planned import rebuild_stale
+from exporters.plans.build import BatchProfile, PlanOptions
+from exporters.rebuilding import rebuild_stale
 from exporters.sources.source import bundled_source
 from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
 
