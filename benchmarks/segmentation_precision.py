@@ -27,7 +27,7 @@ from torch.nn import functional
 from exporters.catalogue import entries
 from exporters.evaluation import read_class_maps
 from exporters.export import ExportOptions, export
-from exporters.losses import Losses
+from exporters.gate.losses import Losses
 from exporters.machine import processor
 from exporters.making import Making
 from exporters.precision.calibration import pictures_in, read_pictures

@@ -11,10 +11,10 @@ from typing import Final
 
 import onnx
 
-from exporters import gate
 from exporters.artefact import Artefact, cpu_has_bf16
 from exporters.evaluation import CocoDataset, SegmentationDataset
-from exporters.gate import GateReport
+from exporters.gate import accuracy
+from exporters.gate.accuracy import GateReport
 from exporters.machine import processor
 from exporters.making import Making, made
 from exporters.passport import Measured
@@ -42,14 +42,14 @@ class ExportOptions:
     """To measure accuracy on; without it a lower precision is measured by how far it agrees with float32 on
     `calibration`."""
     max_drop: float | None = None
-    """Points of AP or mIoU that may be lost; `gate.MAX_DROP` without it."""
+    """Points of AP or mIoU that may be lost; `accuracy.MAX_DROP` without it."""
     is_fastest_wanted: bool = False
     """Whether the fastest precision on this machine is chosen of those that lose little enough, whatever `making` says
     of it."""
 
     def __post_init__(self) -> None:
         if self.max_drop is not None:
-            gate.check_max_drop(self.max_drop)
+            accuracy.check_max_drop(self.max_drop)
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,10 @@ def _measured(
             )
         return None
     if options.annotated is not None:
-        return gate.check(artefact, source.reference, options.annotated, max_drop=options.max_drop, progress=progress)
+        return accuracy.check(
+            artefact, source.reference, options.annotated, max_drop=options.max_drop, progress=progress
+        )
     if options.calibration is None or artefact.passport.precision == "fp32":
         return None
     files = chosen(pictures_in(options.calibration))
-    return gate.check(artefact, source.reference, files, max_drop=options.max_drop, progress=progress)
+    return accuracy.check(artefact, source.reference, files, max_drop=options.max_drop, progress=progress)

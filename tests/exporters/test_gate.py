@@ -12,16 +12,16 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
 
-from exporters import gate
 from exporters.artefact import Artefact
 from exporters.catalogue.entries import ModelSpec
 from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_maps, read_coco
 from exporters.files import sha256_of
+from exporters.gate import accuracy
+from exporters.gate.losses import Losses
+from exporters.gate.own_path import OwnPath, fitted
 from exporters.graphs.compose import IMAGES, compose_graph
 from exporters.graphs.heads import LOGITS
 from exporters.graphs.suppression import suppressing
-from exporters.losses import Losses
-from exporters.own_path import OwnPath, fitted
 from exporters.passport import Passport
 from exporters.sources.source import Source, bundled_source
 from reeltag.embedded import find
@@ -101,7 +101,7 @@ def coloured_pictures(folder: Path) -> SegmentationDataset:
 def test_a_segmenter_through_the_server(tmp_path: Path) -> None:
     spec = colour_spec(tmp_path)
     artefact = artefact_of(spec, colour_segmenter(spec), tmp_path)
-    report = gate.check(artefact, nearest_colours, coloured_pictures(tmp_path))
+    report = accuracy.check(artefact, nearest_colours, coloured_pictures(tmp_path))
     assert list(report.losses.values) == ["reference", "pre-processing", "network", "serving"]
     assert report.losses.measured > 97
     assert report.losses.values["serving"] == report.losses.values["network"]
@@ -114,14 +114,14 @@ def test_a_segmenter_that_mistakes_classes_is_refused(tmp_path: Path) -> None:
     mistaken = artefact_of(spec, colour_segmenter(spec, COLOURS[[0, 2, 1]]), tmp_path, "int8")
     elsewhere = replace(mistaken, passport=mistaken.passport.model_copy(update={"runtime": "onnxruntime"}))
     with pytest.raises(AccuracyLost, match=r"loses .* mIoU of .*network .*allowed are 1\.5: nothing was published"):
-        gate.check(elsewhere, nearest_colours, coloured_pictures(tmp_path))
+        accuracy.check(elsewhere, nearest_colours, coloured_pictures(tmp_path))
 
 
 def test_without_class_maps_agreement_is_measured(tmp_path: Path) -> None:
     spec = colour_spec(tmp_path)
     artefact = artefact_of(spec, colour_segmenter(spec), tmp_path)
     elsewhere = replace(artefact, passport=artefact.passport.model_copy(update={"runtime": "onnxruntime"}))
-    report = gate.check(elsewhere, nearest_colours, coloured_pictures(tmp_path).pictures)
+    report = accuracy.check(elsewhere, nearest_colours, coloured_pictures(tmp_path).pictures)
     assert report.losses.values == {"reference": 100, "network": 100}
     assert list(report.measured.accuracy) == ["agreement mIoU", "agreement mIoU of fp32"]
 
@@ -147,7 +147,7 @@ def photographs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> CocoD
 @pytest.mark.usefixtures("embedded")
 def test_a_detector_through_the_server(source: Source, photographs: CocoDataset, tmp_path: Path) -> None:
     artefact = artefact_of(source.spec, source.graph, tmp_path)
-    losses = gate.check(artefact, source.reference, photographs, max_drop=3).losses
+    losses = accuracy.check(artefact, source.reference, photographs, max_drop=3).losses
     assert list(losses.values) == ["reference", "pre-processing", "network", "post-processing", "serving"]
     assert sum(losses.by_stage.values()) == pytest.approx(losses.lost)
     assert abs(losses.by_stage["network"]) < 0.1
@@ -164,23 +164,23 @@ def test_a_damaged_network_is_refused(source: Source, photographs: CocoDataset, 
     artefact = artefact_of(source.spec, damaged, tmp_path, "fp16")
     elsewhere = replace(artefact, passport=artefact.passport.model_copy(update={"runtime": "onnxruntime"}))
     with pytest.raises(AccuracyLost, match=r"nanodet_g in fp16 loses .*allowed are 0\.5.*--precision bf16"):
-        gate.check(elsewhere, source.reference, photographs)
+        accuracy.check(elsewhere, source.reference, photographs)
     with pytest.raises(AccuracyLost, match=r"agreement AP .*allowed are 1\.5 \(3 for each point of AP\).*--images"):
-        gate.check(elsewhere, source.reference, list(photographs.files.values()))
+        accuracy.check(elsewhere, source.reference, list(photographs.files.values()))
 
 
 def test_what_cannot_be_measured(source: Source, tmp_path: Path) -> None:
     detector = Artefact(source.spec, tmp_path / "none", Passport(precision="int8"))
     with pytest.raises(InputError, match="give a COCO JSON"):
-        gate.check(detector, source.reference, SegmentationDataset((), (), ()))
+        accuracy.check(detector, source.reference, SegmentationDataset((), (), ()))
     with pytest.raises(InvalidOption, match="0 or more"):
-        gate.check(detector, source.reference, [], max_drop=-1)
+        accuracy.check(detector, source.reference, [], max_drop=-1)
     Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
     with pytest.raises(InputError, match="sure of nothing in 1 pictures"):
-        gate.check(detector, source.reference, [tmp_path / "black.png"])
+        accuracy.check(detector, source.reference, [tmp_path / "black.png"])
     classifier = replace(detector, spec=replace(source.spec, task="classify"))
     with pytest.raises(InvalidOption, match="neither a detector nor a segmenter"):
-        gate.check(classifier, source.reference, [])
+        accuracy.check(classifier, source.reference, [])
 
 
 def test_a_loss_is_told_by_stage() -> None:

@@ -19,9 +19,9 @@ from exporters.evaluation.coco import CocoDataset, indexed
 from exporters.evaluation.detection import coco_results
 from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import to_source
+from exporters.gate.own_path import fitted
 from exporters.graphs.compare import Reference
 from exporters.graphs.plain import plainly_suppressed
-from exporters.own_path import fitted
 from reeltag.errors import InputError
 
 SURE: Final = 0.5

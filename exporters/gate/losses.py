@@ -15,9 +15,9 @@ from exporters.evaluation.confusion import Confusion
 from exporters.evaluation.detection import coco_results
 from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import add_picture, to_source
+from exporters.gate.own_path import OwnPath, fitted
 from exporters.graphs.compare import Floats, Reference
 from exporters.graphs.plain import plainly_fitted, plainly_suppressed
-from exporters.own_path import OwnPath, fitted
 from exporters.progress import Progress, told
 from reeltag.areas import ClassMap
 from reeltag.frames import Geometry, Pixels, View

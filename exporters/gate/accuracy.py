@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from exporters.agreement import agreed_boxes, agreed_class_maps
 from exporters.artefact import Artefact
 from exporters.evaluation import (
     CocoDataset,
@@ -19,9 +18,10 @@ from exporters.evaluation import (
     found_boxes,
 )
 from exporters.evaluation.coco import Found
+from exporters.gate.agreement import agreed_boxes, agreed_class_maps
+from exporters.gate.losses import Losses, detection_losses, segmentation_losses
+from exporters.gate.own_path import OwnPath
 from exporters.graphs.compare import Reference
-from exporters.losses import Losses, detection_losses, segmentation_losses
-from exporters.own_path import OwnPath
 from exporters.passport import Measured
 from exporters.progress import Progress, told
 from exporters.repository import publish
