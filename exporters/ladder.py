@@ -13,9 +13,9 @@ from typing import Any, Final
 import torch
 from onnx import ModelProto
 
-from exporters.album import Album, read_album, read_calibration
 from exporters.artefact import cpu_has_bf16
 from exporters.catalogue.entries import model_spec
+from exporters.evaluation.album import Album, read_album, read_calibration
 from exporters.evaluation.coco import Found, average_precision
 from exporters.evaluation.detection import coco_results
 from exporters.finetuning.options import FineTuning

@@ -47,7 +47,7 @@ def detection(
 ) -> None:
     """Measure the served detector: COCO's table, precision and recall, average precision of each class."""
     from exporters import evaluation
-    from exporters.pictures import draw_curves
+    from exporters.evaluation.pictures import draw_curves
 
     if not (0 < iou <= 1 and 0 <= score <= 1):
         raise InvalidOption(f"--iou {iou:g} --score {score:g} is out of range: 0 < iou <= 1, 0 <= score <= 1")
@@ -80,7 +80,7 @@ def segmentation(
 ) -> None:
     """Measure the served segmenter: mIoU, IoU of each class, pixel accuracy, confusion of classes."""
     from exporters import evaluation
-    from exporters.pictures import draw_confusion
+    from exporters.evaluation.pictures import draw_confusion
 
     _check_picture(picture)
     dataset = evaluation.read_class_maps(images, annotations, split=split)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from exporters.catalogue.entries import model_spec
 from exporters.evaluation import Confusion, read_class_maps
+from exporters.evaluation.pictures import draw_confusion
 from exporters.evaluation.segmentation import add_picture, to_source
-from exporters.pictures import draw_confusion
 from reeltag.errors import InputError
 from reeltag.frames import Fit, View, geometry_of
 

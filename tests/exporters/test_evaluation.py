@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from exporters.evaluation import CocoDataset, DetectionReport, average_precision, read_coco, report_detection
-from exporters.pictures import draw_curves
+from exporters.evaluation.pictures import draw_curves
 from reeltag.cli import app
 from reeltag.errors import InputError, InvalidOption, OutputError
 
