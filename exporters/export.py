@@ -11,19 +11,19 @@ from typing import Final
 
 import onnx
 
-from exporters.artefact import Artefact, cpu_has_bf16
 from exporters.evaluation import CocoDataset, SegmentationDataset
 from exporters.gate import accuracy
 from exporters.gate.accuracy import GateReport
 from exporters.machine import processor
 from exporters.making import Making, made
-from exporters.passport import Measured
 from exporters.plans import tensorrt_api
 from exporters.precision.calibration import CalibrationSet, chosen, pictures_in, read_pictures
 from exporters.precision.convert import Precision, PrecisionReport
 from exporters.precision.fastest import Candidate, Speed, fastest
 from exporters.progress import Progress
-from exporters.repository import check_target, publish
+from exporters.publishing.artefact import Artefact, cpu_has_bf16
+from exporters.publishing.passport import Measured
+from exporters.publishing.repository import check_target, publish
 from exporters.sources.source import Source
 from reeltag.errors import AccuracyLost, InvalidOption
 

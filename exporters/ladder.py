@@ -13,7 +13,6 @@ from typing import Any, Final
 import torch
 from onnx import ModelProto
 
-from exporters.artefact import cpu_has_bf16
 from exporters.catalogue.entries import model_spec
 from exporters.evaluation.album import Album, read_album, read_calibration
 from exporters.evaluation.coco import Found, average_precision
@@ -24,6 +23,7 @@ from exporters.graphs.suppression import suppressing
 from exporters.machine import cores, processor
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import convert
+from exporters.publishing.artefact import cpu_has_bf16
 from exporters.runners import OnnxRuntimeRunner, openvino_runners
 from exporters.sources.checkpoint_source import Checkpoint
 from exporters.subject import Subject, cut, subject_of

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from exporters.artefact import Artefact
-from exporters.exported import artefacts_in
-from exporters.passport import find_gpu
 from exporters.plans.build import BatchProfile, PlanOptions
 from exporters.plans.planned import planned
 from exporters.progress import Progress
-from exporters.repository import check_artefact, publish
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.exported import artefacts_in
+from exporters.publishing.passport import find_gpu
+from exporters.publishing.repository import check_artefact, publish
 from reeltag.errors import InvalidOption, ModelRepositoryError
 
 

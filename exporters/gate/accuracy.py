@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from exporters.artefact import Artefact
 from exporters.evaluation import (
     CocoDataset,
     Confusion,
@@ -22,9 +21,10 @@ from exporters.gate.agreement import agreed_boxes, agreed_class_maps
 from exporters.gate.losses import Losses, detection_losses, segmentation_losses
 from exporters.gate.own_path import OwnPath
 from exporters.graphs.compare import Reference
-from exporters.passport import Measured
 from exporters.progress import Progress, told
-from exporters.repository import publish
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.passport import Measured
+from exporters.publishing.repository import publish
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
 from reeltag.triton import TritonClient

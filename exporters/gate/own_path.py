@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from exporters.artefact import Artefact
 from exporters.graphs import compare
 from exporters.graphs.compare import Floats
 from exporters.graphs.heads import network_outputs
-from exporters.repository import default_repository
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.repository import default_repository
 from reeltag.areas import ClassMap
 from reeltag.contract import (
     BOXES,

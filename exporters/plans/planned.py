@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from exporters.artefact import Artefact
 from exporters.files import sha256_of
-from exporters.passport import PlanBuild, find_gpu
 from exporters.plans.build import PlanOptions, build_plan
 from exporters.progress import Progress
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.passport import PlanBuild, find_gpu
 from reeltag import __version__
 
 Builder = Literal["tensorrt", "tensorrt_rtx"]

@@ -46,7 +46,7 @@ def settings_of(**overrides: object) -> Settings:
 
 def repository_at(chosen: Path | None) -> Path:
     """The model repository that a command was given, or that of the settings, or the project's own."""
-    from exporters.repository import default_repository
+    from exporters.publishing.repository import default_repository
 
     return chosen or settings_of().model_repository or default_repository()
 
@@ -57,7 +57,7 @@ def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
     if settings.triton_url is not None:
         yield settings.triton_url
         return
-    from exporters.repository import check_embedded, publish
+    from exporters.publishing.repository import check_embedded, publish
     from reeltag.embedded import EmbeddedTriton, find
 
     find()

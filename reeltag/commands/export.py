@@ -12,10 +12,10 @@ from reeltag.commands.sources import channels, rows_and_columns, source_of
 from reeltag.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:
-    from exporters.artefact import Artefact
     from exporters.evaluation import CocoDataset, SegmentationDataset
     from exporters.export import ExportReport
     from exporters.plans.build import PlanOptions
+    from exporters.publishing.artefact import Artefact
 
 
 def export(
@@ -184,9 +184,9 @@ def _annotated(task: str, images: Path | None, annotations: Path | None) -> Coco
 
 
 def _print_layers(artefact: Artefact, target: Path) -> None:
-    from exporters.artefact import PLAN_FILE
     from exporters.graphs.compare import sample_frames
     from exporters.plans.layer_times import layer_times
+    from exporters.publishing.artefact import PLAN_FILE
 
     built = artefact.passport.plan
     assert built is not None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from reeltag.commands.common import RepositoryOption, UrlOption, repository_at, results, table_of, triton_address
 
 if TYPE_CHECKING:
-    from exporters.passport import Measured
-    from exporters.repository import ListedModel
+    from exporters.publishing.passport import Measured
+    from exporters.publishing.repository import ListedModel
 
 
 def models(
@@ -17,7 +17,7 @@ def models(
     model_repository: RepositoryOption = None,
 ) -> None:
     """List what can be exported, what the repository holds and its passports, and what a running server serves."""
-    from exporters import repository
+    from exporters.publishing import repository
     from reeltag.doctor import describe
     from reeltag.triton import TritonClient
 

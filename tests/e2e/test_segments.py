@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from exporters import repository
 from exporters.catalogue import entries
+from exporters.publishing import repository
 from gateway.app import create_app
 from gateway.class_maps import to_source
 from reeltag.areas import NO_CLASS, shares_of

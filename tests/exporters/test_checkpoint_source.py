@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters import repository
-from exporters.artefact import Artefact
 from exporters.catalogue import entries
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec
 from exporters.export import export
-from exporters.exported import artefacts_in, serving
 from exporters.graphs import compare
 from exporters.machine import processor
+from exporters.publishing import repository
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.exported import artefacts_in, serving
 from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag import contract
 from reeltag.errors import InputError, InvalidOption, ModelRepositoryError

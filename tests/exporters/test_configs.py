@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
-from exporters import repository
-from exporters.artefact import bundled_artefact, cpu_has_bf16
 from exporters.catalogue.entries import MODELS
+from exporters.publishing import repository
+from exporters.publishing.artefact import bundled_artefact, cpu_has_bf16
 from reeltag import contract
 from reeltag.contract import BUNDLED_TASKS, ModelCard
 from reeltag.frames import View

@@ -12,7 +12,6 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
 
-from exporters.artefact import Artefact
 from exporters.catalogue.entries import ModelSpec
 from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_maps, read_coco
 from exporters.files import sha256_of
@@ -22,7 +21,8 @@ from exporters.gate.own_path import OwnPath, fitted
 from exporters.graphs.compose import IMAGES, compose_graph
 from exporters.graphs.heads import LOGITS
 from exporters.graphs.suppression import suppressing
-from exporters.passport import Passport
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.passport import Passport
 from exporters.sources.source import Source, bundled_source
 from reeltag.embedded import find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption

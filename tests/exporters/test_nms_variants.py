@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
-from exporters import configs, repository
-from exporters.artefact import Artefact, bundled_artefact
 from exporters.catalogue.entries import MODELS, ModelSpec
-from exporters.configs import Nms
-from exporters.passport import Passport
+from exporters.publishing import configs, repository
+from exporters.publishing.artefact import Artefact, bundled_artefact
+from exporters.publishing.configs import Nms
+from exporters.publishing.passport import Passport
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.embedded import EmbeddedTriton, find

@@ -18,7 +18,8 @@ torch: Any = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from exporters import export, exported as repository_of  # noqa: E402, I001  # need torch
+from exporters import export  # noqa: E402, I001  # need torch
+from exporters.publishing import exported as repository_of  # noqa: E402  # need torch
 from exporters.graphs import compare  # noqa: E402  # need torch
 from exporters.sources.brought import layouts  # noqa: E402
 from exporters.catalogue.entries import MODELS  # noqa: E402

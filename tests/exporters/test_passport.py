@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exporters.passport import Gpu, Measured, Passport, PlanBuild, check_servable, find_gpu, read_passport
+from exporters.publishing.passport import Gpu, Measured, Passport, PlanBuild, check_servable, find_gpu, read_passport
 from reeltag.errors import ModelRepositoryError
 
 L4 = Gpu(name="NVIDIA L4", compute_capability="8.9")
@@ -96,7 +96,9 @@ def test_the_gpu_is_asked_of_the_driver(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_reading_passports_imports_nothing_heavy() -> None:
-    code = "import sys, exporters.passport; print([m for m in ('onnx', 'torch', 'numpy') if m in sys.modules])"
+    code = (
+        "import sys, exporters.publishing.passport; print([m for m in ('onnx', 'torch', 'numpy') if m in sys.modules])"
+    )
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert run.stdout.strip() == "[]"

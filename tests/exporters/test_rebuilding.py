@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from exporters import repository
 from exporters.export import ExportOptions, export
-from exporters.exported import artefacts_in
 from exporters.making import Making
-from exporters.passport import Gpu, find_gpu
 from exporters.plans.build import BatchProfile, PlanOptions
+from exporters.publishing import repository
+from exporters.publishing.exported import artefacts_in
+from exporters.publishing.passport import Gpu, find_gpu
 from exporters.rebuilding import rebuild_stale
 from exporters.sources.source import bundled_source
 from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exporters import repository
 from exporters.catalogue.entries import MODELS
+from exporters.publishing import repository
 from reeltag.errors import ModelRepositoryError, UnknownModel
 
 
@@ -68,11 +68,11 @@ def test_a_full_disk_leaves_the_old_folder_served(published: Path) -> None:
     old = b"an older network"
     (published / "nanodet_g" / "1" / "model.onnx").write_bytes(old)
     code = (
-        "import resource, signal, sys; from pathlib import Path; from exporters.repository import publish;"
+        "import resource, signal, sys; from pathlib import Path; from exporters.publishing.repository import publish;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); publish(Path(sys.argv[1]))"
     )
-    root = Path(repository.__file__).parents[1]
+    root = Path(repository.__file__).parents[2]
     command = [sys.executable, "-c", code, str(published)]
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert "ModelRepositoryError" in run.stderr
@@ -93,8 +93,11 @@ def test_an_exchange_that_was_killed_half_way_is_undone(published: Path) -> None
 
 
 def test_two_that_publish_at_once_both_succeed(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from exporters.repository import publish; publish(Path(sys.argv[1]))"
-    root = Path(repository.__file__).parents[1]
+    code = (
+        "import sys; from pathlib import Path; from exporters.publishing.repository import publish;"
+        " publish(Path(sys.argv[1]))"
+    )
+    root = Path(repository.__file__).parents[2]
     both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert repository.publish(tmp_path) == []

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from exporters import repository
-from exporters.artefact import Artefact
 from exporters.catalogue.entries import CHECKPOINT_MODELS, customised
 from exporters.catalogue.palettes import CITYSCAPES19
-from exporters.exported import artefacts_in
-from exporters.passport import Passport
+from exporters.publishing import repository
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.exported import artefacts_in
+from exporters.publishing.passport import Passport
 from reeltag import areas, contract
 from reeltag.contract import ModelCard, Task
 from reeltag.frames import Fit, View

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from exporters.artefact import bundled_artefact
 from exporters.catalogue.entries import MODELS
 from exporters.plans import tensorrt_api
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan
 from exporters.plans.planned import planned
+from exporters.publishing.artefact import bundled_artefact
 from reeltag.errors import InputError, InvalidOption, OutputError
 
 onnx = pytest.importorskip("onnx")

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from exporters import repository
+from exporters.publishing import repository
 from reeltag.embedded import SHM_FAMILY, EmbeddedTriton
 from reeltag.embedded_guard import SHARED_MEMORY, remove_stale_shared_memory
 from reeltag.errors import EmbeddedUnavailable, PortInUse, ReeltagError

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from exporters.catalogue.entries import ModelSpec
-from exporters.configs import LABELS_FILE
 from exporters.files import sha256_of
-from exporters.passport import Passport
+from exporters.publishing.configs import LABELS_FILE
+from exporters.publishing.passport import Passport
 from reeltag import __version__
 from reeltag.contract import ModelCard
 from reeltag.errors import ModelRepositoryError

@@ -15,9 +15,9 @@ from typing import Final
 
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
-from exporters.configs import ModelConfig
 from exporters.files import sha256_of
-from exporters.passport import PASSPORT_FILE, Passport, read_passport
+from exporters.publishing.configs import ModelConfig
+from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
 from reeltag.errors import ModelRepositoryError
 
 CONFIG_FILE: Final = "config.pbtxt"

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporters import configs
-from exporters.artefact import Artefact, bundled_artefact
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, model_spec
-from exporters.exported import artefacts_in, serving
-from exporters.folders import CONFIG_FILE, ModelFolder, locked, recover_all
-from exporters.passport import Gpu, Passport, check_servable, find_gpu
+from exporters.publishing import configs
+from exporters.publishing.artefact import Artefact, bundled_artefact
+from exporters.publishing.exported import artefacts_in, serving
+from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked, recover_all
+from exporters.publishing.passport import Gpu, Passport, check_servable, find_gpu
 from reeltag import areas, frames
 from reeltag.contract import AREAS, DECODE, NMS, Task
 from reeltag.errors import ModelRepositoryError
@@ -48,7 +48,7 @@ class ListedModel:
 
 def default_repository() -> Path:
     """The `model_repository` folder beside this package: in a checkout the committed one."""
-    return Path(__file__).parent.parent / "model_repository"
+    return Path(__file__).parents[2] / "model_repository"
 
 
 def publish(target: Path, names: Sequence[str | Artefact] | None = None) -> list[str]:
@@ -218,7 +218,7 @@ def _folders(artefacts: Sequence[Artefact], target: Path) -> Iterator[ModelFolde
 def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
     files = artefact.files
     if artefact.passport.runtime == "openvino":
-        files["1/model.py"] = Path(__file__).parent / "backends" / "openvino_model.py"
+        files["1/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
     precision, nms = artefact.openvino_precision, artefact.passport.nms
     config = configs.network_config(artefact.spec, artefact.card, precision=precision, threads=threads, nms=nms)
     return ModelFolder(config, files, artefact.passport)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
-from exporters.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
-from exporters.configs import LABELS_FILE, ModelConfig
-from exporters.folders import CONFIG_FILE
-from exporters.passport import PASSPORT_FILE, Passport, read_passport
+from exporters.publishing.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
+from exporters.publishing.configs import LABELS_FILE, ModelConfig
+from exporters.publishing.folders import CONFIG_FILE
+from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
 from reeltag.contract import CANDIDATES, CARD_PARAMETER, ModelCard, Task
 from reeltag.errors import ModelRepositoryError
 from reeltag.triton import model_config_pb2
