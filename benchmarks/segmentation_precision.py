@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
+from exporters.bench.seminar import SEGMENTER_SIZES
 from exporters.catalogue import entries
 from exporters.evaluation import read_class_maps
 from exporters.export import ExportOptions, export
@@ -32,7 +33,6 @@ from exporters.machine import processor
 from exporters.making import Making
 from exporters.precision.calibration import pictures_in, read_pictures
 from exporters.precision.convert import Precision
-from exporters.seminar import SEGMENTER_SIZES
 from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.frames import Fit, View, geometry_of

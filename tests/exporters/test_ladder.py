@@ -20,9 +20,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
+from exporters.bench.ladder import Ladder, Rung, open_ladder
+from exporters.bench.ladder_picture import check_suffix, draw_ladder
 from exporters.graphs.plain import plainly_suppressed
-from exporters.ladder import Ladder, Rung, open_ladder
-from exporters.ladder_picture import check_suffix, draw_ladder
 
 DETECTOR = MODELS["nanodet_g"]
 AS_IT_IS = Geometry(1.0, 1.0, 0.0, 0.0, 200, 200)

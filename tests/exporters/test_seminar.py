@@ -15,10 +15,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
-from exporters import seminar  # noqa: E402
+from exporters.bench import seminar  # noqa: E402
+from exporters.bench.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners  # noqa: E402
+from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of  # noqa: E402
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan  # noqa: E402
-from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners  # noqa: E402
-from exporters.subject import FromFrames, Subject, network_graph, subject_of  # noqa: E402
 
 
 def runners(subject: Subject) -> list[Runner]:

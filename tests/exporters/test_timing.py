@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from exporters.others_load import OthersLoad
-from exporters.timing import WARM_UP_ITERATIONS, Timing, time_call
+from exporters.bench.others_load import OthersLoad
+from exporters.bench.timing import WARM_UP_ITERATIONS, Timing, time_call
 
 
 def test_as_many_iterations_are_measured_as_were_asked_for_after_a_warm_up() -> None:

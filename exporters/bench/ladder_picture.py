@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from exporters.bench.ladder import Rung
 from exporters.evaluation.pictures import INK, new_figure, save_figure
-from exporters.ladder import Rung
 from reeltag.errors import InvalidOption
 
 SUFFIXES: Final = (".png", ".svg")

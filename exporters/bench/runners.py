@@ -10,8 +10,8 @@ import onnxruntime
 import torch
 from onnx import ModelProto
 
+from exporters.bench.subject import FromFrames
 from exporters.machine import cores
-from exporters.subject import FromFrames
 from reeltag.contract import FRAMES
 from reeltag.errors import SetupError
 

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from exporters.bench.runners import Answers, Runner
 from exporters.catalogue.entries import ModelSpec
 from exporters.graphs import compare
 from exporters.graphs.compare import Floats
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.plain import in_source, plainly_fitted, plainly_suppressed
 from exporters.networks.yolox import YOLOX
-from exporters.runners import Answers, Runner
 from reeltag.frames import Fit, Geometry, View, decode_views
 
 Frames: TypeAlias = npt.NDArray[np.uint8]

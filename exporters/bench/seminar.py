@@ -11,6 +11,9 @@ from typing import Final
 import torch
 from onnx import ModelProto
 
+from exporters.bench.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners
+from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of
+from exporters.bench.timing import Timing, time_call
 from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.graphs import compare
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan
@@ -19,10 +22,7 @@ from exporters.plans.tensorrt_runner import TensorRtRunner
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, convert, int8_for_speed
 from exporters.publishing.artefact import cpu_has_bf16
-from exporters.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners
 from exporters.sources.checkpoint_source import Checkpoint
-from exporters.subject import FromFrames, Subject, network_graph, subject_of
-from exporters.timing import Timing, time_call
 from reeltag.errors import ReeltagError
 
 ITERATIONS: Final = 900

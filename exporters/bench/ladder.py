@@ -13,6 +13,19 @@ from typing import Any, Final
 import torch
 from onnx import ModelProto
 
+from exporters.bench.runners import OnnxRuntimeRunner, openvino_runners
+from exporters.bench.subject import Subject, cut, subject_of
+from exporters.bench.ways import (
+    Way,
+    candidates_finish,
+    class_map_finish,
+    plain_finish,
+    plain_reader,
+    runner_network,
+    scaled_reader,
+    suppressed_finish,
+    torch_network,
+)
 from exporters.catalogue.entries import model_spec
 from exporters.evaluation.album import Album, read_album, read_calibration
 from exporters.evaluation.coco import Found, average_precision
@@ -24,20 +37,7 @@ from exporters.machine import cores, processor
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import convert
 from exporters.publishing.artefact import cpu_has_bf16
-from exporters.runners import OnnxRuntimeRunner, openvino_runners
 from exporters.sources.checkpoint_source import Checkpoint
-from exporters.subject import Subject, cut, subject_of
-from exporters.ways import (
-    Way,
-    candidates_finish,
-    class_map_finish,
-    plain_finish,
-    plain_reader,
-    runner_network,
-    scaled_reader,
-    suppressed_finish,
-    torch_network,
-)
 from reeltag.errors import InvalidOption
 
 ROUNDS: Final = 5
