@@ -28,7 +28,7 @@ from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source  #
 from exporters.sources.brought.dense_heads import DenseLayout  # noqa: E402
 from exporters.graphs.compose import bare_network  # noqa: E402
 from exporters.sources.source import Source  # noqa: E402
-from tests.exporters.brought import (  # noqa: E402
+from tests.exporters.sources.brought.others_networks import (  # noqa: E402
     SIDES,
     ByRows,
     Classifier,

@@ -23,7 +23,7 @@ from reeltag.contract import ModelCard, Task
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import EmbeddedUnavailable
 from reeltag.triton import ImageOutputs, TritonClient, model_config_pb2
-from tests.exporters.test_configs import check_steps
+from tests.exporters.publishing.test_configs import check_steps
 
 onnx = pytest.importorskip("onnx")
 

@@ -18,7 +18,7 @@ pytest.importorskip("onnxruntime")
 from exporters.catalogue import entries  # noqa: E402  # needs torch
 from exporters.sources.brought import layouts  # noqa: E402
 from exporters.sources.brought.dense_heads import DenseLayout  # noqa: E402
-from tests.exporters.brought import (  # noqa: E402
+from tests.exporters.sources.brought.others_networks import (  # noqa: E402
     SIDES,
     Classifier,
     Detector,

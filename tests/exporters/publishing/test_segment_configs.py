@@ -20,7 +20,7 @@ from reeltag import areas, contract
 from reeltag.contract import ModelCard, Task
 from reeltag.frames import Fit, View
 from reeltag.palettes import default_palette
-from tests.exporters.test_configs import check_steps, names, read_config
+from tests.exporters.publishing.test_configs import check_steps, names, read_config
 
 SWIFTNET = CHECKPOINT_MODELS["swiftnet_rn18"]
 
