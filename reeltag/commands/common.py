@@ -86,7 +86,7 @@ def phases() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each phase of long work, for the block: called with its name, the steps done and all its steps."""
     what = TextColumn("{task.description}")
     columns = (SpinnerColumn(), what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=progress, transient=True) as shown:
+    with Progress(*columns, console=progress, transient=True, disable=not progress.is_terminal) as shown:
         tasks: dict[str, TaskID] = {}
 
         def tell(phase: str, done: int, steps: int) -> None:
