@@ -22,6 +22,10 @@ MAX_SCANS: Final = 500
 """Most scans, as libjpeg-turbo's fuzzers and TJFLAG_LIMITSCANS have it; encoders write about ten."""
 _MAX_GAP: Final = 4096
 """Most fill bytes before a marker."""
+_LITTLE: Final = 1 << 16
+"""Files of so many bytes are looked through whatever they hold."""
+_MARKER_SHARE: Final = 16
+"""Of larger ones at most one byte in so many may begin a marker; in coded pixels it is one in 256."""
 
 _SECONDS_PER_SAMPLE: Final = 2e-9
 _SECONDS_PER_ARITHMETIC_SAMPLE: Final = 40e-9
@@ -135,6 +139,8 @@ class Jpeg:
         if frame.marker not in _PROGRESSIVE and len(names) >= len(frame.ratios):
             return  # libjpeg takes a sequential frame whose first scan has every component for a single scan
         position = scan.end
+        if len(data) > _LITTLE and data.count(b"\xff", position) * _MARKER_SHARE > len(data):
+            raise ImageError("too_costly", "the JPEG is made of little else than markers; save it anew, baseline")
         for _ in range(MAX_SEGMENTS):
             match = _AFTER_DATA.search(data, position)
             if match is None:
