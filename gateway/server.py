@@ -15,6 +15,7 @@ import psutil
 import uvicorn
 
 from gateway.app import create_app
+from gateway.tagger import OwnTriton
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings
 
@@ -24,12 +25,13 @@ _BACKLOG: Final = 2048
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton | None = None) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is in flight and return.
 
     Args:
         settings: The options; `triton_url` must be set.
         on_ready: Called with the gateway's address, such as `http://127.0.0.1:8000`, when it takes requests.
+        own: The Triton at `triton_url`, where it is kept running for this gateway.
 
     Raises:
         PortInUse: Another process listens on the port.
@@ -37,7 +39,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         InvalidOption: `triton_url` is not set.
     """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    app = create_app(settings)
+    app = create_app(settings, own=own)
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,

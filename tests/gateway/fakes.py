@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from gateway.app import create_app
-from gateway.tagger import TaskSet
+from gateway.tagger import OwnTriton, TaskSet
 from reeltag import contract
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.contract import ModelCard, Task
@@ -160,10 +160,12 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(tagger: FakeTagger, settings: Settings | None = None) -> Iterator[httpx.Client]:
+def gateway(
+    tagger: FakeTagger, settings: Settings | None = None, own: OwnTriton | None = None
+) -> Iterator[httpx.Client]:
     """A client of a gateway before the fake."""
     with (
-        serving(create_app(settings or Settings(), tagger)) as address,
+        serving(create_app(settings or Settings(), tagger, own)) as address,
         httpx.Client(base_url=address, timeout=20) as client,
     ):
         yield client
