@@ -13,7 +13,7 @@ from gateway.metrics import Metrics
 from gateway.schemas import ErrorAnswer, Health, ModelsAnswer, ServedModel, TritonAddress
 from gateway.tagger import ImageTagger
 from reeltag.contract import BUNDLED_TASKS
-from reeltag.errors import TritonUnavailable
+from reeltag.errors import ServiceError, TritonUnavailable
 
 router: Final = APIRouter(tags=["service"])
 
@@ -39,6 +39,8 @@ async def readyz(request: Request) -> Health:
     """Answer 200 when Triton is ready and serves what every reeltag serves, otherwise 503 with the reason."""
     client: ImageTagger = request.app.state.client
     catalogue: Catalogue = request.app.state.catalogue
+    if request.app.state.draining:
+        raise ServiceError("the gateway is shutting down")
     if not await client.is_ready():
         raise TritonUnavailable(f"Triton at {client.url} is not ready")
     (await catalogue.read(fresh=True)).plan(BUNDLED_TASKS)

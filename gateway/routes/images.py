@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from gateway.errors import render
+from gateway.forms import MULTIPART, PART_NAME
 from gateway.metrics import Metrics
 from gateway.schemas import ErrorAnswer, TagAnswer, Timings
 from gateway.tagging import Question, Tagged, Tagging
-from gateway.uploads import MULTIPART, PART_NAME, RAW_TYPES, UploadReader
+from gateway.uploads import RAW_TYPES, UploadReader
 from reeltag.contract import BUNDLED_TASKS
 
 T = TypeVar("T")
