@@ -15,6 +15,8 @@ LINGER_SECONDS: Final = 5.0
 """How long a client that was answered in mid-sentence may go on sending, so that it comes to read the answer."""
 MAX_REFUSED: Final = 64
 """Connections beyond the limit that are open for as long as it takes to read their refusal."""
+_LEAST_WAIT_SECONDS: Final = 0.25
+"""A connection that waits for its client for less than this does not have to make room: it may have just come."""
 _TRIES: Final = 16
 """Bodies that are looked at in the search for a slow one."""
 
@@ -67,6 +69,12 @@ class Wait:
     def discard(self, connection: Connection) -> None:
         """Wait no more."""
         self._ends.pop(connection, None)
+
+    def oldest(self, now: float) -> Connection | None:
+        """The one that waits longest, if that is long enough for it to make room."""
+        for connection, end in self._ends.items():
+            return connection if now - (end - self._seconds) >= _LEAST_WAIT_SECONDS else None
+        return None
 
     def sweep(self, now: float) -> None:
         """End those whose time is over."""
@@ -126,12 +134,9 @@ class Crowd:
                 connection.drop("slow_reader")
 
     def _make_room(self, now: float) -> bool:
-        for wait in (self.lingering, self.fresh, self.idle, self.heads):
-            for connection in wait:
-                connection.drop("made_room")
-                return True
-        for connection in islice(list(self.bodies), _TRIES):
-            if connection.is_slow(now):
-                connection.drop("made_room")
-                return True
-        return False
+        oldest = (wait.oldest(now) for wait in (self.lingering, self.fresh, self.idle, self.heads))
+        slow = (connection for connection in islice(self.bodies, _TRIES) if connection.is_slow(now))
+        goes = next((connection for connection in (*oldest, *slow) if connection is not None), None)
+        if goes is not None:
+            goes.drop("made_room")
+        return goes is not None
