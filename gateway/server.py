@@ -23,6 +23,7 @@ from gateway.app import create_app
 from gateway.connections import Connection
 from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
 from gateway.descriptors import room_for
+from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings
@@ -74,6 +75,7 @@ class Server(uvicorn.Server):
         self._settings = settings
         self._on_ready = on_ready
         self._signals = 0
+        return_large_blocks()
         room = room_for(settings.max_connections, MAX_REFUSED)
         metrics: Metrics = app.state.metrics
         self._crowd = Crowd(_limits(settings, room.connections), lambda reason: metrics.ended.labels(reason).inc())
