@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
-CODE := reeltag exporters gateway vod benchmarks model_repository tests
+CODE := reeltag exporters gateway vod benchmarks docs model_repository tests
 DEMO := out/demo
 
 .DEFAULT_GOAL := help
@@ -14,7 +14,7 @@ help: ## List the verbs
 
 demo: $(BIN)/.serve ## Tag a real street video and leave its page in out/demo/bikes.html
 	@mkdir -p $(DEMO)
-	@$(BIN)/python -m exporters.packages demo-video $(DEMO)/video
+	@$(BIN)/python -m exporters.catalogue.packages demo-video $(DEMO)/video
 	@$(BIN)/reeltag tag $(DEMO)/video/bikes.mp4 --out $(DEMO) --force
 	@$(BIN)/reeltag show $(DEMO)/bikes.tags.json
 	@echo "Open $(DEMO)/bikes.html in a browser to look at it."

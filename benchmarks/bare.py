@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import openvino as ov
 
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from reeltag.frames import View, decode_views
 
 _NMS: Final = Path(__file__).parent.parent / "model_repository" / "nms" / "1" / "suppression.py"

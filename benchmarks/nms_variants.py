@@ -26,13 +26,13 @@ import openvino
 from benchmarks.bare import backend_suppression
 from benchmarks.load import Request, closed_loop, ensemble_request
 from benchmarks.throughput import machine
-from exporters.artefact import Artefact, bundled_artefact
-from exporters.calibration import read_pictures
-from exporters.catalog import MODELS
-from exporters.configs import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Nms
-from exporters.repository import publish
-from exporters.suppression_graph import suppressing, suppression_graph
-from reeltag.contract import CANDIDATES, FRAMES, Task
+from exporters.catalogue.entries import MODELS
+from exporters.graphs.suppression import suppressing, suppression_graph
+from exporters.precision.calibration import read_pictures
+from exporters.publishing.artefact import Artefact, bundled_artefact
+from exporters.publishing.configs import Nms
+from exporters.publishing.repository import publish
+from reeltag.contract import CANDIDATES, FRAMES, IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, Task
 from reeltag.embedded import EmbeddedTriton
 from reeltag.triton import TritonClient
 

@@ -10,12 +10,12 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from exporters.artefact import cpu_has_bf16
-from exporters.compare import sample_frames
-from exporters.fastest import Candidate, fastest
+from exporters.bench.subject import Subject, subject_of
+from exporters.graphs.compare import sample_frames
 from exporters.machine import processor
-from exporters.precision import int8_for_speed
-from exporters.subject import Subject, subject_of
+from exporters.precision.convert import int8_for_speed
+from exporters.precision.fastest import Candidate, fastest
+from exporters.publishing.artefact import cpu_has_bf16
 
 
 def main() -> None:

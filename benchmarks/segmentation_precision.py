@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from exporters import catalog
-from exporters.calibration import pictures_in, read_pictures
-from exporters.checkpoint_source import Checkpoint, checkpoint_source
+from exporters.bench.seminar import SEGMENTER_SIZES
+from exporters.catalogue import entries
 from exporters.evaluation import read_class_maps
 from exporters.export import ExportOptions, export
-from exporters.losses import Losses
+from exporters.gate.losses import Losses
 from exporters.machine import processor
 from exporters.making import Making
-from exporters.precision import Precision
-from exporters.seminar import SEGMENTER_SIZES
+from exporters.precision.calibration import pictures_in, read_pictures
+from exporters.precision.convert import Precision
+from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.frames import Fit, View, geometry_of
 
@@ -100,7 +100,7 @@ def train(images: Path, truths: Path, file: Path, minutes: float) -> Path:
     files = [file for file in pictures_in(images) if (truths / f"{file.stem}.png").is_file()]
     frames = torch.from_numpy(read_pictures(files, view).frames)
     targets = torch.from_numpy(np.stack([_fitted(truths / f"{file.stem}.png", view) for file in files]))
-    network = catalog.network(NAME, num_classes=len(LABELS)).train()
+    network = entries.network(NAME, num_classes=len(LABELS)).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     began = time.monotonic()
     while (share := (time.monotonic() - began) / (60 * minutes)) < 1:

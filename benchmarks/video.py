@@ -18,7 +18,7 @@ import openvino as ov
 
 from benchmarks import media
 from benchmarks.server import serving
-from exporters.catalog import MODELS
+from exporters.catalogue.entries import MODELS
 from reeltag.triton import TritonClient
 from vod.blocks import SHOT_FRAME
 from vod.decode import Video

@@ -11,19 +11,20 @@ from typing import Final
 
 import onnx
 
-from exporters import gate, tensorrt_api
-from exporters.artefact import Artefact, cpu_has_bf16
-from exporters.calibration import CalibrationSet, chosen, pictures_in, read_pictures
 from exporters.evaluation import CocoDataset, SegmentationDataset
-from exporters.fastest import Candidate, Speed, fastest
-from exporters.gate import GateReport
+from exporters.gate import accuracy
+from exporters.gate.accuracy import GateReport
 from exporters.machine import processor
 from exporters.making import Making, made
-from exporters.passport import Measured
-from exporters.precision import Precision, PrecisionReport
+from exporters.plans import tensorrt_api
+from exporters.precision.calibration import CalibrationSet, chosen, pictures_in, read_pictures
+from exporters.precision.convert import Precision, PrecisionReport
+from exporters.precision.fastest import Candidate, Speed, fastest
 from exporters.progress import Progress
-from exporters.repository import check_target, publish
-from exporters.source import Source
+from exporters.publishing.artefact import Artefact, cpu_has_bf16
+from exporters.publishing.passport import Measured
+from exporters.publishing.repository import check_target, publish
+from exporters.sources.source import Source
 from reeltag.errors import AccuracyLost, InvalidOption
 
 _ONE_SECONDS: Final = 1.0
@@ -41,14 +42,14 @@ class ExportOptions:
     """To measure accuracy on; without it a lower precision is measured by how far it agrees with float32 on
     `calibration`."""
     max_drop: float | None = None
-    """Points of AP or mIoU that may be lost; `gate.MAX_DROP` without it."""
+    """Points of AP or mIoU that may be lost; `accuracy.MAX_DROP` without it."""
     is_fastest_wanted: bool = False
     """Whether the fastest precision on this machine is chosen of those that lose little enough, whatever `making` says
     of it."""
 
     def __post_init__(self) -> None:
         if self.max_drop is not None:
-            gate.check_max_drop(self.max_drop)
+            accuracy.check_max_drop(self.max_drop)
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,10 @@ def _measured(
             )
         return None
     if options.annotated is not None:
-        return gate.check(artefact, source.reference, options.annotated, max_drop=options.max_drop, progress=progress)
+        return accuracy.check(
+            artefact, source.reference, options.annotated, max_drop=options.max_drop, progress=progress
+        )
     if options.calibration is None or artefact.passport.precision == "fp32":
         return None
     files = chosen(pictures_in(options.calibration))
-    return gate.check(artefact, source.reference, files, max_drop=options.max_drop, progress=progress)
+    return accuracy.check(artefact, source.reference, files, max_drop=options.max_drop, progress=progress)

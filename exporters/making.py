@@ -8,19 +8,19 @@ from typing import Final, Literal
 
 from onnx import ModelProto
 
-from exporters.artefact import Artefact, cpu_has_bf16, sha256_of
-from exporters.calibration import CalibrationSet
-from exporters.configs import Nms
-from exporters.files import write_atomically
-from exporters.int8 import Method
-from exporters.passport import Passport
-from exporters.plan import PlanOptions
-from exporters.planned import Builder, planned
-from exporters.precision import Precision, PrecisionReport, convert
+from exporters.files import sha256_of, write_atomically
+from exporters.finetuning.options import FineTuning
+from exporters.graphs.suppression import suppressing
+from exporters.plans.build import PlanOptions
+from exporters.plans.planned import Builder, planned
+from exporters.precision.calibration import CalibrationSet
+from exporters.precision.convert import Precision, PrecisionReport, convert
+from exporters.precision.int8 import Method
 from exporters.progress import Progress
-from exporters.qat import FineTuning
-from exporters.source import Source
-from exporters.suppression_graph import suppressing
+from exporters.publishing.artefact import Artefact, cpu_has_bf16
+from exporters.publishing.configs import Nms
+from exporters.publishing.passport import Passport
+from exporters.sources.source import Source
 from reeltag import __version__
 from reeltag.errors import InvalidOption
 

@@ -18,7 +18,7 @@ app = typer.Typer(
     help="Tags for video and image archives at throughput, served by NVIDIA Triton.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
 for _command in (serve.serve, tag.tag, tag.show, models.models, export.export):
     app.command()(_command)

@@ -47,6 +47,20 @@ VIEWS_PARAMETER: Final = "views"
 MAX_BATCH_SIZE: Final = 32
 """Largest batch of every model in the repository; the gateway and the jobs never send more in one request."""
 
+MAX_DETECTIONS: Final = 100
+"""M, the most boxes of a picture."""
+SCORE_THRESHOLD: Final = 0.01
+"""Boxes with a lower score are never answered; clients choose higher ones."""
+IOU_THRESHOLD: Final = 0.65
+"""Two boxes of one class that overlap more are one object: YOLOX's published value, as good for NanoDet."""
+
+DECODE: Final = "decode"
+"""Name of the backend that turns `IMAGE` into `FRAMES` of each view."""
+NMS: Final = "nms"
+"""Name of the backend that turns `CANDIDATES` into `BOXES`, `SCORES`, `CLASSES` and `COUNT`."""
+AREAS: Final = "areas"
+"""Name of the backend that leaves a letterbox's border out of a class map."""
+
 SHOT_WINDOW_FRAMES: Final = 100
 """Frames in one window of the shot detector."""
 SHOT_CONTEXT_FRAMES: Final = 25

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters import repository
+from exporters.publishing import repository
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import EmbeddedUnavailable
 

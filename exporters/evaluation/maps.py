@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from exporters.calibration import SUFFIXES
-from exporters.catalog import model_spec
+from exporters.catalogue.entries import model_spec
+from exporters.precision.calibration import SUFFIXES
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.errors import InputError
 

@@ -1,4 +1,4 @@
-"""NanoDet as it was published in ONNX, brought to the form that `graph.compose_graph` takes."""
+"""NanoDet as it was published in ONNX, brought to the form that `compose_graph` takes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
-from exporters.graph import IMAGES
-from exporters.heads import STRIDES, head_map
+from exporters.graphs.compose import IMAGES
+from exporters.graphs.heads import STRIDES, head_map
 from reeltag.errors import SetupError
 
 _ON_EACH_SIDE_OF_HEIGHT_AND_WIDTH: Final = [0, 0, 1, 1, 0, 0, 1, 1]

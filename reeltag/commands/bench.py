@@ -12,9 +12,9 @@ from reeltag.commands.common import progress, results, table_of
 from reeltag.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:
-    from exporters.checkpoint_source import Checkpoint
-    from exporters.ladder import Ladder
-    from exporters.others_load import OthersLoad
+    from exporters.bench.ladder import Ladder
+    from exporters.bench.others_load import OthersLoad
+    from exporters.sources.checkpoint_source import Checkpoint
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -45,11 +45,11 @@ def model(
 ) -> None:
     """Time a network in PyTorch and in the runtimes here; with --images, show what each step of optimisation brings."""
     try:
-        from exporters.checkpoint_source import Checkpoint
-        from exporters.ladder import open_ladder
-        from exporters.ladder_picture import check_suffix
-        from exporters.others_load import OthersLoad
-        from exporters.qat import FineTuning
+        from exporters.bench.ladder import open_ladder
+        from exporters.bench.ladder_picture import check_suffix
+        from exporters.bench.others_load import OthersLoad
+        from exporters.finetuning.options import FineTuning
+        from exporters.sources.checkpoint_source import Checkpoint
     except ModuleNotFoundError as error:
         raise SetupError(f"measuring needs {error.name}; run: pip install 'reeltag[export,serve]'") from error
     if images is None and (annotations, calibration, picture) != (None, None, None):
@@ -88,7 +88,7 @@ def _network_alone(
     seconds: float,
     load: OthersLoad,
 ) -> None:
-    from exporters import seminar
+    from exporters.bench import seminar
     from exporters.machine import processor
 
     rows: list[seminar.SeminarRow] = []
@@ -103,7 +103,7 @@ def _network_alone(
 
 
 def _ladder(ladder: Ladder, name: str, seconds: float, picture: Path | None, load: OthersLoad) -> None:
-    from exporters.ladder_picture import draw_ladder
+    from exporters.bench.ladder_picture import draw_ladder
 
     title = f"{name}, from JPEG to result"
     try:

@@ -13,6 +13,7 @@ import typer
 from reeltag.commands.common import (
     RepositoryOption,
     UrlOption,
+    client_of,
     progress,
     results,
     running_triton,
@@ -47,7 +48,7 @@ def detection(
 ) -> None:
     """Measure the served detector: COCO's table, precision and recall, average precision of each class."""
     from exporters import evaluation
-    from exporters.pictures import draw_curves
+    from exporters.evaluation.pictures import draw_curves
 
     if not (0 < iou <= 1 and 0 <= score <= 1):
         raise InvalidOption(f"--iou {iou:g} --score {score:g} is out of range: 0 < iou <= 1, 0 <= score <= 1")
@@ -80,7 +81,7 @@ def segmentation(
 ) -> None:
     """Measure the served segmenter: mIoU, IoU of each class, pixel accuracy, confusion of classes."""
     from exporters import evaluation
-    from exporters.pictures import draw_confusion
+    from exporters.evaluation.pictures import draw_confusion
 
     _check_picture(picture)
     dataset = evaluation.read_class_maps(images, annotations, split=split)
@@ -110,13 +111,11 @@ def _measured(
     """Run a measurement against the named server, or one that is started for it."""
     from rich.progress import track
 
-    from reeltag.triton import TritonClient
-
     settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
     with running_triton(settings) as address:
 
         async def run() -> Report:
-            async with TritonClient(address, timeout_seconds=settings.timeout_seconds) as client:
+            async with client_of(address, settings) as client:
                 batches = track(dataset.batches(), description="images", console=progress, total=dataset.batch_count)
                 return await measure(client, batches)
 

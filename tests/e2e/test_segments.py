@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from exporters import catalog, repository
+from exporters.catalogue import entries
+from exporters.publishing import repository
 from gateway.app import create_app
 from gateway.class_maps import to_source
 from reeltag.areas import NO_CLASS, shares_of
@@ -35,7 +36,7 @@ torch: Any = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 VIEW = View(Fit.LETTERBOX, 128, 256)
-LABELS = catalog.CHECKPOINT_MODELS["swiftnet_rn18"].labels
+LABELS = entries.CHECKPOINT_MODELS["swiftnet_rn18"].labels
 Found = tuple[npt.NDArray[np.uint8], Array]
 """Class map of the input with `NO_CLASS` around the picture, and the shares of the picture."""
 
@@ -56,7 +57,7 @@ def png(pixels: Pixels) -> bytes:
 def network() -> Any:
     """A SwiftNet that tells most classes from each other somewhere, though it never learned what they are."""
     torch.manual_seed(3)
-    built: Any = catalog.network("swiftnet_rn18")
+    built: Any = entries.network("swiftnet_rn18")
     for module in built.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0  # statistics of these pictures alone
@@ -68,8 +69,8 @@ def network() -> Any:
 
 @pytest.fixture(scope="module")
 def server(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedTriton]:
-    from exporters.checkpoint_source import Checkpoint, checkpoint_source
     from exporters.export import ExportOptions, export
+    from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 
     try:
         find()

@@ -1,0 +1,1 @@
+"""What can be exported: networks, their labels, groups, colours and where their weights are."""

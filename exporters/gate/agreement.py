@@ -1,0 +1,83 @@
+"""Truth where nobody annotated any: what the float32 network makes of the pictures.
+
+Measured against it the float32 network is perfect, so what an artefact gets is how far it agrees; how right either is,
+it does not say. Boxes of which the float32 network is not sure are left open, as COCO does with crowds: whether one is
+a little above or below a threshold is chance, and would weigh more than all that an artefact really loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from exporters.catalogue.entries import ModelSpec
+from exporters.evaluation.coco import CocoDataset, indexed
+from exporters.evaluation.detection import coco_results
+from exporters.evaluation.maps import SegmentationDataset
+from exporters.evaluation.segmentation import to_source
+from exporters.gate.own_path import fitted
+from exporters.graphs.compare import Reference
+from exporters.graphs.plain import plainly_suppressed
+from reeltag.errors import InputError
+
+SURE: Final = 0.5
+"""Lowest score of a box that is taken for true."""
+OPEN: Final = 0.1
+"""Lowest score of a box that may be found or not."""
+
+
+def agreed_boxes(reference: Reference, spec: ModelSpec, pictures: Sequence[Path]) -> CocoDataset:
+    """Boxes of the float32 network with our pre-processing, as if they had been annotated.
+
+    Args:
+        reference: The float32 network, from frames to boxes.
+        spec: Of the network.
+        pictures: Files.
+
+    Raises:
+        InputError: A picture cannot be read, or the network finds nothing in all of them.
+    """
+    category_ids = {index: index for index in range(len(spec.labels))}
+    annotations: list[dict[str, Any]] = []
+    for number, picture in enumerate(pictures):
+        frame, geometry = fitted(picture, spec.view)
+        boxes = plainly_suppressed(reference(frame[None])[0], geometry)
+        annotations += coco_results(number, boxes[boxes[:, 4] >= OPEN], category_ids)
+    for annotation in annotations:
+        annotation["iscrowd"] = int(annotation.pop("score") < SURE)
+    if all(annotation["iscrowd"] for annotation in annotations):
+        raise InputError(
+            f"the float32 network is sure of nothing in {len(pictures)} pictures, so agreement cannot be measured; "
+            "give pictures with objects that it knows"
+        )
+    categories = [{"id": index, "name": label} for index, label in enumerate(spec.labels)]
+    images = [{"id": number, "file_name": picture.name} for number, picture in enumerate(pictures)]
+    truth = indexed({"images": images, "annotations": annotations, "categories": categories})
+    return CocoDataset(truth, dict(enumerate(pictures)))
+
+
+def agreed_class_maps(
+    reference: Reference, spec: ModelSpec, pictures: Sequence[Path], folder: Path
+) -> SegmentationDataset:
+    """Class maps of the float32 network with our pre-processing, as if they had been annotated.
+
+    Args:
+        reference: The float32 network, from frames to class maps.
+        spec: Of the network.
+        pictures: Files.
+        folder: Where to keep the class maps.
+
+    Raises:
+        InputError: A picture cannot be read.
+    """
+    truths = []
+    for number, picture in enumerate(pictures):
+        frame, geometry = fitted(picture, spec.view)
+        class_map = np.asarray(reference(frame[None])[0], np.uint8)
+        truths.append(folder / f"{number}.png")
+        Image.fromarray(to_source(class_map, geometry)).save(truths[-1])
+    return SegmentationDataset(tuple(pictures), tuple(truths), ())

@@ -1,0 +1,1 @@
+"""Pure functions on ONNX graphs: composed, decoded, suppressed, compared, run."""

@@ -1,0 +1,1 @@
+"""TensorRT plans: built, timed layer by layer, run."""

@@ -1,0 +1,1 @@
+"""What writes a lower precision into a graph: casts, or quantization after calibration."""

@@ -1,0 +1,1 @@
+"""What lands in a model repository: artefacts with passports, put in place whole."""

@@ -1,0 +1,109 @@
+"""A network as it is served: the file that a runtime takes, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final, Literal
+
+from exporters.catalogue.entries import ModelSpec
+from exporters.files import sha256_of
+from exporters.publishing.configs import LABELS_FILE
+from exporters.publishing.passport import Passport
+from reeltag import __version__
+from reeltag.contract import ModelCard
+from reeltag.errors import ModelRepositoryError
+
+GRAPH_FILE: Final = "1/model.onnx"
+"""Of a network's folder: the composed graph."""
+PLAN_FILE: Final = "1/model.plan"
+"""Of a network's folder: the TensorRT plan."""
+PLAN_SOURCE_FILE: Final = "graph.onnx"
+"""Of a network's folder with a plan: the graph that it is rebuilt from."""
+_BF16_CPU_FLAGS: Final = {"avx512_bf16", "amx_bf16"}
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A network as it is served."""
+
+    spec: ModelSpec
+    """Its input, labels and view; the name of its folder."""
+    file: Path
+    """An ONNX graph from `FRAMES` to the task's tensors, or a TensorRT plan made of one."""
+    passport: Passport
+    graph: Path | None = None
+    """Of a plan: the graph that it was built from."""
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """By path in the network's folder, the file to copy."""
+        is_plan = self.passport.runtime == "tensorrt"
+        files = {PLAN_FILE if is_plan else GRAPH_FILE: self.file}
+        if is_plan and self.graph:
+            files[PLAN_SOURCE_FILE] = self.graph
+        if self.spec.labels_path:
+            files[LABELS_FILE] = self.spec.labels_path
+        return files
+
+    @property
+    def openvino_precision(self) -> Literal["bf16", "f32"]:
+        """What OpenVINO computes in wherever the graph leaves it the choice, in its own words: `bf16` or `f32`."""
+        return "bf16" if self.passport.precision in ("bf16", "int8") and cpu_has_bf16() else "f32"
+
+    @cached_property
+    def card(self) -> ModelCard:
+        """What clients must know of it.
+
+        Raises:
+            ModelRepositoryError: Its file is missing or damaged.
+        """
+        option = {"checkpoint": " --checkpoint FILE", "own": " --onnx FILE"}.get(self.spec.source, "")
+        again = f"run: reeltag export {self.spec.name}{option}"
+        if not self.file.is_file():
+            raise ModelRepositoryError(f"{self.file} is missing; {again}")
+        digest = sha256_of(self.file)
+        if self.passport.file_sha256 not in ("", digest):
+            raise ModelRepositoryError(f"{self.file} is not what was exported: it was changed or damaged; {again}")
+        return ModelCard(
+            network=self.spec.name,
+            task=self.spec.task,
+            height=self.spec.height,
+            width=self.spec.width,
+            view=self.spec.view.name if self.spec.view else "",
+            labels=self.spec.labels,
+            groups=self.spec.groups,
+            colours=self.spec.colours,
+            runtime=self.passport.runtime,
+            precision=self.passport.precision,
+            sha256=digest,
+            passport_sha256=self.passport.sha256,
+        )
+
+
+def bundled_artefact(spec: ModelSpec) -> Artefact:
+    """What comes with reeltag, run by OpenVINO in bfloat16 where the CPU computes in it."""
+    digest = sha256_of(spec.onnx_path) if spec.onnx_path.is_file() else ""
+    passport = Passport(
+        source=spec.provenance,
+        source_sha256=digest,
+        parameters=spec.parameters,
+        licence=spec.licence,
+        reeltag_version=__version__,
+        runtime="openvino",
+        precision="bf16" if cpu_has_bf16() else "fp32",
+    )
+    return Artefact(spec, spec.onnx_path, passport)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16.
+
+    Its own flags are read because importing OpenVINO to ask it takes longer than all the rest.
+    """
+    try:
+        words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:  # not Linux
+        return False
+    return bool(words & _BF16_CPU_FLAGS)

@@ -1,0 +1,290 @@
+"""Triton configurations, as Triton's own protobuf messages, of everything in the model repository."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from exporters.catalogue.entries import ModelSpec
+from reeltag.contract import (
+    AREAS,
+    BOXES,
+    CANDIDATES,
+    CARD_PARAMETER,
+    CLASS_MAP,
+    CLASSES,
+    COUNT,
+    CUTS,
+    DECODE,
+    ERROR,
+    FRAMES,
+    GEOMETRY,
+    IMAGE,
+    IOU_THRESHOLD,
+    MAX_BATCH_SIZE,
+    MAX_DETECTIONS,
+    NMS,
+    SCORE_THRESHOLD,
+    SCORES,
+    SHARES,
+    SHOT_WINDOW_FRAMES,
+    SHOTS_ENSEMBLE,
+    TASK_OUTPUTS,
+    VIEWS_PARAMETER,
+    ModelCard,
+    Task,
+    image_ensemble,
+    joint_output,
+)
+from reeltag.frames import View
+from reeltag.triton import model_config_pb2
+
+Dims = Sequence[int]
+"""Shape of a tensor without the batch axis."""
+ModelConfig = Any
+"""`model_config_pb2.ModelConfig`; tritonclient publishes no type information."""
+Nms = Literal["python", "engine"]
+"""What suppresses a detector's boxes: the `nms` backend, or the network's own graph."""
+
+LABELS_FILE: Final = "labels.txt"
+QUEUE_DELAY_MICROSECONDS: Final = 500
+"""How long a request waits for others to share its batch; small against the milliseconds that one image takes."""
+PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
+"""Most pictures that one thread computes at once, by task; those of other tasks are computed one by one. More are no
+faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
+
+
+def decode_config(views: Sequence[View], *, threads: int) -> ModelConfig:
+    """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
+    config = _python_model(DECODE, MAX_BATCH_SIZE)
+    _add(config.input, IMAGE, "TYPE_STRING", [1])
+    for view in views:
+        _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])
+        _add(config.output, geometry_tensor(view), "TYPE_FP32", [6])
+    _add(config.output, ERROR, "TYPE_STRING", [1])
+    _set_parameters(config, {VIEWS_PARAMETER: json.dumps([view.name for view in views]), "threads": str(threads)})
+    return config
+
+
+def nms_config(candidates: int, nms: Nms = "python") -> ModelConfig:
+    """`CANDIDATES`, and on the image path `GEOMETRY`, to `BOXES`, `SCORES`, `CLASSES` and `COUNT`.
+
+    Where the network suppresses by itself, only its `BOXES` and `GEOMETRY` to `BOXES` in source pixels.
+    """
+    config = _python_model(NMS, MAX_BATCH_SIZE)
+    if nms == "engine":
+        _add(config.input, BOXES, *_DETECT_TENSORS[BOXES])
+        _add(config.input, GEOMETRY, "TYPE_FP32", [6])
+        _add(config.output, BOXES, *_DETECT_TENSORS[BOXES])
+        return config
+    _add(config.input, CANDIDATES, "TYPE_FP32", [candidates, 6])
+    _add(config.input, GEOMETRY, "TYPE_FP32", [6]).optional = True
+    for name in TASK_OUTPUTS[Task.DETECT]:
+        _add(config.output, name, *_DETECT_TENSORS[name])
+    _set_parameters(config, {"score_threshold": str(SCORE_THRESHOLD), "iou_threshold": str(IOU_THRESHOLD)})
+    return config
+
+
+def areas_config(spec: ModelSpec) -> ModelConfig:
+    """`CLASS_MAP` of a segmenter's input and `GEOMETRY` to `CLASS_MAP` and `SHARES` of the picture alone."""
+    config = _python_model(AREAS, MAX_BATCH_SIZE)
+    tensors = network_outputs(spec)
+    _add(config.input, CLASS_MAP, *tensors[CLASS_MAP])
+    _add(config.input, GEOMETRY, "TYPE_FP32", [6])
+    for name in TASK_OUTPUTS[Task.SEGMENT]:
+        _add(config.output, name, *tensors[name])
+    return config
+
+
+def network_config(
+    spec: ModelSpec, card: ModelCard, *, precision: str, threads: int, nms: Nms = "python"
+) -> ModelConfig:
+    """The network itself, run by what `card.runtime` says.
+
+    Args:
+        spec: Its `max_batch_size` is at most the largest batch of a plan's profile.
+        card: Of the network.
+        precision: OpenVINO's name of the one that it computes in.
+        threads: For OpenVINO.
+        nms: Of a detector.
+    """
+    config = _network_model(spec, card.runtime)
+    _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
+    for name, (data_type, dims) in network_outputs(spec, nms).items():
+        output = _add(config.output, name, data_type, dims)
+        if name in (SCORES, SHARES) and spec.task != "detect":
+            output.label_filename = LABELS_FILE
+    _set_parameters(config, {CARD_PARAMETER: card.model_dump_json()})
+    if card.runtime == "openvino":
+        _set_parameters(config, _openvino_parameters(spec, precision, threads))
+    return config
+
+
+def network_outputs(spec: ModelSpec, nms: Nms = "python") -> dict[str, tuple[str, Dims]]:
+    """Triton's data type and the shape of each tensor that the network answers, by name."""
+    if spec.task == "detect":
+        return dict(_DETECT_TENSORS) if nms == "engine" else {CANDIDATES: ("TYPE_FP32", [spec.candidates, 6])}
+    if spec.task == "shots":
+        return {CUTS: ("TYPE_FP32", [SHOT_WINDOW_FRAMES])}
+    of_classes = ("TYPE_FP32", [len(spec.labels)])
+    if spec.task == "classify":
+        return {SCORES: of_classes}
+    return {CLASS_MAP: ("TYPE_UINT8", [spec.height, spec.width]), SHARES: of_classes}
+
+
+def image_ensemble_config(
+    networks: Mapping[Task, ModelSpec], card: ModelCard | None, *, nms: Nms = "python"
+) -> ModelConfig:
+    """`IMAGE` to the outputs of one or several tasks, `GEOMETRY` and `ERROR`; one decoding for all.
+
+    Args:
+        networks: The network of each task.
+        card: Of the only network; none where there are several.
+        nms: Of the detector.
+    """
+    tasks = tuple(task for task in Task if task in networks)
+    config = _ensemble(image_ensemble(tasks), card, min(spec.max_batch_size for spec in networks.values()))
+    _add(config.input, IMAGE, "TYPE_STRING", [1])
+    # Tasks may share a view; its tensors in the ensemble are then those of the first.
+    decoded = {ERROR: ERROR, geometry_tensor(_view(networks[tasks[0]])): GEOMETRY}
+    for task in tasks:
+        view = _view(networks[task])
+        decoded.setdefault(view.name, f"{task.value}_{FRAMES}")
+        if task in _IN_SOURCE:  # Triton refuses a tensor that nobody takes
+            decoded.setdefault(geometry_tensor(view), f"{task.value}_{GEOMETRY}")
+    _add_step(config, DECODE, {IMAGE: IMAGE}, decoded)
+    for task in tasks:
+        view = _view(networks[task])
+        names = {name: joint_output(task, name) if len(tasks) > 1 else name for name in TASK_OUTPUTS[task]}
+        geometry = decoded.get(geometry_tensor(view))
+        _add_task(config, task, networks[task], decoded[view.name], names, geometry=geometry, nms=nms)
+    _add(config.output, GEOMETRY, "TYPE_FP32", [6])
+    _add(config.output, ERROR, "TYPE_STRING", [1])
+    return config
+
+
+def frames_ensemble_config(task: Task, spec: ModelSpec, card: ModelCard, *, nms: Nms = "python") -> ModelConfig:
+    """`FRAMES` to the task's outputs; boxes stay in input pixels, and areas are of the whole input."""
+    config = _ensemble(task.frames_ensemble, card, spec.max_batch_size)
+    _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
+    _add_task(config, task, spec, FRAMES, {name: name for name in TASK_OUTPUTS[task]}, geometry=None, nms=nms)
+    return config
+
+
+def shots_ensemble_config(spec: ModelSpec, card: ModelCard) -> ModelConfig:
+    """Windows of frames to `CUTS`."""
+    config = _ensemble(SHOTS_ENSEMBLE, card, spec.max_batch_size)
+    _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
+    _add_step(config, spec.name, {FRAMES: FRAMES}, {CUTS: CUTS})
+    _add(config.output, CUTS, "TYPE_FP32", [SHOT_WINDOW_FRAMES])
+    return config
+
+
+def geometry_tensor(view: View) -> str:
+    """The output of `decode` that says where a picture lies in the view's input."""
+    return f"{view.name}_{GEOMETRY}"
+
+
+_IN_SOURCE: Final = (Task.DETECT, Task.SEGMENT)
+"""Tasks whose answers are about places in the picture."""
+_DETECT_TENSORS: Final[dict[str, tuple[str, Dims]]] = {
+    BOXES: ("TYPE_FP32", [MAX_DETECTIONS, 4]),
+    SCORES: ("TYPE_FP32", [MAX_DETECTIONS]),
+    CLASSES: ("TYPE_INT32", [MAX_DETECTIONS]),
+    COUNT: ("TYPE_INT32", [1]),
+}
+
+
+def _add_task(
+    config: ModelConfig,
+    task: Task,
+    spec: ModelSpec,
+    frames: str,
+    names: Mapping[str, str],
+    *,
+    geometry: str | None,
+    nms: Nms,
+) -> None:
+    """Steps from the ensemble's tensor `frames` to the outputs, whose names in the ensemble are `names`."""
+    outputs = network_outputs(spec, nms="engine")
+    if task is Task.DETECT and nms == "python":
+        candidates = f"{task.value}_{CANDIDATES}"
+        _add_step(config, spec.name, {FRAMES: frames}, {CANDIDATES: candidates})
+        inputs = {CANDIDATES: candidates} | ({GEOMETRY: geometry} if geometry else {})
+        _add_step(config, NMS, inputs, names)
+    elif task is Task.DETECT and geometry:
+        boxes = f"{task.value}_INPUT_{BOXES}"
+        _add_step(config, spec.name, {FRAMES: frames}, {**names, BOXES: boxes})
+        _add_step(config, NMS, {BOXES: boxes, GEOMETRY: geometry}, {BOXES: names[BOXES]})
+    elif task is Task.SEGMENT and geometry:
+        class_map = f"{task.value}_INPUT_{CLASS_MAP}"
+        _add_step(config, spec.name, {FRAMES: frames}, {CLASS_MAP: class_map})
+        _add_step(config, AREAS, {CLASS_MAP: class_map, GEOMETRY: geometry}, names)
+    else:
+        _add_step(config, spec.name, {FRAMES: frames}, names)
+    for name, renamed in names.items():
+        _add(config.output, renamed, *outputs[name])
+
+
+def _view(spec: ModelSpec) -> View:
+    if spec.view is None:
+        raise ValueError(f"{spec.name} has no view: it cannot be part of an image ensemble")
+    return spec.view
+
+
+def _network_model(spec: ModelSpec, runtime: str) -> ModelConfig:
+    if runtime == "openvino":
+        return _python_model(spec.name, spec.max_batch_size)
+    kinds = model_config_pb2.ModelInstanceGroup
+    config = model_config_pb2.ModelConfig(name=spec.name, max_batch_size=spec.max_batch_size)
+    if runtime == "tensorrt":
+        config.platform, kind = "tensorrt_plan", kinds.KIND_GPU
+    else:
+        config.backend, kind = runtime, kinds.KIND_AUTO
+    return _gathering(config, kind)
+
+
+def _openvino_parameters(spec: ModelSpec, precision: str, threads: int) -> dict[str, str]:
+    """Of the backend; those in upper case are OpenVINO's properties."""
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": str(threads),
+        # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
+        "ENABLE_CPU_PINNING": "NO",
+        "items_per_inference": str(PICTURES_PER_INFERENCE.get(spec.task, 1)),
+    }
+
+
+def _python_model(name: str, max_batch_size: int) -> ModelConfig:
+    config = model_config_pb2.ModelConfig(name=name, backend="python", max_batch_size=max_batch_size)
+    return _gathering(config, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+
+
+def _gathering(config: ModelConfig, kind: int) -> ModelConfig:
+    """With one instance, which computes what several requests bring as one batch."""
+    config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
+    config.instance_group.add(count=1, kind=kind)
+    return config
+
+
+def _ensemble(name: str, card: ModelCard | None, max_batch_size: int) -> ModelConfig:
+    config = model_config_pb2.ModelConfig(name=name, platform="ensemble", max_batch_size=max_batch_size)
+    if card is not None:
+        _set_parameters(config, {CARD_PARAMETER: card.model_dump_json()})
+    return config
+
+
+def _add(tensors: Any, name: str, data_type: str, dims: Dims) -> Any:
+    return tensors.add(name=name, data_type=model_config_pb2.DataType.Value(data_type), dims=dims)
+
+
+def _add_step(config: ModelConfig, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+    step.input_map.update(inputs)
+    step.output_map.update(outputs)
+
+
+def _set_parameters(config: ModelConfig, values: Mapping[str, str]) -> None:
+    for key, value in values.items():
+        config.parameters[key].string_value = value

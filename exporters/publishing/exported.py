@@ -1,0 +1,103 @@
+"""What a model repository says of the networks in it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
+
+from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
+from exporters.publishing.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
+from exporters.publishing.configs import LABELS_FILE, ModelConfig
+from exporters.publishing.folders import CONFIG_FILE
+from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
+from reeltag.contract import CANDIDATES, CARD_PARAMETER, ModelCard, Task
+from reeltag.errors import ModelRepositoryError
+from reeltag.triton import model_config_pb2
+
+
+def artefacts_in(target: Path, *, replaced: Collection[str] = ()) -> list[Artefact]:
+    """The networks of a repository as they were published, those of the catalogue first and in its order.
+
+    Args:
+        target: The repository.
+        replaced: Names of those that are left out, because others take their place.
+
+    Raises:
+        ModelRepositoryError: The passport of a network that a user exported is missing or damaged.
+    """
+    found = {artefact.spec.name: artefact for artefact in _artefacts(target, replaced)}
+    known = [name for name in MODELS | CHECKPOINT_MODELS if name in found]
+    return [found[name] for name in (*known, *sorted(found.keys() - set(known)))]
+
+
+def serving(target: Path) -> list[str]:
+    """Names of the networks behind a repository's ensembles of images."""
+    configs = [config for task in Task if (config := _read_config(target / task.value)) is not None]
+    return [card.network for config in configs if (card := _card(config))]
+
+
+def _artefacts(target: Path, replaced: Collection[str]) -> Iterator[Artefact]:
+    for folder in sorted({file.parent for name in (PASSPORT_FILE, CONFIG_FILE) for file in target.glob(f"*/{name}")}):
+        if folder.name in replaced:
+            continue
+        config = _read_config(folder)
+        card = _card(config)
+        try:
+            passport = read_passport(folder)
+        except ModelRepositoryError:
+            if card and card.network == folder.name and folder.name not in MODELS:
+                raise
+            continue  # what came with reeltag is published anew; what is somebody else's is left alone
+        file = folder / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
+        if card and card.network == folder.name and (file.is_file() or passport.exported):
+            graph = folder / PLAN_SOURCE_FILE
+            spec = _spec(folder, config, card, passport)
+            said = passport.model_copy(update={"fingerprint": ""})
+            yield Artefact(spec, file, said, graph if graph.is_file() else None)
+
+
+def _spec(folder: Path, config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:
+    """Of a network as it was exported: with its own size, view and labels."""
+    spec = (MODELS | CHECKPOINT_MODELS).get(card.network) or ModelSpec(
+        name=card.network,
+        task=card.task,
+        source="own",
+        module="",
+        head="none",
+        height=card.height,
+        width=card.width,
+        parameters=passport.parameters,
+        licence=passport.licence,
+        provenance=passport.source,
+    )
+    candidates = [output.dims[0] for output in config.output if output.name == CANDIDATES]
+    return replace(
+        spec,
+        height=card.height,
+        width=card.width,
+        view=card.frames_view() if card.view else None,
+        candidates=candidates[0] if candidates else spec.candidates,
+        max_batch_size=config.max_batch_size,
+        labels_file=str((folder / LABELS_FILE).absolute()) if card.labels else "",
+        groups_file=spec.groups_file if card.groups else "",
+        colours=card.colours,
+    )
+
+
+def _card(config: ModelConfig | None) -> ModelCard | None:
+    text = config.parameters[CARD_PARAMETER].string_value if config is not None else ""
+    try:
+        return ModelCard.model_validate_json(text) if text else None
+    except ValueError:  # of another version of reeltag, or edited by hand
+        return None
+
+
+def _read_config(folder: Path) -> ModelConfig | None:
+    """None for a folder that is not there, or damaged."""
+    try:
+        return text_format.Parse((folder / CONFIG_FILE).read_text("utf-8"), model_config_pb2.ModelConfig())
+    except (OSError, ValueError, text_format.ParseError):
+        return None

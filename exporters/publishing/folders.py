@@ -1,0 +1,120 @@
+"""Writes the folders of a model repository atomically, and clears up after a writer that was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
+
+from exporters.files import sha256_of
+from exporters.publishing.configs import ModelConfig
+from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
+from reeltag.errors import ModelRepositoryError
+
+CONFIG_FILE: Final = "config.pbtxt"
+_TEMPORARY_PREFIX: Final = ".reeltag-"
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What a folder of the repository should hold."""
+
+    config: ModelConfig
+    files: dict[str, Path] = field(default_factory=dict)
+    """By path in the folder, the file to copy."""
+    said: Passport = field(default_factory=Passport)
+    """Of the network in it; of other folders nothing but the fingerprint."""
+
+    @property
+    def name(self) -> str:
+        """Of the model, and so of the folder."""
+        return str(self.config.name)
+
+    @property
+    def config_text(self) -> str:
+        """Content of `config.pbtxt`."""
+        return str(text_format.MessageToString(self.config))
+
+    @cached_property
+    def passport(self) -> Passport:
+        """With a fingerprint that changes with anything that the folder should hold."""
+        files = [f"{path}:{sha256_of(source)}" for path, source in sorted(self.files.items())]
+        fingerprint = hashlib.sha256("\n".join([self.config_text, self.said.sha256, *files]).encode()).hexdigest()
+        return self.said.model_copy(update={"fingerprint": fingerprint})
+
+    def is_current(self, target: Path) -> bool:
+        """Whether the repository holds just this."""
+        path = target / self.name
+        try:
+            sizes_agree = all(
+                (path / name).stat().st_size == source.stat().st_size for name, source in self.files.items()
+            )
+            said = read_passport(path)
+            is_same = (said.fingerprint, said.sha256) == (self.passport.fingerprint, self.passport.sha256)
+            return is_same and sizes_agree and (path / CONFIG_FILE).is_file()
+        except (OSError, ModelRepositoryError):
+            return False
+
+    def replace(self, target: Path) -> None:
+        """Write the folder beside its place, then exchange it by renaming; the old one is served until then.
+
+        Raises:
+            ModelRepositoryError: A folder of that name was not written by reeltag.
+            OSError: It cannot be written.
+        """
+        path, workshop = target / self.name, target / f"{_TEMPORARY_PREFIX}{self.name}"
+        if (path / CONFIG_FILE).is_file() and not (path / PASSPORT_FILE).is_file():
+            raise ModelRepositoryError(
+                f"{path} was not written by reeltag and is left alone; rename it, or name another repository"
+            )
+        old, new = workshop / "old", workshop / "new"
+        try:
+            self._write(new)
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+        finally:
+            _recover(path, workshop)
+
+    def _write(self, path: Path) -> None:
+        (path / "1").mkdir(parents=True)
+        for name, source in self.files.items():
+            shutil.copyfile(source, path / name)
+        (path / CONFIG_FILE).write_text(self.config_text, "utf-8")
+        (path / PASSPORT_FILE).write_text(f"{self.passport.model_dump_json(indent=2)}\n", "utf-8")
+
+
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Two servers that start at once publish one after the other."""
+    folder = os.open(target, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def recover_all(target: Path) -> None:
+    """Clear up after a process that was killed while it published: Triton would take its workshop for a model."""
+    if any(target.glob(f"{_TEMPORARY_PREFIX}*")):
+        with locked(target):  # another process may be at work in it right now
+            for workshop in target.glob(f"{_TEMPORARY_PREFIX}*"):
+                _recover(target / workshop.name.removeprefix(_TEMPORARY_PREFIX), workshop)
+
+
+def _recover(path: Path, workshop: Path) -> None:
+    """Put back what an interrupted exchange took away, and clear up."""
+    if not path.exists() and (workshop / "old").exists():
+        (workshop / "old").rename(path)
+    if workshop.exists():
+        shutil.rmtree(workshop)

@@ -1,0 +1,159 @@
+"""Brings a user's graph to the form that is composed: one float32 picture batch in, tensors of a known form out."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
+
+from exporters.graphs.compose import IMAGES, OPSET
+from exporters.graphs.heads import LOGITS, make_constant, make_node, value_info
+from exporters.sources.brought.dense_heads import CELLS, DenseLayout
+from exporters.sources.brought.layouts import Form, Recognised
+from exporters.sources.brought.own_graph import Layout, OwnGraph
+from reeltag.contract import CANDIDATES, CLASS_MAP, SCORES
+from reeltag.errors import InputError
+
+PREFIX: Final = "own/"
+"""Of all names inside the user's graph, so that none is one of ours."""
+CLASS_LOGITS: Final = "class_logits"
+"""Output of a bare segmenter before it is enlarged: float32 `(N, C, h, w)`."""
+_OUTPUTS: Final = {
+    "candidates": f"own_{CANDIDATES}",
+    "probabilities": f"own_{SCORES}",
+    "logits": LOGITS,
+    "class logits": CLASS_LOGITS,
+    "class map": f"own_{CLASS_MAP}",
+}
+
+
+def output_name(form: Form) -> str:
+    """Name of the adapted network's only output."""
+    return CELLS if isinstance(form, DenseLayout) else _OUTPUTS[form]
+
+
+def adapted(graph: OwnGraph, model: ModelProto, layout: Layout, recognised: Recognised) -> ModelProto:
+    """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_name`, float32.
+
+    Args:
+        graph: As it was read.
+        model: The same at one size of input, with a free batch.
+        layout: Of its input.
+        recognised: Its outputs; those that are not used are cut off.
+
+    Raises:
+        InputError: Its operators cannot be brought to a version that all runtimes take.
+    """
+    network = _at_least(_used_only(model, recognised.outputs), OPSET)
+    network = compose.add_prefix(network, PREFIX)
+    body = network.graph
+    before = _input_nodes(body, PREFIX + graph.input_name, graph.element_type, layout)
+    after, constants = _output_nodes(body, recognised)
+    last = output_name(recognised.form)
+    nodes = [*before, *body.node, *after]
+    inner = helper.make_graph(
+        [NodeProto.FromString(node.SerializeToString()) for node in nodes],
+        body.name,
+        [value_info(IMAGES, TensorProto.FLOAT, 3, *_sides(model, layout))],
+        [value_info(last, TensorProto.FLOAT, *_output_sides(recognised))],
+        [*body.initializer, *constants],
+    )
+    return helper.make_model(inner, opset_imports=network.opset_import, ir_version=network.ir_version)
+
+
+def _used_only(model: ModelProto, outputs: tuple[str, ...]) -> ModelProto:
+    kept = ModelProto()
+    kept.CopyFrom(model)
+    del kept.graph.output[:]
+    kept.graph.output.extend(value for value in model.graph.output if value.name in outputs)
+    needed = set(outputs)
+    for node in reversed(kept.graph.node):
+        if needed & set(node.output):
+            needed |= {name for inner in _with_inner(node) for name in inner.input}
+    nodes = [NodeProto.FromString(n.SerializeToString()) for n in kept.graph.node if needed & set(n.output)]
+    weights = [TensorProto.FromString(t.SerializeToString()) for t in kept.graph.initializer if t.name in needed]
+    del kept.graph.node[:], kept.graph.initializer[:], kept.graph.value_info[:]
+    kept.graph.node.extend(nodes)
+    kept.graph.initializer.extend(weights)
+    return kept
+
+
+def _with_inner(node: NodeProto) -> list[NodeProto]:
+    """The node, and those of its subgraphs, which take tensors from outside by name."""
+    subgraphs = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    inner = [found for graph in subgraphs for child in graph.node for found in _with_inner(child)]
+    return [node, *inner, *(_outputs_as_inputs(graph) for graph in subgraphs)]
+
+
+def _outputs_as_inputs(graph: GraphProto) -> NodeProto:
+    return NodeProto(input=[value.name for value in graph.output])
+
+
+def _at_least(model: ModelProto, opset: int) -> ModelProto:
+    """With operators of at least this version, and no import of a domain that is not used."""
+    version = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", version))
+    if version >= opset:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, opset)
+    except Exception as error:  # the converter raises types of its own for each operator that it does not know
+        raise InputError(
+            f"the graph's operators of version {version} cannot be brought to {opset} ({error!s:.200}); export it "
+            f"with opset_version={opset}"
+        ) from error
+
+
+def _input_nodes(graph: GraphProto, name: str, element_type: int, layout: Layout) -> list[NodeProto]:
+    nodes = []
+    source = IMAGES
+    if layout == "NHWC":
+        nodes.append(make_node("Transpose", [source], f"{PREFIX}rows", perm=[0, 2, 3, 1]))
+        source = f"{PREFIX}rows"
+    if element_type == TensorProto.FLOAT16:
+        nodes.append(make_node("Cast", [source], f"{PREFIX}half", to=TensorProto.FLOAT16))
+        source = f"{PREFIX}half"
+    # Bytes are fed as float: the network casts them anyway, and TensorRT makes no bytes inside a graph.
+    for node in graph.node:
+        node.input[:] = [source if taken == name else taken for taken in node.input]
+    return nodes
+
+
+def _output_nodes(graph: GraphProto, recognised: Recognised) -> tuple[list[NodeProto], list[TensorProto]]:
+    """From the user's outputs to `output_name`, and the constants on the way."""
+    last = output_name(recognised.form)
+    types = {value.name: value.type.tensor_type.elem_type for value in graph.output}
+    floats = [PREFIX + name for name in recognised.outputs]
+    nodes = []
+    for i, name in enumerate(floats):
+        if types[name] != TensorProto.FLOAT:
+            floats[i] = f"{name}/float"
+            nodes.append(make_node("Cast", [name], floats[i], to=TensorProto.FLOAT))
+    if half := len(floats) // 2:  # the classes of each stride, then its distances
+        rows = [f"{PREFIX}row{index}" for index in range(half)]
+        pairs = zip(floats[:half], floats[half:], rows, strict=True)
+        nodes += [make_node("Concat", [classes, distances], row, axis=2) for classes, distances, row in pairs]
+        return [*nodes, make_node("Concat", rows, last, axis=1)], []
+    if recognised.form in ("logits", "probabilities"):
+        return [*nodes, make_node("Flatten", floats, last, axis=1)], []
+    if recognised.form == "class map":
+        shape = make_constant(f"{PREFIX}map_shape", np.array([0, 1, *recognised.shape[-2:]]))
+        return [*nodes, make_node("Reshape", [*floats, shape.name], last)], [shape]
+    return [*nodes, make_node("Identity", floats, last)], []
+
+
+def _output_sides(recognised: Recognised) -> tuple[int, ...]:
+    form, shape = recognised.form, recognised.shape
+    if isinstance(form, DenseLayout):
+        return (form.channels, form.cells) if form.channels_first else (form.cells, form.channels)
+    if form in ("logits", "probabilities"):
+        return shape[:1]
+    return (1, *shape[-2:]) if form == "class map" else shape
+
+
+def _sides(model: ModelProto, layout: Layout) -> tuple[int, int]:
+    shape: Any = [side.dim_value for side in model.graph.input[0].type.tensor_type.shape.dim]
+    return (shape[2], shape[3]) if layout == "NCHW" else (shape[1], shape[2])

@@ -1,0 +1,271 @@
+"""The options of `reeltag export`: a panel each for the source, the precision, the gate and the plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+
+import typer
+
+from reeltag.errors import InvalidOption
+from reeltag.frames import Fit
+
+if TYPE_CHECKING:
+    from exporters.evaluation import CocoDataset, SegmentationDataset
+    from exporters.making import Making
+    from exporters.plans.build import PlanOptions
+    from exporters.progress import Progress
+    from exporters.sources.checkpoint_source import Checkpoint
+    from exporters.sources.source import Source
+
+_BELONGS: Final = {
+    "--checkpoint FILE": ("--num-classes", "--labels", "--size", "--activation", "--upsampling"),
+    "--download": ("--labels", "--size"),
+    "--onnx FILE": ("--task", "--head", "--labels", "--size", "--mean", "--std", "--channel-order", "--fit"),
+}
+"""Which options go with a user's weights, with published ones, and with a user's network."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Which network is exported, and what its owner knows of it."""
+
+    PANEL: ClassVar[str] = "Source: the network, as its owner has it"
+
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Your weights, for a network that comes without any, such as yolox_s.")
+    ] = None
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the weights that were published of it, such as yolox_s's.")
+    ] = False
+    onnx: Annotated[Path | None, typer.Option(help="Your network as ONNX; see docs/exporting.md.")] = None
+    task: Annotated[
+        Literal["detect", "classify", "segment"] | None, typer.Option(help="What the network in --onnx does.")
+    ] = None
+    head: Annotated[
+        str | None,
+        typer.Option(help="Whose outputs the detector in --onnx has: yolox, nanodet, ultralytics, or none to decode."),
+    ] = None
+    labels: Annotated[Path | None, typer.Option(help="Text file with your network's class names, one a line.")] = None
+    num_classes: Annotated[int | None, typer.Option(help="Classes that the checkpoint tells apart.")] = None
+    size: Annotated[str | None, typer.Option(help="Input, pixels: 416, or ROWSxCOLUMNS such as 512x1024.")] = None
+    mean: Annotated[
+        str | None, typer.Option(help="Subtracted from red,green,blue, 0 to 255. Default: as the head was published.")
+    ] = None
+    std: Annotated[str | None, typer.Option(help="Red,green,blue are divided by it. Default: likewise.")] = None
+    channel_order: Annotated[Literal["RGB", "BGR"] | None, typer.Option(help="Default: likewise.")] = None
+    fit: Annotated[
+        Literal["letterbox", "letterbox-top-left", "center-crop"] | None,
+        typer.Option(help="How pictures fill the input. Default: likewise."),
+    ] = None
+    activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None
+    upsampling: Annotated[str | None, typer.Option(help="SwiftNet: bilinear or nearest. Default: bilinear.")] = None
+
+    def fetched(self, name: str, progress: Progress) -> Checkpoint | None:
+        """The published weights, where they are wanted; they take a while if they are not in the cache.
+
+        Raises:
+            InvalidOption: An option goes with another file, or none are published.
+            SetupError: They cannot be downloaded.
+        """
+        self._given()
+        if not self.download:
+            return None
+        from exporters.sources.checkpoint_source import published_checkpoint
+
+        return published_checkpoint(name, progress=progress)
+
+    def source(self, name: str, fetched: Checkpoint | None = None) -> Source:
+        """What is exported: the user's weights, published ones, the user's network, or one that comes with reeltag.
+
+        Args:
+            name: Of the network.
+            fetched: The published weights.
+
+        Raises:
+            InvalidOption: An option goes with another file, or is missing.
+            InputError: The file does not fit.
+        """
+        from exporters.sources.brought.own_network import Brought, own_source
+        from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
+        from exporters.sources.source import bundled_source
+
+        given = self._given()
+        named = {option.removeprefix("--").replace("-", "_"): value for option, value in given.items()}
+        if self.checkpoint is not None:
+            return checkpoint_source(name, Checkpoint(self.checkpoint, **named))
+        if fetched is not None:
+            return checkpoint_source(name, replace(fetched, **named))
+        if self.onnx is None:
+            return bundled_source(name)
+        if missing := [option for option in ("--task", "--labels") if option not in given]:
+            raise InvalidOption(f"--onnx FILE needs {' and '.join(missing)}")
+        return own_source(name, Brought(self.onnx, **named))
+
+    def _given(self) -> dict[str, Any]:
+        """What was said of the user's file, by option; each goes with that kind of file."""
+        files = {"--checkpoint FILE": self.checkpoint, "--download": self.download or None, "--onnx FILE": self.onnx}
+        with_these = [option for option, file in files.items() if file is not None]
+        if len(with_these) > 1:
+            raise InvalidOption(f"{' and '.join(with_these)} are two ways to bring a network; give one of them")
+        said = {
+            **{"--num-classes": self.num_classes, "--activation": self.activation, "--upsampling": self.upsampling},
+            **{"--task": self.task, "--head": self.head, "--labels": self.labels},
+            **{"--channel-order": self.channel_order, "--fit": self.fit and Fit(self.fit.replace("-", "_"))},
+            "--size": self.size and rows_and_columns(self.size),
+            "--mean": self.mean and channels("--mean", self.mean),
+            "--std": self.std and channels("--std", self.std),
+        }
+        given = {option: value for option, value in said.items() if value is not None}
+        for option in given:
+            fitting = [file for file, belonging in _BELONGS.items() if option in belonging]
+            if not set(fitting) & set(with_these):
+                raise InvalidOption(f"{option} goes with {' or '.join(fitting)}")
+        return given
+
+
+@dataclass(frozen=True)
+class PrecisionOptions:
+    """In which precision and for which runtime it is made."""
+
+    PANEL: ClassVar[str] = "Precision: how it computes, and where"
+
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "int8", "auto"],
+        typer.Option(help="What loses too much is not published; auto: the fastest here of those that do not."),
+    ] = "fp32"
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of pictures like those to come; for every precision but fp32.")
+    ] = None
+    method: Annotated[Literal["min-max", "entropy", "percentile"], typer.Option(help="How int8 ranges are chosen.")] = (
+        "entropy"
+    )
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Fine-tune the int8 network on these pictures to answer as in fp32.")
+    ] = False
+    nms: Annotated[
+        Literal["python", "engine"], typer.Option(help="Boxes are suppressed by a Python backend, or in the graph.")
+    ] = "python"
+    runtime: Annotated[
+        Literal["openvino", "onnxruntime", "tensorrt"],
+        typer.Option(help="onnxruntime and tensorrt are in NVIDIA's container only."),
+    ] = "openvino"
+
+    @property
+    def is_fastest_wanted(self) -> bool:
+        """Whether the precision is chosen by measuring."""
+        return self.precision == "auto"
+
+    def making(self, plan: PlanOptions) -> Making:
+        """How the artefact is made; int8 stands for all that are tried where the fastest is wanted.
+
+        Raises:
+            InvalidOption: Two options do not go together.
+        """
+        from exporters.finetuning.options import FineTuning
+        from exporters.making import Making
+
+        lowered = "int8" if self.precision == "auto" else self.precision
+        tuning = FineTuning() if self.qat else None
+        return Making(lowered, self.method, tuning, runtime=self.runtime, nms=self.nms, plan=plan)
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """What it may lose, and on which pictures that is measured."""
+
+    PANEL: ClassVar[str] = "Gate: what it may lose"
+
+    images: Annotated[Path | None, typer.Option(help="Annotated pictures, to measure accuracy on.")] = None
+    annotations: Annotated[
+        Path | None, typer.Option(help="Theirs: a COCO JSON, or for a segmenter the folder of class maps.")
+    ] = None
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points of AP or mIoU that may be lost. Default: 0.5, in int8 1.5.")
+    ] = None
+
+    def annotated(self, task: str) -> CocoDataset | SegmentationDataset | None:
+        """The annotated pictures, where there are any.
+
+        Raises:
+            InvalidOption: Only one of the two options was given.
+            InputError: They cannot be read.
+        """
+        from exporters import evaluation
+
+        if (self.images is None) != (self.annotations is None):
+            raise InvalidOption("--images and --annotations go together")
+        if self.images is None or self.annotations is None:
+            return None
+        read = evaluation.read_class_maps if task == "segment" else evaluation.read_coco
+        return read(self.images, self.annotations)
+
+
+@dataclass(frozen=True)
+class PlanPanel:
+    """How a TensorRT plan is built."""
+
+    PANEL: ClassVar[str] = "Plan: with --runtime tensorrt"
+
+    batch: Annotated[int | None, typer.Option(help="Batch size that a plan is tuned for. Default: 8.")] = None
+    workspace: Annotated[int | None, typer.Option(help="Most scratch memory of a plan's layer, MiB.")] = None
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="File of a plan's kernel timings: the next build is many times faster.")
+    ] = None
+    dla: Annotated[
+        int | None, typer.Option(help="Accelerator of a Jetson for a plan; the GPU runs what it cannot.")
+    ] = None
+    layers: Annotated[bool, typer.Option("--layers", help="Time each layer of the plan on this GPU, too.")] = False
+    rebuild_stale: Annotated[
+        bool, typer.Option("--rebuild-stale", help="Build plans anew that were made for another TensorRT or GPU.")
+    ] = False
+
+    def options(self, runtime: str) -> PlanOptions:
+        """Options of a TensorRT plan.
+
+        Raises:
+            InvalidOption: One is out of range, or the runtime has no plans.
+        """
+        from exporters.plans.build import BatchProfile, PlanOptions
+
+        said = {"--batch": self.batch, "--workspace": self.workspace, "--timing-cache": self.timing_cache}
+        given = [option for option, value in {**said, "--dla": self.dla}.items() if value is not None]
+        if self.layers:
+            given.append("--layers")
+        if given and runtime != "tensorrt":
+            raise InvalidOption(f"{given[0]} goes with --runtime tensorrt")
+        return PlanOptions(
+            batch=BatchProfile() if self.batch is None else BatchProfile(usual=self.batch),
+            workspace_bytes=None if self.workspace is None else self.workspace * 2**20,
+            timing_cache=self.timing_cache,
+            dla_core=self.dla,
+        )
+
+
+def rows_and_columns(text: str) -> tuple[int, int]:
+    """`416` or `512x1024` as rows and columns.
+
+    Raises:
+        InvalidOption: It is neither.
+    """
+    sides = text.lower().split("x")
+    if not 1 <= len(sides) <= 2 or not all(side.isdecimal() for side in sides):
+        raise InvalidOption(f"--size {text} is no size; give 416, or ROWSxCOLUMNS such as 512x1024")
+    return int(sides[0]), int(sides[-1])
+
+
+def channels(option: str, text: str) -> tuple[float, float, float]:
+    """`127.5`, or `123.7,116.3,103.5` for red, green and blue.
+
+    Raises:
+        InvalidOption: It is neither.
+    """
+    try:
+        red, *others = (float(part) for part in text.split(","))
+        green, blue = others or (red, red)
+    except ValueError as error:
+        raise InvalidOption(
+            f"{option} {text} is neither one number nor three such as 123.7,116.3,103.5 (red,green,blue)"
+        ) from error
+    return red, green, blue

@@ -1,0 +1,110 @@
+"""The network alone, in every runtime that is here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from exporters.graphs import compare
+from reeltag.errors import InvalidOption, UnknownModel
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("openvino")
+
+from exporters.bench import seminar  # noqa: E402
+from exporters.bench.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners  # noqa: E402
+from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of  # noqa: E402
+from exporters.plans.build import BatchProfile, PlanOptions, build_plan  # noqa: E402
+
+
+def runners(subject: Subject) -> list[Runner]:
+    graph, shape = network_graph(subject, subject.graph), subject.spec.input_shape
+    assert subject.network is not None
+    return [
+        TorchRunner(FromFrames(subject.spec, subject.network)),
+        OnnxRuntimeRunner(graph, shape),
+        *openvino_runners(graph, shape),
+    ]
+
+
+def answers(runner: Runner, subject: Subject) -> list[npt.NDArray[Any]]:
+    runner.frames[:] = compare.sample_frames(subject.spec, 1)
+    runner.upload()
+    runner.run()
+    return runner.answers()
+
+
+@pytest.mark.parametrize(("name", "size"), [("swiftnet_rn18", (64, 128)), ("yolox_nano", (128, 160))])
+def test_what_is_timed_computes_the_same_in_every_runtime(name: str, size: tuple[int, int]) -> None:
+    subject = subject_of(name, size=size)
+    expected, *others = (answers(runner, subject) for runner in runners(subject))
+    assert len(expected) == (2 if name == "swiftnet_rn18" else 3)
+    for found in others:
+        for one, other in zip(expected, found, strict=True):
+            assert one.shape == other.shape
+            # A class map may differ in a pixel whose best two classes are equally likely.
+            assert (np.abs(one.astype(np.float32) - other) > 1e-2).mean() < 1e-3
+
+
+def test_answers_are_copies() -> None:
+    subject = subject_of("swiftnet_rn18", size=(32, 32))
+    for runner in runners(subject):
+        kept = answers(runner, subject)
+        before = [answer.copy() for answer in kept]
+        runner.frames[:] = 255 - runner.frames
+        runner.upload()
+        runner.run()
+        assert all(np.array_equal(one, other) for one, other in zip(before, kept, strict=True))
+
+
+def test_every_size_has_its_rows_and_its_first_is_what_others_are_compared_with() -> None:
+    sizes = [(32, 64), (64, 64)]
+    rows = list(seminar.measure("swiftnet_rn18", sizes=sizes, iterations=3, seconds=0.4))
+    assert [row.size for row in rows] == [size for size in sizes for _ in range(len(rows) // 2)]
+    assert {row.precision for row in rows} == {"fp32", "bf16", "int8"}
+    for row in rows:
+        assert bool(row.skipped) != bool(row.alone and row.with_transfers)
+        assert row.alone is None or row.alone.iterations == 3
+    table = seminar.table(rows)
+    assert [line["times"] for line in table if line["runtime"] == "PyTorch"] == ["1.00", "1.00"]
+    assert "weights: random" in seminar.notes(rows)[0]
+
+
+def test_a_network_that_was_published_as_onnx_is_compared_with_onnx_runtime() -> None:
+    measured = seminar.measure("nanodet_g", iterations=3, seconds=0.2)
+    absent, reference = next(measured), next(measured)
+    assert "published as ONNX" in absent.skipped
+    assert (reference.runtime, bool(reference.alone)) == ("ONNX Runtime", True)
+
+
+def test_unknown_networks_and_sizes_are_refused() -> None:
+    with pytest.raises(UnknownModel, match="yolox_nano"):
+        next(seminar.measure("yolox_huge", seconds=1))
+    with pytest.raises(InvalidOption, match="32"):
+        next(seminar.measure("swiftnet_rn18", sizes=[(100, 100)], seconds=1))
+    with pytest.raises(InvalidOption, match="416x416"):
+        next(seminar.measure("nanodet_g", sizes=[(32, 32)], seconds=1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+@pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
+def test_a_plan_answers_what_pytorch_does(module: str) -> None:
+    pytest.importorskip(module)
+    from exporters.plans.tensorrt_runner import TensorRtRunner
+
+    subject = subject_of("yolox_nano", size=(128, 160))
+    data = network_graph(subject, subject.graph).SerializeToString()
+    plan = build_plan(data, PlanOptions(batch=BatchProfile(1, 1, 1)), module=module)
+    found = answers(TensorRtRunner(plan, subject.spec.input_shape), subject)
+    for one, other in zip(answers(runners(subject)[0], subject), found, strict=True):
+        assert np.abs(one - other).max() < 0.05
+
+
+def test_random_weights_leave_the_generator_alone() -> None:
+    state = torch.random.get_rng_state()
+    subject_of("swiftnet_rn18", size=(32, 32))
+    assert torch.equal(state, torch.random.get_rng_state())

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporters.publishing.passport import Gpu, Measured, Passport, PlanBuild, check_servable, find_gpu, read_passport
+from reeltag.errors import ModelRepositoryError
+
+L4 = Gpu(name="NVIDIA L4", compute_capability="8.9")
+ORIN = Gpu(name="Orin", compute_capability="8.7")
+REBUILD = "reeltag export yolox_s --rebuild-stale"
+
+
+def plan_passport(**changes: Any) -> Passport:
+    plan = {"module": "tensorrt", "version": "10.13.3.9", "gpu": L4, "batch_sizes": (1, 8, 32)} | changes
+    return Passport(source="yolox_s", precision="fp16", runtime="tensorrt", plan=PlanBuild.model_validate(plan))
+
+
+def check(passport: Passport, *, version: str | None = "10.13.3.9", gpu: Gpu | None = L4) -> None:
+    check_servable(passport, name="yolox_s", tensorrt_version=version, gpu=gpu, rebuild=REBUILD)
+
+
+def test_a_passport_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    passport = plan_passport().model_copy(
+        update={"kept_fp32": ("Conv_3: overflows in fp16",), "measured": Measured(accuracy={"AP": 40.2})}
+    )
+    passport.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["passport.json"]
+    assert read_passport(tmp_path) == passport
+    assert read_passport(tmp_path).sha256 == passport.sha256
+    assert plan_passport().sha256 != passport.sha256
+
+
+def test_speed_says_nothing_of_the_answers() -> None:
+    slow, quick = (Measured(accuracy={"AP": 40.2}, images_per_second=speed, machine="a CPU") for speed in (8.0, 9.0))
+    one, other = (plan_passport().model_copy(update={"measured": measured}) for measured in (slow, quick))
+    assert one.sha256 == other.sha256
+
+
+def test_the_fingerprint_alone_is_a_passport(tmp_path: Path) -> None:
+    """What folders without a network, such as ensembles, have."""
+    (tmp_path / "passport.json").write_text('{"fingerprint": "abc"}')
+    assert read_passport(tmp_path) == Passport(fingerprint="abc")
+
+
+def test_a_missing_or_damaged_passport_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelRepositoryError, match=r"passport\.json cannot be read \(No such file"):
+        read_passport(tmp_path)
+    for content, problem in (("{", "the file: Invalid JSON"), ('{"plan": {"module": "onnx"}}', "plan.module: Input")):
+        (tmp_path / "passport.json").write_text(content)
+        with pytest.raises(ModelRepositoryError, match=f"is no passport \\({problem}.*export the network again"):
+            read_passport(tmp_path)
+
+
+def test_what_fits_is_served() -> None:
+    check(plan_passport())
+    check(plan_passport(), version="10.13.3.11")
+    check(plan_passport(), version=None)
+    check(plan_passport(module="tensorrt_rtx", gpu=None, targets=("SM86", "SM89")))
+    check(Passport(precision="bf16", runtime="openvino"), version=None, gpu=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "here", "problem"),
+    [
+        ({"version": "8.5.2.2"}, {}, r"it was built by tensorrt 8\.5\.2\.2, and 10\.13\.3\.9 is here"),
+        ({"gpu": ORIN}, {}, r"built for Orin \(compute capability 8\.7\), and NVIDIA L4 \(compute capability 8\.9\)"),
+        ({"gpu": None, "targets": ("SM75", "SM86")}, {}, "built for SM75, SM86, and NVIDIA L4"),
+        ({"gpu": None}, {}, "does not say for which GPU"),
+        ({}, {"gpu": None}, "there is no NVIDIA GPU"),
+    ],
+)
+def test_a_stale_plan_is_refused_with_the_command_that_rebuilds_it(
+    changes: dict[str, Any], here: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ModelRepositoryError, match=f"plan of yolox_s cannot be served here: .*{problem}") as caught:
+        check(plan_passport(**changes), **here)
+    assert str(caught.value).endswith(f"rebuild it: {REBUILD}")
+
+
+def test_the_gpu_is_asked_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_gpu() is None
+    driver = tmp_path / "nvidia-smi"
+    driver.write_text("#!/bin/sh\necho 'NVIDIA L4, 8.9'\necho 'NVIDIA L4, 8.9'\n")
+    driver.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    assert find_gpu() == L4
+    driver.write_text("#!/bin/sh\necho 'No devices were found'\nexit 6\n")
+    assert find_gpu() is None
+
+
+def test_reading_passports_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, exporters.publishing.passport; print([m for m in ('onnx', 'torch', 'numpy') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[2]
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert run.stdout.strip() == "[]"

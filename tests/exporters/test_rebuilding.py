@@ -1,0 +1,99 @@
+"""Plans in a model repository: published with a passport, refused where they cannot run, rebuilt by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from exporters.export import ExportOptions, export
+from exporters.making import Making
+from exporters.plans.build import BatchProfile, PlanOptions
+from exporters.publishing import repository
+from exporters.publishing.exported import artefacts_in
+from exporters.publishing.passport import Gpu, find_gpu
+from exporters.rebuilding import rebuild_stale
+from exporters.sources.source import bundled_source
+from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
+
+pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
+
+NAME = "efficientnet_lite0"
+PLAN = PlanOptions(batch=BatchProfile(usual=4), targets=("SM89",))
+OPTIONS = ExportOptions(Making(runtime="tensorrt", builder="tensorrt_rtx", plan=PLAN))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("repository")
+    assert NAME in export(bundled_source(NAME), OPTIONS, target=target).written
+    return target
+
+
+def test_a_plan_is_published_with_its_graph_and_passport(published: Path) -> None:
+    (artefact,) = artefacts_in(published)
+    plan = artefact.passport.plan
+    assert plan is not None
+    assert (plan.module, plan.targets, plan.batch_sizes) == ("tensorrt_rtx", ("SM89",), (1, 4, 32))
+    assert {path.name for path in (published / NAME).rglob("*") if path.is_file()} == {
+        *("config.pbtxt", "passport.json", "labels.txt", "graph.onnx", "model.plan")
+    }
+    config = (published / NAME / "config.pbtxt").read_text()
+    assert 'platform: "tensorrt_plan"' in config
+    assert "max_batch_size: 32" in config
+    assert repository.publish(published, [NAME]) == []
+
+
+def test_a_plan_for_another_gpu_or_version_is_refused_by_name(published: Path) -> None:
+    (artefact,) = artefacts_in(published)
+    repository.check_artefact(artefact, Gpu(name="NVIDIA L4", compute_capability="8.9"))
+    with pytest.raises(ModelRepositoryError, match=rf"plan of {NAME}.*for SM89, and Orin .* {NAME} --rebuild-stale"):
+        repository.check_artefact(artefact, Gpu(name="Orin", compute_capability="8.7"))
+    with pytest.raises(ModelRepositoryError, match=r"built by tensorrt_rtx .*, and 9\.0\.1 is here"):
+        repository.check_artefact(artefact, None, tensorrt_version="9.0.1")
+    listed = {model.name: model for model in repository.listing(published)}
+    if find_gpu() is None:
+        assert "there is no NVIDIA GPU" in listed[NAME].problem
+
+
+def test_a_stale_plan_is_built_anew_from_the_graph_beside_it(published: Path, tmp_path: Path) -> None:
+    path = published / NAME / "passport.json"
+    passport = json.loads(path.read_text())
+    passport["plan"]["version"] = "1.0.0.1"
+    path.write_text(json.dumps(passport))
+    assert rebuild_stale(published, [NAME]) == [NAME]
+    (artefact,) = artefacts_in(published)
+    assert artefact.passport.plan is not None
+    assert artefact.passport.plan.version != "1.0.0.1"
+    assert artefact.passport.plan.batch_sizes == (1, 4, 32)
+    with pytest.raises(InvalidOption, match=f"nanodet_g has no plan in .*these have: {NAME}"):
+        rebuild_stale(published, ["nanodet_g"])
+    assert rebuild_stale(tmp_path) == []
+
+
+def test_a_plan_that_was_damaged_is_refused(published: Path) -> None:
+    file = published / NAME / "1" / "model.plan"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    try:
+        with pytest.raises(ModelRepositoryError, match=f"model.plan is not what was exported.*reeltag export {NAME}"):
+            repository.publish(published)
+    finally:
+        file.write_bytes(whole)
+
+
+def test_without_tensorrt_the_extra_is_named(tmp_path: Path) -> None:
+    if importlib.util.find_spec("tensorrt") is not None:
+        pytest.skip("tensorrt is here")
+    with pytest.raises(SetupError, match=r"pip install 'reeltag\[tensorrt\]'"):
+        export(bundled_source(NAME), ExportOptions(Making(runtime="tensorrt")), target=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_embedded_server_does_not_start_on_a_plan(published: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelRepositoryError, match=rf"{NAME}.*--rebuild-stale|{NAME}.*NVIDIA's Triton container"):
+        repository.check_embedded(published)
+    repository.publish(tmp_path)
+    repository.check_embedded(tmp_path)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from exporters.publishing import repository
+from reeltag.embedded import EmbeddedTriton
+from reeltag.embedded.folder import SHM_FAMILY
+from reeltag.embedded.guard import SHARED_MEMORY
+from reeltag.errors import EmbeddedUnavailable, PortInUse, ReeltagError
+from reeltag.triton import TritonClient
+
+
+def shared_memory_of(pid: int) -> set[str]:
+    return {path.name for path in SHARED_MEMORY.glob(f"{SHM_FAMILY}_{pid}_*")}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return condition()
+
+
+def all_ended(processes: list[psutil.Process]) -> bool:
+    """Whether none runs; a killed process whose new parent has not collected it yet does not count."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True
+
+
+def test_sources_of_backends_that_nothing_uses_are_left_alone(small_repository: Path, tmp_path: Path) -> None:
+    """As in a fresh clone, where `areas` is committed and no segmenter was exported."""
+    clone = tmp_path / "model_repository"
+    shutil.copytree(repository.default_repository() / "areas" / "1", clone / "areas" / "1")
+    shutil.copytree(small_repository / "nms", clone / "nms")
+    with EmbeddedTriton(clone) as triton:
+
+        async def served() -> dict[str, str]:
+            async with TritonClient(triton.url) as client:
+                return await client.served()
+
+        assert asyncio.run(served()) == {"nms": "READY"}
+
+
+def server_process() -> psutil.Process:
+    """The newest tritonserver that this process started."""
+    servers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("tritonserver")]
+    return max(servers, key=lambda process: process.create_time())
+
+
+def suppress_once(url: str) -> None:
+    async def ask() -> None:
+        async with TritonClient(url, timeout_seconds=5) as client:
+            await client.infer("nms", {"CANDIDATES": np.zeros((1, 300, 6), np.float32)}, ["COUNT"])
+
+    asyncio.run(ask())
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(ReeltagError):
+        suppress_once(url)
+        return True
+    return False
+
+
+def test_a_killed_server_is_restarted_and_nothing_is_left_at_the_end(small_repository: Path) -> None:
+    before = shared_memory_of(os.getpid())  # of the server that other tests share
+    with EmbeddedTriton(small_repository) as server:
+        suppress_once(server.url)
+        assert shared_memory_of(os.getpid()) != before
+        first = server_process()
+        stubs = first.children(recursive=True)
+        first.kill()
+        assert wait_until(lambda: all_ended([first]) and answers(server.url), 30)
+        assert server_process().pid != first.pid
+        assert all_ended(stubs)
+        second = server_process()
+        everything = [second, *second.children(recursive=True)]
+        second.kill()  # again within a minute: a crash loop
+        assert wait_until(lambda: not server.running, 20)
+    assert wait_until(lambda: all_ended(everything), 5)
+    assert shared_memory_of(os.getpid()) == before
+    assert "it is not restarted" in server.log.read_text()
+
+
+def test_the_server_dies_with_a_killed_parent(small_repository: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from reeltag.embedded import EmbeddedTriton\n"
+        f"server = EmbeddedTriton(Path({str(small_repository)!r})); server.start(); print('up', flush=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().strip() == "up"
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert {"tritonserver"} <= {process.name() for process in family}
+        assert shared_memory_of(parent.pid)
+        parent.send_signal(signal.SIGKILL)
+    assert wait_until(lambda: all_ended(family), 20)
+    assert not shared_memory_of(parent.pid)
+
+
+def test_a_model_that_does_not_load_is_named(small_repository: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    (broken / "1").mkdir(parents=True)
+    (broken / "1" / "model.py").write_text("raise RuntimeError('this model is broken on purpose')")
+    (broken / "config.pbtxt").write_text('name: "broken" backend: "python" max_batch_size: 1')
+    before = shared_memory_of(os.getpid())
+    with pytest.raises(EmbeddedUnavailable, match="broken on purpose"):
+        EmbeddedTriton(tmp_path).start()
+    assert shared_memory_of(os.getpid()) == before
+
+
+def test_a_taken_port_is_said(small_repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse, match=str(port)):
+            EmbeddedTriton(small_repository, metrics_port=port).start()
+
+
+@pytest.mark.parametrize(
+    ("pretence", "words"),
+    [
+        ("sys.platform = 'darwin'", "built for Linux"),
+        ("import platform; platform.libc_ver = lambda: ('glibc', '2.31')", "glibc 2.35 or newer"),
+        ("files._python_version = lambda: '3.99'", "libpython3.99.so.1.0 was not found"),
+    ],
+)
+def test_where_it_cannot_run_it_says_so_and_names_the_container(pretence: str, words: str) -> None:
+    script = f"import sys\nfrom reeltag.embedded import files\n{pretence}\nfiles.find()"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert words in ended.stderr
+    assert "docker compose --profile cpu up" in ended.stderr
