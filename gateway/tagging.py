@@ -12,7 +12,8 @@ import numpy as np
 from gateway.batching import Answer, Batched, Batcher
 from gateway.catalogue import Catalogue, Served
 from gateway.class_maps import picture_of
-from gateway.schemas import ClassShare, ErrorDetail, ImageResult
+from gateway.errors import detail_of
+from gateway.schemas import ClassShare, ImageResult
 from gateway.tagger import TaskSet, Wanted
 from gateway.uploads import Upload
 from reeltag import contract
@@ -188,7 +189,7 @@ def _check(upload: Upload, max_pixels: int) -> ImageRejected | None:
 
 
 def _failed(name: str, error: ReeltagError) -> ImageResult:
-    return ImageResult(name=name, error=ErrorDetail(code=error.code, message=str(error)))
+    return ImageResult(name=name, error=detail_of(error))
 
 
 def _joined(answers: tuple[Answer, ...]) -> Answer:

@@ -18,6 +18,7 @@ ReeltagError                     500
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
 │   ├── ModelUnavailable         503  Triton runs without the model
+│   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
@@ -31,6 +32,8 @@ ReeltagError                     500
 
 from __future__ import annotations
 
+import uuid
+from functools import cached_property
 from typing import ClassVar, Final
 
 
@@ -54,6 +57,11 @@ class ReeltagError(Exception):
     def http_status(self) -> int:
         """HTTP status of this very error."""
         return self.status
+
+    @cached_property
+    def reference(self) -> str:
+        """Id under which a log has this very error, where its text is not for everybody."""
+        return uuid.uuid4().hex[:12]
 
 
 class InputError(ReeltagError):
@@ -173,6 +181,12 @@ class ModelUnavailable(ServiceError):
     """Triton runs but does not serve the model."""
 
     retry_after_seconds = 5
+
+
+class OutOfSharedMemory(ServiceError):
+    """Triton's shared memory, `/dev/shm`, is too small for what is in work."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
 
 
 class TooManyConnections(ServiceError):

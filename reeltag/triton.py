@@ -22,6 +22,7 @@ from reeltag.errors import (
     DeadlineExceeded,
     ImageRejected,
     ModelUnavailable,
+    OutOfSharedMemory,
     ReeltagError,
     SetupError,
     TritonUnavailable,
@@ -32,6 +33,8 @@ model_config_pb2: Final = tritonclient_grpc.model_config_pb2
 
 RESTRICTION_HEADER: Final = "triton-grpc-protocol-reeltag"
 """Header that Triton compares with SECRET where a protocol is restricted with `reeltag=SECRET`."""
+_SHM_FULL: Final = ("shared memory pool size", "grown shared memory region", "initialize shared memory key")
+"""In what the Python backend says when `/dev/shm` is full."""
 _MAX_MESSAGE_BYTES: Final = 2**31 - 1
 Array = npt.NDArray[Any]
 
@@ -310,6 +313,15 @@ def _translate(error: InferenceServerException, url: str) -> ReeltagError:
         return TritonUnavailable(f"Triton at {url} cannot be reached")
     if "NOT_FOUND" in status or "unknown model" in message:
         return ModelUnavailable(f"Triton at {url}: {message}")
+    return _failure(message, url)
+
+
+def _failure(message: str, url: str) -> ReeltagError:
+    if any(text in message for text in _SHM_FULL):
+        return OutOfSharedMemory(
+            "Triton has too little shared memory for this request; send fewer or smaller images at once, "
+            "or give it more of /dev/shm (in a container --shm-size=1g)"
+        )
     return ReeltagError(f"Triton at {url}: {message}")
 
 
