@@ -74,7 +74,8 @@ class Server(uvicorn.Server):
         self._app = app
         self._settings = settings
         self._on_ready = on_ready
-        self._signals = 0
+        self._closing = 0.0
+        """When the listener of a stopping server closes."""
         return_large_blocks()
         room = room_for(settings.max_connections, MAX_REFUSED)
         metrics: Metrics = app.state.metrics
@@ -105,26 +106,27 @@ class Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell who asks that we stop, then close the listener, finish what is in flight, and stop.
-
-        A second signal ends the time in which only `/readyz` says so.
-        """
+        """Tell who asks that we stop, then close the listener, finish what is in flight, and stop."""
         self._app.state.draining = True
-        closing = time.monotonic() + self._settings.drain_seconds
-        while time.monotonic() < closing and self._signals < 2:
-            await asyncio.sleep(min(_TICK_SECONDS, self._settings.drain_seconds))
+        self._closing = time.monotonic() + self._settings.drain_seconds
+        while (left := self._closing - time.monotonic()) > 0:
+            await asyncio.sleep(min(_TICK_SECONDS, left))
         stopping = asyncio.create_task(self._app.state.stop(SHUTDOWN_SECONDS))
         try:
             await super().shutdown(sockets)
+            if self.force_exit:  # then uvicorn leaves out this
+                await self.lifespan.shutdown()
         finally:
             for task in (stopping, self._sweeping):
                 task.cancel()
             await asyncio.gather(stopping, self._sweeping, return_exceptions=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note a stop signal."""
-        self._signals += 1
-        super().handle_exit(sig, frame)
+        """Note a stop signal; one more ends the time in which only `/readyz` says so, and yet one more what is left."""
+        if time.monotonic() < self._closing:
+            self._closing = 0.0
+        else:
+            super().handle_exit(sig, frame)
 
     async def _sweep(self) -> None:
         while True:
