@@ -16,6 +16,7 @@ from gateway.errors import add_error_handlers
 from gateway.hosts import HostMiddleware
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.routes import health, images
+from gateway.schemas import failures
 from gateway.tagger import ImageTagger, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
@@ -62,6 +63,7 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
         summary="Tags for images, served by NVIDIA Triton.",
         lifespan=lifespan,
         redoc_url=None,
+        responses=failures(400, 408, 421, 431, 500, 503),  # of every operation
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
