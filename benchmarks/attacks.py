@@ -137,10 +137,11 @@ def _bombs() -> Requests:
 
 
 def _webps() -> Requests:
+    head = riff_chunk(b"ANIM", bytes(6))
     frame = riff_chunk(b"ANMF", bytes(6) + bytes([15, 0, 0, 15, 0, 0, 0, 0, 0, 0]) + WEBP_PICTURE)
     return [
-        [webp(flags=2, picture=many(frame, _MANY))],
-        [webp(SIDE, flags=2, picture=frame)] * _IMAGES,
+        [webp(flags=2, picture=head + many(frame, _MANY))],
+        [webp(SIDE, flags=2, picture=head + frame)] * _IMAGES,
         [webp(picture=WEBP_PICTURE, chunks=many(riff_chunk(b"XXXX"), _MANY))],
         [webp(picture=many(riff_chunk(b"ALPH", b"\0"), _MANY) + WEBP_PICTURE)],
     ]

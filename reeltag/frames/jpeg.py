@@ -22,7 +22,7 @@ MAX_SCANS: Final = 500
 """Most scans, as libjpeg-turbo's fuzzers and TJFLAG_LIMITSCANS have it; encoders write about ten."""
 _MAX_GAP: Final = 4096
 """Most fill bytes before a marker."""
-_LITTLE: Final = 1 << 16
+_LITTLE: Final = 1 << 20
 """Files of so many bytes are looked through whatever they hold."""
 _MARKER_SHARE: Final = 16
 """Of larger ones at most one byte in so many may begin a marker; in coded pixels it is one in 256."""
