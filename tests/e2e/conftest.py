@@ -48,14 +48,15 @@ def jpeg(width: int = 320, height: int = 200, seed: int = 0) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def service(model_repository: Path) -> Iterator[Service]:
+def service(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     try:
         find()
     except EmbeddedUnavailable as error:
         pytest.skip(str(error))
     port = free_port()
     command = [REELTAG, "serve", "--port", str(port), "--model-repository", str(model_repository)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    log = tmp_path_factory.mktemp("service") / "log"  # a pipe that nobody reads would fill up
+    with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr, text=True) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, process)
         family = psutil.Process(process.pid)
