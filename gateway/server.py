@@ -25,6 +25,7 @@ from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
 from gateway.descriptors import room_for
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
+from gateway.tagger import OwnTriton
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings
 
@@ -35,12 +36,13 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _TICK_SECONDS: Final = 0.1
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton | None = None) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is in flight and return.
 
     Args:
         settings: The options; `triton_url` must be set.
         on_ready: Called with the gateway's address, such as `http://127.0.0.1:8000`, when it takes requests.
+        own: The Triton at `triton_url`, where it is kept running for this gateway.
 
     Raises:
         PortInUse: Another process listens on the port.
@@ -48,7 +50,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         InvalidOption: `triton_url` is not set.
     """
     logs.set_up(settings.log_level)
-    app = create_app(settings)
+    app = create_app(settings, own=own)
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"

@@ -17,6 +17,7 @@ ReeltagError                     500
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
+│   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
 │   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
 │   ├── TooManyConnections       503
@@ -175,6 +176,12 @@ class ServiceError(ReeltagError):
 
 class TritonUnavailable(ServiceError):
     """Triton cannot be reached or is not ready."""
+
+
+class BackendLost(TritonUnavailable):
+    """A backend of Triton died, or its answers can no longer be told from those to other requests."""
+
+    retry_after_seconds = 5
 
 
 class ModelUnavailable(ServiceError):

@@ -10,9 +10,9 @@ from starlette.responses import RedirectResponse
 
 from gateway.catalogue import Catalogue
 from gateway.metrics import Metrics
+from gateway.readiness import Readiness
 from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress
-from gateway.tagger import ImageTagger
-from reeltag.contract import BUNDLED_TASKS
+from gateway.tagger import ImageTagger, OwnTriton
 from reeltag.errors import ServiceError, TritonUnavailable
 
 router: Final = APIRouter(tags=["service"])
@@ -24,22 +24,23 @@ async def root() -> RedirectResponse:
     return RedirectResponse("/docs")
 
 
-@router.get("/healthz", summary="Is the gateway alive?")
-async def healthz() -> Health:
-    """Answer as long as the process does, whatever became of Triton."""
+@router.get("/healthz", summary="Can the gateway do its work, now or soon?")
+async def healthz(request: Request) -> Health:
+    """Answer 200 as long as the process does, unless its own Triton does not come back: then a new start is needed."""
+    own: OwnTriton | None = request.app.state.own
+    trouble = own.trouble if own is not None else None
+    if trouble is not None:
+        raise TritonUnavailable(f"Triton does not come back: {trouble}")
     return Health(status="ok")
 
 
 @router.get("/readyz", summary="Can images be tagged?")
 async def readyz(request: Request) -> Health:
-    """Answer 200 when Triton is ready and serves what every reeltag serves, otherwise 503 with the reason."""
-    client: ImageTagger = request.app.state.client
-    catalogue: Catalogue = request.app.state.catalogue
+    """Answer 200 when every task answered an image, not over a second ago; otherwise 503 with the reason."""
     if request.app.state.draining:
         raise ServiceError("the gateway is shutting down")
-    if not await client.is_ready():
-        raise TritonUnavailable(f"Triton at {client.url} is not ready")
-    (await catalogue.read(fresh=True)).plan(BUNDLED_TASKS)
+    readiness: Readiness = request.app.state.readiness
+    await readiness.check()
     return Health(status="ready")
 
 

@@ -73,10 +73,10 @@ def test_a_small_dev_shm_is_503_and_names_nothing(model_repository: Path, tmp_pa
     environment = {**os.environ, "REELTAG_MODEL_REPOSITORY": str(model_repository)}
     log = tmp_path / "log"
     command = ["unshare", "--mount", "bash", "-c", script]
-    with log.open("w") as stderr, subprocess.Popen(command, env=environment, stderr=stderr, text=True) as process:
+    with log.open("w") as stderr, subprocess.Popen(command, env=environment, stderr=stderr) as process:
         url = f"http://127.0.0.1:{port}"
         try:
-            wait_until_ready(url, process)
+            wait_until_ready(url, process, log)
             small, large = jpeg(), jpeg() + bytes(SIZE - len(jpeg()))
             for body, status in ((small, 200), (large, 503), (small, 200)):
                 headers = {"Content-Type": "image/jpeg"}

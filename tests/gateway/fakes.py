@@ -16,7 +16,7 @@ from PIL import Image
 
 from gateway.app import create_app
 from gateway.server import Server
-from gateway.tagger import TaskSet
+from gateway.tagger import OwnTriton, TaskSet
 from reeltag import contract
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.contract import ModelCard, Task
@@ -160,11 +160,13 @@ def serving(app: FastAPI, settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(tagger: FakeTagger, settings: Settings | None = None) -> Iterator[httpx.Client]:
+def gateway(
+    tagger: FakeTagger, settings: Settings | None = None, own: OwnTriton | None = None
+) -> Iterator[httpx.Client]:
     """A client of a gateway before the fake."""
     settings = (settings or Settings()).model_copy(update={"port": 0, "drain_seconds": 0.0})
     with (
-        serving(create_app(settings, tagger), settings) as address,
+        serving(create_app(settings, tagger, own), settings) as address,
         httpx.Client(base_url=address, timeout=20) as client,
     ):
         yield client
