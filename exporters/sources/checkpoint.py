@@ -157,7 +157,8 @@ def _advice(spec: ModelSpec, state: dict[str, Tensor]) -> str:
         if classes is None or not _fits(other, classes, state):
             continue
         if classes == len(other.labels):
-            return f"It fits {other.name}."
+            published = f" with its {classes} published classes: leave --labels out, or name as many"
+            return f"It fits {other.name}{published if other == spec else ''}."
         return f"It fits {other.name} with {classes} classes: --labels FILE ({classes} names, one a line)."
     return f"It fits no network of the catalogue, which has: {', '.join(CHECKPOINT_MODELS)}."
 

@@ -59,7 +59,9 @@ class SourceOptions:
         Literal["letterbox", "letterbox-top-left", "center-crop"] | None,
         typer.Option(help="How pictures fill the input. Default: likewise."),
     ] = None
-    activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None
+    activation: Annotated[
+        str | None, typer.Option(help="YOLOX: silu, leaky_relu, mish, relu. Default: as published.")
+    ] = None
     upsampling: Annotated[str | None, typer.Option(help="SwiftNet: bilinear or nearest. Default: bilinear.")] = None
 
     def fetched(self, name: str, progress: Progress) -> Checkpoint | None:
