@@ -88,6 +88,7 @@ class ModelFolder:
     def _write(self, path: Path) -> None:
         (path / "1").mkdir(parents=True)
         for name, source in self.files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, path / name)
         (path / CONFIG_FILE).write_text(self.config_text, "utf-8")
         (path / PASSPORT_FILE).write_text(f"{self.passport.model_dump_json(indent=2)}\n", "utf-8")
