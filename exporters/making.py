@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from onnx import ModelProto
 
+from exporters.catalogue.entries import ModelSpec
 from exporters.files import sha256_of, write_atomically
 from exporters.finetuning.options import FineTuning
 from exporters.graphs.suppression import suppressing
@@ -40,7 +41,7 @@ class Making:
     runtime: Runtime = "openvino"
     """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
     nms: Nms = "python"
-    """Of a detector: suppression by the `nms` backend, or in the graph (`engine`)."""
+    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`)."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
     builder: Builder = "tensorrt"
@@ -79,8 +80,7 @@ def made(
     """
     graph, report = _lowered(source, making, calibration, progress)
     if making.nms == "engine":
-        if source.spec.task != "detect":
-            raise InvalidOption(f"{source.spec.name} is no detector and has no boxes to suppress; leave --nms out")
+        _check_suppression(source.spec)
         graph = suppressing(graph)
     file = folder / "model.onnx"
     write_atomically(file, graph.SerializeToString(deterministic=True))
@@ -94,7 +94,7 @@ def made(
         reeltag_version=__version__,
         runtime=making.runtime,
         precision=report.precision,
-        nms=making.nms,
+        nms="network" if source.spec.is_final else making.nms,
         kept_fp32=tuple(f"{kept.node} ({kept.operator}): {kept.reason}" for kept in report.kept_fp32),
         calibration_sha256=report.calibration_sha256,
         calibration_method=report.method,
@@ -103,6 +103,13 @@ def made(
     if making.runtime == "tensorrt":
         artefact = planned(artefact, making.plan, folder, builder=making.builder, progress=progress)
     return artefact, report
+
+
+def _check_suppression(spec: ModelSpec) -> None:
+    if spec.task != "detect":
+        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
+    if spec.is_final:
+        raise InvalidOption(f"the boxes of {spec.name} are final, none is to be suppressed; leave --nms out")
 
 
 def _lowered(

@@ -87,8 +87,9 @@ class Passport(_Frozen):
     """`openvino`, `onnxruntime` or `tensorrt`."""
     precision: str = ""
     """`fp32`, `bf16`, `fp16` or `int8`."""
-    nms: Literal["python", "engine"] = "python"
-    """Of a detector: suppression behind the graph, by a Python backend, or in it."""
+    nms: Literal["python", "engine", "network"] = "python"
+    """Of a detector: suppression behind the graph, by a Python backend, or in it; or none, because the network's own
+    boxes are final."""
     kept_fp32: tuple[str, ...] = ()
     """Nodes that stayed in float32, each with the reason."""
     calibration_sha256: str = ""

@@ -30,7 +30,7 @@ class ListedModel:
     name: str
     task: str
     input: str
-    """Such as `416x416`, width by height in pixels."""
+    """Such as `512x1024`, rows x columns in pixels."""
     parameters: int
     """How many weights it has."""
     size_bytes: int
@@ -129,7 +129,7 @@ def listing(target: Path) -> list[ListedModel]:
             ListedModel(
                 name=name,
                 task=spec.task,
-                input=f"{spec.width}x{spec.height}",
+                input=f"{spec.height}x{spec.width}",
                 parameters=spec.parameters,
                 size_bytes=file.stat().st_size if file.is_file() else 0,
                 licence=spec.licence,

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, compose, helper
 
 from exporters.graphs.compose import IMAGES, OPSET
-from exporters.graphs.heads import LOGITS, make_constant, make_node, value_info
-from exporters.sources.brought.dense_heads import CELLS, DenseLayout
-from exporters.sources.brought.layouts import Form, Recognised
+from exporters.graphs.heads import make_node, value_info
+from exporters.sources.brought.final_heads import FinalLayout
+from exporters.sources.brought.layouts.reading import Recognised
 from exporters.sources.brought.own_graph import Layout, OwnGraph
-from reeltag.contract import CANDIDATES, CLASS_MAP, SCORES
 from reeltag.errors import InputError
 
 PREFIX: Final = "own/"
 """Of all names inside the user's graph, so that none is one of ours."""
-CLASS_LOGITS: Final = "class_logits"
-"""Output of a bare segmenter before it is enlarged: float32 `(N, C, h, w)`."""
-_OUTPUTS: Final = {
-    "candidates": f"own_{CANDIDATES}",
-    "probabilities": f"own_{SCORES}",
-    "logits": LOGITS,
-    "class logits": CLASS_LOGITS,
-    "class map": f"own_{CLASS_MAP}",
-}
 
 
-def output_name(form: Form) -> str:
-    """Name of the adapted network's only output."""
-    return CELLS if isinstance(form, DenseLayout) else _OUTPUTS[form]
+def output_names(recognised: Recognised) -> list[str]:
+    """Names of the adapted network's outputs, in the order of the user's."""
+    return [f"own_output{index}" for index in range(len(recognised.outputs))]
 
 
 def adapted(graph: OwnGraph, model: ModelProto, layout: Layout, recognised: Recognised) -> ModelProto:
-    """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_name`, float32.
+    """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_names`, float32.
 
     Args:
         graph: As it was read.
@@ -50,15 +39,13 @@ def adapted(graph: OwnGraph, model: ModelProto, layout: Layout, recognised: Reco
     network = compose.add_prefix(network, PREFIX)
     body = network.graph
     before = _input_nodes(body, PREFIX + graph.input_name, graph.element_type, layout)
-    after, constants = _output_nodes(body, recognised)
-    last = output_name(recognised.form)
-    nodes = [*before, *body.node, *after]
+    nodes = [*before, *body.node, *_output_nodes(body, recognised)]
     inner = helper.make_graph(
         [NodeProto.FromString(node.SerializeToString()) for node in nodes],
         body.name,
         [value_info(IMAGES, TensorProto.FLOAT, 3, *_sides(model, layout))],
-        [value_info(last, TensorProto.FLOAT, *_output_sides(recognised))],
-        [*body.initializer, *constants],
+        output_values(recognised),
+        body.initializer,
     )
     return helper.make_model(inner, opset_imports=network.opset_import, ir_version=network.ir_version)
 
@@ -122,36 +109,32 @@ def _input_nodes(graph: GraphProto, name: str, element_type: int, layout: Layout
     return nodes
 
 
-def _output_nodes(graph: GraphProto, recognised: Recognised) -> tuple[list[NodeProto], list[TensorProto]]:
-    """From the user's outputs to `output_name`, and the constants on the way."""
-    last = output_name(recognised.form)
+def _output_nodes(graph: GraphProto, recognised: Recognised) -> list[NodeProto]:
+    """From the user's outputs to `output_names`."""
     types = {value.name: value.type.tensor_type.elem_type for value in graph.output}
-    floats = [PREFIX + name for name in recognised.outputs]
     nodes = []
-    for i, name in enumerate(floats):
-        if types[name] != TensorProto.FLOAT:
-            floats[i] = f"{name}/float"
-            nodes.append(make_node("Cast", [name], floats[i], to=TensorProto.FLOAT))
-    if half := len(floats) // 2:  # the classes of each stride, then its distances
-        rows = [f"{PREFIX}row{index}" for index in range(half)]
-        pairs = zip(floats[:half], floats[half:], rows, strict=True)
-        nodes += [make_node("Concat", [classes, distances], row, axis=2) for classes, distances, row in pairs]
-        return [*nodes, make_node("Concat", rows, last, axis=1)], []
-    if recognised.form in ("logits", "probabilities"):
-        return [*nodes, make_node("Flatten", floats, last, axis=1)], []
-    if recognised.form == "class map":
-        shape = make_constant(f"{PREFIX}map_shape", np.array([0, 1, *recognised.shape[-2:]]))
-        return [*nodes, make_node("Reshape", [*floats, shape.name], last)], [shape]
-    return [*nodes, make_node("Identity", floats, last)], []
+    for name, renamed in zip(recognised.outputs, output_names(recognised), strict=True):
+        own = PREFIX + name
+        is_float = types[own] == TensorProto.FLOAT
+        nodes.append(
+            make_node("Identity", [own], renamed)
+            if is_float
+            else make_node("Cast", [own], renamed, to=TensorProto.FLOAT)
+        )
+    return nodes
 
 
-def _output_sides(recognised: Recognised) -> tuple[int, ...]:
-    form, shape = recognised.form, recognised.shape
-    if isinstance(form, DenseLayout):
-        return (form.channels, form.cells) if form.channels_first else (form.cells, form.channels)
-    if form in ("logits", "probabilities"):
-        return shape[:1]
-    return (1, *shape[-2:]) if form == "class map" else shape
+def output_values(recognised: Recognised) -> list[ValueInfoProto]:
+    """The adapted network's outputs; how many boxes a network chose may differ from batch to batch."""
+    names = output_names(recognised)
+    if not isinstance(recognised.form, FinalLayout):
+        return [
+            value_info(name, TensorProto.FLOAT, *shape) for name, shape in zip(names, recognised.shapes, strict=True)
+        ]
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *([None] if shape else []), *shape[1:]])
+        for name, shape in zip(names, recognised.shapes, strict=True)
+    ]
 
 
 def _sides(model: ModelProto, layout: Layout) -> tuple[int, int]:
