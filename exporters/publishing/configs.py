@@ -56,7 +56,7 @@ PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], *, threads: int) -> ModelConfig:
+def decode_config(views: Sequence[View], *, workers: int) -> ModelConfig:
     """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
     config = _python_model(DECODE, MAX_BATCH_SIZE)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
@@ -64,7 +64,7 @@ def decode_config(views: Sequence[View], *, threads: int) -> ModelConfig:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])
         _add(config.output, geometry_tensor(view), "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
-    _set_parameters(config, {VIEWS_PARAMETER: json.dumps([view.name for view in views]), "threads": str(threads)})
+    _set_parameters(config, {VIEWS_PARAMETER: json.dumps([view.name for view in views]), "workers": str(workers)})
     return config
 
 

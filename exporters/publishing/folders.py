@@ -86,6 +86,7 @@ class ModelFolder:
     def _write(self, path: Path) -> None:
         (path / "1").mkdir(parents=True)
         for name, source in self.files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(source, bytes):
                 (path / name).write_bytes(source)
             else:

@@ -198,8 +198,10 @@ def _folders(artefacts: Sequence[Artefact], target: Path) -> Iterator[ModelFolde
     networks = {task: artefact.spec for task, artefact in served.items()}
     if networks:
         views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
-        config = configs.decode_config(list(views), threads=threads)
-        yield ModelFolder(config, {**_python_sources(DECODE), "1/frames.py": Path(frames.__file__)})
+        config = configs.decode_config(list(views), workers=threads)
+        package = Path(frames.__file__).parent
+        sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
+        yield ModelFolder(config, {**_python_sources(DECODE), **sources})
     nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
     if Task.DETECT in networks:
         yield ModelFolder(configs.nms_config(networks[Task.DETECT].candidates, nms), _python_sources(NMS))

@@ -233,10 +233,8 @@ def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     from exporters.graphs.tracing import traced
 
     published = CHECKPOINT_MODELS[request.param]
-    labels = published.labels_path
-    assert labels is not None
     path = tmp_path_factory.mktemp("segmenter") / "graph.onnx"
-    spec = entries.customised(published, (96, 160), labels)
+    spec = entries.customised(published, (96, 160), published.labels)
     torch.manual_seed(2)
     network: Any = entries.network(spec.name)
     settle(network)

@@ -1,34 +1,23 @@
-"""Pictures: encoded bytes to RGB pixels, and the fitting of pixels into a network's input.
-
-This file imports nothing of reeltag: the exporter copies it beside the `decode` backend, so that the model
-folder also runs inside NVIDIA's container.
-"""
+"""How pictures are fitted into networks' inputs, and the way back."""
 
 from __future__ import annotations
 
-import io
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
-from PIL import Image, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 """uint8 `(H, W, 3)` RGB."""
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP")
-MAX_IMAGE_PIXELS: Final = 1 << 26
-"""Largest picture that is decoded: 67,108,864 pixels, such as 8192x8192."""
 CROP_FRACTION: Final = 0.875
 """Of a centre crop: 224/256, as EfficientNet was evaluated."""
 _CROP_STEPS: Final = 10_000
@@ -36,31 +25,6 @@ _CROP_STEPS: Final = 10_000
 OVERSAMPLING: Final = 1.5
 """A JPEG is decoded at a reduced scale only where it stays this much larger than the input: closer ones lose small
 objects."""
-_ORIENTATION_TAG: Final = 0x0112
-
-
-class ImageError(ValueError):
-    """A picture that cannot be decoded; `code` is one of `empty`, `not_an_image`, `truncated`, `too_many_pixels`."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """What an image says of itself before a pixel is decoded."""
-
-    format: str
-    """`JPEG`, `PNG`, `WEBP` or `BMP`."""
-    width: int
-    """Columns after the EXIF orientation was applied."""
-    height: int
-    """Rows after the EXIF orientation was applied."""
-    orientation: int
-    """EXIF orientation, 1 to 8; 1 is upright."""
-    mode: str
-    """Pillow's colour mode, such as `RGB`, `L`, `P` or `CMYK`."""
 
 
 class Fit(str, Enum):
@@ -178,34 +142,6 @@ def _crop(view: View, width: int, height: int) -> tuple[float, float]:
     return view.crop_fraction * height * view.width / view.height, view.crop_fraction * height
 
 
-def read_header(data: bytes, *, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageHeader:
-    """Read an image's header without decoding a pixel.
-
-    Raises:
-        ImageError: `empty`, `not_an_image`, `truncated` (no whole header) or `too_many_pixels`.
-    """
-    return _header(_open(data, max_pixels))
-
-
-def decode_image(data: bytes, *, min_width: int = 0, min_height: int = 0) -> tuple[Pixels, ImageHeader]:
-    """Decode an image to upright RGB.
-
-    Args:
-        data: An encoded JPEG, PNG, WebP or BMP image; of an animation, the first picture.
-        min_width: A JPEG may be decoded at a reduced scale that keeps at least this many columns; 0 for full size.
-        min_height: Likewise for rows.
-
-    Returns:
-        uint8 `(H, W, 3)` RGB, and the header with the size of the whole picture.
-
-    Raises:
-        ImageError: `empty`, `not_an_image`, `truncated` or `too_many_pixels`.
-    """
-    image = _open(data, MAX_IMAGE_PIXELS)
-    header = _header(image)
-    return _decode(image, data, header, min_width, min_height), header
-
-
 def fit_pixels(view: View, pixels: Pixels, source_width: int, source_height: int, out: Pixels | None = None) -> Pixels:
     """Fit a picture into the view's input.
 
@@ -255,107 +191,6 @@ def minimum_size(view: View, source_width: int, source_height: int) -> tuple[int
         min(source_width, int(np.ceil(source_width * geometry.scale_x * OVERSAMPLING))),
         min(source_height, int(np.ceil(source_height * geometry.scale_y * OVERSAMPLING))),
     )
-
-
-def decode_views(data: bytes, views: Sequence[View], outs: Sequence[Pixels]) -> list[Geometry]:
-    """Decode an image once and fit it into each view.
-
-    Args:
-        data: An encoded JPEG, PNG, WebP or BMP image.
-        views: The inputs to fill.
-        outs: For each view where to write, uint8 `(height, width, 3)` RGB.
-
-    Returns:
-        For each view where the picture lies in it.
-
-    Raises:
-        ImageError: As `decode_image`.
-    """
-    image = _open(data, MAX_IMAGE_PIXELS)
-    header = _header(image)
-    sizes = [minimum_size(view, header.width, header.height) for view in views]
-    pixels = _decode(image, data, header, max(w for w, _ in sizes), max(h for _, h in sizes))
-    for view, out in zip(views, outs, strict=True):
-        fit_pixels(view, pixels, header.width, header.height, out)
-    return [geometry_of(view, header.width, header.height) for view in views]
-
-
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    if not data:
-        raise ImageError("empty", "the image has no bytes; send an encoded JPEG, PNG, WebP or BMP image")
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(str(error), max_pixels) from error
-    except UnidentifiedImageError as error:
-        raise ImageError("not_an_image", "the bytes are no JPEG, PNG, WebP or BMP image") from error
-    except Exception as error:  # Pillow's plugins raise many types on a damaged header
-        raise ImageError("truncated", f"the image's header is damaged or cut off ({error})") from error
-    if image.width * image.height > max_pixels:
-        raise _too_many_pixels(f"{image.width}x{image.height}", max_pixels)
-    return image
-
-
-def _header(image: Image.Image) -> ImageHeader:
-    orientation = _orientation(image)
-    width, height = image.size if orientation < 5 else image.size[::-1]
-    return ImageHeader(str(image.format), width, height, orientation, image.mode)
-
-
-def _decode(image: Image.Image, data: bytes, header: ImageHeader, min_width: int, min_height: int) -> Pixels:
-    if header.format == "JPEG" and header.mode in ("RGB", "L"):
-        stored_minimum = (min_width, min_height) if header.orientation < 5 else (min_height, min_width)
-        pixels = _decode_jpeg(data, *stored_minimum)
-    else:
-        pixels = _decode_with_pillow(image)
-    return _upright(pixels, header.orientation)
-
-
-def _too_many_pixels(found: str, max_pixels: int) -> ImageError:
-    return ImageError(
-        "too_many_pixels", f"the image is too large ({found}); at most {max_pixels:,} pixels are decoded: scale it down"
-    )
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value: Any = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # a damaged EXIF block must not lose the picture
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _decode_jpeg(data: bytes, min_width: int, min_height: int) -> Pixels:
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=min_height, min_width=min_width)
-    except ValueError as error:
-        raise ImageError("truncated", f"the JPEG data is damaged or cut off ({error})") from error
-    return pixels
-
-
-def _decode_with_pillow(image: Image.Image) -> Pixels:
-    try:
-        image.load()
-        if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
-            wide = np.asarray(image).astype(np.uint32)
-            grey = np.minimum(wide >> 8, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if image.mode in ("RGBA", "LA", "PA", "La") or "transparency" in image.info:
-            rgba = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        return np.array(image.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error and more
-        raise ImageError("truncated", f"the {image.format or 'image'} data is damaged or cut off ({error})") from error
-
-
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return pixels if orientation == 1 else np.ascontiguousarray(pixels)
 
 
 def _resize(pixels: Pixels, width: int, height: int) -> Pixels:
