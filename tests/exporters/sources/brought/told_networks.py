@@ -97,7 +97,8 @@ def filled(values: npt.NDArray[Any], rows: int, fill: float = 0.0) -> npt.NDArra
 def logits(probabilities: Floats) -> Floats:
     """Before a sigmoid."""
     kept = probabilities.clip(1e-6, 1 - 1e-6)
-    return np.log(kept / (1 - kept))
+    values: Floats = np.log(kept / (1 - kept))
+    return values
 
 
 def cells_of_nanodet(
