@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import ModelProto
 
 from exporters.catalogue.entries import ModelSpec
-from exporters.graphs.compose import IMAGES
+from exporters.graphs.compose import IMAGES, is_one_by_one, one_by_one
 from exporters.graphs.heads import BINS, LOGITS, STRIDES, head_map
 from reeltag.errors import SetupError
 
@@ -68,12 +68,19 @@ def run_onnx(model: ModelProto, inputs: dict[str, npt.NDArray[Any]]) -> dict[str
 
 
 def plain_session(model: ModelProto) -> Callable[[dict[str, npt.NDArray[Any]]], dict[str, Floats]]:
-    """A graph in ONNX Runtime, without its optimisations: from inputs to outputs, each by name."""
+    """A graph in ONNX Runtime, without its optimisations: from inputs to outputs, each by name.
+
+    One that takes one picture at a time is given them one by one.
+    """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+    def run(inputs: dict[str, npt.NDArray[Any]]) -> dict[str, Floats]:
+        return dict(zip(names, session.run(names, inputs), strict=True))
+
+    return (lambda inputs: one_by_one(run, inputs)) if is_one_by_one(model) else run
 
 
 def every_cell(spec: ModelSpec) -> ModelSpec:

@@ -89,6 +89,8 @@ class Passport(_Frozen):
     """`fp32`, `bf16`, `fp16` or `int8`."""
     nms: Literal["python", "engine"] = "python"
     """Of a detector: suppression behind the graph, by a Python backend, or in it."""
+    one_by_one: bool = False
+    """Whether pictures are given to the network one by one, because it is not known to be right for several at once."""
     kept_fp32: tuple[str, ...] = ()
     """Nodes that stayed in float32, each with the reason."""
     calibration_sha256: str = ""

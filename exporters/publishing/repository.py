@@ -220,7 +220,14 @@ def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
     if artefact.passport.runtime == "openvino":
         files["1/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
     precision, nms = artefact.openvino_precision, artefact.passport.nms
-    config = configs.network_config(artefact.spec, artefact.card, precision=precision, threads=threads, nms=nms)
+    config = configs.network_config(
+        artefact.spec,
+        artefact.card,
+        precision=precision,
+        threads=threads,
+        nms=nms,
+        one_by_one=artefact.passport.one_by_one,
+    )
     return ModelFolder(config, files, artefact.passport)
 
 

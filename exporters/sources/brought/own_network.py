@@ -16,8 +16,9 @@ from exporters.catalogue.class_names import read_labels
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.files import sha256_of
 from exporters.graphs import compare
-from exporters.graphs.compose import compose_with_head
+from exporters.graphs.compose import compose_with_head, give_one_by_one
 from exporters.sources.brought.adapter import adapted
+from exporters.sources.brought.batch.proof import as_served
 from exporters.sources.brought.conventions import Convention, convention_of
 from exporters.sources.brought.dense_heads import DenseLayout
 from exporters.sources.brought.layouts import Answers, Recognised
@@ -88,14 +89,16 @@ def own_source(name: str, brought: Brought) -> Source:
     asked = Asked(brought.task, brought.head, len(labels), (spec.height, spec.width))
     recognised = recognised_outputs(brought.file.name, asked, answers)
     spec = replace(spec, candidates=_candidates(recognised))
-    free = network.with_free_batch(_images(spec))
-    composed = _composed(spec, adapted(graph, free, network.layout, recognised), recognised)
+    served = as_served(network, _images(spec), recognised.outputs)
+    composed = _composed(spec, adapted(graph, served, network.layout, recognised), recognised)
+    if not served.is_free:
+        give_one_by_one(composed)
     check_openvino(composed)
 
     def reference(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         return decoded(recognised, network.answers(compare.normalised(spec, frames)), spec)
 
-    notes = f"{recognised.description}; {convention.text(spec)}"
+    notes = "; ".join(filter(None, (recognised.description, convention.text(spec), served.note)))
     return Source(spec, composed, reference, brought.file.name, sha256_of(brought.file), notes)
 
 
