@@ -18,13 +18,14 @@ from exporters.files import sha256_of
 from exporters.graphs import compare
 from exporters.graphs.compose import compose_with_head, give_one_by_one
 from exporters.sources.brought.adapter import adapted
-from exporters.sources.brought.batch.proof import as_served
+from exporters.sources.brought.batch.proof import Served, as_served, one_by_one
 from exporters.sources.brought.conventions import Convention, convention_of
 from exporters.sources.brought.dense_heads import DenseLayout
+from exporters.sources.brought.in_openvino import check_readable, problem_of
 from exporters.sources.brought.layouts import Answers, Recognised
 from exporters.sources.brought.own_graph import OwnGraph, chosen_size, read_graph
 from exporters.sources.brought.own_heads import decoded, own_head
-from exporters.sources.brought.probe import OwnNetwork, check_openvino
+from exporters.sources.brought.probe import OwnNetwork
 from exporters.sources.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
 from exporters.sources.source import Source
 from reeltag.contract import AREAS, DECODE, NMS, SHOTS_ENSEMBLE, Task, image_ensemble
@@ -89,17 +90,19 @@ def own_source(name: str, brought: Brought) -> Source:
     asked = Asked(brought.task, brought.head, len(labels), (spec.height, spec.width))
     recognised = recognised_outputs(brought.file.name, asked, answers)
     spec = replace(spec, candidates=_candidates(recognised))
-    served = as_served(network, _images(spec), recognised.outputs)
-    composed = _composed(spec, adapted(graph, served, network.layout, recognised), recognised)
-    if not served.is_free:
-        give_one_by_one(composed)
-    check_openvino(composed)
+    composed, note = _servable(spec, network, recognised)
 
     def reference(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         return decoded(recognised, network.answers(compare.normalised(spec, frames)), spec)
 
-    notes = "; ".join(filter(None, (recognised.description, convention.text(spec), served.note)))
-    return Source(spec, composed, reference, brought.file.name, sha256_of(brought.file), notes)
+    notes = "; ".join(filter(None, (recognised.description, convention.text(spec), note)))
+    exact = None
+    if network.exact is not network:
+
+        def exact(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+            return decoded(recognised, network.exact.answers(compare.normalised(spec, frames)), spec)
+
+    return Source(spec, composed, reference, brought.file.name, sha256_of(brought.file), notes, exact)
 
 
 def _check_options(name: str, brought: Brought) -> None:
@@ -191,9 +194,28 @@ def _candidates(recognised: Recognised) -> int:
     return recognised.shape[0] if recognised.form == "candidates" else _CANDIDATES
 
 
-def _composed(spec: ModelSpec, network: ModelProto, recognised: Recognised) -> ModelProto:
+def _servable(spec: ModelSpec, network: OwnNetwork, recognised: Recognised) -> tuple[ModelProto, str]:
+    """The composed graph, for any number of pictures or for one, and what was done about its batch."""
+    served = as_served(network, _images(spec), recognised.outputs)
+    composed = _composed(spec, network, served, recognised)
+    check_readable(composed)
+    problem = problem_of(spec, composed)
+    if problem and served.is_free:
+        served = one_by_one(network, problem)
+        composed = _composed(spec, network, served, recognised)
+        problem = problem_of(spec, composed)
+    if problem:
+        raise InputError(problem)
+    return composed, served.note
+
+
+def _composed(spec: ModelSpec, network: OwnNetwork, served: Served, recognised: Recognised) -> ModelProto:
     try:
-        return compose_with_head(spec, network, own_head(recognised, spec))
+        bare = adapted(network.graph, served, network.layout, recognised)
+        composed = compose_with_head(spec, bare, own_head(recognised, spec))
+        if not served.is_free:
+            give_one_by_one(composed)
+        return composed
     except Exception as error:  # onnx raises types of its own for shapes and types that do not go together
         raise InputError(
             f"the graph cannot be put between pre-processing and decoding ({error!s:.300}); if it takes bytes, they "

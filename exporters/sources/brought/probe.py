@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ import onnxruntime
 from onnx import ModelProto, TensorProto
 
 from exporters.graphs.compare import Floats
+from exporters.graphs.exact import computes_in_half, in_float32
 from exporters.sources.brought.own_graph import Layout, OwnGraph
 from reeltag.errors import InputError
 
@@ -37,15 +39,28 @@ class OwnNetwork:
     """
 
     def __init__(self, graph: OwnGraph, layout: Layout, height: int, width: int) -> None:
-        self.graph, self.layout = graph, layout
+        self.graph, self.layout, self.size = graph, layout, (height, width)
         channels = graph.channels(layout)
         self.sides = (channels, height, width) if layout == "NCHW" else (height, width, channels)
         """Of the input, without the batch axis."""
-        self.at_once = 1
-        """Pictures that the graph is given at once; 0 for all of them, where that is known to be right."""
+        self._at_once = 1
         self.without_batch: frozenset[str] = frozenset()
         """Outputs that answer a single picture without a batch axis."""
         self._session = open_session(graph.model)
+
+    @cached_property
+    def exact(self) -> OwnNetwork:
+        """The same in float32; itself where it computes in no float16."""
+        if not computes_in_half(self.graph.model):
+            return self
+        is_half = self.graph.element_type == TensorProto.FLOAT16
+        element_type = TensorProto.FLOAT if is_half else self.graph.element_type
+        graph = replace(self.graph, model=in_float32(self.graph.model), element_type=element_type)
+        return OwnNetwork(graph, self.layout, *self.size)
+
+    def give(self, at_once: int) -> None:
+        """Say how many pictures the graph is right for at once; 0 for any number, 1 before this is called."""
+        self._at_once = self.exact._at_once = at_once
 
     def answers(self, images: Floats) -> Arrays:
         """What the user's graph answers to `(N, 3, H, W)`: by output, `(N, ...)`.
@@ -59,7 +74,7 @@ class OwnNetwork:
 
     def answers_of(self, session: onnxruntime.InferenceSession, images: Floats) -> Arrays:
         """The same of another session with the same input."""
-        count = self.at_once or len(images)
+        count = self._at_once or len(images)
         parts = [images[start : start + count] for start in range(0, len(images), count)]
         filled = [np.resize(part, (self.graph.batch or len(part), *part.shape[1:])) for part in parts]
         rounds = [run(session, self.feed(part)) for part in filled]
@@ -103,30 +118,6 @@ def _stacked(name: str, rows: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         return np.concatenate(rows)
     longest, others = max(row.shape[1] for row in rows), [(0, 0)] * (rows[0].ndim - 2)
     return np.concatenate([np.pad(row, [(0, 0), (0, longest - row.shape[1]), *others]) for row in rows])
-
-
-def check_openvino(model: ModelProto) -> None:
-    """Refuse a graph that the embedded server's runtime cannot read, where that runtime is installed.
-
-    Raises:
-        InputError: It lacks an operator; the text names it, and a node.
-    """
-    if importlib.util.find_spec("openvino") is None:
-        return
-    import openvino  # noqa: PLC0415  # not installed where models are only exported
-
-    try:
-        openvino.Core().read_model(model.SerializeToString())
-    except RuntimeError as error:
-        lacking = re.search(r"No conversion rule found for operations: (.+)", str(error))
-        if lacking is None:
-            raise InputError(f"OpenVINO, which serves it, cannot read the graph: {error!s:.400}") from error
-        operators = {operator.rpartition("-")[0] for operator in lacking[1].split(", ")}
-        nodes = [repr(node.name.removeprefix("own/")) for node in model.graph.node if node.op_type in operators]
-        raise InputError(
-            f"OpenVINO, which serves it, lacks operators of the graph: {lacking[1]} (node {' and '.join(nodes[:3])}); "
-            "export the network without them"
-        ) from error
 
 
 def open_session(model: ModelProto) -> onnxruntime.InferenceSession:

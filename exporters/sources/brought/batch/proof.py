@@ -15,15 +15,14 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from exporters.graphs.body import simplified
 from exporters.graphs.compare import Floats
+from exporters.graphs.exact import in_float32
 from exporters.sources.brought.batch.axis import with_fixed_size, with_free_batch
 from exporters.sources.brought.node_order import taken_by
 from exporters.sources.brought.probe import Arrays, OwnNetwork, open_session, run
 from reeltag.errors import InputError
 
 _TOLERANCE: Final = 1e-4
-"""Largest difference between a picture's answer alone and among others, over the largest answer of its kind."""
-_HALF_ROUNDINGS: Final = 8
-"""The same for a network that computes in float16, in its roundings."""
+"""Largest difference between a picture's answer alone and among others, in float32, over the largest of its kind."""
 _CLEARLY: Final = 4
 """So many tolerances apart, answers to two pictures differ."""
 _TOLD_APART: Final = 0.5
@@ -67,36 +66,36 @@ def as_served(network: OwnNetwork, images: Floats, outputs: Sequence[str]) -> Se
     graph = network.graph
     model = with_fixed_size(graph.model, graph.input_name, (graph.batch, *network.sides))
     if not graph.batch:
-        expected = {name: answer for name, answer in network.answers(images).items() if name in outputs}
+        expected = {name: answer for name, answer in network.exact.answers(images).items() if name in outputs}
         if _agrees(model, network, images, expected):
-            network.at_once = 0
+            network.give(0)
             return Served(model, is_free=True)
     batch = graph.batch or 1
     fixed = with_fixed_size(graph.model, graph.input_name, (batch, *network.sides))
     freed, problem = _freed(fixed, network, images, outputs)
-    if freed is not None:
-        network.at_once = batch
-        return Served(freed, is_free=True, note=f"its batch of {batch} was freed: several at once answer as each alone")
+    if freed is None:
+        return one_by_one(network, problem)
+    network.give(batch)
+    return Served(freed, is_free=True, note=f"its batch of {batch} was freed: several at once answer as each alone")
+
+
+def one_by_one(network: OwnNetwork, problem: str) -> Served:
+    """The graph for one picture at a time.
+
+    Args:
+        network: Which from then on is given one at a time, too.
+        problem: Why, for people.
+    """
+    graph = network.graph
+    batch = graph.batch or 1
+    network.give(1)
     note = (
-        f"its batch of {batch} could not be freed ({problem}), so pictures are given to it one by one; for more a "
+        f"pictures are given to it one by one, because its batch of {batch} could not be freed ({problem}); for more a "
         "second export it with a free one: torch.onnx.export(..., dynamic_shapes=({0: torch.export.Dim('batch')},)), "
         "in YOLOX and ultralytics --dynamic or dynamic=True"
     )
+    fixed = with_fixed_size(graph.model, graph.input_name, (batch, *network.sides))
     return Served(fixed, is_free=False, repeats=batch, without_batch=network.without_batch, note=note)
-
-
-def computes_in_half(model: ModelProto) -> bool:
-    """Whether a graph rounds what it computes to float16; storing weights in it alone does not count."""
-    if any(value.type.tensor_type.elem_type == TensorProto.FLOAT16 for value in model.graph.input):
-        return True
-    stored = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT16}
-    for node in model.graph.node:
-        if node.op_type == "Cast":
-            if any(attribute.i == TensorProto.FLOAT16 for attribute in node.attribute if attribute.name == "to"):
-                return True
-        elif stored & set(node.input):
-            return True
-    return False
 
 
 def _freed(
@@ -106,10 +105,10 @@ def _freed(
     batch = network.graph.batch or 1
     watched = _deciding(model, outputs)
     try:
-        expected = network.answers_of(open_session(_watching(model, watched)), images)
+        expected = network.exact.answers_of(open_session(_watching(in_float32(model), watched)), images)
     except InputError as error:
         return None, str(error)
-    if same := [name for name in watched if not _tells_apart(expected[name], computes_in_half(model))]:
+    if same := [name for name in watched if not _tells_apart(expected[name])]:
         return None, f"{same[0]!r} is alike for different pictures, which proves nothing"
     problem = "freed, it answers otherwise"
     starts: tuple[Callable[[ModelProto], ModelProto], ...] = (lambda graph: graph, simplified)
@@ -128,13 +127,12 @@ def _freed(
 
 
 def _agrees(model: ModelProto, network: OwnNetwork, images: Floats, expected: Arrays) -> bool:
-    """Whether several pictures at once are answered as each alone."""
-    is_half = computes_in_half(model)
+    """Whether several pictures at once are answered as each alone; in float32, where rounding hides nothing."""
     try:
-        session = open_session(_watching(model, list(expected)))
+        session = open_session(_watching(in_float32(model), list(expected)))
         for count in (1, len(images) - 1, len(images)):  # a graph may be right for what it was exported for alone
-            found = run(session, network.feed(images[:count]))
-            if not all(_close(answer[:count], found[name], is_half) for name, answer in expected.items()):
+            found = run(session, network.exact.feed(images[:count]))
+            if not all(_close(answer[:count], found[name]) for name, answer in expected.items()):
                 return False
     except InputError:
         return False
@@ -182,32 +180,31 @@ def _by_content(model: ModelProto) -> NodeProto | None:
     return next((n for n in model.graph.node if n.op_type in _BY_CONTENT and set(n.output) & pictured), None)
 
 
-def _tells_apart(answers: npt.NDArray[Any], is_half: bool) -> bool:
+def _tells_apart(answers: npt.NDArray[Any]) -> bool:
     """Whether pictures could be mixed up without being noticed: each must differ from the next in most channels."""
     if not answers.size:
         return False
     if answers.dtype.kind != "f":
         return all((a == b).mean() < _TOLD_APART for a, b in pairwise(answers))
-    tolerance = _CLEARLY * _tolerance(answers, is_half)
+    tolerance = _CLEARLY * _tolerance(answers)
     different = np.abs(np.diff(answers.astype(np.float64), axis=0)) > tolerance
     channels = 1 + int(np.argmin(answers.shape[1:])) if answers.ndim > 1 else 0
     others = tuple(axis for axis in range(1, answers.ndim) if axis != channels)
     return bool((different.any(others).mean(-1) >= _TOLD_APART).all())
 
 
-def _close(expected: npt.NDArray[Any], found: npt.NDArray[Any], is_half: bool) -> bool:
+def _close(expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> bool:
     if expected.shape != found.shape or not expected.size:
         return False
     if expected.dtype.kind != "f":
         return bool((expected == found).mean() > _SAME_SHARE)
     difference = np.abs(expected.astype(np.float64) - found)
-    return bool((difference <= _tolerance(expected, is_half)).all())  # False for NaN
+    return bool((difference <= _tolerance(expected)).all())  # False for NaN
 
 
-def _tolerance(answers: npt.NDArray[Any], is_half: bool) -> npt.NDArray[np.float64]:
+def _tolerance(answers: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Of each element: by the largest one along each of its axes, so that boxes do not set that of scores."""
     sizes = np.abs(answers.astype(np.float64))
     axes = range(1, sizes.ndim)
     largest = [sizes.max(tuple(other for other in range(sizes.ndim) if other != axis), keepdims=True) for axis in axes]
-    share = _HALF_ROUNDINGS * float(np.finfo(np.float16).eps) if is_half else _TOLERANCE
-    return share * functools.reduce(np.minimum, largest, np.full((1,) * sizes.ndim, sizes.max(initial=0)))
+    return _TOLERANCE * functools.reduce(np.minimum, largest, np.full((1,) * sizes.ndim, sizes.max(initial=0)))
