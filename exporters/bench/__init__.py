@@ -1,1 +1,1 @@
-"""How fast a network is: PyTorch against the runtimes, and from a JPEG to boxes rung by rung."""
+"""How fast a network is: PyTorch against the runtimes, and from JPEG to boxes step by step."""

@@ -1,1 +1,1 @@
-"""What can be exported: one entry for each network, its labels, groups and colours, and where its weights are."""
+"""What can be exported: networks, their labels, groups, colours and where their weights are."""

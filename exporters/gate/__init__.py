@@ -1,1 +1,1 @@
-"""What an artefact loses against float32, measured through a server of its own, and whether that is too much."""
+"""What an artefact loses, measured through a server of its own, and whether it is too much."""

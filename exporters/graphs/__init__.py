@@ -1,1 +1,1 @@
-"""Pure functions on ONNX graphs: composed, decoded, suppressed, compared with another answer, run."""
+"""Pure functions on ONNX graphs: composed, decoded, suppressed, compared, run."""

@@ -1,1 +1,1 @@
-"""What lands in a model repository: artefacts with passports, configurations, folders put in place whole."""
+"""What lands in a model repository: artefacts with passports, put in place whole."""

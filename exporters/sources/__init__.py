@@ -1,1 +1,1 @@
-"""Where networks come from: each a composed graph in float32 and an independent reference of it."""
+"""Where networks come from: a composed graph in float32 and a reference of it by other means."""
