@@ -87,6 +87,7 @@ def made(
     file = folder / "model.onnx"
     write_atomically(file, graph.SerializeToString(deterministic=True))
     passport = Passport(
+        network=source.spec.network,
         source=source.origin,
         source_sha256=source.sha256,
         file_sha256=sha256_of(file),

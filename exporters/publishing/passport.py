@@ -71,6 +71,8 @@ class Passport(_Frozen):
 
     fingerprint: str = ""
     """Changes with anything that a folder of the model repository should hold."""
+    network: str = ""
+    """In the catalogue, of one that has a name of the user's."""
     source: str = ""
     """Where the weights come from: a file that the user brought, or for people those that come with reeltag."""
     source_sha256: str = ""

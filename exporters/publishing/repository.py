@@ -28,6 +28,8 @@ class ListedModel:
     """One line of `reeltag models`."""
 
     name: str
+    network: str
+    """In the catalogue, of one that has a name of the user's; empty otherwise."""
     task: str
     input: str
     """Such as `416x416`, width by height in pixels."""
@@ -128,6 +130,7 @@ def listing(target: Path) -> list[ListedModel]:
         listed.append(
             ListedModel(
                 name=name,
+                network=spec.network,
                 task=spec.task,
                 input=f"{spec.width}x{spec.height}",
                 parameters=spec.parameters,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from exporters.graphs import compare
 from exporters.graphs.compare import Reference
 from exporters.graphs.compose import bare_network
 from exporters.graphs.exact import in_float32
+from exporters.sources.names import check_own_name
 from reeltag.contract import CLASS_MAP, FRAMES
 from reeltag.errors import InvalidOption, SetupError
 
@@ -37,6 +38,17 @@ class Source:
     """What was found out about a user's network, for people."""
     exact: Reference | None = None
     """The reference without the rounding of a network that computes in float16."""
+
+    def named(self, name: str) -> Source:
+        """The same under a name of the user's, so that several of one network can be served side by side.
+
+        Raises:
+            InvalidOption: As `check_own_name`.
+        """
+        if name == self.spec.name:
+            return self
+        check_own_name(name)
+        return replace(self, spec=replace(self.spec, name=name, network=self.spec.name))
 
     def agreement(self) -> str:
         """How closely the graph answers what the reference does, for people.

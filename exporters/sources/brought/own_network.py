@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,7 +11,7 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 
 from exporters.catalogue.class_names import read_labels
-from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.files import sha256_of
 from exporters.graphs import compare
 from exporters.graphs.compose import compose_with_head, give_one_by_one
@@ -27,23 +25,13 @@ from exporters.sources.brought.own_graph import OwnGraph, chosen_size, read_grap
 from exporters.sources.brought.own_heads import decoded, own_head
 from exporters.sources.brought.probe import OwnNetwork
 from exporters.sources.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
+from exporters.sources.names import check_own_name
 from exporters.sources.source import Source
-from reeltag.contract import AREAS, DECODE, NMS, SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InputError, InvalidOption
 from reeltag.frames import Fit, View
 
-_ENSEMBLES: Final = [
-    image_ensemble(tasks) for count in range(1, len(Task) + 1) for tasks in itertools.combinations(Task, count)
-]
-_TAKEN_NAMES: Final = {
-    *(DECODE, NMS, AREAS, SHOTS_ENSEMBLE),
-    *_ENSEMBLES,
-    *(task.frames_ensemble for task in Task),
-}
-"""Of folders of the model repository that are no networks."""
 _CANDIDATES: Final = 300
 _LARGEST_CLASS_MAP: Final = 256
-_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 @dataclass(frozen=True)
@@ -106,14 +94,7 @@ def own_source(name: str, brought: Brought) -> Source:
 
 
 def _check_options(name: str, brought: Brought) -> None:
-    if name in MODELS | CHECKPOINT_MODELS:
-        raise InvalidOption(f"{name} is a network of the catalogue; give yours another name")
-    if name in _TAKEN_NAMES:
-        raise InvalidOption(f"{name} is a part of what is served already; give your network another name")
-    if not re.fullmatch(_NAME, name):
-        raise InvalidOption(
-            f"{name!r} cannot name a folder of the model repository; letters, digits, '.', '_' and '-' can, up to 64"
-        )
+    check_own_name(name)
     if brought.task not in HEADS:
         raise InvalidOption(f"task {brought.task!r} is unknown; there are: {', '.join(HEADS)}")
     heads = HEADS[brought.task]
