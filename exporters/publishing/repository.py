@@ -28,6 +28,8 @@ class ListedModel:
     """One line of `reeltag models`."""
 
     name: str
+    network: str
+    """In the catalogue, of one that has a name of the user's; empty otherwise."""
     task: str
     input: str
     """Such as `512x1024`, rows x columns in pixels."""
@@ -128,6 +130,7 @@ def listing(target: Path) -> list[ListedModel]:
         listed.append(
             ListedModel(
                 name=name,
+                network=spec.network,
                 task=spec.task,
                 input=f"{spec.height}x{spec.width}",
                 parameters=spec.parameters,
@@ -222,7 +225,14 @@ def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
     if artefact.passport.runtime == "openvino":
         files["1/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
     precision, nms = artefact.openvino_precision, artefact.passport.nms
-    config = configs.network_config(artefact.spec, artefact.card, precision=precision, threads=threads, nms=nms)
+    config = configs.network_config(
+        artefact.spec,
+        artefact.card,
+        precision=precision,
+        threads=threads,
+        nms=nms,
+        one_by_one=artefact.passport.one_by_one,
+    )
     return ModelFolder(config, files, artefact.passport)
 
 

@@ -54,6 +54,9 @@ class SourceOptions:
         list[str] | None,
         typer.Option(help="Output of --onnx that is served, where several could be: boxes, then scores, then classes."),
     ] = None
+    network: Annotated[
+        str | None, typer.Option(help="Of the catalogue, where NAME is one of your own: so two yolox_s can be served.")
+    ] = None
     labels: Annotated[Path | None, typer.Option(help="Text file with your network's class names, one a line.")] = None
     num_classes: Annotated[int | None, typer.Option(help="Classes that the checkpoint tells apart.")] = None
     size: Annotated[str | None, typer.Option(help="Input, pixels: 416, or ROWSxCOLUMNS such as 512x1024.")] = None
@@ -83,21 +86,40 @@ class SourceOptions:
         """The published weights, where they are wanted; they take a while if they are not in the cache.
 
         Raises:
-            InvalidOption: An option goes with another file, or none are published.
+            UnknownModel: The catalogue has no such network.
+            InvalidOption: An option goes with another file, the name is taken, or none are published.
             SetupError: They cannot be downloaded.
         """
         self._given()
+        self._check_name(name)
         if not self.download:
             return None
         from exporters.sources.checkpoint_source import published_checkpoint
 
-        return published_checkpoint(name, progress=progress)
+        return published_checkpoint(self.network or name, progress=progress)
+
+    def _check_name(self, name: str) -> None:
+        """Before anything is read: a name of the catalogue, or of the user's beside one."""
+        from exporters.catalogue.entries import model_spec
+        from exporters.sources.names import check_own_name
+
+        if self.network is not None and self.onnx is not None:
+            raise InvalidOption(
+                "--network goes with --checkpoint FILE, --download, or a network that comes with reeltag"
+            )
+        if self.network is not None and self.network != name:
+            model_spec(self.network)
+            check_own_name(name)
+        elif self.onnx is None and self.checkpoint is not None:
+            from exporters.sources.checkpoint import check_catalogued
+
+            check_catalogued(name, self.checkpoint)
 
     def source(self, name: str, fetched: Checkpoint | None = None) -> Source:
         """What is exported: the user's weights, published ones, the user's network, or one that comes with reeltag.
 
         Args:
-            name: Of the network.
+            name: Of the network, in the catalogue or of the user's.
             fetched: The published weights.
 
         Raises:
@@ -111,12 +133,13 @@ class SourceOptions:
 
         given = self._given()
         named = {option.removeprefix("--").replace("-", "_"): value for option, value in given.items()}
+        network = self.network or name
         if self.checkpoint is not None:
-            return checkpoint_source(name, Checkpoint(self.checkpoint, **named))
+            return checkpoint_source(network, Checkpoint(self.checkpoint, **named)).named(name)
         if fetched is not None:
-            return checkpoint_source(name, replace(fetched, **named))
+            return checkpoint_source(network, replace(fetched, **named)).named(name)
         if self.onnx is None:
-            return bundled_source(name)
+            return bundled_source(network).named(name)
         return own_source(name, Brought(self.onnx, outputs=named.pop("output", ()), **named))
 
     def _given(self) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,38 +9,30 @@ import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 
-from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.files import sha256_of
 from exporters.graphs import compare
-from exporters.graphs.compose import compose_with_head
+from exporters.graphs.compose import compose_with_head, give_one_by_one
 from exporters.sources.brought.adapter import adapted
+from exporters.sources.brought.batch.proof import Served, as_served, one_by_one
 from exporters.sources.brought.conventions import Convention
 from exporters.sources.brought.dense_heads import DenseLayout
 from exporters.sources.brought.final_heads import FinalLayout
+from exporters.sources.brought.in_openvino import check_readable, problem_of
 from exporters.sources.brought.layouts.reading import Answers, Evidence, Recognised, quoted
 from exporters.sources.brought.metadata import read_metadata
 from exporters.sources.brought.own_graph import Layout, OwnGraph, chosen_size, read_graph
 from exporters.sources.brought.own_heads import decoded, own_head
 from exporters.sources.brought.preparing import convention_for
-from exporters.sources.brought.probe import OwnNetwork, check_openvino
+from exporters.sources.brought.probe import OwnNetwork
 from exporters.sources.brought.recognition import Asked, recognised_outputs
 from exporters.sources.brought.settled import Brought, Settled, check_head, settled
+from exporters.sources.names import check_own_name
 from exporters.sources.source import Source
-from reeltag.contract import AREAS, DECODE, NMS, SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InputError, InvalidOption
 
-_ENSEMBLES: Final = [
-    image_ensemble(tasks) for count in range(1, len(Task) + 1) for tasks in itertools.combinations(Task, count)
-]
-_TAKEN_NAMES: Final = {
-    *(DECODE, NMS, AREAS, SHOTS_ENSEMBLE),
-    *_ENSEMBLES,
-    *(task.frames_ensemble for task in Task),
-}
-"""Of folders of the model repository that are no networks."""
 _CANDIDATES: Final = 300
 _LARGEST_CLASS_MAP: Final = 256
-_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def own_source(name: str, brought: Brought) -> Source:
@@ -56,7 +46,7 @@ def own_source(name: str, brought: Brought) -> Source:
         InvalidOption: An option is out of range, or the name is taken.
         InputError: The file, the graph or the labels do not fit; the text says what was found and what fits.
     """
-    _check_name(name)
+    check_own_name(name)
     if brought.task:
         check_head(brought.task, brought.head)
     graph = read_graph(brought.file)
@@ -75,26 +65,21 @@ def own_source(name: str, brought: Brought) -> Source:
     )
     recognised = recognised_outputs(brought.file.name, Asked(wanted.task, wanted.head), evidence)
     spec = replace(spec, candidates=_candidates(recognised), is_final=recognised.is_final)
-    free = network.with_free_batch(_images(spec))
-    composed = _composed(spec, adapted(graph, free, network.layout, recognised), recognised)
-    check_openvino(composed)
+    composed, note = _servable(spec, network, recognised)
 
     def reference(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         return decoded(recognised, network.answers(compare.normalised(spec, frames)), spec)
 
-    notes = "; ".join((recognised.description, convention.text(spec.height, spec.width), *wanted.notes))
-    return Source(spec, composed, reference, brought.file.name, sha256_of(brought.file), notes)
+    notes = "; ".join(
+        filter(None, (recognised.description, convention.text(spec.height, spec.width), note, *wanted.notes))
+    )
+    exact = None
+    if network.exact is not network:
 
+        def exact(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+            return decoded(recognised, network.exact.answers(compare.normalised(spec, frames)), spec)
 
-def _check_name(name: str) -> None:
-    if name in MODELS | CHECKPOINT_MODELS:
-        raise InvalidOption(f"{name} is a network of the catalogue; give yours another name")
-    if name in _TAKEN_NAMES:
-        raise InvalidOption(f"{name} is a part of what is served already; give your network another name")
-    if not re.fullmatch(_NAME, name):
-        raise InvalidOption(
-            f"{name!r} cannot name a folder of the model repository; letters, digits, '.', '_' and '-' can, up to 64"
-        )
+    return Source(spec, composed, reference, brought.file.name, sha256_of(brought.file), notes, exact)
 
 
 def _chosen(answers: Answers, brought: Brought) -> Answers:
@@ -167,9 +152,28 @@ def _candidates(recognised: Recognised) -> int:
     return recognised.shapes[0][0] if recognised.form == "candidates" else _CANDIDATES
 
 
-def _composed(spec: ModelSpec, network: ModelProto, recognised: Recognised) -> ModelProto:
+def _servable(spec: ModelSpec, network: OwnNetwork, recognised: Recognised) -> tuple[ModelProto, str]:
+    """The composed graph, for any number of pictures or for one, and what was done about its batch."""
+    served = as_served(network, _images(spec), recognised.outputs)
+    composed = _composed(spec, network, served, recognised)
+    check_readable(composed)
+    problem = problem_of(spec, composed)
+    if problem and served.is_free:
+        served = one_by_one(network, problem)
+        composed = _composed(spec, network, served, recognised)
+        problem = problem_of(spec, composed)
+    if problem:
+        raise InputError(problem)
+    return composed, served.note
+
+
+def _composed(spec: ModelSpec, network: OwnNetwork, served: Served, recognised: Recognised) -> ModelProto:
     try:
-        return compose_with_head(spec, network, own_head(recognised, spec))
+        bare = adapted(network.graph, served, network.layout, recognised)
+        composed = compose_with_head(spec, bare, own_head(recognised, spec))
+        if not served.is_free:
+            give_one_by_one(composed)
+        return composed
     except Exception as error:  # onnx raises types of its own for shapes and types that do not go together
         raise InputError(
             f"the graph cannot be put between pre-processing and decoding ({error!s:.300}); if it takes bytes, they "
