@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from onnx import ModelProto
 
+from exporters.catalogue.entries import ModelSpec
 from exporters.files import sha256_of, write_atomically
 from exporters.finetuning.options import FineTuning
 from exporters.graphs.compose import is_one_by_one
@@ -41,7 +42,7 @@ class Making:
     runtime: Runtime = "openvino"
     """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
     nms: Nms = "python"
-    """Of a detector: suppression by the `nms` backend, or in the graph (`engine`)."""
+    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`)."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
     builder: Builder = "tensorrt"
@@ -81,8 +82,7 @@ def made(
     _check_one_by_one(source, making)
     graph, report = _lowered(source, making, calibration, progress)
     if making.nms == "engine":
-        if source.spec.task != "detect":
-            raise InvalidOption(f"{source.spec.name} is no detector and has no boxes to suppress; leave --nms out")
+        _check_suppression(source.spec)
         graph = suppressing(graph)
     file = folder / "model.onnx"
     write_atomically(file, graph.SerializeToString(deterministic=True))
@@ -97,7 +97,7 @@ def made(
         reeltag_version=__version__,
         runtime=making.runtime,
         precision=report.precision,
-        nms=making.nms,
+        nms="network" if source.spec.is_final else making.nms,
         one_by_one=is_one_by_one(source.graph),
         kept_fp32=tuple(f"{kept.node} ({kept.operator}): {kept.reason}" for kept in report.kept_fp32),
         calibration_sha256=report.calibration_sha256,
@@ -121,6 +121,13 @@ def _check_one_by_one(source: Source, making: Making) -> None:
         )
     if making.fine_tuning is not None:
         raise InvalidOption(f"{alone}: fine-tuning takes batches; leave --qat out, or export it with a dynamic batch")
+
+
+def _check_suppression(spec: ModelSpec) -> None:
+    if spec.task != "detect":
+        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
+    if spec.is_final:
+        raise InvalidOption(f"the boxes of {spec.name} are final, none is to be suppressed; leave --nms out")
 
 
 def _lowered(

@@ -23,7 +23,6 @@ from reeltag.contract import (
     CLASSES,
     COUNT,
     FRAMES,
-    IOU_THRESHOLD,
     MAX_DETECTIONS,
     NMS,
     SCORE_THRESHOLD,
@@ -107,7 +106,7 @@ class OwnPath:
             suppressed = self._suppression.suppress(
                 outputs[CANDIDATES][index : index + 1],
                 score_threshold=SCORE_THRESHOLD,
-                iou_threshold=IOU_THRESHOLD,
+                iou_threshold=self.spec.iou_threshold,
                 max_detections=MAX_DETECTIONS,
             )
             found = (tensor[0] for tensor in suppressed)

@@ -37,14 +37,14 @@ class Artefact:
     """Of a plan: the graph that it was built from."""
 
     @property
-    def files(self) -> dict[str, Path]:
-        """By path in the network's folder, the file to copy."""
+    def files(self) -> dict[str, Path | bytes]:
+        """By path in the network's folder, the file to copy, or its content."""
         is_plan = self.passport.runtime == "tensorrt"
-        files = {PLAN_FILE if is_plan else GRAPH_FILE: self.file}
+        files: dict[str, Path | bytes] = {PLAN_FILE if is_plan else GRAPH_FILE: self.file}
         if is_plan and self.graph:
             files[PLAN_SOURCE_FILE] = self.graph
-        if self.spec.labels_path:
-            files[LABELS_FILE] = self.spec.labels_path
+        if self.spec.labels:
+            files[LABELS_FILE] = "".join(f"{label}\n" for label in self.spec.labels).encode()
         return files
 
     @property

@@ -89,8 +89,9 @@ class Passport(_Frozen):
     """`openvino`, `onnxruntime` or `tensorrt`."""
     precision: str = ""
     """`fp32`, `bf16`, `fp16` or `int8`."""
-    nms: Literal["python", "engine"] = "python"
-    """Of a detector: suppression behind the graph, by a Python backend, or in it."""
+    nms: Literal["python", "engine", "network"] = "python"
+    """Of a detector: suppression behind the graph, by a Python backend, or in it; or none, because the network's own
+    boxes are final."""
     one_by_one: bool = False
     """Whether pictures are given to the network one by one, because it is not known to be right for several at once."""
     kept_fp32: tuple[str, ...] = ()

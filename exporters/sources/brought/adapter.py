@@ -7,38 +7,28 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, compose, helper
 
 from exporters.graphs.compose import IMAGES, OPSET
-from exporters.graphs.heads import LOGITS, make_constant, make_node, value_info
+from exporters.graphs.heads import make_constant, make_node, value_info
 from exporters.sources.brought.batch.proof import Served
-from exporters.sources.brought.dense_heads import CELLS, DenseLayout
-from exporters.sources.brought.layouts import Form, Recognised
+from exporters.sources.brought.final_heads import FinalLayout
+from exporters.sources.brought.layouts.reading import Recognised
 from exporters.sources.brought.own_graph import Layout, OwnGraph
 from exporters.sources.brought.probe import LUMA
-from reeltag.contract import CANDIDATES, CLASS_MAP, SCORES
 from reeltag.errors import InputError
 
 PREFIX: Final = "own/"
 """Of all names inside the user's graph, so that none is one of ours."""
-CLASS_LOGITS: Final = "class_logits"
-"""Output of a bare segmenter before it is enlarged: float32 `(N, C, h, w)`."""
-_OUTPUTS: Final = {
-    "candidates": f"own_{CANDIDATES}",
-    "probabilities": f"own_{SCORES}",
-    "logits": LOGITS,
-    "class logits": CLASS_LOGITS,
-    "class map": f"own_{CLASS_MAP}",
-}
 
 
-def output_name(form: Form) -> str:
-    """Name of the adapted network's only output."""
-    return CELLS if isinstance(form, DenseLayout) else _OUTPUTS[form]
+def output_names(recognised: Recognised) -> list[str]:
+    """Names of the adapted network's outputs, in the order of the user's."""
+    return [f"own_output{index}" for index in range(len(recognised.outputs))]
 
 
 def adapted(graph: OwnGraph, served: Served, layout: Layout, recognised: Recognised) -> ModelProto:
-    """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_name`, float32.
+    """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_names`, float32.
 
     Args:
         graph: As it was read.
@@ -55,13 +45,12 @@ def adapted(graph: OwnGraph, served: Served, layout: Layout, recognised: Recogni
     constants: list[TensorProto] = []
     before = _input_nodes(graph, body, served, layout, constants)
     after = _output_nodes(body, served, recognised, constants)
-    last = output_name(recognised.form)
     nodes = [*before, *body.node, *after]
     inner = helper.make_graph(
         [NodeProto.FromString(node.SerializeToString()) for node in nodes],
         body.name,
         [value_info(IMAGES, TensorProto.FLOAT, 3, *_sides(served.model, layout))],
-        [value_info(last, TensorProto.FLOAT, *_output_sides(recognised))],
+        output_values(recognised),
         [*body.initializer, *constants],
     )
     return helper.make_model(inner, opset_imports=network.opset_import, ir_version=network.ir_version)
@@ -144,15 +133,15 @@ def _input_nodes(
 def _output_nodes(
     body: GraphProto, served: Served, recognised: Recognised, constants: list[TensorProto]
 ) -> list[NodeProto]:
-    """From the user's outputs to `output_name`; the constants on the way are appended."""
+    """From the user's outputs to `output_names`; the constants on the way are appended."""
     nodes: list[NodeProto] = []
-    taken = [_as_floats(body, served, name, nodes, constants) for name in recognised.outputs]
-    return [*nodes, *_joined(taken, recognised, constants)]
+    for name, renamed in zip(recognised.outputs, output_names(recognised), strict=True):
+        row = _row(body, served, name, nodes, constants)
+        nodes.append(make_node("Identity", [row], renamed))
+    return nodes
 
 
-def _as_floats(
-    body: GraphProto, served: Served, output: str, nodes: list[NodeProto], constants: list[TensorProto]
-) -> str:
+def _row(body: GraphProto, served: Served, output: str, nodes: list[NodeProto], constants: list[TensorProto]) -> str:
     """Name of an output in float32, with one row for each picture."""
     (element_type,) = (value.type.tensor_type.elem_type for value in body.output if value.name == PREFIX + output)
     name = PREFIX + output
@@ -173,29 +162,17 @@ def _as_floats(
     return name
 
 
-def _joined(taken: list[str], recognised: Recognised, constants: list[TensorProto]) -> list[NodeProto]:
-    """From the used outputs to `output_name`."""
-    form, last = recognised.form, output_name(recognised.form)
-    if half := len(taken) // 2:  # the classes of each stride, then its distances
-        rows = [f"{PREFIX}row{index}" for index in range(half)]
-        pairs = zip(taken[:half], taken[half:], rows, strict=True)
-        joined = [make_node("Concat", [classes, distances], row, axis=2) for classes, distances, row in pairs]
-        return [*joined, make_node("Concat", rows, last, axis=1)]
-    if form in ("logits", "probabilities"):
-        return [make_node("Flatten", taken, last, axis=1)]
-    if form == "class map":
-        constants.append(make_constant(f"{PREFIX}map_shape", np.array([0, 1, *recognised.shape[-2:]])))
-        return [make_node("Reshape", [*taken, constants[-1].name], last)]
-    return [make_node("Identity", taken, last)]
-
-
-def _output_sides(recognised: Recognised) -> tuple[int, ...]:
-    form, shape = recognised.form, recognised.shape
-    if isinstance(form, DenseLayout):
-        return (form.channels, form.cells) if form.channels_first else (form.cells, form.channels)
-    if form in ("logits", "probabilities"):
-        return shape[:1]
-    return (1, *shape[-2:]) if form == "class map" else shape
+def output_values(recognised: Recognised) -> list[ValueInfoProto]:
+    """The adapted network's outputs; how many boxes a network chose may differ from batch to batch."""
+    names = output_names(recognised)
+    if not isinstance(recognised.form, FinalLayout):
+        return [
+            value_info(name, TensorProto.FLOAT, *shape) for name, shape in zip(names, recognised.shapes, strict=True)
+        ]
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *([None] if shape else []), *shape[1:]])
+        for name, shape in zip(names, recognised.shapes, strict=True)
+    ]
 
 
 def _sides(model: ModelProto, layout: Layout) -> tuple[int, int]:

@@ -194,14 +194,15 @@ def chosen_size(graph: OwnGraph, layout: Layout, wanted: tuple[int, int] | None)
     fixed = graph.size(layout)
     if wanted is None and not all(fixed):
         raise InvalidOption(
-            f"the graph takes pictures of any size {shape_text(graph.shape)}; choose one: --size 640 or --size HxW"
+            f"the graph takes pictures of any size {shape_text(graph.shape)}; choose one: --size 640, or rows x "
+            "columns: --size 512x1024"
         )
     size = wanted or fixed
     if any(side < 1 for side in size):
-        raise InvalidOption(f"an input of {size[0]}x{size[1]} (HxW) pixels is not possible")
+        raise InvalidOption(f"an input of {size[0]}x{size[1]} (rows x columns) pixels is not possible")
     if any(given and given != side for given, side in zip(fixed, size, strict=True)):
         raise InvalidOption(
-            f"the graph is fixed at {fixed[0] or '?'}x{fixed[1] or '?'} (HxW), not {size[0]}x{size[1]}; leave --size "
-            "out, or export it with that size"
+            f"the graph is fixed at {fixed[0] or '?'}x{fixed[1] or '?'} (rows x columns), not {size[0]}x{size[1]}; "
+            "leave --size out, or export it with that size"
         )
     return size
