@@ -147,14 +147,12 @@ def _output_nodes(
     """From the user's outputs to `output_names`; the constants on the way are appended."""
     nodes: list[NodeProto] = []
     for name, renamed in zip(recognised.outputs, output_names(recognised), strict=True):
-        taken = _as_floats(body, served, name, nodes, constants)
-        nodes.append(make_node("Identity", [taken], renamed))
+        row = _row(body, served, name, nodes, constants)
+        nodes.append(make_node("Identity", [row], renamed))
     return nodes
 
 
-def _as_floats(
-    body: GraphProto, served: Served, output: str, nodes: list[NodeProto], constants: list[TensorProto]
-) -> str:
+def _row(body: GraphProto, served: Served, output: str, nodes: list[NodeProto], constants: list[TensorProto]) -> str:
     """Name of an output in float32, with one row for each picture."""
     (element_type,) = (value.type.tensor_type.elem_type for value in body.output if value.name == PREFIX + output)
     name = PREFIX + output

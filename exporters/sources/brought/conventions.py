@@ -24,7 +24,8 @@ class Convention:
     fit: Fit
     mean: Channels
     std: Channels
-    channel_order: Literal["RGB", "BGR"] = "RGB"
+    channel_order: Literal["RGB", "BGR", "grey"] = "RGB"
+    """`grey` is of networks of one channel, which the graph makes of red, green and blue."""
     pad: Colour = _GREY
     crop_fraction: float = CROP_FRACTION
 

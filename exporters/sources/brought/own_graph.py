@@ -69,6 +69,11 @@ class OwnGraph:
         """Three colours, or one of grey."""
         return _GREY if self.shape[1 if layout == "NCHW" else 3] == _GREY else _COLOURS
 
+    @property
+    def is_grey(self) -> bool:
+        """Whether it takes one channel, wherever that is."""
+        return any(self.channels(layout) == _GREY for layout in self.layouts)
+
     def size(self, layout: Layout) -> tuple[int, int]:
         """Rows and columns, pixels; 0 for what the graph leaves open."""
         return (self.shape[2], self.shape[3]) if layout == "NCHW" else (self.shape[1], self.shape[2])

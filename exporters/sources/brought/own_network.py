@@ -23,6 +23,7 @@ from exporters.sources.brought.layouts.reading import Answers, Evidence, Recogni
 from exporters.sources.brought.metadata import read_metadata
 from exporters.sources.brought.own_graph import Layout, OwnGraph, chosen_size, read_graph
 from exporters.sources.brought.own_heads import decoded, own_head
+from exporters.sources.brought.pixel_heads import BACKGROUND
 from exporters.sources.brought.preparing import convention_for
 from exporters.sources.brought.probe import OwnNetwork
 from exporters.sources.brought.recognition import Asked, recognised_outputs
@@ -54,7 +55,9 @@ def own_source(name: str, brought: Brought) -> Source:
     wanted = settled(brought, metadata)
     if wanted.task == "segment" and len(wanted.labels) > _LARGEST_CLASS_MAP:
         raise InputError(f"{len(wanted.labels)} classes are named; a class map holds up to {_LARGEST_CLASS_MAP}")
-    convention = convention_for(brought, wanted, metadata, is_bytes=graph.element_type == TensorProto.UINT8)
+    convention = convention_for(
+        brought, wanted, metadata, is_bytes=graph.element_type == TensorProto.UINT8, is_grey=graph.is_grey
+    )
     spec, network, answers = _probed(name, brought, wanted, graph, convention)
     evidence = Evidence(
         _chosen(answers, brought),
@@ -64,7 +67,7 @@ def own_source(name: str, brought: Brought) -> Source:
         are_chosen=bool(brought.outputs),
     )
     recognised = recognised_outputs(brought.file.name, Asked(wanted.task, wanted.head), evidence)
-    spec = replace(spec, candidates=_candidates(recognised), is_final=recognised.is_final)
+    spec = replace(spec, candidates=_candidates(recognised), is_final=recognised.is_final, names=_names(wanted))
     composed, note = _servable(spec, network, recognised)
 
     def reference(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
@@ -110,7 +113,7 @@ def _probed(
             view=convention.view(height, width),
             mean=convention.mean,
             std=convention.std,
-            channel_order=convention.channel_order,
+            channel_order="BGR" if convention.channel_order == "BGR" else "RGB",
             names=wanted.labels,
         )
         network = OwnNetwork(graph, layout, height, width)
@@ -142,6 +145,12 @@ def _finite(answers: Answers) -> Answers:
                 "weights and at --mean and --std, or export it in float32"
             )
     return answers
+
+
+def _names(wanted: Settled) -> tuple[str, ...]:
+    """Of the classes; a segmenter that tells one thing from the rest may leave the rest without a name."""
+    is_single = wanted.task == "segment" and len(wanted.labels) == 1
+    return (BACKGROUND, *wanted.labels) if is_single else wanted.labels
 
 
 def _candidates(recognised: Recognised) -> int:

@@ -12,7 +12,9 @@ from reeltag.errors import InvalidOption
 from reeltag.frames import Fit
 
 
-def convention_for(brought: Brought, wanted: Settled, metadata: Metadata, *, is_bytes: bool) -> Convention:
+def convention_for(
+    brought: Brought, wanted: Settled, metadata: Metadata, *, is_bytes: bool, is_grey: bool
+) -> Convention:
     """Pre-processing of a network.
 
     Args:
@@ -20,6 +22,7 @@ def convention_for(brought: Brought, wanted: Settled, metadata: Metadata, *, is_
         wanted: What it is taken for.
         metadata: What its file says of itself.
         is_bytes: Whether it takes uint8, and so normalises by itself.
+        is_grey: Whether it takes one channel.
 
     Raises:
         InvalidOption: An option is out of range, on another scale, or does not go with the network or another option.
@@ -35,7 +38,19 @@ def convention_for(brought: Brought, wanted: Settled, metadata: Metadata, *, is_
     said: dict[str, Any] = {name: getattr(brought, name) for name in names if getattr(brought, name) is not None}
     convention = replace(usual, **said)
     _check_fit(brought, convention)
-    return convention
+    return _grey(brought, convention) if is_grey else convention
+
+
+def _grey(brought: Brought, convention: Convention) -> Convention:
+    """With one mean and one deviation, and in no order of channels."""
+    if brought.channel_order is not None:
+        raise InvalidOption("the network takes one channel, grey, which has no order; leave --channel-order out")
+    if len(set(convention.mean)) > 1 or len(set(convention.std)) > 1:
+        raise InvalidOption(
+            "the network takes one channel, grey, and what it was trained on is not known: say --mean and --std, one "
+            "number each on the scale of 0 to 255, such as --mean 0 --std 255 for pixels from 0 to 1"
+        )
+    return replace(convention, channel_order="grey")
 
 
 def _check_scale(mean: Channels | None, std: Channels | None) -> None:

@@ -36,7 +36,7 @@ READERS: Final[dict[OwnTask, dict[str, Reader]]] = {
         "none": candidates,
     },
     "classify": {head: partial(classifier, head) for head in ("softmax", "none")},
-    "segment": {head: partial(segmenter, head) for head in ("argmax", "none")},
+    "segment": {head: partial(segmenter, head) for head in ("argmax", "sigmoid", "none")},
 }
 """By task and head; each raises `MisfitError` where the outputs are of another layout."""
 WITHOUT_HEAD: Final[dict[OwnTask, Reader]] = {"classify": partial(classifier, ""), "segment": partial(segmenter, "")}

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from exporters.sources.brought.dense_heads import DenseLayout
 from exporters.sources.brought.final_heads import FinalLayout
 from exporters.sources.brought.metadata import Metadata
+from exporters.sources.brought.pixel_heads import PixelLayout
 
 Array = npt.NDArray[Any]
 Answers = Mapping[str, Array]
 """By name of the output, the answers to several different pictures along the first axis; all finite."""
-Form = DenseLayout | FinalLayout | Literal["candidates", "logits", "probabilities", "class logits", "class map"]
-"""What is behind the network: cells to decode, final boxes, `CANDIDATES` already, scores of pictures, or classes of
-pixels."""
+Form = DenseLayout | FinalLayout | PixelLayout | Literal["candidates", "logits", "probabilities"]
+"""What is behind the network: cells to decode, final boxes, classes of pixels, `CANDIDATES` already, or scores of
+pictures."""
 Reading = tuple[Form, str]
 """With a description for people."""
 

@@ -48,7 +48,7 @@ def one_node(path: Path, operator: str, *shape: Any, domain: str = "", kind: int
     [
         ((1, 3, 32), 1, r"takes 'images': float32 \(1, 3, 32\); four sides fit: \(N, 3, H, W\) or \(N, H, W, 3\)"),
         (("b", 3, 8, 32, 32), 1, r"float32 \(N, 3, 8, 32, 32\); four sides fit"),
-        (("b", 1, 32, 32), 1, r"float32 \(N, 1, 32, 32\); pictures of three channels fit"),
+        (("b", 2, 32, 32), 1, r"float32 \(N, 2, 32, 32\); pictures of three channels fit, or of one"),
         (("b", 3, 32, 32), 7, r"int64 \(N, 3, 32, 32\); of float32, float16, uint8 fits"),
     ],
 )
