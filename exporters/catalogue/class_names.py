@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
+from typing import Final
 
 from reeltag.errors import InputError
+
+
+_SYNSETS: Final = Path(__file__).parent / "labels" / "imagenet1k_synsets.txt"
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -20,6 +25,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if problem := _problem(names):
         raise InputError(f"{path} {problem}; give a text file with one class name a line")
     return tuple(names)
+
+
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """WordNet ids of ImageNet's thousand classes by index, such as `n01440764`; its folders are named so."""
+    return tuple(_SYNSETS.read_text("utf-8").split())
 
 
 def _problem(names: list[str]) -> str:
