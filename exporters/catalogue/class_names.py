@@ -8,7 +8,6 @@ from typing import Final
 
 from reeltag.errors import InputError
 
-
 _SYNSETS: Final = Path(__file__).parent / "labels" / "imagenet1k_synsets.txt"
 
 

@@ -22,9 +22,9 @@ from exporters.evaluation.classification import Indexes
 from exporters.evaluation.coco import Found
 from exporters.gate.agreement import agreed_boxes, agreed_class_maps, agreed_classes
 from exporters.gate.class_losses import classification_losses
-from exporters.gate.losses import Losses
+from exporters.gate.losses import detection_losses, segmentation_losses
 from exporters.gate.own_path import OwnPath
-from exporters.gate.stages import detection_losses, segmentation_losses
+from exporters.gate.stages import Losses
 from exporters.graphs.compare import Reference
 from exporters.progress import Progress, told
 from exporters.publishing.artefact import Artefact
@@ -72,7 +72,7 @@ class GateReport:
     @property
     def measured(self) -> Measured:
         """For the passport."""
-        accuracy = {}
+        accuracy: dict[str, float] = {}
         for one in self.losses.by_metric():
             accuracy |= {one.metric: one.measured, f"{one.metric} of fp32": one.reference}
         through = "Triton" if self.losses.is_served else "OpenVINO"
@@ -197,9 +197,7 @@ def _of_classifier(artefact: Artefact, reference: Reference, pictures: Pictures,
 
 def _of_segmenter(artefact: Artefact, reference: Reference, pictures: Pictures, progress: Progress | None) -> Losses:
     if isinstance(pictures, CocoDataset | ClassificationDataset):
-        raise InputError(
-            "boxes and classes of pictures do not say which class a pixel has; give Cityscapes' folders or class maps"
-        )
+        raise InputError("boxes and classes do not say what a pixel shows; give Cityscapes' folders or class maps")
     if not isinstance(pictures, SegmentationDataset):
         with tempfile.TemporaryDirectory() as folder:
             agreed = agreed_class_maps(reference, artefact.spec, pictures, Path(folder))

@@ -1,4 +1,4 @@
-"""A classifier stage by stage; the softmax is part of its network."""
+"""Where a classifier loses, likewise; the softmax is part of its network."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from exporters.evaluation.classes import ClassificationDataset
 from exporters.evaluation.classification import Indexes, best_classes, top_shares
-from exporters.gate.losses import COMPARING, FITTED, REFERENCE, SERVING, Losses, metric_name
 from exporters.gate.own_path import OwnPath, Views
+from exporters.gate.stages import COMPARING, FITTED, REFERENCE, SERVING, Losses, metric_name
 from exporters.graphs.compare import Floats, Reference
 from exporters.progress import Progress, told
 

@@ -1,174 +1,101 @@
-"""Detectors and segmenters stage by stage: those of their publisher's path are replaced by ours, one after the other."""
+"""What an artefact loses, stage by stage of the way from a picture to its answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
-import numpy as np
-
-from exporters.evaluation.coco import CocoDataset, Found, average_precision
-from exporters.evaluation.confusion import Confusion
-from exporters.evaluation.detection import coco_results
-from exporters.evaluation.maps import SegmentationDataset
-from exporters.evaluation.segmentation import add_picture, to_source
-from exporters.gate.losses import COMPARING, FITTED, REFERENCE, Losses, metric_name
-from exporters.gate.own_path import OwnPath, Views
-from exporters.graphs.compare import Floats, Reference
-from exporters.graphs.plain import plainly_suppressed
-from exporters.progress import Progress, told
-from reeltag.areas import ClassMap
-from reeltag.frames import Geometry
-
-_COMPARED_SCORE: Final = 0.3
-"""Boxes of the reference with lower scores are not compared one by one."""
-_PIXELS_OF_SCORE: Final = 100.0
-"""So many pixels are as far as a whole score: cells side by side have nearly the same box, but another score."""
+REFERENCE: Final = "reference"
+FITTED: Final = "pre-processing"
+SERVING: Final = "serving"
+STAGES: Final = {
+    REFERENCE: "plain pre-processing, fp32 network, plain post-processing",
+    FITTED: "reeltag decodes and scales",
+    "network": "the artefact's network",
+    "post-processing": "its decoding, reeltag's suppression",
+    SERVING: "all of it through Triton",
+}
+"""What each stage stands for; each includes those before it."""
+_FITTED_REFERENCE: Final = "reeltag decodes and scales, fp32 network, plain post-processing"
+"""What the reference is where no stage of its own says what pre-processing loses."""
+COMPARING: Final = "comparing stage by stage"
+"""Told to `Progress`."""
+_AGREEMENT: Final = "agreement "
 
 
-def detection_losses(
-    reference: Reference,
-    own: OwnPath,
-    dataset: CocoDataset,
-    served: list[Found] | None,
-    *,
-    is_annotated: bool,
-    progress: Progress | None = None,
-) -> Losses:
-    """Split what a detector loses.
-
-    Args:
-        reference: The float32 network and its plain decoding.
-        own: The artefact's.
-        dataset: Pictures, and the boxes that are there.
-        served: What the artefact found in them through the server; none where no server could run it.
-        is_annotated: Whether people said where the boxes are. Otherwise `reference` did, looking at pictures that were
-            fitted as ours are; then there is no loss of pre-processing to be seen.
-        progress: Told of the batches.
-
-    Raises:
-        InputError: A picture cannot be read.
-    """
-    category_ids = dataset.category_ids(own.spec.labels)
-    found: dict[str, list[tuple[int, Floats]]] = {}
-    distances: list[Floats] = []
-    for batch in told(dataset.batches(), COMPARING, dataset.batch_count, progress):
-        views = [Views.of(dataset.files[image_id], own.spec.view, is_annotated) for image_id in batch]
-        for image_id, (rows, distance) in zip(batch, _detections(reference, own, views), strict=True):
-            distances.append(distance)
-            for stage, boxes in rows.items():
-                found.setdefault(stage, []).append((image_id, boxes))
-    categories = set(category_ids.values())
-
-    def precision(boxes: list[Found]) -> float:
-        return 100 * average_precision(dataset.truth, boxes, categories)["AP"]
-
-    # In COCO's format, which takes much memory, one stage at a time.
-    values = {
-        stage: precision([box for image_id, rows in of_stage for box in coco_results(image_id, rows, category_ids)])
-        for stage, of_stage in found.items()
-    }
-    if served is not None:
-        values["serving"] = precision(served)
-    return Losses(metric_name("AP", is_annotated), len(dataset.files), values, _summary(np.concatenate(distances)))
+def metric_name(metric: str, is_annotated: bool) -> str:
+    """Such as `AP`, or `agreement AP` where the float32 network says what is right."""
+    return metric if is_annotated else f"{_AGREEMENT}{metric}"
 
 
-def segmentation_losses(
-    reference: Reference,
-    own: OwnPath,
-    dataset: SegmentationDataset,
-    served: Confusion | None,
-    *,
-    is_annotated: bool,
-    progress: Progress | None = None,
-) -> Losses:
-    """Split what a segmenter loses; the choice of the best class is part of its network.
+@dataclass(frozen=True)
+class Losses:
+    """Accuracy after each stage."""
 
-    Args:
-        reference: The float32 network, from frames to class maps.
-        own: The artefact's.
-        dataset: Pictures and their class maps.
-        served: What the artefact gave through the server; none where no server could run it.
-        is_annotated: As in `detection_losses`.
-        progress: Told of the pictures.
+    metric: str
+    """`AP`, `mIoU` or `top-1` against what people annotated; `agreement AP`, ... against what the float32 network makes
+    of the same frames."""
+    pictures: int
+    """That it was measured on."""
+    values: Mapping[str, float]
+    """By stage, in the order of `STAGES`, percent; the last one is the artefact's."""
+    tensors: str
+    """How far the network's tensors are from the float32 network's, on the same frames, for people."""
+    further: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Values of other metrics, such as `top-5`, likewise."""
 
-    Raises:
-        InputError: A picture cannot be read.
-    """
-    table = dataset.class_indexes(own.spec.labels)
-    counts: dict[str, Confusion] = {}
-    different = compared = 0
-    for index, picture in enumerate(told(dataset.pictures, COMPARING, len(dataset.pictures), progress)):
-        views = Views.of(picture, own.spec.view, is_annotated)
-        maps = {stage: to_source(*at) for stage, at in _class_maps(reference, own, views).items()}
-        for stage, class_map in maps.items():
-            confusion = counts.setdefault(stage, Confusion(dataset.labels or own.spec.labels))
-            add_picture(confusion, dataset, index, table[class_map])
-        expected, found = list(maps.values())[-2:]  # of the same frame
-        different += int((expected != found).sum())
-        compared += expected.size
-    if served is not None:
-        counts["serving"] = served
-    values = {stage: 100 * confusion.mean_iou for stage, confusion in counts.items()}
-    tensors = f"{100 * different / compared:.3f} % of the pixels have another class"
-    return Losses(metric_name("mIoU", is_annotated), len(dataset.pictures), values, tensors)
+    @property
+    def is_agreement(self) -> bool:
+        """Whether the float32 network says what is right."""
+        return self.metric.startswith(_AGREEMENT)
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the last stage is the artefact in Triton; otherwise it is its graph in OpenVINO."""
+        return SERVING in self.values
 
-def _detections(
-    reference: Reference, own: OwnPath, views: Sequence[Views]
-) -> Iterator[tuple[dict[str, Floats], Floats]]:
-    """Of each picture the boxes after each stage, and the distances of the network's from the reference's."""
-    frames = np.stack([view.frame for view in views])
-    plain = [view.plain for view in views if view.plain is not None]
-    by_plain = reference(np.stack([frame for frame, _ in plain])) if plain else None
-    by_reference, outputs = reference(frames), own.run(frames)
-    by_network = own.plainly_decoded(outputs)
-    for index, view in enumerate(views):
-        rows = {}
-        if by_plain is not None:
-            rows[REFERENCE] = plainly_suppressed(by_plain[index], plain[index][1])
-        rows[FITTED if rows else REFERENCE] = plainly_suppressed(by_reference[index], view.geometry)
-        rows["network"] = plainly_suppressed(by_network[index], view.geometry)
-        rows["post-processing"] = own.detections(outputs, index, view.geometry)
-        yield rows, _distances(by_reference[index], by_network[index])
+    @property
+    def reference(self) -> float:
+        """Of the path without reeltag, percent."""
+        return self.values[REFERENCE]
 
+    @property
+    def measured(self) -> float:
+        """Of the artefact, percent."""
+        return list(self.values.values())[-1]
 
-def _class_maps(reference: Reference, own: OwnPath, views: Views) -> dict[str, tuple[ClassMap, Geometry]]:
-    """A picture's class map after each stage, and where the picture lies in it."""
-    maps = {}
-    if views.plain is not None:
-        frame, geometry = views.plain
-        maps[REFERENCE] = (np.asarray(reference(frame[None])[0], np.uint8), geometry)
-    by_reference = np.asarray(reference(views.frame[None])[0], np.uint8)
-    maps[FITTED if maps else REFERENCE] = (by_reference, views.geometry)
-    maps["network"] = (own.class_maps(own.run(views.frame[None]))[0], views.geometry)
-    return maps
+    @property
+    def lost(self) -> float:
+        """In points; below 0 where it is better than the reference."""
+        return self.reference - self.measured
 
+    @property
+    def by_stage(self) -> dict[str, float]:
+        """Points that each stage loses."""
+        values = list(self.values.values())
+        return dict(zip(list(self.values)[1:], (a - b for a, b in pairwise(values)), strict=True))
 
-def _distances(expected: Floats, found: Floats) -> Floats:
-    """Of each well scored box: how far score and place, pixels, are from those of the found one most like it.
+    def by_metric(self) -> Iterator[Losses]:
+        """The same of each metric alone."""
+        for metric, values in {self.metric: self.values, **self.further}.items():
+            yield replace(self, metric=metric, values=values, further={})
 
-    Returns:
-        float32 `(boxes, 2)`; boxes whose class was not found at all are left out.
-    """
-    rows = []
-    for box in expected[expected[:, 4] >= _COMPARED_SCORE]:
-        same_class = found[found[:, 5] == box[5]]
-        if len(same_class):
-            pixels = np.abs(same_class[:, :4] - box[:4]).max(1)
-            scores = np.abs(same_class[:, 4] - box[4])
-            alike = int((pixels + _PIXELS_OF_SCORE * scores).argmin())
-            rows.append([float(scores[alike]), float(pixels[alike])])
-    return np.array(rows, np.float32).reshape(-1, 2)
+    def rows(self) -> list[dict[str, str]]:
+        """For a table."""
+        texts = dict(STAGES) if FITTED in self.values else STAGES | {REFERENCE: _FITTED_REFERENCE}
+        rows = [{"stage": stage, "what": texts[stage]} for stage in self.values]
+        for one in self.by_metric():
+            loss = "loss" if one.metric == self.metric else f"loss of {one.metric}"
+            lost = {REFERENCE: ""} | {stage: f"{points:+.2f}" for stage, points in one.by_stage.items()}
+            for row, (stage, value) in zip(rows, one.values.items(), strict=True):
+                row |= {one.metric: f"{value:.2f}", loss: lost[stage]}
+        return rows
 
-
-def _summary(distances: Floats) -> str:
-    if not len(distances):
-        return f"no box has a score of {_COMPARED_SCORE:g}"
-    (score, pixels), (score_largest, pixels_largest) = distances.mean(0).tolist(), distances.max(0).tolist()
-    return (
-        f"{len(distances)} candidates differ by {score:.4f} in score (largest {score_largest:.3f}) and by "
-        f"{pixels:.2f} px in place (largest {pixels_largest:.1f} px)"
-    )
+    def __str__(self) -> str:
+        parts = ", ".join(f"{stage} {points:.1f}" for stage, points in self.by_stage.items())
+        verb = (
+            f"loses {self.lost:.1f} {self.metric} of" if self.lost >= 0 else f"gains {-self.lost:.1f} {self.metric} on"
+        )
+        return f"{verb} {self.reference:.1f} ({parts})"
