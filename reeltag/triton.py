@@ -195,6 +195,7 @@ class TritonClient:
                 [_infer_input(name, value) for name, value in inputs.items()],
                 outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
                 client_timeout=self.timeout_seconds,
+                timeout=int(self.timeout_seconds * 1e6),  # to the models, which end what nobody waits for any more
             )
         return {name: answer.as_numpy(name) for name in outputs}
 

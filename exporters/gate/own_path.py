@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from exporters.graphs import compare
 from exporters.graphs.compare import Floats
+from exporters.graphs.compose import one_by_one
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.plain import plainly_fitted
 from exporters.publishing.artefact import Artefact
@@ -24,7 +25,6 @@ from reeltag.contract import (
     CLASSES,
     COUNT,
     FRAMES,
-    IOU_THRESHOLD,
     MAX_DETECTIONS,
     NMS,
     SCORE_THRESHOLD,
@@ -96,12 +96,16 @@ class OwnPath:
         if inner:
             model.add_outputs(inner)
         properties = {"INFERENCE_PRECISION_HINT": artefact.openvino_precision}
+        self._is_one_by_one = artefact.passport.one_by_one
         self._compiled = core.compile_model(model, "CPU", properties)
         self._suppression = _suppression()
 
     def run(self, frames: npt.NDArray[np.uint8]) -> Outputs:
         """All tensors that the other methods take: of frames uint8 `(N, *input_shape)`."""
-        answers = self._compiled({FRAMES: frames})
+        return one_by_one(self._run, {FRAMES: frames}) if self._is_one_by_one else self._run({FRAMES: frames})
+
+    def _run(self, inputs: Outputs) -> Outputs:
+        answers = self._compiled(inputs)
         return {output.get_any_name(): answers[output] for output in self._compiled.outputs}
 
     def plainly_decoded(self, outputs: Outputs) -> Floats:
@@ -124,7 +128,7 @@ class OwnPath:
             suppressed = self._suppression.suppress(
                 outputs[CANDIDATES][index : index + 1],
                 score_threshold=SCORE_THRESHOLD,
-                iou_threshold=IOU_THRESHOLD,
+                iou_threshold=self.spec.iou_threshold,
                 max_detections=MAX_DETECTIONS,
             )
             found = (tensor[0] for tensor in suppressed)

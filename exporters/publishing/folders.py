@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,8 +29,8 @@ class ModelFolder:
     """What a folder of the repository should hold."""
 
     config: ModelConfig
-    files: dict[str, Path] = field(default_factory=dict)
-    """By path in the folder, the file to copy."""
+    files: Mapping[str, Path | bytes] = field(default_factory=dict)
+    """By path in the folder, the file to copy, or its content."""
     said: Passport = field(default_factory=Passport)
     """Of the network in it; of other folders nothing but the fingerprint."""
 
@@ -47,7 +47,7 @@ class ModelFolder:
     @cached_property
     def passport(self) -> Passport:
         """With a fingerprint that changes with anything that the folder should hold."""
-        files = [f"{path}:{sha256_of(source)}" for path, source in sorted(self.files.items())]
+        files = [f"{path}:{_sha256(source)}" for path, source in sorted(self.files.items())]
         fingerprint = hashlib.sha256("\n".join([self.config_text, self.said.sha256, *files]).encode()).hexdigest()
         return self.said.model_copy(update={"fingerprint": fingerprint})
 
@@ -55,9 +55,7 @@ class ModelFolder:
         """Whether the repository holds just this."""
         path = target / self.name
         try:
-            sizes_agree = all(
-                (path / name).stat().st_size == source.stat().st_size for name, source in self.files.items()
-            )
+            sizes_agree = all((path / name).stat().st_size == _size(source) for name, source in self.files.items())
             said = read_passport(path)
             is_same = (said.fingerprint, said.sha256) == (self.passport.fingerprint, self.passport.sha256)
             return is_same and sizes_agree and (path / CONFIG_FILE).is_file()
@@ -88,9 +86,21 @@ class ModelFolder:
     def _write(self, path: Path) -> None:
         (path / "1").mkdir(parents=True)
         for name, source in self.files.items():
-            shutil.copyfile(source, path / name)
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(source, bytes):
+                (path / name).write_bytes(source)
+            else:
+                shutil.copyfile(source, path / name)
         (path / CONFIG_FILE).write_text(self.config_text, "utf-8")
         (path / PASSPORT_FILE).write_text(f"{self.passport.model_dump_json(indent=2)}\n", "utf-8")
+
+
+def _sha256(source: Path | bytes) -> str:
+    return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of(source)
+
+
+def _size(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 @contextmanager

@@ -28,9 +28,11 @@ class ListedModel:
     """One line of `reeltag models`."""
 
     name: str
+    network: str
+    """In the catalogue, of one that has a name of the user's; empty otherwise."""
     task: str
     input: str
-    """Such as `416x416`, width by height in pixels."""
+    """Such as `512x1024`, rows x columns in pixels."""
     parameters: int
     """How many weights it has."""
     size_bytes: int
@@ -128,8 +130,9 @@ def listing(target: Path) -> list[ListedModel]:
         listed.append(
             ListedModel(
                 name=name,
+                network=spec.network,
                 task=spec.task,
-                input=f"{spec.width}x{spec.height}",
+                input=f"{spec.height}x{spec.width}",
                 parameters=spec.parameters,
                 size_bytes=file.stat().st_size if file.is_file() else 0,
                 licence=spec.licence,
@@ -198,8 +201,10 @@ def _folders(artefacts: Sequence[Artefact], target: Path) -> Iterator[ModelFolde
     networks = {task: artefact.spec for task, artefact in served.items()}
     if networks:
         views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
-        config = configs.decode_config(list(views), threads=threads)
-        yield ModelFolder(config, {**_python_sources(DECODE), "1/frames.py": Path(frames.__file__)})
+        config = configs.decode_config(list(views), workers=threads)
+        package = Path(frames.__file__).parent
+        sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
+        yield ModelFolder(config, {**_python_sources(DECODE), **sources})
     nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
     if Task.DETECT in networks:
         yield ModelFolder(configs.nms_config(networks[Task.DETECT].candidates, nms), _python_sources(NMS))
@@ -220,7 +225,14 @@ def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
     if artefact.passport.runtime == "openvino":
         files["1/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
     precision, nms = artefact.openvino_precision, artefact.passport.nms
-    config = configs.network_config(artefact.spec, artefact.card, precision=precision, threads=threads, nms=nms)
+    config = configs.network_config(
+        artefact.spec,
+        artefact.card,
+        precision=precision,
+        threads=threads,
+        nms=nms,
+        one_by_one=artefact.passport.one_by_one,
+    )
     return ModelFolder(config, files, artefact.passport)
 
 

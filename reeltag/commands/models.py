@@ -47,7 +47,7 @@ def models(
 def _row(model: ListedModel) -> dict[str, str]:
     passport = model.passport
     return {
-        "model": model.name,
+        "model": f"{model.name} ({model.network})" if model.network else model.name,
         "task": model.task,
         "input": model.input,
         "weights": f"{model.parameters / 1e6:.2f} M",
