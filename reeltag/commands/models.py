@@ -17,7 +17,6 @@ from reeltag.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from exporters.publishing.passport import Measured
     from exporters.publishing.repository import ListedModel
 
 
@@ -54,17 +53,10 @@ def _row(model: ListedModel) -> dict[str, str]:
         "weights": f"{model.parameters / 1e6:.2f} M",
         "file": f"{model.size_bytes / 2**20:.1f} MiB" if model.size_bytes else "--checkpoint",
         "served": _served(model),
-        "measured": _measured(passport.measured) if passport and passport.measured else "",
+        "measured": str(passport.measured) if passport and passport.measured else "",
         "passport": passport.sha256[:8] if passport else "",
         "licence": model.licence,
     }
-
-
-def _measured(measured: Measured) -> str:
-    said = [f"{metric} {value:.1f}" for metric, value in measured.accuracy.items()]
-    if measured.images_per_second:
-        said.append(f"{measured.images_per_second:g} images/s")
-    return ", ".join(said)
 
 
 def _served(model: ListedModel) -> str:

@@ -16,8 +16,8 @@ from exporters.catalogue.entries import ModelSpec
 from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_maps, read_coco
 from exporters.files import sha256_of
 from exporters.gate import accuracy
-from exporters.gate.losses import Losses
 from exporters.gate.own_path import OwnPath, fitted
+from exporters.gate.stages import Losses
 from exporters.graphs.compose import IMAGES, compose_graph
 from exporters.graphs.heads import LOGITS
 from exporters.graphs.suppression import suppressing
