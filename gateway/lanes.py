@@ -61,6 +61,8 @@ class Lanes:
             for batcher, is_large in ((self._ordinary, False), (self._large, True))
         ]
         asked = [(batcher, members) for batcher, members in lanes if members]
+        for batcher, members in asked:  # before any is sent
+            batcher.admit(len(members))
         parts = await _all([batcher.submit(wanted, [images[i].data for i in members]) for batcher, members in asked])
         answers = {
             i: answer
