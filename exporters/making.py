@@ -109,6 +109,13 @@ def made(
     return artefact, report
 
 
+def _check_suppression(spec: ModelSpec) -> None:
+    if spec.task != "detect":
+        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
+    if spec.is_final:
+        raise InvalidOption(f"the boxes of {spec.name} are final, none is to be suppressed; leave --nms out")
+
+
 def _check_one_by_one(source: Source, making: Making) -> None:
     """A network that is not right for several pictures at once goes with the one backend that gives it them singly."""
     if not is_one_by_one(source.graph):
@@ -121,13 +128,6 @@ def _check_one_by_one(source: Source, making: Making) -> None:
         )
     if making.fine_tuning is not None:
         raise InvalidOption(f"{alone}: fine-tuning takes batches; leave --qat out, or export it with a dynamic batch")
-
-
-def _check_suppression(spec: ModelSpec) -> None:
-    if spec.task != "detect":
-        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
-    if spec.is_final:
-        raise InvalidOption(f"the boxes of {spec.name} are final, none is to be suppressed; leave --nms out")
 
 
 def _lowered(

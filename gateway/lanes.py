@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.batching import Batched, Batcher, BatchLimits, Infer
 from gateway.tagger import Wanted
 
-LARGE_IN_FLIGHT: Final = 4
+LARGE_IN_FLIGHT: Final = 8
 """Most large pictures that Triton works on at one time, each in a request of its own."""
 
 

@@ -19,7 +19,7 @@ from vod.reader import VideoReader
 Array = npt.NDArray[Any]
 Result = TypeVar("Result")
 
-PATIENCE_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 60.0
 """How long Triton may be away before a file is given up."""
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 4.0

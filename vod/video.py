@@ -30,7 +30,7 @@ from vod.areas import FrameAreas
 from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at
 from vod.flight import Flight
 from vod.groups import ClassGroups
-from vod.inference import FrameTagger, RingInference
+from vod.inference import FrameTagger, RingInference, with_patience
 from vod.options import Hysteresis, Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
 from vod.reader import VideoReader
@@ -87,7 +87,8 @@ async def tag_video(
         VideoError: The file cannot be tagged at all.
         ServiceError: Triton was away for too long, or serves no such models.
     """
-    cards = {task: await client.card(task.frames_ensemble) for task in tasks_of(await client.cards())}
+    served = await with_patience(client.cards)
+    cards = {task: await client.card(task.frames_ensemble) for task in tasks_of(served)}
     if options.sample is not Sample.KEYFRAMES:
         await client.card(SHOTS_ENSEMBLE)
     views = tuple(dict.fromkeys(card.frames_view() for card in cards.values()))
@@ -99,7 +100,7 @@ async def tag_video(
             async with RingInference(client, reader, cards) as inference:
                 run = _Run(reader, inference, cards, probe, thumbnails, options, advanced)
                 end, shots = await run.both_passes()
-        return _assembled(path.name, await digest, probe, end, shots, run.findings, await client.cards(), options)
+        return _assembled(path.name, await digest, probe, end, shots, run.findings, served, options)
     finally:
         digest.cancel()
 

@@ -166,7 +166,8 @@ def _advice(spec: ModelSpec, found: list[StateDict]) -> str:
         if not classes:
             continue
         if classes == len(other.labels):
-            return f"It fits {other.name}."
+            published = f" with its {classes} published classes: leave --labels out, or name as many"
+            return f"It fits {other.name}{published if other == spec else ''}."
         return f"It fits {other.name} with {classes} classes: --labels FILE ({classes} names, one a line)."
     return f"It fits no network of the catalogue, which has: {', '.join(CHECKPOINT_MODELS)}."
 

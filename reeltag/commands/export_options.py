@@ -79,7 +79,9 @@ class SourceOptions:
     pad: Annotated[
         str | None, typer.Option(help="Letterbox's border: a grey level or red,green,blue. Default: likewise.")
     ] = None
-    activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None
+    activation: Annotated[
+        str | None, typer.Option(help="YOLOX: silu, leaky_relu, mish, relu. Default: as published.")
+    ] = None
     upsampling: Annotated[str | None, typer.Option(help="SwiftNet: bilinear or nearest. Default: bilinear.")] = None
 
     def fetched(self, name: str, progress: Progress) -> Checkpoint | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reeltag.commands.common import (
     RepositoryOption,
     UrlOption,
-    client_of,
+    UsedTriton,
     repository_at,
     results,
     settings_of,
@@ -34,7 +34,7 @@ def models(
         return
 
     async def served() -> list[dict[str, str]]:
-        async with client_of(triton_address(url), settings_of()) as client:
+        async with UsedTriton(triton_address(url)).client(settings_of()) as client:
             cards = await client.cards()
             states = await client.served()
             return [

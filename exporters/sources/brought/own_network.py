@@ -74,7 +74,7 @@ def own_source(name: str, brought: Brought) -> Source:
         return decoded(recognised, network.answers(compare.normalised(spec, frames)), spec)
 
     notes = "; ".join(
-        filter(None, (recognised.description, convention.text(spec.height, spec.width), *wanted.notes, note))
+        filter(None, (recognised.description, convention.text(spec.height, spec.width), note, *wanted.notes))
     )
     exact = None
     if network.exact is not network:

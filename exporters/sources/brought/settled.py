@@ -71,8 +71,8 @@ def settled(brought: Brought, metadata: Metadata) -> Settled:
         InvalidOption: Something is said by neither, or out of range, or the two contradict each other.
         InputError: The labels cannot be read, or are the file's in another order.
     """
-    said = {"detect": "detect", "classify": "classify"}.get(metadata.task)
-    missing = [] if brought.task or said or metadata.task in _INSTANCES else ["--task"]
+    is_said = metadata.task in ("detect", "classify", "obb", *_INSTANCES)
+    missing = [] if brought.task or is_said else ["--task"]
     missing += [] if brought.labels or metadata.names else ["--labels"]
     if missing:
         raise InvalidOption(f"--onnx FILE needs {' and '.join(missing)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import mmap
 import os
@@ -34,21 +35,23 @@ class Nursery:
 
     Args:
         view_names: The views, as `frames.View.name` has them.
+        limits: Of each picture.
 
     Raises:
         RuntimeError: It did not start; its own words are in Triton's log.
     """
 
-    def __init__(self, view_names: Sequence[str]) -> None:
+    def __init__(self, view_names: Sequence[str], limits: messages.Limits) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).parent / "worker.py"
         # The one that runs this process may be embedded; a worker needs the same packages, whatever finds them here.
         python = sys.executable or shutil.which("python3") or "python3"
         packages = os.pathsep.join(filter(None, sys.path))
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
+        told = json.dumps(list(view_names)), json.dumps(dataclasses.asdict(limits))
         with theirs:
             self._process = subprocess.Popen(
-                [python, str(script), str(theirs.fileno()), json.dumps(list(view_names))],
+                [python, str(script), str(theirs.fileno()), *told],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **single, "PYTHONPATH": packages},

@@ -10,6 +10,7 @@ from exporters.sources.brought.dense_heads import DenseLayout
 from exporters.sources.brought.layouts.grids import are_fractions, require_corners
 from exporters.sources.brought.layouts.reading import (
     Array,
+    ChoiceError,
     Evidence,
     Reading,
     Recognised,
@@ -61,6 +62,10 @@ def ssd(evidence: Evidence) -> Recognised:
             f"scores of a box are {rows.min():.3g} to {rows.max():.3g} and do not sum to 1, as a softmax with the "
             "background does",
         )
+        require(
+            not is_usual(rows[..., -1]),
+            "the last class is by far the likeliest of most boxes, as DETR's for no object is; SSD's is the first",
+        )
         require_classes(rows.shape[2] - 1, classes, ", both without the background")
         require_corners(corners)
         fractions = are_fractions(corners)
@@ -79,11 +84,35 @@ def ssd(evidence: Evidence) -> Recognised:
 
 def pairs(evidence: Evidence) -> Iterator[tuple[str, str]]:
     """Names of boxes and scores that go together by their shapes."""
-    for boxes, scores in permutations(evidence.answers, 2):
+    order = list(evidence.answers)
+    for boxes, scores in permutations(order, 2):
         of_boxes, of_scores = evidence.answers[boxes], evidence.answers[scores]
         are_boxes = of_boxes.shape[-1] == 4 and (of_boxes.ndim == 3 or of_boxes.shape[2:] == (1, 4))
-        if are_boxes and of_scores.ndim == 3 and of_boxes.shape[1] in of_scores.shape[1:]:
+        if not are_boxes or of_scores.ndim != 3 or of_boxes.shape[1] not in of_scores.shape[1:]:
+            continue
+        if of_scores.shape[-1] != 4:
             yield boxes, scores
+        elif evidence.are_chosen or _are_named(boxes, scores):
+            if _are_named(boxes, scores) or order.index(boxes) < order.index(scores):
+                yield boxes, scores
+        elif not _are_named(scores, boxes):
+            raise ChoiceError(
+                f"{boxes!r} and {scores!r} are both 4 wide; say which are the boxes, and then which the scores: "
+                f"--output {boxes},{scores} or --output {scores},{boxes}"
+            )
+
+
+def _are_named(boxes: str, scores: str) -> bool:
+    """Whether names say which are boxes and which are scores."""
+    words = ("score", "logit", "conf", "class", "cls", "prob", "label")
+    are_boxes = "box" in boxes.lower() or any(word in scores.lower() for word in words)
+    are_others = "box" in scores.lower() or any(word in boxes.lower() for word in words)
+    return are_boxes and not are_others
+
+
+def is_usual(probabilities: Array) -> bool:
+    """Whether a class is that of most boxes, as only one for no object is."""
+    return bool(probabilities.mean() > 0.5)
 
 
 def flat(boxes: Array) -> Array:

@@ -52,8 +52,7 @@ def end_to_end(head: str, evidence: Evidence) -> Recognised:
         _require_classes_from_0(found, evidence.classes, is_asked=is_asked)
         return FinalLayout(_kept(rows), fractions=fractions), f"final boxes in {_unit(fractions)}"
 
-    if set(_TENSORFLOW) <= evidence.answers.keys():
-        raise MisfitError(f"{', '.join(_TENSORFLOW)} are TensorFlow's, with y before x and a first class of 1")
+    _require_x_before_y(evidence)
     return recognised(evidence, _candidates(evidence), read, _NONE)
 
 
@@ -67,6 +66,7 @@ def torchvision(evidence: Evidence) -> Recognised:
         fractions = _are_fractions("torchvision", found)
         return FinalLayout(_kept(rows), first_class=first, fractions=fractions), f"final boxes in {_unit(fractions)}"
 
+    _require_x_before_y(evidence)
     candidates = [names for names in _candidates(evidence) if len(names) > 2]
     return recognised(evidence, candidates, read, _NONE)
 
@@ -144,6 +144,11 @@ def _are_in_order(scores: str, classes: str, evidence: Evidence) -> bool:
     return not is_swapped and evidence.answers[scores].dtype.kind == "f"
 
 
+def _require_x_before_y(evidence: Evidence) -> None:
+    if set(_TENSORFLOW) <= evidence.answers.keys():
+        raise MisfitError(f"{', '.join(_TENSORFLOW)} are TensorFlow's, with y before x and a first class of 1")
+
+
 def _require_known_columns(rows: Array, evidence: Evidence) -> None:
     """Columns behind the six are mask coefficients or key points, or nothing is known of them."""
     behind = rows.shape[2] - 6
@@ -173,6 +178,7 @@ def _are_fractions(head: str, found: Array) -> bool:
         require(are_fractions(found[:, :4]), f"boxes reach {found[:, :4].max(initial=0):.3g}: they are pixels")
         return True
     if head.endswith("-pixels"):
+        require(not len(found) or not are_fractions(found[:, :4]), "its boxes are fractions of the input")
         return False
     if not found[:, :4].any():
         raise ChoiceError(
