@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -14,13 +14,13 @@ from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.routes import health, images
-from gateway.tagger import ImageTagger, Wanted
+from gateway.tagger import ImageTagger
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
 from reeltag import __version__
-from reeltag.errors import ImageRejected, InvalidOption
+from reeltag.errors import InvalidOption
 from reeltag.settings import Settings
-from reeltag.triton import ImageOutputs, TritonClient
+from reeltag.triton import TritonClient
 
 CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
@@ -79,11 +79,8 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
         timeout_seconds=settings.timeout_seconds,
     )
 
-    async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
-        return await client.infer_images(wanted.tasks, images, class_maps=wanted.class_maps)
-
-    batcher = Batcher(infer, limits, metrics.batch_images.observe)
     catalogue = Catalogue(client, LIFETIME_SECONDS)
+    batcher = Batcher(catalogue.infer_images, limits, metrics.batch_images.observe)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
     )

@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +108,22 @@ class EmbeddedTriton:
     """A Triton server on loopback, for as long as a `with` block or the process lasts.
 
     Args:
-        model_repository: Folder that it serves, every model of it.
+        model_repository: Folder that it serves.
+        models: Names of the models in it to be served; without them every one with a configuration.
         grpc_port: Port of the gRPC endpoint; 0 for any free one.
         ready_timeout_seconds: Longest wait for all models to be loaded.
     """
 
-    def __init__(self, model_repository: Path, *, grpc_port: int = 0, ready_timeout_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        model_repository: Path,
+        *,
+        models: Sequence[str] | None = None,
+        grpc_port: int = 0,
+        ready_timeout_seconds: float = 120.0,
+    ) -> None:
         self.model_repository = model_repository.resolve()
+        self._wanted_models = models
         self.ready_timeout_seconds = ready_timeout_seconds
         self.log = _new_log()
         """What the server wrote, kept after it stopped."""
@@ -225,7 +235,9 @@ class EmbeddedTriton:
         ]
 
     def _models(self) -> list[str]:
-        """Names of the models in the repository; it also holds sources of backends that nothing there uses yet."""
+        """Names of the models; the repository may also hold sources of backends that nothing there uses yet."""
+        if self._wanted_models is not None:
+            return list(self._wanted_models)
         return sorted(config.parent.name for config in self.model_repository.glob("*/config.pbtxt"))
 
     def _wait_until_ready(self, deadline: float) -> None:

@@ -71,6 +71,8 @@ class Passport(_Frozen):
 
     fingerprint: str = ""
     """Changes with anything that a folder of the model repository should hold."""
+    turn: int = 0
+    """Of several networks with one task the one with the highest serves it; counts up with every export."""
     source: str = ""
     """Where the weights come from: a file that the user brought, or for people those that come with reeltag."""
     source_sha256: str = ""
@@ -99,8 +101,10 @@ class Passport(_Frozen):
 
     @property
     def sha256(self) -> str:
-        """Of what is said of the artefact but its speed here; goes into the provenance of results."""
-        said = self.model_dump_json(exclude={"fingerprint": True, "measured": {"images_per_second", "machine"}})
+        """Of what is said of the artefact but its turn and its speed here; goes into the provenance of results."""
+        said = self.model_dump_json(
+            exclude={"fingerprint": True, "turn": True, "measured": {"images_per_second", "machine"}}
+        )
         return hashlib.sha256(said.encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
@@ -127,6 +131,14 @@ def read_passport(folder: Path) -> Passport:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise ModelRepositoryError(f"{path} is no passport ({where}: {first['msg']}); {_REMEDY}") from error
+
+
+def turn_in(folder: Path) -> int:
+    """Turn of what a folder holds; 0 where it has no passport, or one that cannot be read."""
+    try:
+        return read_passport(folder).turn
+    except ModelRepositoryError:
+        return 0
 
 
 def find_gpu() -> Gpu | None:

@@ -57,26 +57,26 @@ def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
     if settings.triton_url is not None:
         yield settings.triton_url
         return
-    from exporters.publishing.repository import check_embedded, publish
+    from exporters.publishing.serving import prepared
     from reeltag.embedded import EmbeddedTriton, find
 
     find()
-    repository = repository_at(settings.model_repository)
-    with progress.status("preparing the model repository") as status:
-        publish(repository)
-        check_embedded(repository)
-        status.update("starting Triton")
-        triton: EmbeddedTriton = EmbeddedTriton(repository, grpc_port=grpc_port)
-        triton.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        with progress.status("preparing the model repository") as status:
+            repository = stack.enter_context(prepared(repository_at(settings.model_repository)))
+            status.update("starting Triton")
+            triton: EmbeddedTriton = stack.enter_context(
+                EmbeddedTriton(repository.folder, models=repository.models, grpc_port=grpc_port)
+            )
+            repository.release()
+        for notice in repository.notices:
+            progress.print(notice, markup=False, soft_wrap=True)
         progress.print(
             f"Triton: gRPC {triton.url}, HTTP {triton.http_url}, metrics {triton.metrics_url}, "
             f"ready in {triton.startup_seconds:.1f} s, log {triton.log}",
             soft_wrap=True,
         )
         yield triton.url
-    finally:
-        triton.stop()
 
 
 @contextlib.contextmanager

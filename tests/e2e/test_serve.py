@@ -94,7 +94,7 @@ async def in_batch(url: str, images: list[bytes]) -> list[str]:
     async with TritonClient(url) as client:
         from reeltag.contract import Task
 
-        outputs = await client.infer_images((Task.DETECT,), images)
+        outputs = await client.infer_images({Task.DETECT: await client.card("detect")}, images)
     return [type(output).__name__ for output in outputs]
 
 

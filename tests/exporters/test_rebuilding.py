@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,10 @@ from exporters.export import ExportOptions, export
 from exporters.making import Making
 from exporters.plans.build import BatchProfile, PlanOptions
 from exporters.publishing import repository
-from exporters.publishing.exported import artefacts_in
+from exporters.publishing.exported import artefacts_in, serving
+from exporters.publishing.listing import listing
 from exporters.publishing.passport import Gpu, find_gpu
+from exporters.publishing.serving import check_artefact, prepared
 from exporters.rebuilding import rebuild_stale
 from exporters.sources.source import bundled_source
 from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
@@ -48,14 +52,14 @@ def test_a_plan_is_published_with_its_graph_and_passport(published: Path) -> Non
 
 def test_a_plan_for_another_gpu_or_version_is_refused_by_name(published: Path) -> None:
     (artefact,) = artefacts_in(published)
-    repository.check_artefact(artefact, Gpu(name="NVIDIA L4", compute_capability="8.9"))
+    check_artefact(artefact, Gpu(name="NVIDIA L4", compute_capability="8.9"))
     with pytest.raises(ModelRepositoryError, match=rf"plan of {NAME}.*for SM89, and Orin .* {NAME} --rebuild-stale"):
-        repository.check_artefact(artefact, Gpu(name="Orin", compute_capability="8.7"))
+        check_artefact(artefact, Gpu(name="Orin", compute_capability="8.7"))
     with pytest.raises(ModelRepositoryError, match=r"built by tensorrt_rtx .*, and 9\.0\.1 is here"):
-        repository.check_artefact(artefact, None, tensorrt_version="9.0.1")
-    listed = {model.name: model for model in repository.listing(published)}
+        check_artefact(artefact, None, tensorrt_version="9.0.1")
+    listed = {model.name: model for model in listing(published)}
     if find_gpu() is None:
-        assert "there is no NVIDIA GPU" in listed[NAME].problem
+        assert "there is no NVIDIA GPU" in listed[NAME].why_not
 
 
 def test_a_stale_plan_is_built_anew_from_the_graph_beside_it(published: Path, tmp_path: Path) -> None:
@@ -74,7 +78,8 @@ def test_a_stale_plan_is_built_anew_from_the_graph_beside_it(published: Path, tm
 
 
 def test_a_plan_that_was_damaged_is_refused(published: Path) -> None:
-    file = published / NAME / "1" / "model.plan"
+    (artefact,) = artefacts_in(published)
+    file = artefact.file
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     try:
@@ -92,8 +97,13 @@ def test_without_tensorrt_the_extra_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_embedded_server_does_not_start_on_a_plan(published: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelRepositoryError, match=rf"{NAME}.*--rebuild-stale|{NAME}.*NVIDIA's Triton container"):
-        repository.check_embedded(published)
-    repository.publish(tmp_path)
-    repository.check_embedded(tmp_path)
+def test_a_plan_serves_no_task_of_the_server_that_comes_with_reeltag(published: Path, tmp_path: Path) -> None:
+    target = tmp_path / "repository"
+    shutil.copytree(published, target)
+    with prepared(target) as ready:
+        (notice,) = ready.notices
+        assert re.search(rf"{NAME} is left out: .*(--rebuild-stale|NVIDIA's Triton container)", notice)
+        assert NAME not in ready.models
+        assert "classify" not in ready.models, "nothing else classifies"
+        assert {"detect", "detect_frames", "shots"} <= set(ready.models)
+    assert serving(target) == ["nanodet_g", NAME, "transnetv2"], "for other servers all stays as it was published"

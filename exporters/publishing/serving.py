@@ -1,0 +1,135 @@
+"""What the server that comes with reeltag can serve of a repository, and what it is given to serve it from."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.contents import task_folders
+from exporters.publishing.exported import artefacts_in
+from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked
+from exporters.publishing.passport import PASSPORT_FILE, Gpu, check_servable, find_gpu
+from exporters.publishing.repository import NotWritable, publish
+from reeltag.errors import ModelRepositoryError
+
+EMBEDDED_RUNTIME: Final = "openvino"
+"""What the server that comes with reeltag runs networks in."""
+_NAMED_STALE: Final = 3
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A repository that is ready to be served."""
+
+    folder: Path
+    """To serve: the repository itself, or where networks are left out one that stands for it."""
+    models: tuple[str, ...]
+    """Names of the folders in it that are served; it may hold backends that none of the networks uses."""
+    notices: tuple[str, ...]
+    """What a person should know: which networks are left out and why, what is not up to date."""
+    release: Callable[[], None]
+    """Lets others publish again; to be called once the server has loaded its models."""
+
+
+@contextmanager
+def prepared(target: Path) -> Iterator[Prepared]:
+    """Bring a repository up to date, where it may be written, and leave out what cannot be served here.
+
+    Nobody can publish into it before the server has loaded it (`Prepared.release`) or the block has ended.
+
+    Raises:
+        ModelRepositoryError: A folder cannot be written, a file is damaged, or nothing can be served here.
+    """
+    notices = _brought_up(target)
+    with ExitStack() as until_loaded, tempfile.TemporaryDirectory(prefix="reeltag-models-") as scratch:
+        until_loaded.enter_context(locked(target, shared=True))
+        artefacts = artefacts_in(target)
+        problems = problems_of(artefacts)
+        notices += [f"{name} is left out: {problem}" for name, problem in problems.items()]
+        here = [artefact for artefact in artefacts if artefact.spec.name not in problems]
+        if not here:
+            raise ModelRepositoryError("; ".join([f"nothing in {target} can be served here", *notices]))
+        around = list(task_folders(here, {one.spec.name: one.published or one.card for one in here}))
+        names = [*(artefact.spec.name for artefact in here), *(made.name for made in around), *_others(target)]
+        folder = target
+        if problems:
+            folder = Path(scratch)
+            _stand_in(folder, target, names, around)
+        models = tuple(name for name in names if (folder / name / CONFIG_FILE).is_file())
+        yield Prepared(folder, models, tuple(notices), until_loaded.close)
+
+
+def problems_of(artefacts: Sequence[Artefact]) -> dict[str, str]:
+    """Why networks of a repository cannot be served by the server that comes with reeltag, by name."""
+    gpu = find_gpu() if any(artefact.passport.plan for artefact in artefacts) else None
+    problems = {artefact.spec.name: problem_of(artefact, gpu) for artefact in artefacts}
+    return {name: problem for name, problem in problems.items() if problem}
+
+
+def problem_of(artefact: Artefact, gpu: Gpu | None) -> str:
+    """Why a network cannot be served by the server that comes with reeltag; empty where it can.
+
+    Args:
+        artefact: In a model repository.
+        gpu: Of this machine.
+    """
+    try:
+        check_artefact(artefact, gpu)
+    except ModelRepositoryError as error:
+        return str(error)
+    if artefact.passport.runtime == EMBEDDED_RUNTIME:
+        return ""
+    return (
+        f"it runs in {artefact.passport.runtime}, which NVIDIA's Triton container has and the server that comes with "
+        f"reeltag has not; name such a server with --triton-url HOST:PORT, or export it with --runtime "
+        f"{EMBEDDED_RUNTIME}"
+    )
+
+
+def check_artefact(artefact: Artefact, gpu: Gpu | None, *, tensorrt_version: str | None = None) -> None:
+    """Refuse an artefact that cannot run here.
+
+    Args:
+        artefact: In a model repository.
+        gpu: Of this machine.
+        tensorrt_version: Of the TensorRT that would serve it; none where it is not known.
+
+    Raises:
+        ModelRepositoryError: A plan for another TensorRT or GPU, or a file that is missing or damaged.
+    """
+    name = artefact.card.network
+    rebuild = f"reeltag export {name} --rebuild-stale"
+    check_servable(artefact.passport, name=name, tensorrt_version=tensorrt_version, gpu=gpu, rebuild=rebuild)
+
+
+def _brought_up(target: Path) -> list[str]:
+    """Notices: what is not up to date where nothing may be written."""
+    try:
+        publish(target)
+    except NotWritable as error:
+        if not any(target.glob(f"*/{CONFIG_FILE}")):
+            raise
+        named = ", ".join(error.stale[:_NAMED_STALE]) + (" and others" if len(error.stale) > _NAMED_STALE else "")
+        return [f"{target} cannot be written and is served as it is; not up to date: {named or 'perhaps'}"]
+    return []
+
+
+def _others(target: Path) -> list[str]:
+    """Names of the models that are not reeltag's."""
+    configs = target.glob(f"*/{CONFIG_FILE}")
+    return sorted(config.parent.name for config in configs if not (config.parent / PASSPORT_FILE).exists())
+
+
+def _stand_in(folder: Path, target: Path, names: Sequence[str], around: Sequence[ModelFolder]) -> None:
+    """Fill a folder with what is served of a repository: links to it, and the ensembles that are others then."""
+    made_anew = {made.name: made for made in around if not made.is_current(target)}
+    for name in names:
+        if name in made_anew:
+            made_anew[name].write(folder / name)
+        else:
+            (folder / name).symlink_to((target / name).resolve())
