@@ -47,7 +47,7 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
                 yield
             return
         url = settings.triton_url or ""
-        own = TritonClient(url, timeout_seconds=settings.timeout_seconds)
+        own = TritonClient(url, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
         async with own, _running(app, settings, own, metrics):
             yield
 

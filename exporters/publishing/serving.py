@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from typing import Final
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.contents import task_folders
 from exporters.publishing.exported import artefacts_in
-from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked
+from exporters.publishing.folders import CONFIG_FILE, locked
 from exporters.publishing.passport import PASSPORT_FILE, Gpu, check_servable, find_gpu
 from exporters.publishing.repository import NotWritable, publish
+from reeltag.contract import ModelCard
 from reeltag.errors import ModelRepositoryError
 
 EMBEDDED_RUNTIME: Final = "openvino"
@@ -24,12 +24,13 @@ _NAMED_STALE: Final = 3
 
 @dataclass(frozen=True)
 class Prepared:
-    """A repository that is ready to be served."""
+    """A repository of which nobody changes anything until a server has loaded it."""
 
-    folder: Path
-    """To serve: the repository itself, or where networks are left out one that stands for it."""
-    models: tuple[str, ...]
-    """Names of the folders in it that are served; it may hold backends that none of the networks uses."""
+    link: Callable[[Path], None]
+    """Fills a folder with links to what is to be served of it. It stays as it is for servers elsewhere: where networks
+    are left out here, the folder has ensembles of its own."""
+    names: frozenset[str]
+    """Of the models that are served."""
     notices: tuple[str, ...]
     """What a person should know: which networks are left out and why, what is not up to date."""
     release: Callable[[], None]
@@ -40,13 +41,11 @@ class Prepared:
 def prepared(target: Path) -> Iterator[Prepared]:
     """Bring a repository up to date, where it may be written, and leave out what cannot be served here.
 
-    Nobody can publish into it before the server has loaded it (`Prepared.release`) or the block has ended.
-
     Raises:
         ModelRepositoryError: A folder cannot be written, a file is damaged, or nothing can be served here.
     """
     notices = _brought_up(target)
-    with ExitStack() as until_loaded, tempfile.TemporaryDirectory(prefix="reeltag-models-") as scratch:
+    with ExitStack() as until_loaded:
         until_loaded.enter_context(locked(target, shared=True))
         artefacts = artefacts_in(target)
         problems = problems_of(artefacts)
@@ -54,14 +53,17 @@ def prepared(target: Path) -> Iterator[Prepared]:
         here = [artefact for artefact in artefacts if artefact.spec.name not in problems]
         if not here:
             raise ModelRepositoryError("; ".join([f"nothing in {target} can be served here", *notices]))
-        around = list(task_folders(here, {one.spec.name: one.published or one.card for one in here}))
-        names = [*(artefact.spec.name for artefact in here), *(made.name for made in around), *_others(target)]
-        folder = target
-        if problems:
-            folder = Path(scratch)
-            _stand_in(folder, target, names, around)
-        models = tuple(name for name in names if (folder / name / CONFIG_FILE).is_file())
-        yield Prepared(folder, models, tuple(notices), until_loaded.close)
+        around = {made.name: made for made in task_folders(here, _cards(here))}
+        names = [*(artefact.spec.name for artefact in here), *around, *_others(target)]
+
+        def link(folder: Path) -> None:
+            for name in names:
+                if name in around and not around[name].is_current(target):
+                    around[name].write(folder / name)
+                else:
+                    (folder / name).symlink_to((target / name).resolve())
+
+        yield Prepared(link, frozenset(names), tuple(notices), until_loaded.close)
 
 
 def problems_of(artefacts: Sequence[Artefact]) -> dict[str, str]:
@@ -119,17 +121,12 @@ def _brought_up(target: Path) -> list[str]:
     return []
 
 
+def _cards(artefacts: Sequence[Artefact]) -> dict[str, ModelCard]:
+    """As they were published, so that the ensembles name the versions that are there."""
+    return {artefact.spec.name: artefact.published or artefact.card for artefact in artefacts}
+
+
 def _others(target: Path) -> list[str]:
     """Names of the models that are not reeltag's."""
     configs = target.glob(f"*/{CONFIG_FILE}")
     return sorted(config.parent.name for config in configs if not (config.parent / PASSPORT_FILE).exists())
-
-
-def _stand_in(folder: Path, target: Path, names: Sequence[str], around: Sequence[ModelFolder]) -> None:
-    """Fill a folder with what is served of a repository: links to it, and the ensembles that are others then."""
-    made_anew = {made.name: made for made in around if not made.is_current(target)}
-    for name in names:
-        if name in made_anew:
-            made_anew[name].write(folder / name)
-        else:
-            (folder / name).symlink_to((target / name).resolve())

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reeltag.commands.common import RepositoryOption, UrlOption, repository_at, results, table_of, triton_address
+from reeltag.commands.common import (
+    RepositoryOption,
+    UrlOption,
+    client_of,
+    repository_at,
+    results,
+    settings_of,
+    table_of,
+    triton_address,
+)
 
 if TYPE_CHECKING:
     from exporters.publishing.listing import ListedModel
@@ -38,9 +47,7 @@ def models(
 
 
 async def _served(url: str) -> list[tuple[IndexEntry, ModelCard | None]]:
-    from reeltag.triton import TritonClient
-
-    async with TritonClient(url) as client:
+    async with client_of(url, settings_of()) as client:
         cards = await client.cards()
         index = await client.index()
     return [(entry, cards.get(entry.name) if entry.state == "READY" else None) for entry in index]

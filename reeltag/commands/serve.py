@@ -14,9 +14,16 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the gateway. Default: 8000.")] = None,
     triton_url: Annotated[
-        str | None, typer.Option(help="gRPC HOST:PORT of a Triton server that is already there.")
+        str | None, typer.Option(help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH.")
     ] = None,
-    triton_grpc_port: Annotated[int, typer.Option(help="gRPC port of the embedded Triton; 0: any free one.")] = 0,
+    triton_metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port on 127.0.0.1 for the embedded Triton's metrics, open to every user of the machine.",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
     model_repository: RepositoryOption = None,
 ) -> None:
     """Serve the gateway, and Triton behind it, until Ctrl-C."""
@@ -25,7 +32,7 @@ def serve(
 
     settings = settings_of(host=host, port=port, triton_url=triton_url, model_repository=model_repository)
     check_port(settings.host, settings.port)
-    with running_triton(settings, triton_grpc_port) as triton_address:
+    with running_triton(settings, triton_metrics_port) as triton_address:
 
         def announce(address: str) -> None:
             progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs). Ctrl-C stops it.")

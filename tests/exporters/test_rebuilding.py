@@ -103,7 +103,7 @@ def test_a_plan_serves_no_task_of_the_server_that_comes_with_reeltag(published: 
     with prepared(target) as ready:
         (notice,) = ready.notices
         assert re.search(rf"{NAME} is left out: .*(--rebuild-stale|NVIDIA's Triton container)", notice)
-        assert NAME not in ready.models
-        assert "classify" not in ready.models, "nothing else classifies"
-        assert {"detect", "detect_frames", "shots"} <= set(ready.models)
+        assert NAME not in ready.names
+        assert "classify" not in ready.names, "nothing else classifies"
+        assert {"detect", "detect_frames", "shots"} <= ready.names
     assert serving(target) == ["nanodet_g", NAME, "transnetv2"], "for other servers all stays as it was published"

@@ -16,7 +16,6 @@ from exporters.publishing.listing import listing
 from reeltag.errors import ModelRepositoryError, UnknownModel
 from tests.bounded import run_without_privileges
 
-
 PUBLISH = (
     "import sys; from pathlib import Path; from exporters.publishing.repository import publish;"
     " print(publish(Path(sys.argv[1])))"
