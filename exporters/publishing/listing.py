@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS
 from exporters.publishing.exported import artefacts_in
 from exporters.publishing.folders import CONFIG_FILE
 from exporters.publishing.passport import Passport
 from exporters.publishing.serving import problems_of
+from reeltag.contract import SHOTS_ENSEMBLE, Task
+
+TASKS: Final = (*(task.value for task in Task), SHOTS_ENSEMBLE)
+"""All that networks can do."""
 
 
 @dataclass(frozen=True)

@@ -131,11 +131,11 @@ def client_of(address: str, settings: Settings) -> TritonClient:
     return TritonClient(address, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
 
 
-def table_of(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
-    """A table with a column for each key of the first row."""
+def table_of(title: str, rows: Sequence[Mapping[str, str]], *, whole: str = "") -> Table:
+    """A table with a column for each key of the first row; that of `whole` is the last to be folded."""
     table = Table(title=title, title_justify="left", show_edge=False, padding=(0, 1))
     for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         table.add_row(*(value.replace("[", "\\[") for value in row.values()))
     return table

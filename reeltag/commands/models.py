@@ -43,7 +43,8 @@ def models(
         return
     _print_listing(target, listed)
     if served is not None:
-        results.print(table_of(f"\nserved at {url}", [_served_row(entry, card) for entry, card in served]))
+        rows = [_served_row(entry, card) for entry, card in served]
+        results.print(table_of(f"\nserved at {url}", rows, whole="model"))
 
 
 async def _served(url: str) -> list[tuple[IndexEntry, ModelCard | None]]:
@@ -58,12 +59,14 @@ def _as_json(
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from exporters.publishing.listing import TASKS
+
     networks = [
         asdict(model) | {"passport": model.passport.model_dump() if model.passport else None} for model in listed
     ]
     answer: dict[str, Any] = {
         "repository": str(target),
-        "tasks": {model.task: model.name for model in listed if model.serves},
+        "tasks": dict.fromkeys(TASKS) | {model.task: model.name for model in listed if model.serves},
         "networks": networks,
     }
     if served is not None:
@@ -72,20 +75,24 @@ def _as_json(
 
 
 def _print_listing(target: Path, listed: list[ListedModel]) -> None:
-    results.print(table_of(f"tasks, served from {target}", [_task_row(model) for model in listed if model.serves]))
-    results.print(table_of("\nnetworks", [_network_row(model) for model in listed]))
+    from exporters.publishing.listing import TASKS
+
+    serving = {model.task: model for model in listed if model.serves}
+    results.print(f"What reeltag serve answers from {target}:\n", markup=False, soft_wrap=True)
+    results.print(table_of("", [_task_row(task, serving.get(task)) for task in TASKS], whole="network"))
+    results.print(table_of("\nnetworks", [_network_row(model) for model in listed], whole="network"))
     for model in listed:
         if model.why_not:
-            results.print(f"{model.name} does not serve {model.task} here: {model.why_not}", markup=False)
+            results.print(f"{model.name} does not serve {model.task}: {model.why_not}", markup=False)
     if any(model.needs_checkpoint and not model.in_repository for model in listed):
-        results.print("those without a size are exported from a checkpoint: reeltag export NAME --checkpoint FILE")
+        results.print("Those without a size are exported from a checkpoint: reeltag export NAME --checkpoint FILE")
 
 
-def _task_row(model: ListedModel) -> dict[str, str]:
-    passport = model.passport
+def _task_row(task: str, model: ListedModel | None) -> dict[str, str]:
+    passport = model.passport if model else None
     return {
-        "task": model.task,
-        "network": model.name,
+        "task": task,
+        "network": model.name if model else "none",
         "runtime": f"{passport.runtime} {passport.precision}" if passport else "",
         "passport": passport.sha256[:8] if passport else "",
         "measured": _measured(passport) if passport else "",

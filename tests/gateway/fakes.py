@@ -84,6 +84,10 @@ class FakeTagger:
         self.cancelled = 0
         self.network_cards = {task: card(task) for task in Task}
         """Of the networks that are served; a test that exchanges one replaces its card."""
+        self.versions: dict[str, str] = {}
+        """Of ensembles that are not of these networks."""
+        self.is_restless = False
+        """Whether another network has always come by the time that one is asked."""
 
     async def is_ready(self) -> bool:
         return self.error is None
@@ -95,7 +99,8 @@ class FakeTagger:
         return [IndexEntry(name, version, "READY", "") for name, version in versions.items()]
 
     def _version(self, ensemble: str) -> str:
-        return contract.ensemble_version({Task(task): self.network_cards[Task(task)] for task in ensemble.split("_")})
+        cards = {Task(task): self.network_cards[Task(task)] for task in ensemble.split("_")}
+        return self.versions.get(ensemble) or contract.ensemble_version(cards)
 
     async def cards(self) -> dict[str, ModelCard]:
         if self.error is not None:
@@ -117,7 +122,8 @@ class FakeTagger:
             raise
         if self.error is not None:
             raise self.error
-        if contract.ensemble_version(cards) != self._version(contract.image_ensemble(tuple(cards))):
+        is_served = contract.ensemble_version(cards) == self._version(contract.image_ensemble(tuple(cards)))
+        if self.is_restless or not is_served:
             raise NetworkReplaced("another network is served")
         return [_outputs(cards, image, class_maps) for image in images]
 

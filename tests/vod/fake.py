@@ -71,9 +71,8 @@ class FakeTagger:
         self.sent_requests = 0
         self.image_requests = 0
         self.hold: asyncio.Event | None = None
-        self.requests = 0
-        self.replacements: dict[int, dict[str, ModelCard]] = {}
-        """Cards by ensemble that are served from a request of this number on."""
+        self._requests = 0
+        self._replacements: dict[int, dict[str, ModelCard]] = {}
         self._cards = {
             Task.DETECT.frames_ensemble: _card("detect", DETECTOR, LABELS),
             Task.CLASSIFY.frames_ensemble: _card("classify", CLASSIFIER, ("red", "green", "blue"), groups),
@@ -81,6 +80,10 @@ class FakeTagger:
         }
         if segmenter:
             self._cards[Task.SEGMENT.frames_ensemble] = _card("segment", segmenter, AREA_LABELS)
+
+    def replace(self, request: int, ensemble: str, changes: Mapping[str, object]) -> None:
+        """From its request of this number on there is another network behind an ensemble."""
+        self._replacements[request] = {ensemble: self._cards[ensemble].model_copy(update=changes)}
 
     async def cards(self) -> Mapping[str, ModelCard]:
         return self._cards
@@ -140,9 +143,8 @@ class FakeTagger:
         if self.away:
             self.away -= 1
             raise TritonUnavailable("away for a moment")
-        self.requests += 1
-        if self.requests in self.replacements:
-            self._cards |= self.replacements.pop(self.requests)
+        self._requests += 1
+        self._cards = self._cards | self._replacements.pop(self._requests, {})
         if any(self._cards[ensemble] != card for ensemble, card in asked.items()):
             raise NetworkReplaced("another network is served")
 
