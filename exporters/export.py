@@ -121,7 +121,7 @@ def export(
 
 def _makings(options: ExportOptions) -> list[Making]:
     if options.making.runtime == "tensorrt":
-        tensorrt_api.load(options.making.builder)  # rather than minutes later
+        tensorrt_api.load(options.making.builder or tensorrt_api.installed())  # rather than minutes later
     if not options.is_fastest_wanted:
         return [options.making]
     if options.making.runtime != "openvino":

@@ -12,7 +12,8 @@ from exporters.files import sha256_of, write_atomically
 from exporters.finetuning.options import FineTuning
 from exporters.graphs.suppression import suppressing
 from exporters.plans.build import PlanOptions
-from exporters.plans.planned import Builder, planned
+from exporters.plans.planned import planned
+from exporters.plans.tensorrt_api import ModuleName, installed
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, PrecisionReport, convert
 from exporters.precision.int8 import Method
@@ -43,8 +44,8 @@ class Making:
     """Of a detector: suppression by the `nms` backend, or in the graph (`engine`)."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
-    builder: Builder = "tensorrt"
-    """Of plans; `tensorrt_rtx` builds without a GPU, to prove that NVIDIA's builder takes the graph."""
+    builder: ModuleName | None = None
+    """Of plans; what is installed without it (`tensorrt_api.installed`). `tensorrt_rtx` builds without a GPU, too."""
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -101,7 +102,8 @@ def made(
     )
     artefact = Artefact(source.spec, file, passport)
     if making.runtime == "tensorrt":
-        artefact = planned(artefact, making.plan, folder, builder=making.builder, progress=progress)
+        builder = making.builder or installed()
+        artefact = planned(artefact, making.plan, folder, builder=builder, progress=progress)
     return artefact, report
 
 

@@ -166,13 +166,14 @@ def check_servable(
         rebuild: The command that builds the plan anew here.
 
     Raises:
-        ModelRepositoryError: It cannot run here; the text says why, and the command.
+        ModelRepositoryError: It cannot run here; the text says why, and where there is a GPU, the command.
     """
     if passport.plan is None:
         return
     mismatch = _mismatch(passport.plan, tensorrt_version, gpu)
     if mismatch:
-        raise ModelRepositoryError(f"the plan of {name} cannot be served here: {mismatch}; rebuild it: {rebuild}")
+        way_out = f"; rebuild it: {rebuild}" if gpu else ""
+        raise ModelRepositoryError(f"the plan of {name} cannot be served here: {mismatch}{way_out}")
 
 
 def _mismatch(plan: PlanBuild, tensorrt_version: str | None, gpu: Gpu | None) -> str:

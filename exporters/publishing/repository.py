@@ -7,6 +7,7 @@ what the first one published.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,13 +88,16 @@ def replace_published(target: Path, artefact: Artefact, *, of: Passport) -> bool
 
 
 def check_target(target: Path) -> None:
-    """Refuse what cannot be a model repository.
+    """Refuse what cannot be published into, before something is made that takes minutes.
 
     Raises:
-        ModelRepositoryError: It is there, and no folder.
+        ModelRepositoryError: It is there, and no folder; or it cannot be written.
     """
     if target.exists() and not target.is_dir():
         raise ModelRepositoryError(f"{target} is no folder; name one for the model repository, or one to be made")
+    there = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ModelRepositoryError(f"{there} cannot be written; name another folder with --model-repository")
 
 
 def _brought_up(target: Path, choose: Callable[[], list[Artefact]]) -> list[str]:

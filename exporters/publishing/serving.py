@@ -19,6 +19,7 @@ from reeltag.errors import ModelRepositoryError
 
 EMBEDDED_RUNTIME: Final = "openvino"
 """What the server that comes with reeltag runs networks in."""
+_OTHERWISE: Final = f"export it with --runtime {EMBEDDED_RUNTIME}"
 _NAMED_STALE: Final = 3
 
 
@@ -80,17 +81,20 @@ def problem_of(artefact: Artefact, gpu: Gpu | None) -> str:
         artefact: In a model repository.
         gpu: Of this machine.
     """
+    problems = []
     try:
         check_artefact(artefact, gpu)
     except ModelRepositoryError as error:
-        return str(error)
-    if artefact.passport.runtime == EMBEDDED_RUNTIME:
-        return ""
-    return (
-        f"it runs in {artefact.passport.runtime}, which NVIDIA's Triton container has and the server that comes with "
-        f"reeltag has not; name such a server with --triton-url HOST:PORT, or export it with --runtime "
-        f"{EMBEDDED_RUNTIME}"
-    )
+        problems.append(str(error))
+    runtime, plan = artefact.passport.runtime, artefact.passport.plan
+    if plan is not None and plan.module == "tensorrt_rtx":
+        problems.append(f"it is a plan of TensorRT for RTX, which no server runs yet; {_OTHERWISE}")
+    elif runtime != EMBEDDED_RUNTIME:
+        problems.append(
+            f"it runs in {runtime}, which NVIDIA's Triton container has and the server that comes with reeltag has "
+            f"not; name such a server with --triton-url HOST:PORT, or {_OTHERWISE}"
+        )
+    return "; ".join(problems)
 
 
 def check_artefact(artefact: Artefact, gpu: Gpu | None, *, tensorrt_version: str | None = None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from exporters.publishing.passport import Gpu, find_gpu
 from exporters.publishing.serving import check_artefact, prepared
 from exporters.rebuilding import rebuild_stale
 from exporters.sources.source import bundled_source
-from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
+from reeltag.errors import InvalidOption, ModelRepositoryError
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
 
@@ -89,12 +90,24 @@ def test_a_plan_that_was_damaged_is_refused(published: Path) -> None:
         file.write_bytes(whole)
 
 
-def test_without_tensorrt_the_extra_is_named(tmp_path: Path) -> None:
+def test_tensorrt_for_rtx_builds_where_it_is_what_is_installed(tmp_path: Path) -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("tensorrt is here")
-    with pytest.raises(SetupError, match=r"pip install 'reeltag\[tensorrt\]'"):
-        export(bundled_source(NAME), ExportOptions(Making(runtime="tensorrt")), target=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    report = export(bundled_source(NAME), ExportOptions(Making(runtime="tensorrt")), target=tmp_path)
+    plan = report.artefact.passport.plan
+    assert plan is not None
+    assert (plan.module, plan.gpu, plan.targets) == ("tensorrt_rtx", None, ("SM80", "SM86", "SM89", "SM120"))
+
+
+def test_without_either_tensorrt_both_are_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules |= {'tensorrt': None, 'tensorrt_rtx': None}\n"
+        "from exporters.plans.tensorrt_api import installed; installed()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "SetupError" in run.stderr
+    assert "pip install 'reeltag[tensorrt]'" in run.stderr
+    assert "pip install tensorrt-rtx" in run.stderr
 
 
 def test_a_plan_serves_no_task_of_the_server_that_comes_with_reeltag(published: Path, tmp_path: Path) -> None:
@@ -102,7 +115,8 @@ def test_a_plan_serves_no_task_of_the_server_that_comes_with_reeltag(published: 
     shutil.copytree(published, target)
     with prepared(target) as ready:
         (notice,) = ready.notices
-        assert re.search(rf"{NAME} is left out: .*(--rebuild-stale|NVIDIA's Triton container)", notice)
+        assert notice.startswith(f"{NAME} is left out: ")
+        assert "it is a plan of TensorRT for RTX, which no server runs yet; export it with --runtime openvino" in notice
         assert NAME not in ready.names
         assert "classify" not in ready.names, "nothing else classifies"
         assert {"detect", "detect_frames", "shots"} <= ready.names
