@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,26 +13,32 @@ from fastapi_offline import FastAPIOffline
 from gateway.batching import Batcher, BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
+from gateway.hosts import HostMiddleware
 from gateway.metrics import Metrics, ObservingMiddleware
+from gateway.readiness import Readiness
 from gateway.routes import health, images
-from gateway.tagger import ImageTagger
+from gateway.schemas import failures
+from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
 from reeltag import __version__
-from reeltag.errors import InvalidOption
+from reeltag.errors import ImageRejected, InvalidOption
 from reeltag.settings import Settings
-from reeltag.triton import TritonClient
+from reeltag.triton import ImageOutputs, TritonClient
 
 CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
+_UPLOADS_SHARE: Final = 0.4
+"""Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
 
-def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI:
+def create_app(settings: Settings, client: ImageTagger | None = None, own: OwnTriton | None = None) -> FastAPI:
     """Build the gateway.
 
     Args:
         settings: The options.
         client: Asks Triton; it stays open when the app stops. Without it the app opens one to `triton_url`.
+        own: The Triton there, where it is kept running for this gateway.
 
     Raises:
         InvalidOption: Neither a client nor `triton_url` is given.
@@ -47,8 +54,13 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
                 yield
             return
         url = settings.triton_url or ""
-        own = TritonClient(url, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
-        async with own, _running(app, settings, own, metrics):
+        opened = TritonClient(
+            url,
+            timeout_seconds=settings.timeout_seconds,
+            secret=settings.triton_secret_value,
+            on_lost=own.restart if own is not None else None,
+        )
+        async with opened, _running(app, settings, opened, metrics):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -58,11 +70,16 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
         summary="Tags for images, served by NVIDIA Triton.",
         lifespan=lifespan,
         redoc_url=None,
+        responses=failures(400, 408, 421, 431, 500, 503),  # of every operation
+        redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.own = metrics, own
+    app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
+    if settings.allowed_hosts:
+        app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
     app.add_middleware(ObservingMiddleware, metrics=metrics)
     add_error_handlers(app)
     return app
@@ -77,16 +94,30 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
         max_inflight=settings.max_inflight_requests,
         max_waiting=settings.max_waiting_images,
         timeout_seconds=settings.timeout_seconds,
+        max_bytes=settings.max_upload_bytes,
     )
 
     catalogue = Catalogue(client, LIFETIME_SECONDS)
-    batcher = Batcher(catalogue.infer_images, limits, metrics.batch_images.observe)
+    readiness = Readiness(client, catalogue)
+
+    async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images))
+
+    batcher = Batcher(infer, limits, metrics.batch_images.observe)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
     )
     metrics.watch(lambda: batcher.waiting, lambda: batcher.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
+    app.state.readiness = readiness
     app.state.tagging = Tagging(settings, catalogue, batcher)
+
+    async def stop(seconds: float) -> None:
+        await asyncio.sleep(seconds * _UPLOADS_SHARE)
+        reader.close()
+        await batcher.close(seconds * (1 - _UPLOADS_SHARE))
+
+    app.state.stop = stop
     try:
         yield
     finally:

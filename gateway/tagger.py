@@ -21,6 +21,17 @@ class Wanted(NamedTuple):
     """The segmenter's class maps as well as its shares."""
 
 
+class OwnTriton(Protocol):
+    """A Triton that is kept running for this gateway; `reeltag.embedded.EmbeddedTriton` is one."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not come back by itself; None where it runs or is being started again."""
+
+    def restart(self, reason: str) -> None:
+        """End it at once and start it again."""
+
+
 class ImageTagger(Protocol):
     """Answers tasks about encoded images; the methods are those of `TritonClient`."""
 

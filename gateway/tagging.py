@@ -12,12 +12,13 @@ import numpy as np
 from gateway.batching import Answer, Batched, Batcher
 from gateway.catalogue import Catalogue
 from gateway.class_maps import picture_of
-from gateway.schemas import ClassShare, ErrorDetail, ImageResult
+from gateway.errors import detail_of
+from gateway.schemas import ClassShare, ImageResult
 from gateway.tagger import TaskSet, Wanted
 from gateway.uploads import Upload
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, InvalidOption, ReeltagError, ServiceError, UnknownTask
+from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
 from reeltag.frames import ImageError, read_header
 from reeltag.settings import Settings
 from reeltag.tags import Detection, ImageTag, detections_of, image_tags_of
@@ -29,11 +30,7 @@ _SHARE_DECIMALS: Final = 6
 
 @dataclass(frozen=True)
 class Question:
-    """What a request wants to know of its images.
-
-    Raises:
-        InvalidOption: A class map is wanted without `segment`.
-    """
+    """What a request wants to know of its images."""
 
     tasks: TaskSet
     score_threshold: float | None
@@ -41,11 +38,7 @@ class Question:
     top_k: int | None
     """Most detections and tags of an image; without it tags take the setting's and detections have none."""
     class_map: bool = False
-    """Whether the class of each pixel is wanted."""
-
-    def __post_init__(self) -> None:
-        if self.class_map and Task.SEGMENT not in self.tasks:
-            raise InvalidOption("class_map=true needs the task that makes class maps; add it: tasks=segment")
+    """Whether the class of each pixel is wanted; `segment` is then one of the tasks."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +181,7 @@ def _check(upload: Upload, max_pixels: int) -> ImageRejected | None:
 
 
 def _failed(name: str, error: ReeltagError) -> ImageResult:
-    return ImageResult(name=name, error=ErrorDetail(code=error.code, message=str(error)))
+    return ImageResult(name=name, error=detail_of(error))
 
 
 def _joined(answers: tuple[Answer, ...]) -> Answer:

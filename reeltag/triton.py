@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,15 +18,9 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import (
-    DeadlineExceeded,
-    ImageRejected,
-    ModelUnavailable,
-    NetworkReplaced,
-    ReeltagError,
-    SetupError,
-    TritonUnavailable,
-)
+from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
+from reeltag.triton_errors import meaning_of
+from reeltag.trust import Trust
 
 model_config_pb2: Final = tritonclient_grpc.model_config_pb2
 """Triton's own messages of `config.pbtxt`."""
@@ -102,9 +96,17 @@ class TritonClient:
         timeout_seconds: Longest wait for one answer.
         secret: What the server wants to be told before it lets anybody use its restricted protocols, where it was
             started with `--grpc-restricted-protocol=...:reeltag=SECRET`.
+        on_lost: Called with the reason when a backend was lost, which takes a new start of the server.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float = 60.0, secret: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 60.0,
+        secret: str | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> None:
         self.url = url.removeprefix("grpc://")
         self.timeout_seconds = timeout_seconds
         self._client = tritonclient_aio.InferenceServerClient(
@@ -120,6 +122,7 @@ class TritonClient:
         if secret is not None:
             self._client.register_plugin(_Secret(secret))
         self._cards: dict[str, ModelCard] | None = None
+        self._trust = Trust(self.url, on_lost)
 
     async def __aenter__(self) -> TritonClient:
         return self
@@ -131,6 +134,7 @@ class TritonClient:
 
     async def close(self) -> None:
         """Close the channel."""
+        self._trust.close()
         await self._client.close()
 
     async def is_ready(self) -> bool:
@@ -207,6 +211,7 @@ class TritonClient:
 
         Raises:
             TritonUnavailable: The server cannot be reached.
+            BackendLost: One of its backends died, or its answer may be another request's.
             ModelUnavailable: It does not serve the model.
             NetworkReplaced: It serves another version of the model than the one that must answer.
             DeadlineExceeded: No answer within the time limit.
@@ -214,7 +219,7 @@ class TritonClient:
             ReeltagError: The model failed; the text is Triton's.
         """
         try:
-            async with self._translated():
+            async with self._trust.of_answer(), self._translated():
                 answer = await self._client.infer(
                     model,
                     [_infer_input(name, value) for name, value in inputs.items()],
@@ -349,24 +354,9 @@ class TritonClient:
         try:
             yield
         except InferenceServerException as error:
-            raise _translate(error, self.url) from error
+            raise meaning_of(str(error.status() or ""), str(error.message() or ""), self.url) from error
         except grpc.aio.UsageError as error:  # the channel was closed under us
             raise TritonUnavailable(f"the connection to Triton at {self.url} is closed") from error
-
-
-def _translate(error: InferenceServerException, url: str) -> ReeltagError:
-    status, message = str(error.status() or ""), str(error.message() or "")
-    if "DEADLINE_EXCEEDED" in status:
-        return DeadlineExceeded(f"Triton at {url} did not answer in time")
-    if "NOT_FOUND" in status or "unknown model" in message or "no available versions" in message:
-        return ModelUnavailable(f"Triton at {url}: {message}")
-    if "UNAVAILABLE" in status and "is not ready" in message:
-        return ModelUnavailable(f"Triton at {url}: {message}")
-    if "UNAVAILABLE" in status and "is restricted" in message:
-        return SetupError(f"Triton at {url} restricts this call; name its secret with REELTAG_TRITON_SECRET")
-    if "UNAVAILABLE" in status or "CANCELLED" in status:
-        return TritonUnavailable(f"Triton at {url} cannot be reached")
-    return ReeltagError(f"Triton at {url}: {message}")
 
 
 def _infer_input(name: str, value: Array | SharedTensor) -> Any:

@@ -19,7 +19,7 @@ from vod.reader import VideoReader
 Array = npt.NDArray[Any]
 Result = TypeVar("Result")
 
-PATIENCE_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 60.0
 """How long Triton may be away before a file is given up."""
 REPLACEMENTS: Final = 3
 """How often a file is begun anew because Triton came to serve another network."""

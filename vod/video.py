@@ -30,7 +30,7 @@ from vod.areas import FrameAreas
 from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at
 from vod.flight import Flight
 from vod.groups import ClassGroups
-from vod.inference import FrameTagger, RingInference
+from vod.inference import FrameTagger, RingInference, with_patience
 from vod.options import Hysteresis, Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
 from vod.reader import VideoReader
@@ -88,7 +88,8 @@ async def tag_video(
         ServiceError: Triton was away for too long, or serves no such models.
         NetworkReplaced: Triton came to serve another network before the video was through.
     """
-    cards = {task.frames_ensemble: await client.card(task.frames_ensemble) for task in tasks_of(await client.cards())}
+    tasks = tasks_of(await with_patience(client.cards))
+    cards = {task.frames_ensemble: await client.card(task.frames_ensemble) for task in tasks}
     views = tuple(dict.fromkeys(card.frames_view() for card in cards.values()))
     if options.sample is not Sample.KEYFRAMES:
         cards[SHOTS_ENSEMBLE] = await client.card(SHOTS_ENSEMBLE)

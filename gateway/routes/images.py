@@ -9,39 +9,38 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import ClientDisconnect
 
 from gateway.errors import render
+from gateway.forms import MULTIPART, PART_NAME
 from gateway.metrics import Metrics
-from gateway.schemas import ErrorAnswer, TagAnswer, Timings
+from gateway.schemas import TagAnswer, Timings, failures
 from gateway.tagging import Question, Tagged, Tagging
-from gateway.uploads import MULTIPART, PART_NAME, RAW_TYPES, UploadReader
-from reeltag.contract import BUNDLED_TASKS
+from gateway.uploads import RAW_TYPES, UploadReader
+from reeltag.contract import BUNDLED_TASKS, Task
 
 T = TypeVar("T")
 
 router: Final = APIRouter(tags=["images"])
 
-_BINARY: Final = {"type": "string", "format": "binary"}
+_BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
 _FORM: Final = {
     "type": "object",
     "required": [PART_NAME],
-    "properties": {PART_NAME: {"type": "array", "items": _BINARY, "description": "The images; one part each."}},
+    "properties": {
+        PART_NAME: {"type": "array", "items": _BINARY, "minItems": 1, "description": "The images; one part each."}
+    },
+    "additionalProperties": False,
 }
 _BODY: Final = {
     "required": True,
     "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP.",
     "content": {MULTIPART: {"schema": _FORM}, **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES}},
 }
-_FAILURES: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ErrorAnswer, "description": "The body is empty, or the form is damaged."},
-    413: {"model": ErrorAnswer, "description": "Too many bytes, images or pixels."},
-    415: {"model": ErrorAnswer, "description": "The Content-Type is not taken, or the bytes are no image."},
-    422: {"model": ErrorAnswer, "description": "An option is not valid, or the image is damaged."},
-    429: {"model": ErrorAnswer, "description": "Too much waits already; see Retry-After."},
-    503: {"model": ErrorAnswer, "description": "Triton or a model is not there; see Retry-After."},
-    504: {"model": ErrorAnswer, "description": "No answer in time."},
-}
+_BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the form is damaged."
+_TASK: Final = "|".join(task.value for task in Task)
+_Tasks = Annotated[str, Field(json_schema_extra={"pattern": f"^({_TASK})(,({_TASK}))*$"})]
 
 
 class TagOptions(BaseModel):
@@ -49,22 +48,24 @@ class TagOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    tasks: list[str] = [task.value for task in BUNDLED_TASKS]
+    tasks: list[Annotated[str, Field(json_schema_extra={"pattern": f"^({_TASK})(,({_TASK}))*$"})]] = [
+        task.value for task in BUNDLED_TASKS
+    ]
     """What to do: `detect` finds objects, `classify` names the picture, `segment` (where a segmenter is served) says
     how much of it each class covers. Repeated, or separated by commas."""
-    score_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    score_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | SkipJsonSchema[None] = None
     """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
-    top_k: Annotated[int | None, Field(ge=1, le=1000)] = None
+    top_k: Annotated[int, Field(ge=1, le=1000)] | SkipJsonSchema[None] = None
     """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
     class_map: bool = False
-    """With `segment`: also the class of each pixel, as a PNG with a palette."""
+    """Also the class of each pixel, as a PNG with a palette; the task `segment`, which makes it, is then done, too."""
 
 
 @router.post(
     "/v1/images",
     summary="Tag images",
     response_model=TagAnswer,
-    responses=_FAILURES,
+    responses=failures(413, 415, 422, 429, 504, status_400=_BAD_BODY),
     openapi_extra={"requestBody": _BODY},
 )
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
@@ -77,7 +78,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     tagging.admit()
-    tasks = await tagging.parse_tasks(options.tasks)
+    tasks = await tagging.parse_tasks([*options.tasks, *([Task.SEGMENT] if options.class_map else [])])
     question = Question(tasks, options.score_threshold, options.top_k, options.class_map)
     with reader.hold() as holding:
         uploads = await holding.read(request)

@@ -12,7 +12,7 @@ import typer
 from reeltag.commands.common import (
     RepositoryOption,
     UrlOption,
-    client_of,
+    UsedTriton,
     repository_at,
     results,
     settings_of,
@@ -48,7 +48,7 @@ def models(
 
 
 async def _served(url: str) -> list[tuple[IndexEntry, ModelCard | None]]:
-    async with client_of(url, settings_of()) as client:
+    async with UsedTriton(url).client(settings_of()) as client:
         cards = await client.cards()
         index = await client.index()
     return [(entry, cards.get(entry.name) if entry.state == "READY" else None) for entry in index]

@@ -32,9 +32,9 @@ def serve(
 
     settings = settings_of(host=host, port=port, triton_url=triton_url, model_repository=model_repository)
     check_port(settings.host, settings.port)
-    with running_triton(settings, triton_metrics_port) as triton_address:
+    with running_triton(settings, triton_metrics_port) as triton:
 
         def announce(address: str) -> None:
             progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs). Ctrl-C stops it.")
 
-        serve_gateway(settings.model_copy(update={"triton_url": triton_address}), on_ready=announce)
+        serve_gateway(settings.model_copy(update={"triton_url": triton.address}), on_ready=announce, own=triton.own)

@@ -87,18 +87,21 @@ class RunFolder:
         ]
 
     def add_backend(self, files: TritonFiles) -> None:
-        """Put the Python backend in.
+        """Put the Python backend in, where it is not in yet.
 
         Raises:
             EmbeddedUnavailable: The disk is full or cannot be written.
         """
         folder = self.path / "python"
+        stub = folder / files.stub.name
+        if os.access(stub, os.X_OK):
+            return
         try:
+            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             for part in files.python_backend.iterdir():
                 if part.is_file():
                     (folder / part.name).symlink_to(part)
-            stub = folder / files.stub.name
             shutil.copyfile(files.stub, stub)  # the wheel's file lacks the run bit
             stub.chmod(0o700)
         except OSError as error:

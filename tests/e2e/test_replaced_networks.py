@@ -62,7 +62,8 @@ def triton(folder: Path) -> Iterator[PlainTriton]:
 
 @pytest.fixture(scope="module")
 def gateway(triton: PlainTriton) -> Iterator[str]:
-    with serving(create_app(Settings(triton_url=triton.url))) as address:
+    settings = Settings(triton_url=triton.url, port=0, drain_seconds=0.0)
+    with serving(create_app(settings), settings) as address:
         yield address
 
 

@@ -88,8 +88,9 @@ def server(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 @pytest.fixture(scope="module")
 def client(server: EmbeddedTriton) -> Iterator[httpx.Client]:
+    settings = Settings(port=0, drain_seconds=0, triton_url=server.url)
     with (
-        serving(create_app(Settings(triton_url=server.url))) as address,
+        serving(create_app(settings), settings) as address,
         httpx.Client(base_url=address, timeout=60) as http,
     ):
         yield http

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import time
 from pathlib import Path
 
 import httpx
@@ -123,20 +122,6 @@ def test_a_port_in_use_is_said(service: Service) -> None:
     assert ended.returncode == 1
     assert port in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_a_killed_triton_is_503_and_comes_back(service: Service) -> None:
-    assert post(service, jpeg()).status_code == 200
-    service.server().kill()
-    answer = post(service, jpeg())
-    assert answer.status_code == 503
-    assert int(answer.headers["Retry-After"]) > 0
-    assert answer.json()["error"]["message"]
-    deadline = time.monotonic() + 60
-    while post(service, jpeg()).status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    assert httpx.get(f"{service.url}/readyz").status_code == 200
 
 
 def test_the_command_line_uses_the_running_service(service: Service) -> None:

@@ -188,6 +188,53 @@ def test_what_is_not_answered_in_time_is_given_up_and_the_rest_is_kept() -> None
     run(main())
 
 
+def test_bytes_fill_a_batch_too() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 64, 100, max_bytes=100))
+        sizes = [3, 60, 60, 3, 3, 60, 3, 3, 1000]
+        images = [b"0:%d" % index + b" " * (size - 3) for index, size in enumerate(sizes)]
+        assert identities(await batcher.submit(DETECT, images)) == own(0, 9)
+        assert [[len(image) for image in images] for _, _, images in triton.batches] == [
+            [3, 60],
+            [60, 3, 3],
+            [60, 3, 3],
+            [1000],
+        ]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(0.01, 1), (1.0, 9), (2.0, 18), (100.0, 60)])
+def test_who_is_refused_hears_when_the_queue_will_be_done(seconds: float, waits: int) -> None:
+    async def main() -> None:
+        batcher = Batcher(Triton(seconds).infer, BatchLimits(4, 0.001, 2, 64, 10_000))
+        clients = [asyncio.create_task(batcher.submit(DETECT, images_of(r, 4))) for r in range(18)]
+        for _ in range(5):
+            await asyncio.sleep(seconds * 1.001)
+            clients += [asyncio.create_task(batcher.submit(DETECT, images_of(r, 4))) for r in range(2)]
+            await asyncio.sleep(0)
+        assert (batcher.waiting, batcher.inflight) == (64, 2)
+        with pytest.raises(Overloaded) as refused:
+            batcher.admit(1)
+        assert refused.value.retry_after_seconds == pytest.approx(waits, abs=1)  # 72 images, 8 in `seconds`
+        await batcher.close(10_000)
+        assert {len(batched.answers) for batched in await asyncio.gather(*clients)} == {4}
+
+    run(main())
+
+
+def test_who_is_given_up_hears_when_the_queue_will_be_done() -> None:
+    async def main() -> None:
+        batcher = Batcher(Triton(1000).infer, BatchLimits(4, 0.01, 1, 64, timeout_seconds=20))
+        batched = await batcher.submit(DETECT, images_of(0, 1))
+        (late,) = batched.answers
+        assert isinstance(late, DeadlineExceeded)
+        assert late.retry_after_seconds == pytest.approx(10, abs=2), "as long again as was waited for, of late"
+
+    run(main())
+
+
 def test_close_sends_what_waits_and_refuses_new_ones() -> None:
     async def main() -> None:
         triton = Triton()
