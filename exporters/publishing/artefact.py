@@ -84,6 +84,15 @@ class Artefact:
         )
         return card.numbered()
 
+    @property
+    def damage(self) -> str:
+        """Why its file cannot be served anywhere; empty where it is whole."""
+        try:
+            _ = self.card
+        except ModelRepositoryError as error:
+            return str(error)
+        return ""
+
 
 def bundled_artefact(spec: ModelSpec) -> Artefact:
     """What comes with reeltag, run by OpenVINO in bfloat16 where the CPU computes in it."""

@@ -50,7 +50,8 @@ def listing(target: Path) -> list[ListedModel]:
     """
     artefacts = artefacts_in(target)
     there = {artefact.spec.name: artefact for artefact in artefacts}
-    problems = problems_of(artefacts)
+    damages = {artefact.spec.name: artefact.damage for artefact in artefacts if artefact.damage}
+    problems = problems_of(artefacts) | damages
     first: dict[str, str] = {}
     for spec in (*(artefact.spec for artefact in artefacts), *MODELS.values()):
         if spec.name not in problems:

@@ -11,10 +11,9 @@ from typing import Final
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.contents import task_folders
 from exporters.publishing.exported import artefacts_in
-from exporters.publishing.folders import CONFIG_FILE, locked
+from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked
 from exporters.publishing.passport import PASSPORT_FILE, Gpu, check_servable, find_gpu
 from exporters.publishing.repository import NotWritable, publish
-from reeltag.contract import ModelCard
 from reeltag.errors import ModelRepositoryError
 
 EMBEDDED_RUNTIME: Final = "openvino"
@@ -25,11 +24,12 @@ _NAMED_STALE: Final = 3
 
 @dataclass(frozen=True)
 class Prepared:
-    """A repository of which nobody changes anything until a server has loaded it."""
+    """A repository that nobody changes until a server has loaded it."""
 
     link: Callable[[Path], None]
-    """Fills a folder with links to what is to be served of it. It stays as it is for servers elsewhere: where networks
-    are left out here, the folder has ensembles of its own."""
+    """Fills a folder with links to what is to be served of the repository as it then is; for each start of a server.
+    The repository stays as it is for servers elsewhere: where networks are left out here, the folder gets ensembles of
+    its own."""
     names: frozenset[str]
     """Of the models that are served."""
     notices: tuple[str, ...]
@@ -48,42 +48,65 @@ def prepared(target: Path) -> Iterator[Prepared]:
     notices = _brought_up(target)
     with ExitStack() as until_loaded:
         until_loaded.enter_context(locked(target, shared=True))
-        artefacts = artefacts_in(target)
-        problems = problems_of(artefacts)
-        notices += [f"{name} is left out: {problem}" for name, problem in problems.items()]
-        here = [artefact for artefact in artefacts if artefact.spec.name not in problems]
-        if not here:
+        share = _Share.of(target)
+        notices += share.notices
+        if not share.names:
             raise ModelRepositoryError("; ".join([f"nothing in {target} can be served here", *notices]))
-        around = {made.name: made for made in task_folders(here, _cards(here))}
-        names = [*(artefact.spec.name for artefact in here), *around, *_others(target)]
 
         def link(folder: Path) -> None:
-            for name in names:
-                if name in around and not around[name].is_current(target):
-                    around[name].write(folder / name)
-                else:
-                    (folder / name).symlink_to((target / name).resolve())
+            with locked(target, shared=True):
+                _Share.of(target).link(folder)
 
-        yield Prepared(link, frozenset(names), tuple(notices), until_loaded.close)
+        yield Prepared(link, frozenset(share.names), tuple(notices), until_loaded.close)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What is served of a repository here."""
+
+    target: Path
+    names: tuple[str, ...]
+    """Of the models; none where no network can be served."""
+    around: dict[str, ModelFolder]
+    """What stands around the networks that are served, by name."""
+    notices: tuple[str, ...]
+    """Why others are left out."""
+
+    @classmethod
+    def of(cls, target: Path) -> _Share:
+        artefacts = artefacts_in(target)
+        problems = problems_of(artefacts)
+        notices = tuple(f"{name} is left out: {problem}" for name, problem in problems.items())
+        here = [artefact for artefact in artefacts if artefact.spec.name not in problems]
+        if not here:
+            return cls(target, (), {}, notices)
+        # As they were published, so that the ensembles name the versions that are there.
+        cards = {artefact.spec.name: artefact.published or artefact.card for artefact in here}
+        around = {made.name: made for made in task_folders(here, cards)}
+        return cls(target, (*cards, *around, *_others(target)), around, notices)
+
+    def link(self, folder: Path) -> None:
+        for name in self.names:
+            if name in self.around and not self.around[name].is_current(self.target):
+                self.around[name].write(folder / name)
+            else:
+                (folder / name).symlink_to((self.target / name).resolve())
 
 
 def problems_of(artefacts: Sequence[Artefact]) -> dict[str, str]:
-    """Why networks of a repository cannot be served by the server that comes with reeltag, by name."""
+    """Why networks of a repository cannot be served by the server that comes with reeltag, by name.
+
+    Whether their files are whole is not looked at.
+    """
     gpu = find_gpu() if any(artefact.passport.plan for artefact in artefacts) else None
-    problems = {artefact.spec.name: problem_of(artefact, gpu) for artefact in artefacts}
+    problems = {artefact.spec.name: _problem_of(artefact, gpu) for artefact in artefacts}
     return {name: problem for name, problem in problems.items() if problem}
 
 
-def problem_of(artefact: Artefact, gpu: Gpu | None) -> str:
-    """Why a network cannot be served by the server that comes with reeltag; empty where it can.
-
-    Args:
-        artefact: In a model repository.
-        gpu: Of this machine.
-    """
+def _problem_of(artefact: Artefact, gpu: Gpu | None) -> str:
     problems = []
     try:
-        check_artefact(artefact, gpu)
+        _check_plan(artefact, gpu)
     except ModelRepositoryError as error:
         problems.append(str(error))
     runtime, plan = artefact.passport.runtime, artefact.passport.plan
@@ -108,7 +131,13 @@ def check_artefact(artefact: Artefact, gpu: Gpu | None, *, tensorrt_version: str
     Raises:
         ModelRepositoryError: A plan for another TensorRT or GPU, or a file that is missing or damaged.
     """
-    name = artefact.card.network
+    if artefact.damage:
+        raise ModelRepositoryError(artefact.damage)
+    _check_plan(artefact, gpu, tensorrt_version)
+
+
+def _check_plan(artefact: Artefact, gpu: Gpu | None, tensorrt_version: str | None = None) -> None:
+    name = artefact.spec.name
     rebuild = f"reeltag export {name} --rebuild-stale"
     check_servable(artefact.passport, name=name, tensorrt_version=tensorrt_version, gpu=gpu, rebuild=rebuild)
 
@@ -123,11 +152,6 @@ def _brought_up(target: Path) -> list[str]:
         named = ", ".join(error.stale[:_NAMED_STALE]) + (" and others" if len(error.stale) > _NAMED_STALE else "")
         return [f"{target} cannot be written and is served as it is; not up to date: {named or 'perhaps'}"]
     return []
-
-
-def _cards(artefacts: Sequence[Artefact]) -> dict[str, ModelCard]:
-    """As they were published, so that the ensembles name the versions that are there."""
-    return {artefact.spec.name: artefact.published or artefact.card for artefact in artefacts}
 
 
 def _others(target: Path) -> list[str]:

@@ -23,8 +23,8 @@ class EmbeddedTriton:
     a web page can load models into it, read its shared memory or ask it anything.
 
     Args:
-        model_repository: Folder that it serves, every model of it; or what fills a folder of its own, which is removed
-            with it.
+        model_repository: Folder that it serves, every model of it; or what fills a folder of its own before each start,
+            which is removed with it.
         metrics_port: Port on 127.0.0.1 of its Prometheus metrics, which any user of the machine can then read; without
             it there are none.
         ready_timeout_seconds: Longest wait for all models to be loaded.
@@ -87,11 +87,11 @@ class EmbeddedTriton:
         log = self.log = new_log()
         folder = RunFolder.make()
         try:
-            command, environment = self._command(files, folder), files.environment()
+            environment = files.environment()
 
             def launch() -> Run:
                 folder.add_backend(files)
-                return Run(command, environment, folder, log)
+                return Run(self._command(files, folder), environment, folder, log)
 
             run = launch()
             run.wait_until_ready(self.ready_timeout_seconds)
