@@ -177,12 +177,15 @@ def _with_speed(artefact: Artefact, speeds: Sequence[Speed]) -> Artefact:
 def _calibration(source: Source, options: ExportOptions) -> CalibrationSet | None:
     if not options.is_fastest_wanted and options.making.precision == "fp32":
         return None
+    if source.spec.view is None:
+        raise InvalidOption(
+            f"{source.spec.name} takes windows of frames, and there are no pictures to calibrate it with: it is "
+            "exported in fp32 only; leave --precision out"
+        )
     if options.calibration is None:
         raise InvalidOption(
             f"{options.making.precision} needs pictures like those to come, without labels: --calibration FOLDER"
         )
-    if source.spec.view is None:
-        raise InvalidOption(f"{source.spec.name} takes windows of frames, not pictures; leave the calibration out")
     return read_pictures(chosen(pictures_in(options.calibration)), source.spec.view)
 
 

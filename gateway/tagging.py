@@ -9,17 +9,18 @@ from typing import Final
 
 import numpy as np
 
-from gateway.batching import Answer, Batched, Batcher
+from gateway.batching import Answer, Batched
 from gateway.catalogue import Catalogue
 from gateway.class_maps import picture_of
 from gateway.errors import detail_of
+from gateway.headers import HeaderReader
+from gateway.lanes import Lanes, Sound
 from gateway.schemas import ClassShare, ImageResult
 from gateway.tagger import TaskSet, Wanted
 from gateway.uploads import Upload
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
-from reeltag.frames import ImageError, read_header
 from reeltag.settings import Settings
 from reeltag.tags import Detection, ImageTag, detections_of, image_tags_of
 from reeltag.triton import ImageOutputs
@@ -55,16 +56,17 @@ class Tagged:
 
 
 class Tagging:
-    """Tags the images of one request at a time, through a batcher that it shares with the other requests."""
+    """Tags the images of one request at a time, through lanes that it shares with the other requests."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, batcher: Batcher) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, lanes: Lanes) -> None:
         self._settings = settings
         self._catalogue = catalogue
-        self._batcher = batcher
+        self._headers = headers
+        self._lanes = lanes
 
     def admit(self) -> None:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
-        self._batcher.admit(1)
+        self._lanes.admit()
 
     async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
@@ -91,10 +93,14 @@ class Tagging:
         Raises:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
         """
-        checked = [_check(upload, self._settings.max_image_pixels) for upload in uploads]
-        sound = [upload.data for upload, rejected in zip(uploads, checked, strict=True) if rejected is None]
+        checked = await self._headers.read([upload.data for upload in uploads])
+        sound = [
+            Sound(upload.data, header.is_large)
+            for upload, header in zip(uploads, checked, strict=True)
+            if not isinstance(header, ImageRejected)
+        ]
+        errors = tuple(header for header in checked if isinstance(header, ImageRejected))
         if not sound:  # Triton is not bothered, so it does not matter whether it runs
-            errors = tuple(rejected for rejected in checked if rejected is not None)
             results = tuple(_failed(u.name, error) for u, error in zip(uploads, errors, strict=True))
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
@@ -106,7 +112,7 @@ class Tagging:
         if any(isinstance(answer, ServiceError) for answer in batched.answers):
             self._catalogue.forget()
         of_sound = iter(batched.answers)
-        answers = [next(of_sound) if rejected is None else rejected for rejected in checked]
+        answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
 
         def all_results() -> tuple[ImageResult, ...]:
             return tuple(self._result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
@@ -120,9 +126,9 @@ class Tagging:
             batched.triton_seconds,
         )
 
-    async def _ask(self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[bytes]) -> Batched:
+    async def _ask(self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound]) -> Batched:
         wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
-        parts = [await self._batcher.submit(each, images) for each in wanted]
+        parts = [await self._lanes.submit(each, images) for each in wanted]
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
@@ -170,14 +176,6 @@ def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:
     rounded = answer.tensors[Task.SEGMENT][contract.SHARES].astype(float).round(_SHARE_DECIMALS)
     order = np.argsort(-rounded, kind="stable")
     return tuple(ClassShare(label=card.labels[i], share=rounded[i]) for i in order if rounded[i] > 0)
-
-
-def _check(upload: Upload, max_pixels: int) -> ImageRejected | None:
-    try:
-        read_header(upload.data, max_pixels=max_pixels)
-    except ImageError as error:
-        return ImageRejected(error.code, str(error))
-    return None
 
 
 def _failed(name: str, error: ReeltagError) -> ImageResult:

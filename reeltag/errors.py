@@ -3,7 +3,7 @@
 ```
 ReeltagError                     500
 ├── InputError                   400  the user's mistake: what was wrong and what would be right
-│   ├── ImageRejected            400, 413, 415, 422 or 500 by its code (see frames.ImageError)
+│   ├── ImageRejected            400, 413, 415, 422, 500 or 504 by its code (see frames.ImageError)
 │   ├── UnknownTask              422
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
@@ -73,7 +73,15 @@ class InputError(ReeltagError):
     grpc_code = "INVALID_ARGUMENT"
 
 
-_IMAGE_STATUS: Final = {"empty": 400, "not_an_image": 415, "truncated": 422, "too_many_pixels": 413, "internal": 500}
+_IMAGE_STATUS: Final = {
+    "empty": 400,
+    "not_an_image": 415,
+    "truncated": 422,
+    "too_many_pixels": 413,
+    "too_costly": 422,
+    "deadline_exceeded": 504,
+    "internal": 500,
+}
 
 
 class ImageRejected(InputError):
@@ -85,7 +93,7 @@ class ImageRejected(InputError):
 
     @property
     def code(self) -> str:
-        """`empty`, `not_an_image`, `truncated`, `too_many_pixels`, or `internal` for a defect of ours."""
+        """That of `frames.ImageError`; or `deadline_exceeded`, or `internal` for a defect of ours."""
         return self.image_code
 
     @property

@@ -226,6 +226,7 @@ class TritonClient:
                     model_version=version,
                     outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
                     client_timeout=self.timeout_seconds,
+                    timeout=int(self.timeout_seconds * 1e6),  # to the models, which end what nobody waits for any more
                 )
         except ModelUnavailable as error:
             if version:

@@ -59,7 +59,7 @@ def add_picture(confusion: Confusion, dataset: SegmentationDataset, index: int, 
     """
     truth = dataset.truth(index, len(confusion.labels))
     if truth.shape != found.shape:
-        here, there = (f"{shape[1]}x{shape[0]} pixels" for shape in (found.shape, truth.shape))
+        here, there = (f"{shape[0]}x{shape[1]} pixels" for shape in (found.shape, truth.shape))
         raise InputError(
             f"{dataset.pictures[index]} has {here}, but its class map {dataset.truths[index]} has {there}; "
             "they must be of one size"

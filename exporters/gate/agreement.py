@@ -45,7 +45,7 @@ def agreed_boxes(reference: Reference, spec: ModelSpec, pictures: Sequence[Path]
     annotations: list[dict[str, Any]] = []
     for number, picture in enumerate(pictures):
         frame, geometry = fitted(picture, spec.view)
-        boxes = plainly_suppressed(reference(frame[None])[0], geometry)
+        boxes = plainly_suppressed(reference(frame[None])[0], geometry, spec.iou_threshold)
         annotations += coco_results(number, boxes[boxes[:, 4] >= OPEN], category_ids)
     for annotation in annotations:
         annotation["iscrowd"] = int(annotation.pop("score") < SURE)

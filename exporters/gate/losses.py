@@ -205,12 +205,13 @@ def _detections(
     by_plain = reference(np.stack([frame for frame, _ in plain])) if plain else None
     by_reference, outputs = reference(frames), own.run(frames)
     by_network = own.plainly_decoded(outputs)
+    iou = own.spec.iou_threshold
     for index, view in enumerate(views):
         rows = {}
         if by_plain is not None:
-            rows[REFERENCE] = plainly_suppressed(by_plain[index], plain[index][1])
-        rows[_FITTED if rows else REFERENCE] = plainly_suppressed(by_reference[index], view.geometry)
-        rows["network"] = plainly_suppressed(by_network[index], view.geometry)
+            rows[REFERENCE] = plainly_suppressed(by_plain[index], plain[index][1], iou)
+        rows[_FITTED if rows else REFERENCE] = plainly_suppressed(by_reference[index], view.geometry, iou)
+        rows["network"] = plainly_suppressed(by_network[index], view.geometry, iou)
         rows["post-processing"] = own.detections(outputs, index, view.geometry)
         yield rows, _distances(by_reference[index], by_network[index])
 

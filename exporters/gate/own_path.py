@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from exporters.graphs import compare
 from exporters.graphs.compare import Floats
+from exporters.graphs.compose import one_by_one
 from exporters.graphs.heads import network_outputs
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.repository import default_repository
@@ -22,7 +23,6 @@ from reeltag.contract import (
     CLASSES,
     COUNT,
     FRAMES,
-    IOU_THRESHOLD,
     MAX_DETECTIONS,
     NMS,
     SCORE_THRESHOLD,
@@ -74,12 +74,16 @@ class OwnPath:
         if inner:
             model.add_outputs(inner)
         properties = {"INFERENCE_PRECISION_HINT": artefact.openvino_precision}
+        self._is_one_by_one = artefact.passport.one_by_one
         self._compiled = core.compile_model(model, "CPU", properties)
         self._suppression = _suppression()
 
     def run(self, frames: npt.NDArray[np.uint8]) -> Outputs:
         """All tensors that the other methods take: of frames uint8 `(N, *input_shape)`."""
-        answers = self._compiled({FRAMES: frames})
+        return one_by_one(self._run, {FRAMES: frames}) if self._is_one_by_one else self._run({FRAMES: frames})
+
+    def _run(self, inputs: Outputs) -> Outputs:
+        answers = self._compiled(inputs)
         return {output.get_any_name(): answers[output] for output in self._compiled.outputs}
 
     def plainly_decoded(self, outputs: Outputs) -> Floats:
@@ -102,7 +106,7 @@ class OwnPath:
             suppressed = self._suppression.suppress(
                 outputs[CANDIDATES][index : index + 1],
                 score_threshold=SCORE_THRESHOLD,
-                iou_threshold=IOU_THRESHOLD,
+                iou_threshold=self.spec.iou_threshold,
                 max_detections=MAX_DETECTIONS,
             )
             found = (tensor[0] for tensor in suppressed)

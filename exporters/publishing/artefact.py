@@ -39,14 +39,15 @@ class Artefact:
     """Of one in a model repository: the card that it carries there."""
 
     @property
-    def files(self) -> dict[str, Path]:
-        """By path in the network's folder, the file to copy; raises as `card`."""
+    def files(self) -> dict[str, Path | bytes]:
+        """By path in the network's folder, the file to copy, or its content; raises as `card`."""
         is_plan = self.passport.runtime == "tensorrt"
-        files = {f"{self.card.version}/{PLAN_FILE if is_plan else GRAPH_FILE}": self.file}
+        served = f"{self.card.version}/{PLAN_FILE if is_plan else GRAPH_FILE}"
+        files: dict[str, Path | bytes] = {served: self.file}
         if is_plan and self.graph:
             files[PLAN_SOURCE_FILE] = self.graph
-        if self.spec.labels_path:
-            files[LABELS_FILE] = self.spec.labels_path
+        if self.spec.labels:
+            files[LABELS_FILE] = "".join(f"{label}\n" for label in self.spec.labels).encode()
         return files
 
     @property
@@ -62,7 +63,8 @@ class Artefact:
             ModelRepositoryError: Its file is missing or damaged.
         """
         option = {"checkpoint": " --checkpoint FILE", "own": " --onnx FILE"}.get(self.spec.source, "")
-        again = f"run: reeltag export {self.spec.name}{option}"
+        network = f" --network {self.spec.network}" if self.spec.network else ""
+        again = f"run: reeltag export {self.spec.name}{network}{option}"
         if not self.file.is_file():
             raise ModelRepositoryError(f"{self.file} is missing; {again}")
         digest = sha256_of(self.file)

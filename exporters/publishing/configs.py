@@ -44,8 +44,9 @@ Dims = Sequence[int]
 """Shape of a tensor without the batch axis."""
 ModelConfig = Any
 """`model_config_pb2.ModelConfig`; tritonclient publishes no type information."""
-Nms = Literal["python", "engine"]
-"""What suppresses a detector's boxes: the `nms` backend, or the network's own graph."""
+Nms = Literal["python", "engine", "network"]
+"""What suppresses a detector's boxes: the `nms` backend, its graph, or nothing, because those of the network are final;
+the backend then only chooses the best of them and brings them into the picture."""
 
 LABELS_FILE: Final = "labels.txt"
 QUEUE_DELAY_MICROSECONDS: Final = 500
@@ -55,7 +56,7 @@ PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], *, threads: int) -> ModelConfig:
+def decode_config(views: Sequence[View], *, workers: int) -> ModelConfig:
     """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
     config = _python_model(DECODE, MAX_BATCH_SIZE)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
@@ -63,7 +64,7 @@ def decode_config(views: Sequence[View], *, threads: int) -> ModelConfig:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])
         _add(config.output, geometry_tensor(view), "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
-    _set_parameters(config, {VIEWS_PARAMETER: json.dumps([view.name for view in views]), "threads": str(threads)})
+    _set_parameters(config, {VIEWS_PARAMETER: json.dumps([view.name for view in views]), "workers": str(workers)})
     return config
 
 
@@ -86,7 +87,8 @@ def nms_config(candidates: int, nms: Nms = "python") -> ModelConfig:
     _add(config.input, GEOMETRY, "TYPE_FP32", [6]).optional = True
     for name in TASK_OUTPUTS[Task.DETECT]:
         _add(config.output, name, *_DETECT_TENSORS[name])
-    _set_parameters(config, {"score_threshold": str(SCORE_THRESHOLD), "iou_threshold": str(IOU_THRESHOLD)})
+    iou_threshold = 1.0 if nms == "network" else IOU_THRESHOLD  # no two boxes overlap more than wholly
+    _set_parameters(config, {"score_threshold": str(SCORE_THRESHOLD), "iou_threshold": str(iou_threshold)})
     return config
 
 
@@ -106,7 +108,7 @@ def areas_config(spec: ModelSpec | None) -> ModelConfig:
 
 
 def network_config(
-    spec: ModelSpec, card: ModelCard, *, precision: str, threads: int, nms: Nms = "python"
+    spec: ModelSpec, card: ModelCard, *, precision: str, threads: int, nms: Nms = "python", one_by_one: bool = False
 ) -> ModelConfig:
     """The network itself, run by what `card.runtime` says.
 
@@ -116,6 +118,7 @@ def network_config(
         precision: OpenVINO's name of the one that it computes in.
         threads: For OpenVINO.
         nms: Of a detector.
+        one_by_one: Whether each thread is given one picture at a time.
     """
     config = _network_model(spec, card.runtime)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
@@ -125,7 +128,7 @@ def network_config(
             output.label_filename = LABELS_FILE
     _set_parameters(config, {CARD_PARAMETER: card.model_dump_json()})
     if card.runtime == "openvino":
-        _set_parameters(config, _openvino_parameters(spec, precision, threads))
+        _set_parameters(config, _openvino_parameters(spec, precision, threads, one_by_one))
     return config
 
 
@@ -218,7 +221,7 @@ def _add_task(
     """Steps from the ensemble's tensor `frames` to the outputs, whose names in the ensemble are `names`."""
     task = Task(spec.task)
     inputs, outputs = {FRAMES: frames}, network_outputs(spec, nms="engine")
-    if task is Task.DETECT and nms == "python":
+    if task is Task.DETECT and nms != "engine":
         candidates = f"{task.value}_{CANDIDATES}"
         _add_step(config, spec.name, inputs, {CANDIDATES: candidates}, version=card.version)
         taken = {CANDIDATES: candidates} | ({GEOMETRY: geometry} if geometry else {})
@@ -255,14 +258,14 @@ def _network_model(spec: ModelSpec, runtime: str) -> ModelConfig:
     return _gathering(config, kind)
 
 
-def _openvino_parameters(spec: ModelSpec, precision: str, threads: int) -> dict[str, str]:
+def _openvino_parameters(spec: ModelSpec, precision: str, threads: int, one_by_one: bool) -> dict[str, str]:
     """Of the backend; those in upper case are OpenVINO's properties."""
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": str(threads),
         # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
         "ENABLE_CPU_PINNING": "NO",
-        "items_per_inference": str(PICTURES_PER_INFERENCE.get(spec.task, 1)),
+        "items_per_inference": str(1 if one_by_one else PICTURES_PER_INFERENCE.get(spec.task, 1)),
     }
 
 

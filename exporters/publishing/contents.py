@@ -35,7 +35,14 @@ def network_folder(artefact: Artefact) -> ModelFolder:
     if artefact.passport.runtime == "openvino":
         files[f"{version}/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
     precision, nms = artefact.openvino_precision, artefact.passport.nms
-    config = configs.network_config(artefact.spec, artefact.card, precision=precision, threads=_threads(), nms=nms)
+    config = configs.network_config(
+        artefact.spec,
+        artefact.card,
+        precision=precision,
+        threads=_threads(),
+        nms=nms,
+        one_by_one=artefact.passport.one_by_one,
+    )
     return ModelFolder(config, files, artefact.passport, version)
 
 
@@ -80,8 +87,10 @@ def _backend_folders(
 ) -> Iterator[ModelFolder]:
     if networks or DECODE in there:
         views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
-        config = configs.decode_config(list(views), threads=_threads())
-        yield ModelFolder(config, {**_python_sources(DECODE), "1/frames.py": Path(frames.__file__)})
+        config = configs.decode_config(list(views), workers=_threads())
+        package = Path(frames.__file__).parent
+        sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
+        yield ModelFolder(config, {**_python_sources(DECODE), **sources})
     if Task.DETECT in networks or NMS in there:
         detector = networks.get(Task.DETECT)
         yield ModelFolder(configs.nms_config(detector.candidates if detector else -1, nms), _python_sources(NMS))

@@ -10,7 +10,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped,unused-ig
 
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.publishing.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
-from exporters.publishing.configs import LABELS_FILE, ModelConfig
+from exporters.publishing.configs import ModelConfig
 from exporters.publishing.folders import CONFIG_FILE
 from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
 from reeltag.contract import CANDIDATES, CARD_PARAMETER, SHOTS_ENSEMBLE, ModelCard, Task
@@ -63,14 +63,14 @@ def _artefacts(target: Path, replaced: Collection[str]) -> Iterator[Artefact]:
         file = folder / card.version / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
         if file.is_file() or passport.exported:
             graph = folder / PLAN_SOURCE_FILE
-            spec = _spec(folder, config, card, passport)
+            spec = _spec(config, card, passport)
             said = passport.model_copy(update={"fingerprint": ""})
             yield Artefact(spec, file, said, graph if graph.is_file() else None, published=card)
 
 
-def _spec(folder: Path, config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:
+def _spec(config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:
     """Of a network as it was exported: with its own size, view and labels."""
-    spec = (MODELS | CHECKPOINT_MODELS).get(card.network) or ModelSpec(
+    spec = (MODELS | CHECKPOINT_MODELS).get(passport.network or card.network) or ModelSpec(
         name=card.network,
         task=card.task,
         source="own",
@@ -85,12 +85,15 @@ def _spec(folder: Path, config: ModelConfig, card: ModelCard, passport: Passport
     candidates = [output.dims[0] for output in config.output if output.name == CANDIDATES]
     return replace(
         spec,
+        name=card.network,
+        network=passport.network,
         height=card.height,
         width=card.width,
         view=card.frames_view() if card.view else None,
         candidates=candidates[0] if candidates else spec.candidates,
         max_batch_size=config.max_batch_size,
-        labels_file=str((folder / LABELS_FILE).absolute()) if card.labels else "",
+        is_final=passport.nms == "network",
+        names=card.labels,
         groups_file=spec.groups_file if card.groups else "",
         colours=card.colours,
     )

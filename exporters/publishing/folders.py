@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,8 +32,8 @@ class ModelFolder:
     """What a folder of the repository should hold."""
 
     config: ModelConfig
-    files: dict[str, Path] = field(default_factory=dict)
-    """By path in the folder, the file to copy."""
+    files: Mapping[str, Path | bytes] = field(default_factory=dict)
+    """By path in the folder, the file to copy, or its content."""
     said: Passport = field(default_factory=Passport)
     """Of the network in it; of other folders nothing but the fingerprint."""
     version: str = "1"
@@ -52,7 +52,7 @@ class ModelFolder:
     @cached_property
     def passport(self) -> Passport:
         """With a fingerprint that changes with anything that the folder should hold."""
-        files = [f"{path}:{sha256_of(source)}" for path, source in sorted(self.files.items())]
+        files = [f"{path}:{_sha256(source)}" for path, source in sorted(self.files.items())]
         said = [self.config_text, self.version, str(self.said.turn), self.said.sha256]
         fingerprint = hashlib.sha256("\n".join([*said, *files]).encode()).hexdigest()
         return self.said.model_copy(update={"fingerprint": fingerprint})
@@ -61,9 +61,7 @@ class ModelFolder:
         """Whether the repository holds just this."""
         path = target / self.name
         try:
-            sizes_agree = all(
-                (path / name).stat().st_size == source.stat().st_size for name, source in self.files.items()
-            )
+            sizes_agree = all((path / name).stat().st_size == _size(source) for name, source in self.files.items())
             said = read_passport(path)
             is_same = (said.fingerprint, said.sha256) == (self.passport.fingerprint, self.passport.sha256)
             is_whole = (path / CONFIG_FILE).is_file() and (path / self.version).is_dir()
@@ -98,7 +96,11 @@ class ModelFolder:
         """
         (path / self.version).mkdir(parents=True)
         for name, source in self.files.items():
-            shutil.copyfile(source, path / name)
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(source, bytes):
+                (path / name).write_bytes(source)
+            else:
+                shutil.copyfile(source, path / name)
         (path / CONFIG_FILE).write_text(self.config_text, "utf-8")
         (path / PASSPORT_FILE).write_text(f"{self.passport.model_dump_json(indent=2)}\n", "utf-8")
 
@@ -111,6 +113,14 @@ class ModelFolder:
             new.rename(path)
         finally:
             _recover(path, workshop)
+
+
+def _sha256(source: Path | bytes) -> str:
+    return hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256_of(source)
+
+
+def _size(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 @contextmanager

@@ -22,9 +22,11 @@ class ListedModel:
     """A network that can be exported, or was."""
 
     name: str
+    network: str
+    """In the catalogue, of one that has a name of the user's; empty otherwise."""
     task: str
     input: str
-    """Such as `416x416`, width by height in pixels."""
+    """Such as `512x1024`, rows x columns in pixels."""
     parameters: int
     """How many weights it has."""
     size_bytes: int
@@ -64,8 +66,9 @@ def listing(target: Path) -> list[ListedModel]:
         listed.append(
             ListedModel(
                 name=name,
+                network=spec.network,
                 task=spec.task,
-                input=f"{spec.width}x{spec.height}",
+                input=f"{spec.height}x{spec.width}",
                 parameters=spec.parameters,
                 size_bytes=file.stat().st_size if file.is_file() else 0,
                 licence=spec.licence,

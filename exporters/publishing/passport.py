@@ -73,6 +73,8 @@ class Passport(_Frozen):
     """Changes with anything that a folder of the model repository should hold."""
     turn: int = 0
     """Of several networks with one task the one with the highest serves it; counts up with every export."""
+    network: str = ""
+    """In the catalogue, of one that has a name of the user's."""
     source: str = ""
     """Where the weights come from: a file that the user brought, or for people those that come with reeltag."""
     source_sha256: str = ""
@@ -89,8 +91,11 @@ class Passport(_Frozen):
     """`openvino`, `onnxruntime` or `tensorrt`."""
     precision: str = ""
     """`fp32`, `bf16`, `fp16` or `int8`."""
-    nms: Literal["python", "engine"] = "python"
-    """Of a detector: suppression behind the graph, by a Python backend, or in it."""
+    nms: Literal["python", "engine", "network"] = "python"
+    """Of a detector: suppression behind the graph, by a Python backend, or in it; or none, because the network's own
+    boxes are final."""
+    one_by_one: bool = False
+    """Whether pictures are given to the network one by one, because it is not known to be right for several at once."""
     kept_fp32: tuple[str, ...] = ()
     """Nodes that stayed in float32, each with the reason."""
     calibration_sha256: str = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from exporters.files import sha256_of
 from exporters.graphs import compare
 from exporters.graphs.compare import Reference
 from exporters.graphs.compose import bare_network
+from exporters.graphs.exact import in_float32
+from exporters.sources.names import check_own_name
 from reeltag.contract import CLASS_MAP, FRAMES
 from reeltag.errors import InvalidOption, SetupError
 
@@ -33,6 +36,19 @@ class Source:
     """Of the file with the weights."""
     notes: str = ""
     """What was found out about a user's network, for people."""
+    exact: Reference | None = None
+    """The reference without the rounding of a network that computes in float16."""
+
+    def named(self, name: str) -> Source:
+        """The same under a name of the user's, so that several of one network can be served side by side.
+
+        Raises:
+            InvalidOption: As `check_own_name`.
+        """
+        if name == self.spec.name:
+            return self
+        check_own_name(name)
+        return replace(self, spec=replace(self.spec, name=name, network=self.spec.name))
 
     def agreement(self) -> str:
         """How closely the graph answers what the reference does, for people.
@@ -41,9 +57,18 @@ class Source:
             SetupError: They disagree.
         """
         frames = compare.sample_frames(self.spec, 1 if self.spec.task == "shots" else 4)
-        found = compare.run_onnx(self.graph, {FRAMES: frames})
-        answer = found[CLASS_MAP] if CLASS_MAP in found else next(iter(found.values()))
-        return compare.check_agreement(self.spec, self.reference(frames), answer)
+        found = _answer(self.graph, frames)
+        if self.exact is None:
+            return compare.check_agreement(self.spec, self.reference(frames), found)
+        exact = self.exact(frames)
+        compare.check_agreement(self.spec, exact, _answer(in_float32(self.graph), frames))
+        return compare.check_agreement(self.spec, self.reference(frames), found, exact=exact)
+
+
+def _answer(graph: ModelProto, frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """The first of what is served; of a segmenter the class map."""
+    found = compare.run_onnx(graph, {FRAMES: frames})
+    return found[CLASS_MAP] if CLASS_MAP in found else next(iter(found.values()))
 
 
 def bundled_source(name: str) -> Source:

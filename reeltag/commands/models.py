@@ -92,11 +92,15 @@ def _task_row(task: str, model: ListedModel | None) -> dict[str, str]:
     passport = model.passport if model else None
     return {
         "task": task,
-        "network": model.name if model else "none",
+        "network": _name(model) if model else "none",
         "runtime": f"{passport.runtime} {passport.precision}" if passport else "",
         "passport": passport.sha256[:8] if passport else "",
         "measured": _measured(passport) if passport else "",
     }
+
+
+def _name(model: ListedModel) -> str:
+    return f"{model.name} ({model.network})" if model.network else model.name
 
 
 def _measured(passport: Passport) -> str:
@@ -111,7 +115,7 @@ def _measured(passport: Passport) -> str:
 
 def _network_row(model: ListedModel) -> dict[str, str]:
     return {
-        "network": model.name,
+        "network": _name(model),
         "task": model.task,
         "input": model.input,
         "MiB": f"{model.size_bytes / 2**20:.1f}" if model.size_bytes else "",
