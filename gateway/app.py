@@ -103,8 +103,7 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
     readiness = Readiness(client, catalogue)
 
     async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
-        asked = client.infer_images(wanted.tasks, images, class_maps=wanted.class_maps)
-        return await readiness.observe(wanted.tasks, asked)
+        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images))
 
     lanes = Lanes(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
     headers = HeaderReader(settings.max_image_pixels)

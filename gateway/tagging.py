@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from gateway.batching import Answer, Batched
-from gateway.catalogue import Catalogue, Served
+from gateway.catalogue import Catalogue
 from gateway.class_maps import picture_of
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
@@ -115,13 +115,13 @@ class Tagging:
         answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
 
         def all_results() -> tuple[ImageResult, ...]:
-            return tuple(self._result(u.name, a, question, served) for u, a in zip(uploads, answers, strict=True))
+            return tuple(self._result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
 
         return Tagged(
             # Large pictures of class maps would keep other requests waiting.
             await asyncio.to_thread(all_results) if question.class_map else all_results(),
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
-            {served.card(task).network: served.card(task).version for task in question.tasks},
+            _versions(answers),
             batched.queue_seconds,
             batched.triton_seconds,
         )
@@ -135,7 +135,7 @@ class Tagging:
             sum(part.triton_seconds for part in parts),
         )
 
-    def _result(self, name: str, answer: Answer, question: Question, served: Served) -> ImageResult:
+    def _result(self, name: str, answer: Answer, question: Question) -> ImageResult:
         if isinstance(answer, ReeltagError):
             return _failed(name, answer)
         width, height, asked = answer.width, answer.height, question.tasks
@@ -144,25 +144,25 @@ class Tagging:
             name=name,
             width=width,
             height=height,
-            detections=self._detections(answer, question, served) if Task.DETECT in asked else None,
-            tags=self._tags(answer, question, served) if Task.CLASSIFY in asked else None,
-            shares=_shares(answer, served.card(Task.SEGMENT)) if Task.SEGMENT in asked else None,
-            class_map=None if class_map is None else picture_of(class_map, served.card(Task.SEGMENT), width, height),
+            detections=self._detections(answer, question) if Task.DETECT in asked else None,
+            tags=self._tags(answer, question) if Task.CLASSIFY in asked else None,
+            shares=_shares(answer, answer.cards[Task.SEGMENT]) if Task.SEGMENT in asked else None,
+            class_map=None if class_map is None else picture_of(class_map, answer.cards[Task.SEGMENT], width, height),
         )
 
-    def _detections(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[Detection, ...]:
+    def _detections(self, answer: ImageOutputs, question: Question) -> tuple[Detection, ...]:
         tensors, threshold = answer.tensors[Task.DETECT], question.score_threshold
         return detections_of(
             tensors[contract.BOXES],
             tensors[contract.SCORES],
             tensors[contract.CLASSES],
-            served.card(Task.DETECT).labels,
+            answer.cards[Task.DETECT].labels,
             score_threshold=self._settings.score_threshold if threshold is None else threshold,
             top_k=question.top_k,
         )
 
-    def _tags(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[ImageTag, ...]:
-        card = served.card(Task.CLASSIFY)
+    def _tags(self, answer: ImageOutputs, question: Question) -> tuple[ImageTag, ...]:
+        card = answer.cards[Task.CLASSIFY]
         return image_tags_of(
             answer.tensors[Task.CLASSIFY][contract.SCORES],
             card.labels,
@@ -190,4 +190,14 @@ def _joined(answers: tuple[Answer, ...]) -> Answer:
             return answer
         outputs.append(answer)
     tensors = {task: value for output in outputs for task, value in output.tensors.items()}
-    return ImageOutputs(outputs[0].width, outputs[0].height, tensors)
+    cards = {task: card for output in outputs for task, card in output.cards.items()}
+    return ImageOutputs(outputs[0].width, outputs[0].height, tensors, cards)
+
+
+def _versions(answers: Sequence[Answer]) -> dict[str, str]:
+    """Of each network that answered; two of one that was replaced between the images of a request."""
+    versions: dict[str, dict[str, None]] = {}
+    for answer in answers:
+        for card in answer.cards.values() if isinstance(answer, ImageOutputs) else ():
+            versions.setdefault(card.network, {})[card.version] = None
+    return {network: ", ".join(those) for network, those in versions.items()}

@@ -23,6 +23,7 @@ ReeltagError                     500
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
+├── NetworkReplaced              503  to be asked anew: another network answers now
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 └── SetupError                   500  this machine or installation lacks something
     ├── EmbeddedUnavailable      500
@@ -223,6 +224,17 @@ class DeadlineExceeded(ServiceError):
 
     status = 504
     grpc_code = "DEADLINE_EXCEEDED"
+
+
+class NetworkReplaced(ReeltagError):
+    """Triton serves another network now than the one that was asked.
+
+    Asking that one again is of no use, asking what is served and then that one is.
+    """
+
+    status = 503
+    grpc_code = "ABORTED"
+    retry_after_seconds = 1
 
 
 class AccuracyLost(ReeltagError):

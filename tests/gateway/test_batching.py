@@ -184,7 +184,7 @@ def test_an_error_reaches_exactly_its_batch(error: Exception) -> None:
 
 def test_a_wrong_number_of_answers_is_an_error_and_not_a_wait_for_ever() -> None:
     async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
-        return [ImageOutputs(1, 1, {})] * (len(images) - 1)
+        return [ImageOutputs(1, 1, {}, {})] * (len(images) - 1)
 
     async def main() -> None:
         with pytest.raises(RuntimeError, match="1 answers to 2 images"):
