@@ -99,6 +99,6 @@ def test_reading_passports_imports_nothing_heavy() -> None:
     code = (
         "import sys, exporters.publishing.passport; print([m for m in ('onnx', 'torch', 'numpy') if m in sys.modules])"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert run.stdout.strip() == "[]"
