@@ -44,9 +44,7 @@ def convention_for(
 def _grey(brought: Brought, convention: Convention) -> Convention:
     """With one mean and one deviation, and in no order of channels."""
     if brought.channel_order is not None:
-        raise InvalidOption(
-            "the network takes one channel, grey, which has no order; leave --channel-order out"
-        )
+        raise InvalidOption("the network takes one channel, grey, which has no order; leave --channel-order out")
     if len(set(convention.mean)) > 1 or len(set(convention.std)) > 1:
         raise InvalidOption(
             "the network takes one channel, grey, and what it was trained on is not known: say --mean and --std, one "
