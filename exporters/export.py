@@ -66,7 +66,7 @@ class ExportReport:
 
     artefact: Artefact
     agreement: str
-    """How closely the float32 graph agrees with its source; what is published may be another, see `gate`."""
+    """How closely the graph agrees with its source before its precision is lowered; what is published says `gate`."""
     precision: PrecisionReport
     gate: GateReport | None
     """Of what is published; None where accuracy was not measured: in fp32 without annotated pictures."""
@@ -82,8 +82,9 @@ class ExportReport:
         name, passport = self.artefact.spec.name, self.artefact.passport
         done = f"published {', '.join(self.written)}" if self.written else "the model repository has it already"
         said = [f"{self.megabytes:.1f} MB", *([str(passport.measured)] if passport.measured else [])]
+        compared = name if passport.precision == "fp32" else f"{name}, not yet in {passport.precision},"
         return (
-            f"{name}'s float32 graph against its source: {self.agreement}\n"
+            f"{compared} against its source: {self.agreement}\n"
             f"{name} in {passport.precision}: {', '.join(said)}; {done}"
         )
 

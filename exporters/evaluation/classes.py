@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from exporters.catalogue.class_names import imagenet_synsets
+from exporters.catalogue.class_names import imagenet_synsets, lines_of
 from exporters.evaluation.coco import BATCH_SIZE
 from exporters.precision.calibration import SUFFIXES
 from reeltag.errors import InputError
 
 _FORMS: Final = (
-    "a class list holds a picture and its class in each line (`cat1.jpg tabby cat`), in a CSV the columns file,class, "
-    'and in a JSON {"cat1.jpg": "tabby cat"}'
+    "a class list holds a picture and its class in each line (`cat1.jpg tabby cat`, with a tab between them where the "
+    'file\'s name has spaces), in a CSV the columns file,class, and in a JSON {"cat1.jpg": "tabby cat"}'
 )
 _SYNSET: Final = r"n\d{8}"
 """Id of a noun in WordNet, as ImageNet's folders are named."""
@@ -83,7 +83,10 @@ def read_classes(images: Path, annotations: Path | None = None) -> Classificatio
     """
     if not images.is_dir():
         raise InputError(f"{images} is no folder; give that of the pictures")
-    pairs = _by_folder(images) if annotations is None else _listed(images, annotations)
+    try:
+        pairs = _by_folder(images) if annotations is None else _listed(images, annotations)
+    except OSError as error:
+        raise InputError(f"the pictures in {images} cannot be read ({error.strerror})") from error
     return ClassificationDataset(tuple(picture for picture, _ in pairs), tuple(truth for _, truth in pairs))
 
 
@@ -106,10 +109,10 @@ def _by_folder(images: Path) -> list[tuple[Path, str]]:
 
 def _listed(images: Path, annotations: Path) -> list[tuple[Path, str]]:
     try:
-        text = annotations.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = lines_of(annotations)
+    except (OSError, UnicodeError) as error:
         raise InputError(f"{annotations} cannot be read as text ({error}); {_FORMS}") from error
-    rows = {".json": _json_rows, ".csv": _csv_rows}.get(annotations.suffix.lower(), _lines)(annotations, text)
+    rows = {".json": _json_rows, ".csv": _csv_rows}.get(annotations.suffix.lower(), _lines)(annotations, lines)
     if rows and annotations.suffix.lower() == ".csv" and not _is_picture(images, rows[0][0]):
         rows = rows[1:]  # the names of the columns
     if not rows:
@@ -131,9 +134,9 @@ def _is_picture(images: Path, file: str) -> bool:
     return Path(file).suffix.lower() in SUFFIXES or (images / file).is_file()
 
 
-def _json_rows(path: Path, text: str) -> list[tuple[str, str]]:
+def _json_rows(path: Path, lines: Sequence[str]) -> list[tuple[str, str]]:
     try:
-        content = json.loads(text)
+        content = json.loads("\n".join(lines))
     except ValueError as error:
         raise InputError(f"{path} is no JSON ({error}); {_FORMS}") from error
     if not isinstance(content, dict) or not all(isinstance(value, str | int) for value in content.values()):
@@ -141,9 +144,9 @@ def _json_rows(path: Path, text: str) -> list[tuple[str, str]]:
     return [(file, str(value).strip()) for file, value in content.items()]
 
 
-def _csv_rows(path: Path, text: str) -> list[tuple[str, str]]:
+def _csv_rows(path: Path, lines: Sequence[str]) -> list[tuple[str, str]]:
     try:
-        rows = [row for row in csv.reader(text.splitlines(), strict=True, skipinitialspace=True) if row]
+        rows = [row for row in csv.reader(lines, strict=True, skipinitialspace=True) if row]
     except csv.Error as error:
         raise InputError(f"{path} is no CSV ({error}); {_FORMS}") from error
     for number, row in enumerate(rows, 1):
@@ -152,13 +155,13 @@ def _csv_rows(path: Path, text: str) -> list[tuple[str, str]]:
     return [(file, truth.strip()) for file, truth in rows]
 
 
-def _lines(path: Path, text: str) -> list[tuple[str, str]]:
+def _lines(path: Path, lines: Sequence[str]) -> list[tuple[str, str]]:
     """A tab, or else the first space, ends the file's name."""
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        parts = line.strip().split("\t" if "\t" in line.strip() else None, 1)
+    for number, line in enumerate(lines, 1):
+        parts = line.split("\t" if "\t" in line else None, 1)
         if len(parts) == 1:
-            raise InputError(f"{path} has {line.strip()!r} in line {number}; {_FORMS}")
+            raise InputError(f"{path} has {line!r} in line {number}; {_FORMS}")
         if parts:
             rows.append((parts[0], parts[1].strip()))
     return rows
