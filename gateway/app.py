@@ -10,10 +10,12 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from gateway.batching import Batcher, BatchLimits
+from gateway.batching import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
+from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
+from gateway.lanes import Lanes
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.readiness import Readiness
 from gateway.routes import health, images
@@ -101,25 +103,26 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
     readiness = Readiness(client, catalogue)
 
     async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
-        asked = client.infer_images(wanted.tasks, images, class_maps=wanted.class_maps)
-        return await readiness.observe(wanted.tasks, asked)
+        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images))
 
-    batcher = Batcher(infer, limits, metrics.batch_images.observe)
+    lanes = Lanes(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
+    headers = HeaderReader(settings.max_image_pixels)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
     )
-    metrics.watch(lambda: batcher.waiting, lambda: batcher.inflight, lambda: reader.held_bytes)
+    metrics.watch(lambda: lanes.waiting, lambda: lanes.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
     app.state.readiness = readiness
-    app.state.tagging = Tagging(settings, catalogue, batcher)
+    app.state.tagging = Tagging(settings, catalogue, headers, lanes)
 
     async def stop(seconds: float) -> None:
         await asyncio.sleep(seconds * _UPLOADS_SHARE)
         reader.close()
-        await batcher.close(seconds * (1 - _UPLOADS_SHARE))
+        await lanes.close(seconds * (1 - _UPLOADS_SHARE))
 
     app.state.stop = stop
     try:
         yield
     finally:
-        await batcher.close(CLOSE_GRACE_SECONDS)
+        await lanes.close(CLOSE_GRACE_SECONDS)
+        headers.close()

@@ -98,8 +98,11 @@ class TagAnswer(_Answer):
 
     results: tuple[ImageResult, ...]
     """One an image, in the order of the request."""
-    model_versions: dict[str, str] = Field(examples=[{"nanodet_g": "1", "efficientnet_lite0": "1"}])
-    """Version of each network that was asked, by its name."""
+    model_versions: dict[str, str] = Field(
+        examples=[{"nanodet_g": "145301728403266", "efficientnet_lite0": "27960014385715"}]
+    )
+    """Version of each network that answered, by its name; another export of it has another one. Two, separated by a
+    comma, of a network that was replaced between the images of the request."""
     timings_ms: Timings
 
 

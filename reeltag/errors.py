@@ -3,7 +3,7 @@
 ```
 ReeltagError                     500
 ├── InputError                   400  the user's mistake: what was wrong and what would be right
-│   ├── ImageRejected            400, 413, 415, 422 or 500 by its code (see frames.ImageError)
+│   ├── ImageRejected            400, 413, 415, 422, 500 or 504 by its code (see frames.ImageError)
 │   ├── UnknownTask              422
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
@@ -23,6 +23,7 @@ ReeltagError                     500
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
+├── NetworkReplaced              503  to be asked anew: another network answers now
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 └── SetupError                   500  this machine or installation lacks something
     ├── EmbeddedUnavailable      500
@@ -72,7 +73,15 @@ class InputError(ReeltagError):
     grpc_code = "INVALID_ARGUMENT"
 
 
-_IMAGE_STATUS: Final = {"empty": 400, "not_an_image": 415, "truncated": 422, "too_many_pixels": 413, "internal": 500}
+_IMAGE_STATUS: Final = {
+    "empty": 400,
+    "not_an_image": 415,
+    "truncated": 422,
+    "too_many_pixels": 413,
+    "too_costly": 422,
+    "deadline_exceeded": 504,
+    "internal": 500,
+}
 
 
 class ImageRejected(InputError):
@@ -84,7 +93,7 @@ class ImageRejected(InputError):
 
     @property
     def code(self) -> str:
-        """`empty`, `not_an_image`, `truncated`, `too_many_pixels`, or `internal` for a defect of ours."""
+        """That of `frames.ImageError`; or `deadline_exceeded`, or `internal` for a defect of ours."""
         return self.image_code
 
     @property
@@ -215,6 +224,17 @@ class DeadlineExceeded(ServiceError):
 
     status = 504
     grpc_code = "DEADLINE_EXCEEDED"
+
+
+class NetworkReplaced(ReeltagError):
+    """Triton serves another network now than the one that was asked.
+
+    Asking that one again is of no use, asking what is served and then that one is.
+    """
+
+    status = 503
+    grpc_code = "ABORTED"
+    retry_after_seconds = 1
 
 
 class AccuracyLost(ReeltagError):
