@@ -43,7 +43,7 @@ class BatchLimits:
     timeout_seconds: float
     """Longest wait of a request for its answers, above 0."""
     max_bytes: int = 32 << 20
-    """Most bytes of images in one batch, unless it is a single image: on their way to Triton they are copied."""
+    """Most bytes of images in one batch, unless it is a single image; twice as many are sent to Triton at one time."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ class Batcher:
         self._limits = limits
         self._on_batch = on_batch
         self._lanes: dict[Wanted, _Lane] = {}
-        self._inflight: dict[asyncio.Task[None], int] = {}
-        """Images of each batch that Triton works on."""
+        self._inflight: dict[asyncio.Task[None], tuple[int, int]] = {}
+        """Images of each batch that Triton works on, and their bytes."""
         self._pace = Pace()
         self._last_size = 1
         self._timer: asyncio.TimerHandle | None = None
@@ -177,7 +177,9 @@ class Batcher:
 
     def retry_after(self) -> int:
         """In how many seconds all that waits now is likely to be answered, at the pace of late."""
-        return self._pace.wait(self.waiting + sum(self._inflight.values()), asyncio.get_running_loop().time())
+        return self._pace.wait(
+            self.waiting + sum(images for images, _ in self._inflight.values()), asyncio.get_running_loop().time()
+        )
 
     def admit(self, images: int) -> None:
         """Check that so many more images may wait.
@@ -254,7 +256,7 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while len(self._inflight) < self._limits.max_inflight:
+        while self._may_send:
             lanes = [(lane.sent, lane.oldest, wanted) for wanted, lane in self._lanes.items() if lane.tickets]
             due = [turn for turn in lanes if self._is_due(self._lanes[turn[-1]], loop.time())]
             if due:
@@ -264,6 +266,11 @@ class Batcher:
                 oldest = min(oldest for _, oldest, _ in lanes)
                 self._timer = loop.call_at(oldest + self._limits.max_delay_seconds, self._send_due)
             return
+
+    @property
+    def _may_send(self) -> bool:
+        sent = sum(size for _, size in self._inflight.values())  # on their way they are copied several times
+        return len(self._inflight) < self._limits.max_inflight and sent <= self._limits.max_bytes
 
     def _is_due(self, lane: _Lane, now: float) -> bool:
         enough = self._limits.max_images
@@ -277,11 +284,11 @@ class Batcher:
         self._on_batch(len(members))
         batch = loop.create_task(self._run(wanted, members))
         self._pace.begin(loop.time())
-        self._inflight[batch] = len(members)
+        self._inflight[batch] = len(members), sum(len(ticket.images[index]) for ticket, index in members)
         batch.add_done_callback(self._finished)
 
     def _finished(self, batch: asyncio.Task[None]) -> None:
-        images = self._inflight.pop(batch)
+        images, _ = self._inflight.pop(batch)
         self._pace.done(images, asyncio.get_running_loop().time(), more=bool(self._inflight))
         self._send_due()
 

@@ -157,7 +157,6 @@ def _limits(settings: Settings, max_connections: int) -> ConnectionLimits:
     return ConnectionLimits(
         max_connections=max_connections,
         max_header_bytes=settings.max_header_bytes,
-        max_discarded_bytes=settings.max_upload_bytes,
         max_unread_bytes=settings.max_buffered_bytes,
         header_seconds=settings.header_timeout_seconds,
         transfer_seconds=settings.body_timeout_seconds,

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import ClientDisconnect
 
 from gateway.errors import render
@@ -43,6 +42,12 @@ _TASK: Final = "|".join(task.value for task in Task)
 _Tasks = Annotated[str, Field(json_schema_extra={"pattern": f"^({_TASK})(,({_TASK}))*$"})]
 
 
+def _without_null(schema: dict[str, Any]) -> None:
+    """Leave out null, which a query cannot say."""
+    (value, _) = schema.pop("anyOf")
+    schema.update(value)
+
+
 class TagOptions(BaseModel):
     """Query parameters of `POST /v1/images`."""
 
@@ -53,9 +58,11 @@ class TagOptions(BaseModel):
     ]
     """What to do: `detect` finds objects, `classify` names the picture, `segment` (where a segmenter is served) says
     how much of it each class covers. Repeated, or separated by commas."""
-    score_threshold: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | SkipJsonSchema[None] = None
+    score_threshold: Annotated[
+        float | None, Field(ge=0, le=1, allow_inf_nan=False, json_schema_extra=_without_null)
+    ] = None
     """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
-    top_k: Annotated[int, Field(ge=1, le=1000)] | SkipJsonSchema[None] = None
+    top_k: Annotated[int | None, Field(ge=1, le=1000, json_schema_extra=_without_null)] = None
     """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
     class_map: bool = False
     """Also the class of each pixel, as a PNG with a palette; the task `segment`, which makes it, is then done, too."""
