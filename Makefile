@@ -7,7 +7,7 @@ CODE := reeltag exporters gateway vod benchmarks docs model_repository tests
 DEMO := out/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench up lock clean format
+.PHONY: help demo test check bench up lock clean format stubs
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ check: $(BIN)/.dev ## Style, types and import rules
 format: $(BIN)/.dev ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+stubs: $(BIN)/.dev ## The Python code of the gRPC interface, from reeltag/v1/tagging.proto
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. reeltag/v1/tagging.proto
 
 bench: $(BIN)/.dev ## Throughput and memory, as ratios in one run (about 5 minutes)
 	$(BIN)/python -m benchmarks.throughput

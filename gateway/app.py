@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -12,8 +13,11 @@ from fastapi_offline import FastAPIOffline
 from gateway.batching import Batcher, BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
+from gateway.grpc.server import listening
+from gateway.grpc.service import TaggingService
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.routes import health, images
+from gateway.routes.health import check_ready
 from gateway.tagger import ImageTagger, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
@@ -26,12 +30,14 @@ CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
 
 
-def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI:
+def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_port: int | None = None) -> FastAPI:
     """Build the gateway.
 
     Args:
         settings: The options.
         client: Asks Triton; it stays open when the app stops. Without it the app opens one to `triton_url`.
+        grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
+            in `app.state.grpc_port`.
 
     Raises:
         InvalidOption: Neither a client nor `triton_url` is given.
@@ -43,12 +49,12 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if client is not None:
-            async with _running(app, settings, client, metrics):
+            async with _running(app, settings, client, metrics, grpc_port):
                 yield
             return
         url = settings.triton_url or ""
         own = TritonClient(url, timeout_seconds=settings.timeout_seconds)
-        async with own, _running(app, settings, own, metrics):
+        async with own, _running(app, settings, own, metrics, grpc_port):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -69,7 +75,9 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
 
 
 @asynccontextmanager
-async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics) -> AsyncIterator[None]:
+async def _running(
+    app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics, grpc_port: int | None
+) -> AsyncIterator[None]:
     """Set up what the routes use, and finish what is in flight at the end."""
     limits = BatchLimits(
         max_images=settings.batch_max_images,
@@ -89,8 +97,16 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
     )
     metrics.watch(lambda: batcher.waiting, lambda: batcher.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
-    app.state.tagging = Tagging(settings, catalogue, batcher)
+    tagging = app.state.tagging = Tagging(settings, catalogue, batcher)
     try:
-        yield
+        if grpc_port is None:
+            yield
+        else:
+            service = TaggingService(tagging, catalogue, reader, metrics)
+            ready = partial(check_ready, client, catalogue)
+            address = f"{settings.host}:{grpc_port}"
+            async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
+                app.state.grpc_port = port
+                yield
     finally:
         await batcher.close(CLOSE_GRACE_SECONDS)

@@ -163,6 +163,10 @@ class Batcher:
         """Batches that Triton works on."""
         return len(self._inflight)
 
+    def has_room(self, images: int) -> bool:
+        """Whether so many more images may wait."""
+        return self.waiting + images <= self._limits.max_waiting
+
     def admit(self, images: int) -> None:
         """Check that so many more images may wait.
 
@@ -172,12 +176,12 @@ class Batcher:
         """
         if self._closing:
             raise ServiceError("the gateway is shutting down")
-        if self.waiting + images > self._limits.max_waiting:
+        if not self.has_room(images):
             raise Overloaded(
                 f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later"
             )
 
-    async def submit(self, wanted: Wanted, images: Sequence[bytes]) -> Batched:
+    async def submit(self, wanted: Wanted, images: Sequence[bytes], *, timeout_seconds: float | None = None) -> Batched:
         """Ask for something of encoded images.
 
         A caller that is cancelled withdraws its images that were not sent; of those in flight the answers are dropped.
@@ -185,10 +189,11 @@ class Batcher:
         Args:
             wanted: At least one task.
             images: At least one encoded image.
+            timeout_seconds: How long the caller waits, where that is less than the limit.
 
         Returns:
             One answer an image; the error of a batch is the answer to each of its images, and an image without an
-            answer after `timeout_seconds` gets `DeadlineExceeded`.
+            answer in that time gets `DeadlineExceeded`.
 
         Raises:
             Overloaded: Too many images wait already.
@@ -198,7 +203,7 @@ class Batcher:
         self.admit(len(images))
         loop = asyncio.get_running_loop()
         ticket = _Ticket(images, loop)
-        seconds = self._limits.timeout_seconds
+        seconds = min(self._limits.timeout_seconds, timeout_seconds or self._limits.timeout_seconds)
         late = DeadlineExceeded(f"no answer from Triton within {seconds:g} seconds")
         deadline = loop.call_later(seconds, ticket.answer_rest, late)
         self._lanes.setdefault(wanted, _Lane()).add(ticket)

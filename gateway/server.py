@@ -37,7 +37,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         InvalidOption: `triton_url` is not set.
     """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    app = create_app(settings)
+    app = create_app(settings, grpc_port=settings.grpc_port or None)
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         app,
@@ -58,9 +58,9 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         _Server(config, lambda: on_ready(address)).run(sockets=[listener])
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, *, option: str = "--port") -> None:
     """Find out early, before Triton is started, whether `serve` could listen; raises as `serve`."""
-    _listen(host, port).close()
+    _listen(host, port, option).close()
 
 
 class _Server(uvicorn.Server):
@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
@@ -106,7 +106,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"port {port} on {host} is taken{_holder(port)}; choose another with --port") from error
+            raise PortInUse(f"port {port} on {host} is taken{_holder(port)}; choose another with {option}") from error
         raise SetupError(f"cannot listen on {host} port {port}: {error.strerror}; choose another") from error
 
 

@@ -73,6 +73,10 @@ class Tagging:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
         self._batcher.admit(1)
 
+    def has_room(self) -> bool:
+        """Whether one more image could be queued."""
+        return self._batcher.has_room(1)
+
     async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
 
@@ -92,8 +96,15 @@ class Tagging:
         except ReeltagError:  # the request is wrong whether Triton runs or not
             return tuple(Task)
 
-    async def tag(self, uploads: Sequence[Upload], question: Question) -> Tagged:
+    async def tag(
+        self, uploads: Sequence[Upload], question: Question, *, timeout_seconds: float | None = None
+    ) -> Tagged:
         """Answer the question for each image.
+
+        Args:
+            uploads: The images.
+            question: What to answer.
+            timeout_seconds: How long the caller waits, where that is less than the setting's.
 
         Raises:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
@@ -102,11 +113,11 @@ class Tagging:
         sound = [upload.data for upload, rejected in zip(uploads, checked, strict=True) if rejected is None]
         if not sound:  # Triton is not bothered, so it does not matter whether it runs
             errors = tuple(rejected for rejected in checked if rejected is not None)
-            results = tuple(_failed(u.name, error) for u, error in zip(uploads, errors, strict=True))
+            results = tuple(failed_result(u.name, error) for u, error in zip(uploads, errors, strict=True))
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
             served = await self._catalogue.read()
-            batched = await self._ask(served.plan(question.tasks), question.class_map, sound)
+            batched = await self._ask(served.plan(question.tasks), question.class_map, sound, timeout_seconds)
         except ServiceError:
             self._catalogue.forget()
             raise
@@ -127,9 +138,11 @@ class Tagging:
             batched.triton_seconds,
         )
 
-    async def _ask(self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[bytes]) -> Batched:
+    async def _ask(
+        self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[bytes], timeout_seconds: float | None
+    ) -> Batched:
         wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
-        parts = [await self._batcher.submit(each, images) for each in wanted]
+        parts = [await self._batcher.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
@@ -138,7 +151,7 @@ class Tagging:
 
     def _result(self, name: str, answer: Answer, question: Question, served: Served) -> ImageResult:
         if isinstance(answer, ReeltagError):
-            return _failed(name, answer)
+            return failed_result(name, answer)
         width, height, asked = answer.width, answer.height, question.tasks
         class_map = answer.tensors[Task.SEGMENT][contract.CLASS_MAP] if question.class_map else None
         return ImageResult(
@@ -187,7 +200,8 @@ def _check(upload: Upload, max_pixels: int) -> ImageRejected | None:
     return None
 
 
-def _failed(name: str, error: ReeltagError) -> ImageResult:
+def failed_result(name: str, error: ReeltagError) -> ImageResult:
+    """The result of an image that could not be tagged."""
     return ImageResult(name=name, error=ErrorDetail(code=error.code, message=str(error)))
 
 

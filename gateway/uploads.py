@@ -93,6 +93,26 @@ class Holding:
             raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
         return [Upload("image", data)]
 
+    def take(self, uploads: list[Upload]) -> list[Upload]:
+        """Count images that came as a whole, in one message.
+
+        Raises:
+            InvalidOption: There are none.
+            BodyTooLarge: More bytes or images than the limits allow.
+            Overloaded: The bodies of all requests together exceed their limit.
+        """
+        if not uploads:
+            raise InvalidOption("the request has no images; send at least one")
+        if len(uploads) > self._limits.max_images:
+            raise BodyTooLarge(
+                f"the request has more than {self._limits.max_images} images; send them in several requests"
+            )
+        size = sum(len(upload.data) for upload in uploads)
+        self._check_size(self.bytes + size)
+        self.bytes += size
+        self._reader.held_bytes += size
+        return uploads
+
     def _check_announced_size(self, request: Request) -> None:
         announced = request.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit():

@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     """Address that the gateway listens on; `0.0.0.0` for every interface."""
     port: int = Field(8000, ge=0, le=65535)
     """TCP port of the gateway, 0 to 65535; 0 takes a free one."""
+    grpc_port: int = Field(8001, ge=0, le=65535)
+    """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
     triton_url: str | None = Field(None, min_length=1)
     """Host and port of a running Triton's gRPC endpoint, such as `127.0.0.1:8001`; none starts the embedded server."""
     model_repository: Path | None = None

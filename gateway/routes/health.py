@@ -37,12 +37,20 @@ async def healthz() -> Health:
 @router.get("/readyz", summary="Can images be tagged?", responses=_NOT_READY)
 async def readyz(request: Request) -> Health:
     """Answer 200 when Triton is ready and serves what every reeltag serves, otherwise 503 with the reason."""
-    client: ImageTagger = request.app.state.client
-    catalogue: Catalogue = request.app.state.catalogue
+    await check_ready(request.app.state.client, request.app.state.catalogue)
+    return Health(status="ready")
+
+
+async def check_ready(client: ImageTagger, catalogue: Catalogue) -> None:
+    """Check that images can be tagged.
+
+    Raises:
+        TritonUnavailable: Triton is not ready.
+        ModelUnavailable: It lacks a model.
+    """
     if not await client.is_ready():
         raise TritonUnavailable(f"Triton at {client.url} is not ready")
     (await catalogue.read(fresh=True)).plan(BUNDLED_TASKS)
-    return Health(status="ready")
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)

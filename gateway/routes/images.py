@@ -8,15 +8,13 @@ from collections.abc import Coroutine
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
 from gateway.errors import render
-from gateway.metrics import Metrics
+from gateway.options import TagOptions
 from gateway.schemas import ErrorAnswer, TagAnswer, Timings
-from gateway.tagging import Question, Tagged, Tagging
+from gateway.tagging import Question, Tagging
 from gateway.uploads import MULTIPART, PART_NAME, RAW_TYPES, UploadReader
-from reeltag.contract import BUNDLED_TASKS
 
 T = TypeVar("T")
 
@@ -44,22 +42,6 @@ _FAILURES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-class TagOptions(BaseModel):
-    """Query parameters of `POST /v1/images`."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    tasks: list[str] = [task.value for task in BUNDLED_TASKS]
-    """What to do: `detect` finds objects, `classify` names the picture, `segment` (where a segmenter is served) says
-    how much of it each class covers. Repeated, or separated by commas."""
-    score_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
-    """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
-    top_k: Annotated[int | None, Field(ge=1, le=1000)] = None
-    """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
-    class_map: bool = False
-    """With `segment`: also the class of each pixel, as a PNG with a palette."""
-
-
 @router.post(
     "/v1/images",
     summary="Tag images",
@@ -83,7 +65,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
         uploads = await holding.read(request)
         read_seconds = time.perf_counter() - started
         tagged = await _while_connected(request, tagging.tag(uploads, question))
-    _count(request.app.state.metrics, tagged)
+    request.app.state.metrics.count(tagged.results)
     if len(tagged.errors) == len(tagged.results):
         return render(tagged.errors[0], tagged.results)
     timings = Timings(
@@ -113,11 +95,6 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         working.cancel()
         leaving.cancel()
         await asyncio.wait((working, leaving))
-
-
-def _count(metrics: Metrics, tagged: Tagged) -> None:
-    for result in tagged.results:
-        metrics.images.labels("tagged" if result.error is None else result.error.code).inc()
 
 
 def _milliseconds(seconds: float) -> float:

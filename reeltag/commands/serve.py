@@ -13,6 +13,7 @@ from reeltag.commands.common import RepositoryOption, progress, running_triton, 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the gateway. Default: 8000.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port of the gateway's gRPC; 0: none. Default: 8001.")] = None,
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC HOST:PORT of a Triton server that is already there.")
     ] = None,
@@ -23,8 +24,12 @@ def serve(
     from gateway.server import check_port
     from gateway.server import serve as serve_gateway
 
-    settings = settings_of(host=host, port=port, triton_url=triton_url, model_repository=model_repository)
+    settings = settings_of(
+        host=host, port=port, grpc_port=grpc_port, triton_url=triton_url, model_repository=model_repository
+    )
     check_port(settings.host, settings.port)
+    if settings.grpc_port:
+        check_port(settings.host, settings.grpc_port, option="--grpc-port")
     with running_triton(settings, triton_grpc_port) as triton_address:
 
         def announce(address: str) -> None:
