@@ -19,8 +19,9 @@ from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, InvalidOption, ReeltagError, ServiceError, UnknownTask
 from reeltag.frames import ImageError, read_header
+from reeltag.readings import detections_of, image_tags_of
 from reeltag.settings import Settings
-from reeltag.tags import Detection, ImageTag, detections_of, image_tags_of
+from reeltag.tags import Detection, ImageTag
 from reeltag.triton import ImageOutputs
 
 _SHARE_DECIMALS: Final = 6
