@@ -54,7 +54,7 @@ def service(model_repository: Path) -> Iterator[Service]:
     except EmbeddedUnavailable as error:
         pytest.skip(str(error))
     port = free_port()
-    command = [REELTAG, "serve", "--port", str(port), "--model-repository", str(model_repository)]
+    command = [REELTAG, "serve", "--port", str(port), "--grpc-port", "0", "--model-repository", str(model_repository)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, process)
