@@ -24,7 +24,8 @@ PROGRAM = """
 import sys
 from gateway.server import serve
 from reeltag.settings import Settings
-serve(Settings(port=0, grpc_port=0, triton_url=sys.argv[1], timeout_seconds=2), on_ready=lambda address: print(address, flush=True))
+settings = Settings(port=0, grpc_port=0, triton_url=sys.argv[1], timeout_seconds=2)
+serve(settings, on_ready=lambda address: print(address, flush=True))
 print("returned", flush=True)
 """
 
