@@ -77,4 +77,4 @@ def _role(process: psutil.Process) -> str:
         return f"Python backend {Path(model).parent.parent.name}"
     if process.name().startswith("tritonserver"):
         return "Triton"
-    return "guard" if any("embedded_guard" in part for part in command) else "gateway"
+    return "guard" if any(part.endswith("embedded/guard.py") for part in command) else "gateway"

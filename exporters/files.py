@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Final
 
 from reeltag.errors import OutputError
+
+_HASHED_AT_ONCE: Final = 2**20
+"""Bytes."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -28,5 +32,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """Hexadecimal SHA-256 of a file's bytes, of which few are in memory at once."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_HASHED_AT_ONCE):
+            digest.update(block)
+    return digest.hexdigest()

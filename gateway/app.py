@@ -53,7 +53,7 @@ def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_po
                 yield
             return
         url = settings.triton_url or ""
-        own = TritonClient(url, timeout_seconds=settings.timeout_seconds)
+        own = TritonClient(url, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
         async with own, _running(app, settings, own, metrics, grpc_port):
             yield
 

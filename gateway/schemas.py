@@ -136,7 +136,7 @@ class ServedModel(_Answer):
 class TritonAddress(_Answer):
     """Where the gateway finds Triton."""
 
-    grpc_url: str = Field(examples=["127.0.0.1:8001"])
+    grpc_url: str = Field(examples=["unix:/tmp/reeltag-triton-7-k3x9/grpc:1", "127.0.0.1:8001"])
     """Host and port of its gRPC endpoint, as seen from the gateway's host."""
 
 

@@ -12,8 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from reeltag import embedded, embedded_guard
+from reeltag import embedded
 from reeltag.contract import ModelCard
+from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.errors import EmbeddedUnavailable, ReeltagError
 from reeltag.triton import TritonClient
 
@@ -43,11 +44,11 @@ class Finding:
     """What was found, or how to get it."""
 
 
-async def examine(triton_url: str | None) -> list[Finding]:
-    """Look at this machine, and at a running server where its gRPC address `HOST:PORT` is given."""
+async def examine(triton_url: str | None, secret: str | None = None) -> list[Finding]:
+    """Look at this machine, and at a running server where its gRPC address is given, with its secret if it has one."""
     findings = [*_machine(), _gpu(), _embedded(), *_packages()]
     if triton_url is not None:
-        findings += await _server(triton_url)
+        findings += await _server(triton_url, secret)
     return findings
 
 
@@ -57,7 +58,7 @@ def _machine() -> Iterator[Finding]:
     features = ", ".join(name for flag, name in _CPU_FLAGS.items() if flag in flags) or "none that we look for"
     precision = "networks run in bf16" if "amx_bf16" in flags else "no bf16 here, so networks run in f32"
     yield Finding("CPU", "ok", f"{len(os.sched_getaffinity(0))} cores usable; {features}; {precision}")
-    free = shutil.disk_usage(embedded_guard.SHARED_MEMORY).free if embedded_guard.SHARED_MEMORY.exists() else 0
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.exists() else 0
     enough = free >= 256 << 20
     advice = "" if enough else "; 256 MiB are needed: `docker run --shm-size=1g`, or remount it larger"
     yield Finding("shared memory", "ok" if enough else "missing", f"{free >> 20} MiB free in /dev/shm{advice}")
@@ -109,8 +110,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-async def _server(url: str) -> list[Finding]:
-    async with TritonClient(url, timeout_seconds=5) as client:
+async def _server(url: str, secret: str | None) -> list[Finding]:
+    async with TritonClient(url, timeout_seconds=5, secret=secret) as client:
         try:
             server_version, served, cards = (await client.server_version(), await client.served(), await client.cards())
         except ReeltagError as error:

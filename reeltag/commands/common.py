@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -17,6 +18,7 @@ from reeltag.errors import TritonUnavailable
 
 if TYPE_CHECKING:
     from reeltag.settings import Settings
+    from reeltag.triton import TritonClient
 
 progress: Final = Console(stderr=True, highlight=False)
 """Where a command says what it is doing."""
@@ -28,7 +30,7 @@ UrlOption = Annotated[
     typer.Option(
         "--url",
         "--triton-url",
-        help="A running server: the gateway (http://127.0.0.1:8000) or Triton's gRPC (127.0.0.1:8001). "
+        help="A running server: the gateway (http://127.0.0.1:8000) or Triton's gRPC (127.0.0.1:8001, unix:PATH). "
         "Without it one is started for this command.",
     ),
 ]
@@ -52,7 +54,7 @@ def repository_at(chosen: Path | None) -> Path:
 
 
 @contextlib.contextmanager
-def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
+def running_triton(settings: Settings, metrics_port: int | None = None) -> Iterator[str]:
     """Address of the Triton server to use: the one named in the settings, or an embedded one for the block."""
     if settings.triton_url is not None:
         yield settings.triton_url
@@ -66,12 +68,12 @@ def running_triton(settings: Settings, grpc_port: int = 0) -> Iterator[str]:
         publish(repository)
         check_embedded(repository)
         status.update("starting Triton")
-        triton: EmbeddedTriton = EmbeddedTriton(repository, grpc_port=grpc_port)
+        triton: EmbeddedTriton = EmbeddedTriton(repository, metrics_port=metrics_port)
         triton.start()
     try:
+        metrics = "" if metrics_port is None else f", metrics http://127.0.0.1:{metrics_port}/metrics"
         progress.print(
-            f"Triton: gRPC {triton.url}, HTTP {triton.http_url}, metrics {triton.metrics_url}, "
-            f"ready in {triton.startup_seconds:.1f} s, log {triton.log}",
+            f"Triton: gRPC {triton.url}{metrics}, ready in {triton.startup_seconds:.1f} s, log {triton.log}",
             soft_wrap=True,
         )
         yield triton.url
@@ -84,7 +86,7 @@ def phases() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each phase of long work, for the block: called with its name, the steps done and all its steps."""
     what = TextColumn("{task.description}")
     columns = (SpinnerColumn(), what, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=progress, transient=True) as shown:
+    with Progress(*columns, console=progress, transient=True, disable=not progress.is_terminal) as shown:
         tasks: dict[str, TaskID] = {}
 
         def tell(phase: str, done: int, steps: int) -> None:
@@ -98,11 +100,11 @@ def phases() -> Iterator[Callable[[str, int, int], None]]:
 def triton_address(url: str) -> str:
     """Triton's gRPC address behind `url`: itself, or where the gateway at an http address says that it is."""
     if not url.startswith(("http://", "https://")):
-        return url.removeprefix("grpc://")
+        return _reachable(url.removeprefix("grpc://"))
     try:
         answer = httpx.get(f"{url.rstrip('/')}/v1/models", timeout=10, trust_env=False)
         answer.raise_for_status()
-        return str(answer.json()["triton"]["grpc_url"])
+        return _reachable(str(answer.json()["triton"]["grpc_url"]))
     except httpx.HTTPStatusError as error:
         raise TritonUnavailable(
             f"the gateway at {url} answers {error.response.status_code}: {error.response.text}"
@@ -111,6 +113,24 @@ def triton_address(url: str) -> str:
         raise TritonUnavailable(
             f"no reeltag gateway answers at {url} ({error}); start one with `reeltag serve`, or leave --url out"
         ) from error
+
+
+def _reachable(address: str) -> str:
+    """The address, unless it is a socket that this process cannot connect to."""
+    path = address.removeprefix("unix:")
+    if path != address and not os.access(path, os.W_OK):
+        raise TritonUnavailable(
+            f"Triton listens at {address}, which only its own user can open, on its own machine; "
+            "run this command as that user, or leave --url out to start a server for it"
+        )
+    return address
+
+
+def client_of(address: str, settings: Settings) -> TritonClient:
+    """A client of the server at `address`."""
+    from reeltag.triton import TritonClient
+
+    return TritonClient(address, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
 
 
 def table_of(title: str, rows: Sequence[Mapping[str, str]]) -> Table:

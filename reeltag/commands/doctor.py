@@ -7,7 +7,7 @@ import asyncio
 import typer
 from rich.table import Table
 
-from reeltag.commands.common import UrlOption, results, triton_address
+from reeltag.commands.common import UrlOption, results, settings_of, triton_address
 
 
 def doctor(url: UrlOption = None) -> None:
@@ -15,7 +15,7 @@ def doctor(url: UrlOption = None) -> None:
     from reeltag import doctor as examination
 
     address = None if url is None else triton_address(url)
-    findings = asyncio.run(examination.examine(address))
+    findings = asyncio.run(examination.examine(address, settings_of().triton_secret_value))
     table = Table(show_edge=False, padding=(0, 1))
     for column in ("", "what", "found"):
         table.add_column(column, overflow="fold")

@@ -13,6 +13,7 @@ import typer
 from reeltag.commands.common import (
     RepositoryOption,
     UrlOption,
+    client_of,
     progress,
     results,
     running_triton,
@@ -110,13 +111,11 @@ def _measured(
     """Run a measurement against the named server, or one that is started for it."""
     from rich.progress import track
 
-    from reeltag.triton import TritonClient
-
     settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
     with running_triton(settings) as address:
 
         async def run() -> Report:
-            async with TritonClient(address, timeout_seconds=settings.timeout_seconds) as client:
+            async with client_of(address, settings) as client:
                 batches = track(dataset.batches(), description="images", console=progress, total=dataset.batch_count)
                 return await measure(client, batches)
 

@@ -59,8 +59,12 @@ def _exported(
     if name is None:
         raise InvalidOption("name the network to export; `reeltag models` lists them")
     making = precision.making(plan.options(precision.runtime))
+    with phases() as tell:
+        fetched = wanted.fetched(name, tell)
+    if fetched is not None:
+        progress.print(f"{fetched.address} is in {fetched.file}", markup=False, soft_wrap=True)
     with progress.status(f"reading {name}"):
-        source = wanted.source(name)
+        source = wanted.source(name, fetched)
     if source.notes:
         progress.print(source.notes, markup=False, soft_wrap=True)
     options = ExportOptions(

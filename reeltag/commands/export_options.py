@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from exporters.evaluation import CocoDataset, SegmentationDataset
     from exporters.making import Making
     from exporters.plans.build import PlanOptions
+    from exporters.progress import Progress
+    from exporters.sources.checkpoint_source import Checkpoint
     from exporters.sources.source import Source
 
 _BELONGS: Final = {
     "--checkpoint FILE": ("--num-classes", "--labels", "--size", "--activation", "--upsampling"),
+    "--download": ("--labels", "--size"),
     "--onnx FILE": ("--task", "--head", "--labels", "--size", "--mean", "--std", "--channel-order", "--fit"),
 }
-"""Which options go with a user's weights, and with a user's network."""
+"""Which options go with a user's weights, with published ones, and with a user's network."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class SourceOptions:
     checkpoint: Annotated[
         Path | None, typer.Option(help="Your weights, for a network that comes without any, such as yolox_s.")
     ] = None
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the weights that were published of it, such as yolox_s's.")
+    ] = False
     onnx: Annotated[Path | None, typer.Option(help="Your network as ONNX; see docs/exporting.md.")] = None
     task: Annotated[
         Literal["detect", "classify", "segment"] | None, typer.Option(help="What the network in --onnx does.")
@@ -56,8 +62,26 @@ class SourceOptions:
     activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None
     upsampling: Annotated[str | None, typer.Option(help="SwiftNet: bilinear or nearest. Default: bilinear.")] = None
 
-    def source(self, name: str) -> Source:
-        """What is exported: the user's weights, the user's network, or one that comes with reeltag.
+    def fetched(self, name: str, progress: Progress) -> Checkpoint | None:
+        """The published weights, where they are wanted; they take a while if they are not in the cache.
+
+        Raises:
+            InvalidOption: An option goes with another file, or none are published.
+            SetupError: They cannot be downloaded.
+        """
+        self._given()
+        if not self.download:
+            return None
+        from exporters.sources.checkpoint_source import published_checkpoint
+
+        return published_checkpoint(name, progress=progress)
+
+    def source(self, name: str, fetched: Checkpoint | None = None) -> Source:
+        """What is exported: the user's weights, published ones, the user's network, or one that comes with reeltag.
+
+        Args:
+            name: Of the network.
+            fetched: The published weights.
 
         Raises:
             InvalidOption: An option goes with another file, or is missing.
@@ -71,6 +95,8 @@ class SourceOptions:
         named = {option.removeprefix("--").replace("-", "_"): value for option, value in given.items()}
         if self.checkpoint is not None:
             return checkpoint_source(name, Checkpoint(self.checkpoint, **named))
+        if fetched is not None:
+            return checkpoint_source(name, replace(fetched, **named))
         if self.onnx is None:
             return bundled_source(name)
         if missing := [option for option in ("--task", "--labels") if option not in given]:
@@ -79,8 +105,10 @@ class SourceOptions:
 
     def _given(self) -> dict[str, Any]:
         """What was said of the user's file, by option; each goes with that kind of file."""
-        if self.checkpoint is not None and self.onnx is not None:
-            raise InvalidOption("--checkpoint and --onnx are two ways to bring a network; give one of them")
+        files = {"--checkpoint FILE": self.checkpoint, "--download": self.download or None, "--onnx FILE": self.onnx}
+        with_these = [option for option, file in files.items() if file is not None]
+        if len(with_these) > 1:
+            raise InvalidOption(f"{' and '.join(with_these)} are two ways to bring a network; give one of them")
         said = {
             **{"--num-classes": self.num_classes, "--activation": self.activation, "--upsampling": self.upsampling},
             **{"--task": self.task, "--head": self.head, "--labels": self.labels},
@@ -90,11 +118,9 @@ class SourceOptions:
             "--std": self.std and channels("--std", self.std),
         }
         given = {option: value for option, value in said.items() if value is not None}
-        files = {"--checkpoint FILE": self.checkpoint, "--onnx FILE": self.onnx}
-        with_these = {option for option, file in files.items() if file is not None}
         for option in given:
             fitting = [file for file, belonging in _BELONGS.items() if option in belonging]
-            if not set(fitting) & with_these:
+            if not set(fitting) & set(with_these):
                 raise InvalidOption(f"{option} goes with {' or '.join(fitting)}")
         return given
 

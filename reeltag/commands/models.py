@@ -5,7 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from reeltag.commands.common import RepositoryOption, UrlOption, repository_at, results, table_of, triton_address
+from reeltag.commands.common import (
+    RepositoryOption,
+    UrlOption,
+    client_of,
+    repository_at,
+    results,
+    settings_of,
+    table_of,
+    triton_address,
+)
 
 if TYPE_CHECKING:
     from exporters.publishing.passport import Measured
@@ -19,14 +28,13 @@ def models(
     """List what can be exported, what the repository holds and its passports, and what a running server serves."""
     from exporters.publishing import repository
     from reeltag.doctor import describe
-    from reeltag.triton import TritonClient
 
     results.print(table_of("catalogue", [_row(model) for model in repository.listing(repository_at(model_repository))]))
     if url is None:
         return
 
     async def served() -> list[dict[str, str]]:
-        async with TritonClient(triton_address(url)) as client:
+        async with client_of(triton_address(url), settings_of()) as client:
             cards = await client.cards()
             states = await client.served()
             return [

@@ -15,9 +15,16 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port of the gateway. Default: 8000.")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Port of the gateway's gRPC; 0: none. Default: 8001.")] = None,
     triton_url: Annotated[
-        str | None, typer.Option(help="gRPC HOST:PORT of a Triton server that is already there.")
+        str | None, typer.Option(help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH.")
     ] = None,
-    triton_grpc_port: Annotated[int, typer.Option(help="gRPC port of the embedded Triton; 0: any free one.")] = 0,
+    triton_metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port on 127.0.0.1 for the embedded Triton's metrics, open to every user of the machine.",
+            min=1,
+            max=65535,
+        ),
+    ] = None,
     model_repository: RepositoryOption = None,
 ) -> None:
     """Serve the gateway, and Triton behind it, until Ctrl-C."""
@@ -30,9 +37,10 @@ def serve(
     check_port(settings.host, settings.port)
     if settings.grpc_port:
         check_port(settings.host, settings.grpc_port, option="--grpc-port")
-    with running_triton(settings, triton_grpc_port) as triton_address:
+    with running_triton(settings, triton_metrics_port) as triton_address:
 
         def announce(address: str) -> None:
-            progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs). Ctrl-C stops it.")
+            grpc = f", gRPC at port {settings.grpc_port}" if settings.grpc_port else ""
+            progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs){grpc}. Ctrl-C stops it.")
 
         serve_gateway(settings.model_copy(update={"triton_url": triton_address}), on_ready=announce)

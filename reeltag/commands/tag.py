@@ -12,6 +12,7 @@ import typer
 from reeltag.commands.common import (
     RepositoryOption,
     UrlOption,
+    client_of,
     progress,
     results,
     running_triton,
@@ -42,7 +43,6 @@ def tag(
     model_repository: RepositoryOption = None,
 ) -> None:
     """Tag images and videos: NAME.tags.json, NAME.vtt, NAME.csv and the page NAME.html for each video."""
-    from reeltag.triton import TritonClient
     from vod.console import ConsoleProgress
     from vod.options import Sample, TagOptions
     from vod.tagging import check_inputs, tag_paths
@@ -56,7 +56,7 @@ def tag(
     with running_triton(settings) as address:
 
         async def run() -> bool:
-            async with TritonClient(address, timeout_seconds=settings.timeout_seconds) as client:
+            async with client_of(address, settings) as client:
                 with ConsoleProgress(progress) as bar:
                     return bar.conclude(await tag_paths(paths, out, client, options, bar))
 

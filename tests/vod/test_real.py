@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from exporters.catalogue.packages import demo_video
+from reeltag.contract import Task
 from reeltag.embedded import EmbeddedTriton
+from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.tags import VideoTags
 from reeltag.triton import TritonClient
+from vod.blocks import RingLayout
+from vod.inference import RingInference
+from vod.reader import VideoReader
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
 
 LAST_FRAMES = (29, 75, 136, 186, 241)
@@ -49,6 +54,20 @@ def test_the_street_video(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -
     assert overlap(cars, 7.48, 9.68) == 0
     assert overlap(people, 3.04, 5.48) > 0.5
     assert overlap(people, 9.68, 10.0) == 0
+
+
+def test_triton_reads_frames_where_they_are_and_nobody_else_does(triton: EmbeddedTriton, bikes: Path) -> None:
+    async def run() -> None:
+        async with TritonClient(triton.url) as client:
+            cards = {Task.DETECT: await client.card(Task.DETECT.frames_ensemble)}
+            layout = RingLayout((cards[Task.DETECT].frames_view(),))
+            async with VideoReader(bikes, layout) as reader, RingInference(client, reader, cards) as inference:
+                assert inference.is_shared
+                assert (SHARED_MEMORY / reader.region).stat().st_mode & 0o777 == 0o600
+                assert len(await inference.frames(Task.DETECT, 0, 8)) == 8
+                assert inference.is_shared
+
+    asyncio.run(run())
 
 
 def test_the_fixed_camera(triton: EmbeddedTriton, shared: Path, tmp_path: Path) -> None:

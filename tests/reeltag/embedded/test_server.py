@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from exporters.publishing import repository
-from reeltag.embedded import SHM_FAMILY, EmbeddedTriton
-from reeltag.embedded_guard import SHARED_MEMORY, remove_stale_shared_memory
+from reeltag.embedded import EmbeddedTriton
+from reeltag.embedded.folder import SHM_FAMILY
+from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.errors import EmbeddedUnavailable, PortInUse, ReeltagError
 from reeltag.triton import TritonClient
 
@@ -43,15 +44,6 @@ def all_ended(processes: list[psutil.Process]) -> bool:
             if process.status() != psutil.STATUS_ZOMBIE:
                 return False
     return True
-
-
-@pytest.fixture(scope="module")
-def small_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that loads fast: `nms` alone."""
-    whole, small = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("small")
-    repository.publish(whole)
-    (whole / "nms").rename(small / "nms")
-    return small
 
 
 def test_sources_of_backends_that_nothing_uses_are_left_alone(small_repository: Path, tmp_path: Path) -> None:
@@ -143,23 +135,7 @@ def test_a_taken_port_is_said(small_repository: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(PortInUse, match=str(port)):
-            EmbeddedTriton(small_repository, grpc_port=port).start()
-
-
-def test_shared_memory_of_dead_starters_is_removed() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        pass
-    stale = SHARED_MEMORY / f"reeltag_test_{ended.pid}_x"
-    alive = SHARED_MEMORY / f"reeltag_test_{os.getpid()}_x"
-    stale.touch()
-    alive.touch()
-    try:
-        remove_stale_shared_memory("reeltag_test")
-        assert not stale.exists()
-        assert alive.exists()
-    finally:
-        alive.unlink()
-        stale.unlink(missing_ok=True)
+            EmbeddedTriton(small_repository, metrics_port=port).start()
 
 
 @pytest.mark.parametrize(
@@ -167,11 +143,11 @@ def test_shared_memory_of_dead_starters_is_removed() -> None:
     [
         ("sys.platform = 'darwin'", "built for Linux"),
         ("import platform; platform.libc_ver = lambda: ('glibc', '2.31')", "glibc 2.35 or newer"),
-        ("embedded._python_version = lambda: '3.99'", "libpython3.99.so.1.0 was not found"),
+        ("files._python_version = lambda: '3.99'", "libpython3.99.so.1.0 was not found"),
     ],
 )
 def test_where_it_cannot_run_it_says_so_and_names_the_container(pretence: str, words: str) -> None:
-    script = f"import sys\nfrom reeltag import embedded\n{pretence}\nembedded.find()"
+    script = f"import sys\nfrom reeltag.embedded import files\n{pretence}\nfiles.find()"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert words in ended.stderr
     assert "docker compose --profile cpu up" in ended.stderr
