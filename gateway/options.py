@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +22,8 @@ class TagOptions(BaseModel):
     """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
     top_k: Annotated[int | None, Field(ge=1, le=1000)] = None
     """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
+    boxes: Literal["pixels", "normalised"] = "pixels"
+    """Boxes of detections in pixels of the upright picture, or as shares of its width and height, 0 to 1."""
     class_map: bool = False
     """With `segment`: also the class of each pixel, as a PNG with a palette."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from gateway.batching import Answer, Batched, Batcher
 from gateway.catalogue import Catalogue, Served
 from gateway.class_maps import picture_of
+from gateway.options import TagOptions
 from gateway.schemas import ClassShare, ErrorDetail, ImageResult
 from gateway.tagger import TaskSet, Wanted
 from gateway.uploads import Upload
@@ -21,7 +22,7 @@ from reeltag.errors import ImageRejected, InvalidOption, ReeltagError, ServiceEr
 from reeltag.frames import ImageError, read_header
 from reeltag.readings import detections_of, image_tags_of
 from reeltag.settings import Settings
-from reeltag.tags import Detection, ImageTag
+from reeltag.tags import Box, Detection, ImageTag
 from reeltag.triton import ImageOutputs
 
 _SHARE_DECIMALS: Final = 6
@@ -43,10 +44,18 @@ class Question:
     """Most detections and tags of an image; without it tags take the setting's and detections have none."""
     class_map: bool = False
     """Whether the class of each pixel is wanted."""
+    normalised: bool = False
+    """Whether boxes are shares of the picture's width and height instead of pixels."""
 
     def __post_init__(self) -> None:
         if self.class_map and Task.SEGMENT not in self.tasks:
             raise InvalidOption("class_map=true needs the task that makes class maps; add it: tasks=segment")
+
+    @classmethod
+    def of(cls, tasks: TaskSet, options: TagOptions) -> Question:
+        """What a request's options ask."""
+        normalised = options.boxes == "normalised"
+        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised)
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,13 @@ class Tagging:
             batched.triton_seconds,
         )
 
+    async def tag_one(self, upload: Upload, question: Question, *, timeout_seconds: float | None = None) -> ImageResult:
+        """One image of many: an error is its own, and the others go on."""
+        try:
+            return (await self.tag([upload], question, timeout_seconds=timeout_seconds)).results[0]
+        except ReeltagError as error:
+            return failed_result(upload.name, error)
+
     async def _ask(
         self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[bytes], timeout_seconds: float | None
     ) -> Batched:
@@ -167,7 +183,7 @@ class Tagging:
 
     def _detections(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[Detection, ...]:
         tensors, threshold = answer.tensors[Task.DETECT], question.score_threshold
-        return detections_of(
+        found = detections_of(
             tensors[contract.BOXES],
             tensors[contract.SCORES],
             tensors[contract.CLASSES],
@@ -175,6 +191,9 @@ class Tagging:
             score_threshold=self._settings.score_threshold if threshold is None else threshold,
             top_k=question.top_k,
         )
+        if not question.normalised:
+            return found
+        return tuple(one.model_copy(update={"box": _shares_of(one.box, answer)}) for one in found)
 
     def _tags(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[ImageTag, ...]:
         card = served.card(Task.CLASSIFY)
@@ -185,6 +204,15 @@ class Tagging:
             score_threshold=question.score_threshold or 0.0,
             top_k=question.top_k or self._settings.top_k,
         )
+
+
+def _shares_of(box: Box, answer: ImageOutputs) -> Box:
+    """A box in pixels as shares of the picture's width and height."""
+    x1, y1, x2, y2 = box
+    across, down = answer.width, answer.height
+    shares = (x1 / across, y1 / down, x2 / across, y2 / down)
+    left, top, right, bottom = (round(share, _SHARE_DECIMALS) for share in shares)
+    return left, top, right, bottom
 
 
 def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:

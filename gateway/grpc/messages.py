@@ -19,6 +19,8 @@ def options_of(message: pb.TagOptions) -> TagOptions:
         InvalidOption: An option is out of its range.
     """
     given: dict[str, object] = {"class_map": message.class_map}
+    if message.boxes == pb.BOXES_NORMALISED:
+        given["boxes"] = "normalised"
     if message.tasks:
         given["tasks"] = list(message.tasks)
     for name in ("score_threshold", "top_k"):

@@ -110,12 +110,13 @@ class TaggingService(TaggingServicer):
         try:
             await self._admitted()
             with self._reader.hold() as holding:
-                uploads = holding.take([upload])
-                tagged = await self._tagging.tag(uploads, question, timeout_seconds=context.time_remaining())
-            self._metrics.count(tagged.results)
-            return result_message(tagged.results[0])
+                holding.take([upload])
+                seconds = context.time_remaining()
+                result = await self._tagging.tag_one(upload, question, timeout_seconds=seconds)
         except ReeltagError as error:
-            return result_message(failed_result(upload.name, error))
+            result = failed_result(upload.name, error)
+        self._metrics.count([result])
+        return result_message(result)
 
     async def _admitted(self) -> None:
         """Wait until an image may wait for Triton: a stream is slowed down where a request is refused."""
@@ -125,7 +126,7 @@ class TaggingService(TaggingServicer):
     async def _question(self, message: pb.TagOptions) -> Question:
         options = options_of(message)
         tasks = await self._tagging.parse_tasks(options.tasks)
-        return Question(tasks, options.score_threshold, options.top_k, options.class_map)
+        return Question.of(tasks, options)
 
 
 def _response(tagged: Tagged, seconds: float) -> pb.TagImagesResponse:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gateway.errors import render
 from gateway.options import TagOptions
@@ -18,6 +22,8 @@ from gateway.uploads import MULTIPART, PART_NAME, RAW_TYPES, UploadReader
 
 T = TypeVar("T")
 
+JSON_LINES: Final = "application/x-ndjson"
+"""Accepted by who wants each image's result as soon as it is there."""
 router: Final = APIRouter(tags=["images"])
 
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -54,13 +60,18 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
 
     An image that cannot be tagged has an `error` in its place and leaves the others alone. When no image could be
     tagged, the status and the top-level `error` are those of the first one.
+
+    With `Accept: application/x-ndjson` the answer is a line of JSON for each image, in order, each sent as soon as it
+    is there; then the status is 200 and errors are in the lines.
     """
     started = time.perf_counter()
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     tagging.admit()
     tasks = await tagging.parse_tasks(options.tasks)
-    question = Question(tasks, options.score_threshold, options.top_k, options.class_map)
+    question = Question.of(tasks, options)
+    if _takes_lines(request):
+        return await _streamed(request, question)
     with reader.hold() as holding:
         uploads = await holding.read(request)
         read_seconds = time.perf_counter() - started
@@ -76,6 +87,54 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     )
     answer = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+def _takes_lines(request: Request) -> bool:
+    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
+    return JSON_LINES in accepted
+
+
+async def _streamed(request: Request, question: Question) -> Response:
+    """One line of JSON an image, in order, each as soon as it and those before it are there.
+
+    The whole body is read first: what is wrong with it as a whole is answered as ever. From then on the status is 200,
+    and the error of an image is in its line.
+    """
+    tagging: Tagging = request.app.state.tagging
+    reader: UploadReader = request.app.state.reader
+    held = contextlib.ExitStack()
+    try:
+        uploads = await held.enter_context(reader.hold()).read(request)
+    except BaseException:
+        held.close()
+        raise
+
+    async def lines() -> AsyncIterator[str]:
+        working = deque(asyncio.create_task(tagging.tag_one(upload, question)) for upload in uploads)
+        try:
+            while working:
+                result = await working.popleft()
+                request.app.state.metrics.count([result])
+                yield result.model_dump_json(exclude_none=True) + "\n"
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+
+    return _Lines(lines(), held)
+
+
+class _Lines(StreamingResponse):
+    """Lets go of the request's body at the end, also of an answer that nobody began to read."""
+
+    def __init__(self, lines: AsyncIterator[str], held: contextlib.ExitStack) -> None:
+        super().__init__(lines, media_type=JSON_LINES)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,28 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Boxes:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BoxesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Boxes.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BOXES_UNSPECIFIED: _Boxes.ValueType  # 0
+    """Pixels of the upright picture."""
+    BOXES_PIXELS: _Boxes.ValueType  # 1
+    BOXES_NORMALISED: _Boxes.ValueType  # 2
+    """Shares of the picture's width and height, 0 to 1."""
+
+class Boxes(_Boxes, metaclass=_BoxesEnumTypeWrapper):
+    """What the numbers of a box are."""
+
+BOXES_UNSPECIFIED: Boxes.ValueType  # 0
+"""Pixels of the upright picture."""
+BOXES_PIXELS: Boxes.ValueType  # 1
+BOXES_NORMALISED: Boxes.ValueType  # 2
+"""Shares of the picture's width and height, 0 to 1."""
+Global___Boxes: _TypeAlias = Boxes  # noqa: Y015
+
 @_typing.final
 class TagOptions(_message.Message):
     """What is asked of images."""
@@ -28,12 +51,14 @@ class TagOptions(_message.Message):
     SCORE_THRESHOLD_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     CLASS_MAP_FIELD_NUMBER: _builtins.int
+    BOXES_FIELD_NUMBER: _builtins.int
     score_threshold: _builtins.float
     """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
     top_k: _builtins.int
     """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
     class_map: _builtins.bool
     """With `segment`: also the class of each pixel, as a PNG with a palette."""
+    boxes: Global___Boxes.ValueType
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """`detect`, `classify`, `segment`; none asks for what every reeltag serves, detect and classify."""
@@ -45,10 +70,11 @@ class TagOptions(_message.Message):
         score_threshold: _builtins.float | None = ...,
         top_k: _builtins.int | None = ...,
         class_map: _builtins.bool = ...,
+        boxes: Global___Boxes.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_top_k", b"_top_k", "score_threshold", b"score_threshold", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_top_k", b"_top_k", "class_map", b"class_map", "score_threshold", b"score_threshold", "tasks", b"tasks", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_top_k", b"_top_k", "boxes", b"boxes", "class_map", b"class_map", "score_threshold", b"score_threshold", "tasks", b"tasks", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
@@ -302,7 +328,7 @@ Global___Detection: _TypeAlias = Detection  # noqa: Y015
 
 @_typing.final
 class Box(_message.Message):
-    """In source pixels."""
+    """Left, top, right, bottom; in pixels unless `TagOptions.boxes` says otherwise."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

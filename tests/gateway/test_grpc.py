@@ -105,6 +105,13 @@ def test_options_hold(stub: TaggingStub) -> None:
     assert not result.tags
 
 
+def test_boxes_as_shares_of_the_picture(stub: TaggingStub) -> None:
+    options = pb.TagOptions(tasks=["detect"], boxes=pb.BOXES_NORMALISED)
+    (result,) = stub.TagImages(pb.TagImagesRequest(images=images(1), options=options)).results
+    box = result.detections[0].box
+    assert [round(side, 6) for side in (box.x1, box.y1, box.x2, box.y2)] == [0.015625, 0.041667, 0.046875, 0.083333]
+
+
 def test_a_bad_image_fails_alone(stub: TaggingStub) -> None:
     request = pb.TagImagesRequest(images=[*images(1), pb.Image(name="bad", data=b"no image"), *images(1)])
     results = stub.TagImages(request).results

@@ -131,7 +131,7 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
     assert content["image/jpeg"]["schema"] == {"type": "string", "format": "binary"}
     assert content["multipart/form-data"]["schema"]["properties"]["file"]["type"] == "array"
     assert {parameter["name"] for parameter in operation["parameters"]} == {
-        *("tasks", "score_threshold", "top_k", "class_map")
+        *("tasks", "score_threshold", "top_k", "boxes", "class_map")
     }
     assert all(parameter["description"] for parameter in operation["parameters"])
     assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429", "503", "504"}
