@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
 from gateway.grpc.server import listening
 from gateway.grpc.service import TaggingService
+from gateway.hosts import HostMiddleware
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
@@ -28,6 +30,8 @@ from reeltag.triton import ImageOutputs, TritonClient
 
 CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
+_UPLOADS_SHARE: Final = 0.4
+"""Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
 
 def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_port: int | None = None) -> FastAPI:
@@ -64,11 +68,15 @@ def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_po
         summary="Tags for images, served by NVIDIA Triton.",
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
     app.state.metrics = metrics
+    app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
+    if settings.allowed_hosts:
+        app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
     app.add_middleware(ObservingMiddleware, metrics=metrics)
     add_error_handlers(app)
     return app
@@ -85,6 +93,7 @@ async def _running(
         max_inflight=settings.max_inflight_requests,
         max_waiting=settings.max_waiting_images,
         timeout_seconds=settings.timeout_seconds,
+        max_bytes=settings.max_upload_bytes,
     )
 
     async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
@@ -98,12 +107,19 @@ async def _running(
     metrics.watch(lambda: batcher.waiting, lambda: batcher.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
     tagging = app.state.tagging = Tagging(settings, catalogue, batcher)
+
+    async def stop(seconds: float) -> None:
+        await asyncio.sleep(seconds * _UPLOADS_SHARE)
+        reader.close()
+        await batcher.close(seconds * (1 - _UPLOADS_SHARE))
+
+    app.state.stop = stop
     try:
         if grpc_port is None:
             yield
         else:
             service = TaggingService(tagging, catalogue, reader, metrics)
-            ready = partial(check_ready, client, catalogue)
+            ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
             async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
                 app.state.grpc_port = port

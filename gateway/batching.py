@@ -2,7 +2,7 @@
 
 When a batch leaves:
 
-- it is full; or
+- it is full, of images or of bytes; or
 - Triton is idle and as many images wait as the last batch held. A lone client's image so leaves at once, while the
   clients of a large batch, who come back together, are waited for; or
 - its oldest image has waited `max_delay_seconds`.
@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.pace import Pace
 from gateway.tagger import Wanted
 from reeltag.errors import DeadlineExceeded, ImageRejected, Overloaded, ReeltagError, ServiceError
 from reeltag.triton import ImageOutputs
@@ -41,6 +42,8 @@ class BatchLimits:
     """Most images that wait to be sent."""
     timeout_seconds: float
     """Longest wait of a request for its answers, above 0."""
+    max_bytes: int = 32 << 20
+    """Most bytes of images in one batch, unless it is a single image: on their way to Triton they are copied."""
 
 
 @dataclass(frozen=True)
@@ -119,16 +122,19 @@ class _Lane:
             del self.tickets[ticket]
             self.waiting -= ticket.waiting
 
-    def take(self, limit: int, now: float) -> list[Member]:
-        """Hand out up to `limit` images, oldest first; a request that does not fit as a whole is split."""
+    def take(self, limits: BatchLimits, now: float) -> list[Member]:
+        """Hand out a batch, oldest first; a request that does not fit as a whole is split."""
         members: list[Member] = []
-        while self.tickets and len(members) < limit:
+        room = limits.max_bytes
+        while self.tickets and len(members) < limits.max_images:
             ticket = next(iter(self.tickets))
-            count = min(limit - len(members), ticket.waiting)
-            members += [(ticket, index) for index in range(ticket.sent, ticket.sent + count)]
-            ticket.sent += count
+            room -= len(ticket.images[ticket.sent])
+            if members and room < 0:
+                break
+            members.append((ticket, ticket.sent))
+            ticket.sent += 1
             ticket.last_sent = now
-            self.waiting -= count
+            self.waiting -= 1
             if not ticket.waiting:
                 del self.tickets[ticket]
         return members
@@ -148,7 +154,9 @@ class Batcher:
         self._limits = limits
         self._on_batch = on_batch
         self._lanes: dict[Wanted, _Lane] = {}
-        self._inflight: set[asyncio.Task[None]] = set()
+        self._inflight: dict[asyncio.Task[None], int] = {}
+        """Images of each batch that Triton works on."""
+        self._pace = Pace()
         self._last_size = 1
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -167,6 +175,10 @@ class Batcher:
         """Whether so many more images may wait."""
         return self.waiting + images <= self._limits.max_waiting
 
+    def retry_after(self) -> int:
+        """In how many seconds all that waits now is likely to be answered, at the pace of late."""
+        return self._pace.wait(self.waiting + sum(self._inflight.values()), asyncio.get_running_loop().time())
+
     def admit(self, images: int) -> None:
         """Check that so many more images may wait.
 
@@ -178,7 +190,8 @@ class Batcher:
             raise ServiceError("the gateway is shutting down")
         if not self.has_room(images):
             raise Overloaded(
-                f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later"
+                f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later",
+                retry_after_seconds=self.retry_after(),
             )
 
     async def submit(self, wanted: Wanted, images: Sequence[bytes], *, timeout_seconds: float | None = None) -> Batched:
@@ -204,8 +217,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         ticket = _Ticket(images, loop)
         seconds = min(self._limits.timeout_seconds, timeout_seconds or self._limits.timeout_seconds)
-        late = DeadlineExceeded(f"no answer from Triton within {seconds:g} seconds")
-        deadline = loop.call_later(seconds, ticket.answer_rest, late)
+        deadline = loop.call_later(seconds, self._give_up, ticket, seconds)
         self._lanes.setdefault(wanted, _Lane()).add(ticket)
         self._send_due()
         try:
@@ -215,6 +227,10 @@ class Batcher:
             self._lanes[wanted].remove(ticket)
         answers = tuple(answer for answer in ticket.answers if answer is not None)
         return Batched(answers, ticket.last_sent - ticket.arrived, loop.time() - ticket.last_sent)
+
+    def _give_up(self, ticket: _Ticket, seconds: float) -> None:
+        text = f"no answer from Triton within {seconds:g} seconds"
+        ticket.answer_rest(DeadlineExceeded(text, retry_after_seconds=self.retry_after()))
 
     async def close(self, grace_seconds: float) -> None:
         """Take no more, send what waits, and wait for Triton's answers; after `grace_seconds` give up on them."""
@@ -257,15 +273,17 @@ class Batcher:
         return lane.waiting >= enough or now >= lane.oldest + self._limits.max_delay_seconds or self._closing
 
     def _send(self, wanted: Wanted, loop: asyncio.AbstractEventLoop) -> None:
-        members = self._lanes[wanted].take(self._limits.max_images, loop.time())
+        members = self._lanes[wanted].take(self._limits, loop.time())
         self._last_size = len(members)
         self._on_batch(len(members))
         batch = loop.create_task(self._run(wanted, members))
-        self._inflight.add(batch)
+        self._pace.begin(loop.time())
+        self._inflight[batch] = len(members)
         batch.add_done_callback(self._finished)
 
     def _finished(self, batch: asyncio.Task[None]) -> None:
-        self._inflight.discard(batch)
+        images = self._inflight.pop(batch)
+        self._pace.done(images, asyncio.get_running_loop().time(), more=bool(self._inflight))
         self._send_due()
 
     async def _run(self, wanted: Wanted, members: list[Member]) -> None:

@@ -38,6 +38,15 @@ def render_unexpected(error: Exception) -> Response:
     return _respond(500, "internal_error", message)
 
 
+def on_the_wire(error: ReeltagError) -> bytes:
+    """One of our errors as the last answer on a connection, for what never reaches the app."""
+    response = render(error)
+    response.headers["Connection"] = "close"
+    head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
+    head += [name + b": " + value for name, value in response.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(response.body)])
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Render what the routes and the framework raise."""
     app.add_exception_handler(ReeltagError, _on_reeltag_error)
@@ -63,10 +72,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         raise error
     code = HTTPStatus(error.status_code).name.lower()
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message = f"there is nothing at {request.url.path}; /docs lists what there is"
+        message = f"there is nothing at {request.scope['path']}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        message = f"{request.url.path} does not take {request.method}; use {allowed}"
+        # Who takes GET takes HEAD, too (see ObservingMiddleware).
+        allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+        return _respond(error.status_code, code, f"{request.scope['path']} takes {allowed} only", {"Allow": allowed})
     else:
         message = str(error.detail)
     return _respond(error.status_code, code, message, error.headers)

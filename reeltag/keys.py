@@ -162,7 +162,7 @@ class KeyFile:
         try:
             with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as file:  # its mode is 0600
                 file.write(json.dumps([key.model_dump(exclude_none=True) for key in keys], indent=1).encode() + b"\n")
-            os.replace(file.name, self._path)
+            Path(file.name).replace(self._path)
         except OSError as error:
             raise OutputError(f"{self._path} cannot be written ({error.strerror}); name another file") from error
 

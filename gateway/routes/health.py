@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import RedirectResponse
 
@@ -13,7 +13,7 @@ from gateway.metrics import Metrics
 from gateway.schemas import ErrorAnswer, Health, ModelsAnswer, ServedModel, TritonAddress
 from gateway.tagger import ImageTagger
 from reeltag.contract import BUNDLED_TASKS
-from reeltag.errors import TritonUnavailable
+from reeltag.errors import ServiceError, TritonUnavailable
 
 router: Final = APIRouter(tags=["service"])
 
@@ -37,17 +37,22 @@ async def healthz() -> Health:
 @router.get("/readyz", summary="Can images be tagged?", responses=_NOT_READY)
 async def readyz(request: Request) -> Health:
     """Answer 200 when Triton is ready and serves what every reeltag serves, otherwise 503 with the reason."""
-    await check_ready(request.app.state.client, request.app.state.catalogue)
+    await check_ready(request.app)
     return Health(status="ready")
 
 
-async def check_ready(client: ImageTagger, catalogue: Catalogue) -> None:
+async def check_ready(app: FastAPI) -> None:
     """Check that images can be tagged.
 
     Raises:
+        ServiceError: The gateway stops.
         TritonUnavailable: Triton is not ready.
         ModelUnavailable: It lacks a model.
     """
+    client: ImageTagger = app.state.client
+    catalogue: Catalogue = app.state.catalogue
+    if app.state.draining:
+        raise ServiceError("the gateway is shutting down")
     if not await client.is_ready():
         raise TritonUnavailable(f"Triton at {client.url} is not ready")
     (await catalogue.read(fresh=True)).plan(BUNDLED_TASKS)

@@ -15,10 +15,11 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway.errors import render
+from gateway.forms import MULTIPART, PART_NAME
 from gateway.options import TagOptions
 from gateway.schemas import ErrorAnswer, TagAnswer, Timings
 from gateway.tagging import Question, Tagging
-from gateway.uploads import MULTIPART, PART_NAME, RAW_TYPES, UploadReader
+from gateway.uploads import RAW_TYPES, UploadReader
 
 T = TypeVar("T")
 

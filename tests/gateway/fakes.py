@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 import httpx
 import numpy as np
-import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
 from gateway.app import create_app
+from gateway.server import Server
 from gateway.tagger import TaskSet
 from reeltag import contract
 from reeltag.areas import NO_CLASS, ClassMap
@@ -144,9 +144,9 @@ def class_map_of(width: int, height: int) -> ClassMap:
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve the app with a real uvicorn in a thread; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http="httptools", ws="none", log_config=None, lifespan="on"))
+def serving(app: FastAPI, settings: Settings) -> Iterator[str]:
+    """Serve the app in a thread, as `serve` does; yields its address."""
+    server = Server(app, settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -162,8 +162,9 @@ def serving(app: FastAPI) -> Iterator[str]:
 @contextmanager
 def gateway(tagger: FakeTagger, settings: Settings | None = None) -> Iterator[httpx.Client]:
     """A client of a gateway before the fake."""
+    settings = (settings or Settings()).model_copy(update={"port": 0, "drain_seconds": 0.0})
     with (
-        serving(create_app(settings or Settings(), tagger)) as address,
+        serving(create_app(settings, tagger), settings) as address,
         httpx.Client(base_url=address, timeout=20) as client,
     ):
         yield client

@@ -25,7 +25,7 @@ from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
 from tests.gateway.fakes import FakeTagger, encoded, serving, wait_until
 
-SETTINGS = Settings(max_images_per_request=20, max_upload_bytes=1 << 20, max_waiting_images=20)
+SETTINGS = Settings(port=0, drain_seconds=0, max_images_per_request=20, max_upload_bytes=1 << 20, max_waiting_images=20)
 ENSEMBLES = ("detect", "classify", "detect_classify", "segment")
 
 
@@ -33,7 +33,7 @@ ENSEMBLES = ("detect", "classify", "detect_classify", "segment")
 def served() -> Iterator[tuple[FakeTagger, str]]:
     tagger = FakeTagger(ENSEMBLES)
     app = create_app(SETTINGS, tagger, grpc_port=0)
-    with serving(app):
+    with serving(app, SETTINGS):
         yield tagger, f"127.0.0.1:{app.state.grpc_port}"
 
 

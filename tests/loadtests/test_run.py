@@ -19,12 +19,14 @@ from tests.gateway.fakes import FakeTagger, encoded, serving
 
 ROOT = Path(__file__).parents[2]
 
+SETTINGS = Settings(port=0, drain_seconds=0)
+
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[FakeTagger, str, str]]:
     tagger = FakeTagger(["detect"])
-    app = create_app(Settings(), tagger, grpc_port=0)
-    with serving(app) as address:
+    app = create_app(SETTINGS, tagger, grpc_port=0)
+    with serving(app, SETTINGS) as address:
         yield tagger, address, f"127.0.0.1:{app.state.grpc_port}"
 
 

@@ -18,12 +18,14 @@ from reeltag.settings import Settings
 from reeltag.tags import Detection
 from tests.gateway.fakes import FakeTagger, encoded, serving
 
+SETTINGS = Settings(port=0, drain_seconds=0)
+
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[FakeTagger, dict[str, str]]]:
     tagger = FakeTagger(("detect", "classify", "detect_classify", "segment"))
-    app = create_app(Settings(), tagger, grpc_port=0)
-    with serving(app) as address:
+    app = create_app(SETTINGS, tagger, grpc_port=0)
+    with serving(app, SETTINGS) as address:
         yield tagger, {"http": address, "grpc": f"grpc://127.0.0.1:{app.state.grpc_port}"}
 
 
