@@ -11,6 +11,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from gateway.access import Access, KeyMiddleware
 from gateway.batching import Batcher, BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
@@ -25,6 +26,7 @@ from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
+from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient
 
@@ -75,6 +77,8 @@ def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_po
     app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
+    app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
+    app.add_middleware(KeyMiddleware, access=app.state.access)
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
     app.add_middleware(ObservingMiddleware, metrics=metrics)
@@ -118,7 +122,7 @@ async def _running(
         if grpc_port is None:
             yield
         else:
-            service = TaggingService(tagging, catalogue, reader, metrics)
+            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access)
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
             async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:

@@ -27,6 +27,8 @@ def render(error: ReeltagError, results: Sequence[ImageResult] | None = None) ->
     if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s: %s", error.code, error)
     headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return _respond(error.http_status, error.code, str(error), headers, results)
 
 

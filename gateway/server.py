@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway import logs
+from gateway.access import check_openness
 from gateway.app import create_app
 from gateway.connections import Connection
 from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
@@ -47,6 +48,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         SetupError: The address cannot be bound, or too few files may be open.
         InvalidOption: `triton_url` is not set.
     """
+    check_openness(settings)
     logs.set_up(settings.log_level)
     app = create_app(settings, grpc_port=settings.grpc_port or None)
     listener = _listen(settings.host, settings.port)
@@ -56,8 +58,16 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         Server(app, settings, on_ready=lambda: on_ready(address)).run(sockets=[listener])
 
 
+def check_options(settings: Settings) -> None:
+    """Find out early, before Triton is started, whether `serve` could; raises as `serve`."""
+    check_openness(settings)
+    check_port(settings.host, settings.port)
+    if settings.grpc_port:
+        check_port(settings.host, settings.grpc_port, option="--grpc-port")
+
+
 def check_port(host: str, port: int, *, option: str = "--port") -> None:
-    """Find out early, before Triton is started, whether `serve` could listen; raises as `serve`."""
+    """Find out whether `serve` could listen there; raises as `serve`."""
     _listen(host, port, option).close()
 
 

@@ -35,6 +35,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message that is logged."""
 
+    keys_file: Path | None = None
+    """File of API keys, as `reeltag keys` writes it; with it only who has a good key may ask."""
+    anonymous: bool = False
+    """Whether everybody may ask who reaches a gateway that listens beyond this machine and has no keys."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host headers that are answered, separated by commas, such as `tags.example.org,*.internal`; none answers all."""
     max_connections: int = Field(1024, ge=1, le=100_000)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import grpc
 
+from gateway.access import Access, Caller
 from gateway.catalogue import Catalogue
 from gateway.grpc.errors import abort, answered
 from gateway.grpc.messages import model_message, options_of, result_message, upload_of
@@ -22,7 +24,7 @@ from reeltag.v1.tagging_pb2_grpc import TaggingServicer
 Context = grpc.aio.ServicerContext[Any, Any]
 STREAM_WINDOW: Final = 32
 """Images of one stream that are in work; the next is read when the oldest answer was taken."""
-_ADMISSION_SECONDS: Final = 0.05
+_TURN_SECONDS: Final = 0.05
 """How often a stream asks whether its next image may wait for Triton."""
 
 
@@ -34,24 +36,29 @@ class TaggingService(TaggingServicer):
         catalogue: What Triton serves.
         reader: Counts the bytes of requests, of both interfaces together.
         metrics: Counts images by outcome.
+        access: Admits callers.
     """
 
-    def __init__(self, tagging: Tagging, catalogue: Catalogue, reader: UploadReader, metrics: Metrics) -> None:
+    def __init__(
+        self, tagging: Tagging, catalogue: Catalogue, reader: UploadReader, metrics: Metrics, access: Access
+    ) -> None:
         self._tagging = tagging
         self._catalogue = catalogue
         self._reader = reader
         self._metrics = metrics
+        self._access = access
 
     async def TagImages(  # noqa: N802 - named in the .proto file
         self, request: pb.TagImagesRequest, context: Context
     ) -> pb.TagImagesResponse:
         """Tag several images; see the .proto file."""
         started = time.perf_counter()
-        async with answered(context):
+        async with answered(context), self._admitted(context) as caller:
             self._tagging.admit()
             question = await self._question(request.options)
             with self._reader.hold() as holding:
                 uploads = holding.take([upload_of(image) for image in request.images])
+                caller.take(len(uploads))
                 tagged = await self._tagging.tag(uploads, question, timeout_seconds=context.time_remaining())
             self._metrics.count(tagged.results)
             if len(tagged.errors) == len(tagged.results):
@@ -65,8 +72,8 @@ class TaggingService(TaggingServicer):
         """Tag images as they come, in order; see the .proto file."""
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None] = asyncio.Queue(STREAM_WINDOW)
         working: set[asyncio.Task[pb.ImageResult]] = set()
-        async with answered(context):
-            feeding = asyncio.create_task(self._feed(requests, context, answers, working))
+        async with answered(context), self._admitted(context) as caller:
+            feeding = asyncio.create_task(self._feed(requests, context, caller, answers, working))
             try:
                 while (answer := await answers.get()) is not None:
                     yield pb.TagImageStreamResponse(result=await answer)
@@ -80,7 +87,7 @@ class TaggingService(TaggingServicer):
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
         """List the network behind each task."""
-        async with answered(context):
+        async with answered(context), self._admitted(context):
             served = await self._catalogue.read(fresh=True)
             return pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
         raise AssertionError("`answered` ends the call")
@@ -89,6 +96,7 @@ class TaggingService(TaggingServicer):
         self,
         requests: AsyncIterator[pb.TagImageStreamRequest],
         context: Context,
+        caller: Caller,
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None],
         working: set[asyncio.Task[pb.ImageResult]],
     ) -> None:
@@ -98,17 +106,17 @@ class TaggingService(TaggingServicer):
             async for request in requests:
                 if request.HasField("options"):
                     question = await self._question(request.options)
-                task = asyncio.create_task(self._tag_one(upload_of(request.image), question, context))
+                task = asyncio.create_task(self._tag_one(upload_of(request.image), question, context, caller))
                 working.add(task)
                 task.add_done_callback(working.discard)
                 await answers.put(task)
         finally:
             await answers.put(None)
 
-    async def _tag_one(self, upload: Upload, question: Question, context: Context) -> pb.ImageResult:
+    async def _tag_one(self, upload: Upload, question: Question, context: Context, caller: Caller) -> pb.ImageResult:
         """One image's result; an error is its own, and the stream goes on."""
         try:
-            await self._admitted()
+            await self._turn(caller)
             with self._reader.hold() as holding:
                 holding.take([upload])
                 seconds = context.time_remaining()
@@ -118,10 +126,19 @@ class TaggingService(TaggingServicer):
         self._metrics.count([result])
         return result_message(result)
 
-    async def _admitted(self) -> None:
+    async def _turn(self, caller: Caller) -> None:
         """Wait until an image may wait for Triton: a stream is slowed down where a request is refused."""
         while not self._tagging.has_room():
-            await asyncio.sleep(_ADMISSION_SECONDS)
+            await asyncio.sleep(_TURN_SECONDS)
+        while (seconds := caller.wait_seconds(1)) > 0:
+            await asyncio.sleep(seconds)
+        caller.take(1)
+
+    @asynccontextmanager
+    async def _admitted(self, context: Context) -> AsyncIterator[Caller]:
+        sent = {str(key): value for key, value in context.invocation_metadata() or ()}
+        with self._access.admitted(str(sent.get("authorization", ""))) as caller:
+            yield caller
 
     async def _question(self, message: pb.TagOptions) -> Question:
         options = options_of(message)

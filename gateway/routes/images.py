@@ -40,6 +40,7 @@ _BODY: Final = {
 }
 _FAILURES: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ErrorAnswer, "description": "The body is empty, or the form is damaged."},
+    401: {"model": ErrorAnswer, "description": "A key is needed, and none that is good was sent."},
     413: {"model": ErrorAnswer, "description": "Too many bytes, images or pixels."},
     415: {"model": ErrorAnswer, "description": "The Content-Type is not taken, or the bytes are no image."},
     422: {"model": ErrorAnswer, "description": "An option is not valid, or the image is damaged."},
@@ -75,6 +76,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
         return await _streamed(request, question)
     with reader.hold() as holding:
         uploads = await holding.read(request)
+        request.state.caller.take(len(uploads))
         read_seconds = time.perf_counter() - started
         tagged = await _while_connected(request, tagging.tag(uploads, question))
     request.app.state.metrics.count(tagged.results)
@@ -106,6 +108,7 @@ async def _streamed(request: Request, question: Question) -> Response:
     held = contextlib.ExitStack()
     try:
         uploads = await held.enter_context(reader.hold()).read(request)
+        request.state.caller.take(len(uploads))
     except BaseException:
         held.close()
         raise
