@@ -77,4 +77,6 @@ def _role(process: psutil.Process) -> str:
         return f"Python backend {Path(model).parent.parent.name}"
     if process.name().startswith("tritonserver"):
         return "Triton"
+    if any(part.endswith("worker.py") for part in command):  # the nursery, and the workers that it forked
+        return "decoding process"
     return "guard" if any(part.endswith("embedded/guard.py") for part in command) else "gateway"

@@ -12,16 +12,20 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from gateway.access import Access, KeyMiddleware
-from gateway.batching import Batcher, BatchLimits
+from gateway.batching import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
 from gateway.grpc.server import listening
 from gateway.grpc.service import TaggingService
+from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
+from gateway.lanes import Lanes
 from gateway.metrics import Metrics, ObservingMiddleware
+from gateway.readiness import Readiness
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
-from gateway.tagger import ImageTagger, Wanted
+from gateway.schemas import failures
+from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
 from reeltag import __version__
@@ -36,12 +40,19 @@ _UPLOADS_SHARE: Final = 0.4
 """Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
 
-def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_port: int | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    client: ImageTagger | None = None,
+    own: OwnTriton | None = None,
+    *,
+    grpc_port: int | None = None,
+) -> FastAPI:
     """Build the gateway.
 
     Args:
         settings: The options.
         client: Asks Triton; it stays open when the app stops. Without it the app opens one to `triton_url`.
+        own: The Triton there, where it is kept running for this gateway.
         grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
             in `app.state.grpc_port`.
 
@@ -59,8 +70,13 @@ def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_po
                 yield
             return
         url = settings.triton_url or ""
-        own = TritonClient(url, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
-        async with own, _running(app, settings, own, metrics, grpc_port):
+        opened = TritonClient(
+            url,
+            timeout_seconds=settings.timeout_seconds,
+            secret=settings.triton_secret_value,
+            on_lost=own.restart if own is not None else None,
+        )
+        async with opened, _running(app, settings, opened, metrics, grpc_port):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -70,10 +86,11 @@ def create_app(settings: Settings, client: ImageTagger | None = None, *, grpc_po
         summary="Tags for images, served by NVIDIA Triton.",
         lifespan=lifespan,
         redoc_url=None,
+        responses=failures(400, 408, 421, 431, 500, 503),  # of every operation
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.own = metrics, own
     app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
@@ -100,22 +117,26 @@ async def _running(
         max_bytes=settings.max_upload_bytes,
     )
 
-    async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
-        return await client.infer_images(wanted.tasks, images, class_maps=wanted.class_maps)
-
-    batcher = Batcher(infer, limits, metrics.batch_images.observe)
     catalogue = Catalogue(client, LIFETIME_SECONDS)
+    readiness = Readiness(client, catalogue)
+
+    async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images))
+
+    lanes = Lanes(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
+    headers = HeaderReader(settings.max_image_pixels)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
     )
-    metrics.watch(lambda: batcher.waiting, lambda: batcher.inflight, lambda: reader.held_bytes)
+    metrics.watch(lambda: lanes.waiting, lambda: lanes.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
-    tagging = app.state.tagging = Tagging(settings, catalogue, batcher)
+    app.state.readiness = readiness
+    tagging = app.state.tagging = Tagging(settings, catalogue, headers, lanes)
 
     async def stop(seconds: float) -> None:
         await asyncio.sleep(seconds * _UPLOADS_SHARE)
         reader.close()
-        await batcher.close(seconds * (1 - _UPLOADS_SHARE))
+        await lanes.close(seconds * (1 - _UPLOADS_SHARE))
 
     app.state.stop = stop
     try:
@@ -129,4 +150,5 @@ async def _running(
                 app.state.grpc_port = port
                 yield
     finally:
-        await batcher.close(CLOSE_GRACE_SECONDS)
+        await lanes.close(CLOSE_GRACE_SECONDS)
+        headers.close()

@@ -107,6 +107,8 @@ class _Lane:
     def __init__(self) -> None:
         self.tickets: dict[_Ticket, None] = {}
         self.waiting = 0
+        self.sent = 0.0
+        """When it last sent a batch, on the loop's clock: lanes take turns."""
 
     @property
     def oldest(self) -> float:
@@ -123,7 +125,8 @@ class _Lane:
             self.waiting -= ticket.waiting
 
     def take(self, limits: BatchLimits, now: float) -> list[Member]:
-        """Hand out a batch, oldest first; a request that does not fit as a whole is split."""
+        """Hand out a batch: one image of each request in turn, the oldest first; none waits for another's many."""
+        self.sent = now
         members: list[Member] = []
         room = limits.max_bytes
         while self.tickets and len(members) < limits.max_images:
@@ -135,8 +138,9 @@ class _Lane:
             ticket.sent += 1
             ticket.last_sent = now
             self.waiting -= 1
-            if not ticket.waiting:
-                del self.tickets[ticket]
+            del self.tickets[ticket]
+            if ticket.waiting:
+                self.tickets[ticket] = None
         return members
 
 
@@ -257,13 +261,14 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         while len(self._inflight) < self._limits.max_inflight:
-            lanes = sorted((lane.oldest, wanted) for wanted, lane in self._lanes.items() if lane.tickets)
-            due = next((wanted for _, wanted in lanes if self._is_due(self._lanes[wanted], loop.time())), None)
-            if due is not None:
-                self._send(due, loop)
+            lanes = [(lane.sent, lane.oldest, wanted) for wanted, lane in self._lanes.items() if lane.tickets]
+            due = [turn for turn in lanes if self._is_due(self._lanes[turn[-1]], loop.time())]
+            if due:
+                self._send(min(due)[-1], loop)
                 continue
             if lanes:
-                self._timer = loop.call_at(lanes[0][0] + self._limits.max_delay_seconds, self._send_due)
+                oldest = min(oldest for _, oldest, _ in lanes)
+                self._timer = loop.call_at(oldest + self._limits.max_delay_seconds, self._send_due)
             return
 
     def _is_due(self, lane: _Lane, now: float) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from reeltag.contract import BUNDLED_TASKS
+from reeltag.contract import BUNDLED_TASKS, Task
 from reeltag.errors import InvalidOption
+
+_TASK: Final = "|".join(task.value for task in Task)
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Leave out null, which a query cannot say."""
+    (value, _) = schema.pop("anyOf")
+    schema.update(value)
 
 
 class TagOptions(BaseModel):
@@ -15,17 +23,26 @@ class TagOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    tasks: list[str] = [task.value for task in BUNDLED_TASKS]
+    tasks: list[Annotated[str, Field(json_schema_extra={"pattern": f"^({_TASK})(,({_TASK}))*$"})]] = [
+        task.value for task in BUNDLED_TASKS
+    ]
     """What to do: `detect` finds objects, `classify` names the picture, `segment` (where a segmenter is served) says
     how much of it each class covers. Repeated, or separated by commas."""
-    score_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
+    score_threshold: Annotated[
+        float | None, Field(ge=0, le=1, allow_inf_nan=False, json_schema_extra=_without_null)
+    ] = None
     """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
-    top_k: Annotated[int | None, Field(ge=1, le=1000)] = None
+    top_k: Annotated[int | None, Field(ge=1, le=1000, json_schema_extra=_without_null)] = None
     """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
     boxes: Literal["pixels", "normalised"] = "pixels"
     """Boxes of detections in pixels of the upright picture, or as shares of its width and height, 0 to 1."""
     class_map: bool = False
-    """With `segment`: also the class of each pixel, as a PNG with a palette."""
+    """Also the class of each pixel, as a PNG with a palette; the task `segment`, which makes it, is then done, too."""
+
+    @property
+    def all_tasks(self) -> list[str]:
+        """Names of the tasks, with the one that a class map needs."""
+        return [*self.tasks, *([Task.SEGMENT.value] if self.class_map else [])]
 
 
 def checked_options(given: dict[str, Any]) -> TagOptions:
@@ -37,11 +54,10 @@ def checked_options(given: dict[str, Any]) -> TagOptions:
     try:
         return TagOptions(**given)
     except ValidationError as error:
-        raise InvalidOption("; ".join(problem(dict(detail)) for detail in error.errors())) from error
+        raise InvalidOption("; ".join(_problem(dict(detail)) for detail in error.errors())) from error
 
 
-def problem(detail: dict[str, Any]) -> str:
-    """What pydantic says of one option, in a form for the user: `top_k=0: input should be ...`."""
-    name = ".".join(str(part) for part in detail["loc"]) or "options"
+def _problem(detail: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
     message = str(detail["msg"])
     return f"{name}={detail['input']}: {message[0].lower()}{message[1:]}"

@@ -8,6 +8,7 @@ from typing import Final
 LONGEST_WAIT_SECONDS: Final = 60
 _MEMORY_SECONDS: Final = 10.0
 """Of work that was done this long ago, 1/e still counts."""
+_ROUNDING: Final = 1e-6
 
 
 class Pace:
@@ -26,24 +27,23 @@ class Pace:
 
     def done(self, amount: float, now: float, *, more: bool) -> None:
         """An amount was done; without `more` to do, time does not count until `begin`."""
-        self._advance(now)
-        self._done += amount
-        if not more:
-            self._since = None
+        self._done, self._seconds = self._up_to(now, amount)
+        self._since = now if more else None
 
     def wait(self, amount: float, now: float) -> int:
         """Whole seconds, 1 to `LONGEST_WAIT_SECONDS`, in which an amount is likely to be done.
 
         Where nothing was ever done, as long again as has been waited for already.
         """
-        self._advance(now)
-        expected = amount * self._seconds / self._done if self._done else self._seconds
-        return min(max(math.ceil(expected), 1), LONGEST_WAIT_SECONDS)
+        done, seconds = self._up_to(now, 0)
+        expected = amount * seconds / done if done else seconds
+        return min(max(math.ceil(expected - _ROUNDING), 1), LONGEST_WAIT_SECONDS)
 
-    def _advance(self, now: float) -> None:
-        if self._since is None:
-            return
-        fading = math.exp(-(now - self._since) / _MEMORY_SECONDS)
-        self._done *= fading
-        self._seconds = self._seconds * fading + _MEMORY_SECONDS * (1 - fading)
-        self._since = now
+    def _up_to(self, now: float, amount: float) -> tuple[float, float]:
+        """What was done and the time that it took, both fading; the amount was done evenly since the last time."""
+        if self._since is None or now <= self._since:
+            return self._done + amount, self._seconds
+        seconds = now - self._since
+        fading = math.exp(-seconds / _MEMORY_SECONDS)
+        weight = _MEMORY_SECONDS * (1 - fading)
+        return self._done * fading + amount * weight / seconds, self._seconds * fading + weight

@@ -26,6 +26,7 @@ from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
 from gateway.descriptors import room_for
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
+from gateway.tagger import OwnTriton
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings
 
@@ -36,12 +37,13 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _TICK_SECONDS: Final = 0.1
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton | None = None) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is in flight and return.
 
     Args:
         settings: The options; `triton_url` must be set.
         on_ready: Called with the gateway's address, such as `http://127.0.0.1:8000`, when it takes requests.
+        own: The Triton at `triton_url`, where it is kept running for this gateway.
 
     Raises:
         PortInUse: Another process listens on the port.
@@ -50,7 +52,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
     """
     check_openness(settings)
     logs.set_up(settings.log_level)
-    app = create_app(settings, grpc_port=settings.grpc_port or None)
+    app = create_app(settings, own=own, grpc_port=settings.grpc_port or None)
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
@@ -84,7 +86,8 @@ class Server(uvicorn.Server):
         self._app = app
         self._settings = settings
         self._on_ready = on_ready
-        self._signals = 0
+        self._closing = 0.0
+        """When the listener of a stopping server closes."""
         return_large_blocks()
         room = room_for(settings.max_connections, MAX_REFUSED)
         metrics: Metrics = app.state.metrics
@@ -115,26 +118,27 @@ class Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell who asks that we stop, then close the listener, finish what is in flight, and stop.
-
-        A second signal ends the time in which only `/readyz` says so.
-        """
+        """Tell who asks that we stop, then close the listener, finish what is in flight, and stop."""
         self._app.state.draining = True
-        closing = time.monotonic() + self._settings.drain_seconds
-        while time.monotonic() < closing and self._signals < 2:
-            await asyncio.sleep(min(_TICK_SECONDS, self._settings.drain_seconds))
+        self._closing = time.monotonic() + self._settings.drain_seconds
+        while (left := self._closing - time.monotonic()) > 0:
+            await asyncio.sleep(min(_TICK_SECONDS, left))
         stopping = asyncio.create_task(self._app.state.stop(SHUTDOWN_SECONDS))
         try:
             await super().shutdown(sockets)
+            if self.force_exit:  # then uvicorn leaves out this
+                await self.lifespan.shutdown()
         finally:
             for task in (stopping, self._sweeping):
                 task.cancel()
             await asyncio.gather(stopping, self._sweeping, return_exceptions=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Note a stop signal."""
-        self._signals += 1
-        super().handle_exit(sig, frame)
+        """Note a stop signal; one more ends the time in which only `/readyz` says so, and yet one more what is left."""
+        if time.monotonic() < self._closing:
+            self._closing = 0.0
+        else:
+            super().handle_exit(sig, frame)
 
     async def _sweep(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 ```
 ReeltagError                     500
 ├── InputError                   400  the user's mistake: what was wrong and what would be right
-│   ├── ImageRejected            400, 413, 415, 422 or 500 by its code (see frames.ImageError)
+│   ├── ImageRejected            400, 413, 415, 422, 500 or 504 by its code (see frames.ImageError)
 │   ├── UnknownTask              422
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
@@ -18,10 +18,13 @@ ReeltagError                     500
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
+│   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
+│   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
+├── NetworkReplaced              503  to be asked anew: another network answers now
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 └── SetupError                   500  this machine or installation lacks something
     ├── EmbeddedUnavailable      500
@@ -32,6 +35,8 @@ ReeltagError                     500
 
 from __future__ import annotations
 
+import uuid
+from functools import cached_property
 from typing import ClassVar, Final
 
 
@@ -56,6 +61,11 @@ class ReeltagError(Exception):
         """HTTP status of this very error."""
         return self.status
 
+    @cached_property
+    def reference(self) -> str:
+        """Id under which a log has this very error, where its text is not for everybody."""
+        return uuid.uuid4().hex[:12]
+
 
 class InputError(ReeltagError):
     """The user's mistake."""
@@ -64,7 +74,15 @@ class InputError(ReeltagError):
     grpc_code = "INVALID_ARGUMENT"
 
 
-_IMAGE_STATUS: Final = {"empty": 400, "not_an_image": 415, "truncated": 422, "too_many_pixels": 413, "internal": 500}
+_IMAGE_STATUS: Final = {
+    "empty": 400,
+    "not_an_image": 415,
+    "truncated": 422,
+    "too_many_pixels": 413,
+    "too_costly": 422,
+    "deadline_exceeded": 504,
+    "internal": 500,
+}
 
 
 class ImageRejected(InputError):
@@ -76,7 +94,7 @@ class ImageRejected(InputError):
 
     @property
     def code(self) -> str:
-        """`empty`, `not_an_image`, `truncated`, `too_many_pixels`, or `internal` for a defect of ours."""
+        """That of `frames.ImageError`; or `deadline_exceeded`, or `internal` for a defect of ours."""
         return self.image_code
 
     @property
@@ -177,10 +195,22 @@ class TritonUnavailable(ServiceError):
     """Triton cannot be reached or is not ready."""
 
 
+class BackendLost(TritonUnavailable):
+    """A backend of Triton died, or its answers can no longer be told from those to other requests."""
+
+    retry_after_seconds = 5
+
+
 class ModelUnavailable(ServiceError):
     """Triton runs but does not serve the model."""
 
     retry_after_seconds = 5
+
+
+class OutOfSharedMemory(ServiceError):
+    """Triton's shared memory, `/dev/shm`, is too small for what is in work."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
 
 
 class TooManyConnections(ServiceError):
@@ -202,6 +232,17 @@ class DeadlineExceeded(ServiceError):
 
     status = 504
     grpc_code = "DEADLINE_EXCEEDED"
+
+
+class NetworkReplaced(ReeltagError):
+    """Triton serves another network now than the one that was asked.
+
+    Asking that one again is of no use, asking what is served and then that one is.
+    """
+
+    status = 503
+    grpc_code = "ABORTED"
+    retry_after_seconds = 1
 
 
 class AccuracyLost(ReeltagError):

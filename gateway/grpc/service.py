@@ -142,7 +142,7 @@ class TaggingService(TaggingServicer):
 
     async def _question(self, message: pb.TagOptions) -> Question:
         options = options_of(message)
-        tasks = await self._tagging.parse_tasks(options.tasks)
+        tasks = await self._tagging.parse_tasks(options.all_tasks)
         return Question.of(tasks, options)
 
 

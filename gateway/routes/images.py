@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.errors import render
 from gateway.forms import MULTIPART, PART_NAME
 from gateway.options import TagOptions
-from gateway.schemas import ErrorAnswer, TagAnswer, Timings
+from gateway.schemas import TagAnswer, Timings, failures
 from gateway.tagging import Question, Tagging
 from gateway.uploads import RAW_TYPES, UploadReader
 
@@ -27,34 +27,28 @@ JSON_LINES: Final = "application/x-ndjson"
 """Accepted by who wants each image's result as soon as it is there."""
 router: Final = APIRouter(tags=["images"])
 
-_BINARY: Final = {"type": "string", "format": "binary"}
+_BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
 _FORM: Final = {
     "type": "object",
     "required": [PART_NAME],
-    "properties": {PART_NAME: {"type": "array", "items": _BINARY, "description": "The images; one part each."}},
+    "properties": {
+        PART_NAME: {"type": "array", "items": _BINARY, "minItems": 1, "description": "The images; one part each."}
+    },
+    "additionalProperties": False,
 }
 _BODY: Final = {
     "required": True,
     "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP.",
     "content": {MULTIPART: {"schema": _FORM}, **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES}},
 }
-_FAILURES: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ErrorAnswer, "description": "The body is empty, or the form is damaged."},
-    401: {"model": ErrorAnswer, "description": "A key is needed, and none that is good was sent."},
-    413: {"model": ErrorAnswer, "description": "Too many bytes, images or pixels."},
-    415: {"model": ErrorAnswer, "description": "The Content-Type is not taken, or the bytes are no image."},
-    422: {"model": ErrorAnswer, "description": "An option is not valid, or the image is damaged."},
-    429: {"model": ErrorAnswer, "description": "Too much waits already; see Retry-After."},
-    503: {"model": ErrorAnswer, "description": "Triton or a model is not there; see Retry-After."},
-    504: {"model": ErrorAnswer, "description": "No answer in time."},
-}
+_BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the form is damaged."
 
 
 @router.post(
     "/v1/images",
     summary="Tag images",
     response_model=TagAnswer,
-    responses=_FAILURES,
+    responses=failures(401, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
     openapi_extra={"requestBody": _BODY},
 )
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
@@ -70,7 +64,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     tagging.admit()
-    tasks = await tagging.parse_tasks(options.tasks)
+    tasks = await tagging.parse_tasks(options.all_tasks)
     question = Question.of(tasks, options)
     if _takes_lines(request):
         return await _streamed(request, question)

@@ -45,10 +45,10 @@ def serve(
         model_repository=model_repository,
     )
     check_options(settings)
-    with running_triton(settings, triton_metrics_port) as triton_address:
+    with running_triton(settings, triton_metrics_port) as triton:
 
         def announce(address: str) -> None:
             grpc = f", gRPC at port {settings.grpc_port}" if settings.grpc_port else ""
             progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs){grpc}. Ctrl-C stops it.")
 
-        serve_gateway(settings.model_copy(update={"triton_url": triton_address}), on_ready=announce)
+        serve_gateway(settings.model_copy(update={"triton_url": triton.address}), on_ready=announce, own=triton.own)

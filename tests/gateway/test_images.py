@@ -256,11 +256,20 @@ def test_what_is_in_flight_is_finished_when_the_gateway_stops() -> None:
     assert tagger.cancelled == 0
 
 
-def test_a_models_own_error_is_a_500_that_tells_what_triton_said(client: httpx.Client, tagger: FakeTagger) -> None:
+def test_a_models_own_error_is_a_500_whose_text_only_the_log_has(
+    client: httpx.Client, tagger: FakeTagger, caplog: pytest.LogCaptureFixture
+) -> None:
     client.get("/v1/models")
-    tagger.error = Broken("Triton: the model ran out of memory")
-    answer = client.post("/v1/images", content=encoded(), headers=JPEG)
+    tagger.error = Broken("Triton at unix:/tmp/private: model 'secret_0_0' ran out of memory")
+    answer = client.post("/v1/images", files=files(("a", encoded()), ("b", encoded())))
     assert (answer.status_code, code_of(answer)) == (500, "broken")
+    assert "secret" not in answer.text
+    assert "private" not in answer.text
+    message = answer.json()["error"]["message"]
+    assert {result["error"]["message"] for result in answer.json()["results"]} == {message}
+    lines = [line for line in caplog.text.splitlines() if message.rsplit(" ", 1)[-1] in line]
+    assert len(lines) == 1
+    assert "secret_0_0" in lines[0]
 
 
 def test_an_unexpected_error_has_an_id_that_the_log_has_too(

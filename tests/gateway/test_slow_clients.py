@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ IMAGE = encoded() + bytes(40_000)
 POST = b"POST /v1/images?tasks=detect HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 BIG = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "header_timeout_seconds": 0.8,
     "body_timeout_seconds": 0.8,
     "idle_timeout_seconds": 1.5,

@@ -1,77 +1,94 @@
-"""Triton Python backend of `decode`: converts tensors and errors; the logic is in `frames.py`, copied beside it."""
+"""Triton Python backend of `decode`: converts tensors and errors; `pool.py` decodes, with `frames/` beside it."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 sys.path.insert(0, str(Path(__file__).parent))
-import frames
+from pool import Geometry, Picture, Pool
 
 
 class TritonPythonModel:
     """`IMAGE` to the pixels and geometry of each view that is asked for, and `ERROR`.
 
     A picture that cannot be decoded gives zeros and the reason in `ERROR`; the others of its batch are not affected.
+    Requests are answered as they are done, so that none waits for another's pictures.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the views from the config parameters and start the decoding threads."""
+        """Read the views from the configuration and start the processes that decode."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
-        self.views = {name: frames.View.parse(name) for name in json.loads(parameters["views"])}
-        # Pictures are spread over the threads; OpenCV's own would only compete with them.
-        cv2.setNumThreads(1)
-        self.pool = ThreadPoolExecutor(max(1, int(parameters["threads"])), thread_name_prefix="decode")
+        self.views: list[str] = json.loads(parameters["views"])
+        dims = {output["name"]: tuple(int(size) for size in output["dims"]) for output in config["output"]}
+        self.shapes = [dims[name] for name in self.views]
+        self.pool = Pool(self.views, self.shapes, workers=int(parameters["workers"]))
+        self.answering = ThreadPoolExecutor(1, thread_name_prefix="decode-answers")
 
     def finalize(self) -> None:
-        """Stop the threads."""
-        self.pool.shutdown()
+        """End the processes."""
+        self.pool.close()
+        self.answering.shutdown()
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Decode the pictures of all requests at once."""
-        batches = [_Batch(request, self.views) for request in requests]
-        jobs = [self.pool.submit(batch.decode, i) for batch in batches for i in range(len(batch.images))]
-        for job in jobs:
-            job.exception()
-        return [batch.response() for batch in batches]
+    def execute(self, requests: list[Any]) -> None:
+        """Begin to decode the pictures of all requests."""
+        for request in requests:
+            wanted = set(request.requested_output_names())
+            views = [i for i, name in enumerate(self.views) if wanted & {name, f"{name}_GEOMETRY"}]
+            self.pool.submit(_Batch(request, self, views).pictures(request))
 
 
 class _Batch:
     """One request: its pictures, and the tensors that they are decoded into."""
 
-    def __init__(self, request: Any, views: dict[str, frames.View]) -> None:
-        wanted = set(request.requested_output_names())
-        self.views = [view for name, view in views.items() if wanted & {name, f"{name}_GEOMETRY"}]
-        self.images = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
-        count = len(self.images)
-        self.pixels = [np.zeros((count, view.height, view.width, 3), np.uint8) for view in self.views]
-        self.geometry = [np.zeros((count, 6), np.float32) for _ in self.views]
+    def __init__(self, request: Any, model: TritonPythonModel, views: Sequence[int]) -> None:
+        self.model, self.views = model, views
+        self.sender = request.get_response_sender()
+        count = pb_utils.get_input_tensor_by_name(request, "IMAGE").shape()[0]
+        self.pixels = [np.empty((count, *model.shapes[view]), np.uint8) for view in views]
+        self.geometry = [np.zeros((count, 6), np.float32) for _ in views]
         self.errors = np.full((count, 1), b"", np.object_)
+        self.left = count
 
-    def decode(self, index: int) -> None:
-        """Decode one picture into its place in the tensors."""
-        try:
-            geometry = frames.decode_views(self.images[index], self.views, [p[index] for p in self.pixels])
-        except frames.ImageError as error:
-            self.errors[index, 0] = f"{error.code}: {error}".encode()
-        except Exception as error:
-            self.errors[index, 0] = f"internal: decoding failed ({error!r})".encode()
+    def pictures(self, request: Any) -> list[Picture]:
+        """What is to be decoded. The batch does not keep them: with its last picture it is gone, too."""
+        files = pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy().reshape(-1)
+        allowed = request.timeout() / 1e6
+        until = time.monotonic() + allowed if allowed else float("inf")
+        return [
+            Picture(file, self.views, [pixels[i] for pixels in self.pixels], partial(self.done, i), until)
+            for i, file in enumerate(files)
+        ]
+
+    def done(self, index: int, result: Sequence[Geometry] | str) -> None:
+        """Note what became of one picture; the last one sends the answer."""
+        if isinstance(result, str):
+            self.errors[index, 0] = result.encode()
+            for pixels in self.pixels:
+                pixels[index] = 0
         else:
-            for tensor, of_view in zip(self.geometry, geometry, strict=True):
-                tensor[index] = of_view.to_array()
+            for tensor, of_view in zip(self.geometry, result, strict=True):
+                tensor[index] = of_view
+        self.left -= 1
+        if not self.left:
+            self.model.answering.submit(self.answer)
 
-    def response(self) -> Any:
-        """The tensors as Triton's response."""
+    def answer(self) -> None:
+        """Send the tensors as Triton's response."""
         tensors = [pb_utils.Tensor("ERROR", self.errors)]
         for view, pixels, geometry in zip(self.views, self.pixels, self.geometry, strict=True):
-            tensors.append(pb_utils.Tensor(view.name, pixels))
-            tensors.append(pb_utils.Tensor(f"{view.name}_GEOMETRY", geometry))
-        return pb_utils.InferenceResponse(output_tensors=tensors)
+            tensors.append(pb_utils.Tensor(self.model.views[view], pixels))
+            tensors.append(pb_utils.Tensor(f"{self.model.views[view]}_GEOMETRY", geometry))
+        self.sender.send(
+            pb_utils.InferenceResponse(output_tensors=tensors), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        )

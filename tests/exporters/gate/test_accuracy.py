@@ -16,8 +16,8 @@ from exporters.catalogue.entries import ModelSpec
 from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_maps, read_coco
 from exporters.files import sha256_of
 from exporters.gate import accuracy
-from exporters.gate.losses import Losses
 from exporters.gate.own_path import OwnPath, fitted
+from exporters.gate.stages import Losses
 from exporters.graphs.compose import IMAGES, compose_graph
 from exporters.graphs.heads import LOGITS
 from exporters.graphs.suppression import suppressing
@@ -40,8 +40,7 @@ def embedded() -> None:
         pytest.skip(str(error))
 
 
-def colour_spec(folder: Path) -> ModelSpec:
-    (folder / "labels.txt").write_text("red\ngreen\nblue\n")
+def colour_spec() -> ModelSpec:
     return ModelSpec(
         name="colours",
         task="segment",
@@ -53,7 +52,7 @@ def colour_spec(folder: Path) -> ModelSpec:
         parameters=12,
         view=View(Fit.LETTERBOX, 32, 64),
         std=(1.0, 1.0, 1.0),
-        labels_file=str(folder / "labels.txt"),
+        names=("red", "green", "blue"),
         licence="Apache-2.0",
         provenance="made for a test",
     )
@@ -99,7 +98,7 @@ def coloured_pictures(folder: Path) -> SegmentationDataset:
 
 @pytest.mark.usefixtures("embedded")
 def test_a_segmenter_through_the_server(tmp_path: Path) -> None:
-    spec = colour_spec(tmp_path)
+    spec = colour_spec()
     artefact = artefact_of(spec, colour_segmenter(spec), tmp_path)
     report = accuracy.check(artefact, nearest_colours, coloured_pictures(tmp_path))
     assert list(report.losses.values) == ["reference", "pre-processing", "network", "serving"]
@@ -110,7 +109,7 @@ def test_a_segmenter_through_the_server(tmp_path: Path) -> None:
 
 
 def test_a_segmenter_that_mistakes_classes_is_refused(tmp_path: Path) -> None:
-    spec = colour_spec(tmp_path)
+    spec = colour_spec()
     mistaken = artefact_of(spec, colour_segmenter(spec, COLOURS[[0, 2, 1]]), tmp_path, "int8")
     elsewhere = replace(mistaken, passport=mistaken.passport.model_copy(update={"runtime": "onnxruntime"}))
     with pytest.raises(AccuracyLost, match=r"loses .* mIoU of .*network .*allowed are 1\.5: nothing was published"):
@@ -118,7 +117,7 @@ def test_a_segmenter_that_mistakes_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_class_maps_agreement_is_measured(tmp_path: Path) -> None:
-    spec = colour_spec(tmp_path)
+    spec = colour_spec()
     artefact = artefact_of(spec, colour_segmenter(spec), tmp_path)
     elsewhere = replace(artefact, passport=artefact.passport.model_copy(update={"runtime": "onnxruntime"}))
     report = accuracy.check(elsewhere, nearest_colours, coloured_pictures(tmp_path).pictures)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exporters.sources.brought.own_network import Brought, own_source
+from exporters.sources.brought.own_network import own_source
+from exporters.sources.brought.settled import Brought
 from exporters.sources.source import Source
 
 SIDES = (160, 224)

@@ -1,0 +1,45 @@
+"""Pictures: encoded bytes to RGB pixels, and the fitting of pixels into a network's input.
+
+This package imports nothing of reeltag: the exporter copies it beside the `decode` backend, so that the model
+folder also runs inside NVIDIA's container.
+"""
+
+from .decoding import decode_image, decode_views, fit_views
+from .header import MAX_DECODE_SECONDS, MAX_IMAGE_PIXELS, ImageError, ImageHeader
+from .reading import read, read_header
+from .views import (
+    CROP_FRACTION,
+    OVERSAMPLING,
+    Colour,
+    Fit,
+    Geometry,
+    Pixels,
+    View,
+    fit_pixels,
+    geometry_of,
+    minimum_size,
+    place_letterbox,
+)
+
+__all__ = [
+    "CROP_FRACTION",
+    "MAX_DECODE_SECONDS",
+    "MAX_IMAGE_PIXELS",
+    "OVERSAMPLING",
+    "Colour",
+    "Fit",
+    "Geometry",
+    "ImageError",
+    "ImageHeader",
+    "Pixels",
+    "View",
+    "decode_image",
+    "decode_views",
+    "fit_pixels",
+    "fit_views",
+    "geometry_of",
+    "minimum_size",
+    "place_letterbox",
+    "read",
+    "read_header",
+]
