@@ -175,6 +175,10 @@ class Batcher:
         """Batches that Triton works on."""
         return len(self._inflight)
 
+    def has_room(self, images: int) -> bool:
+        """Whether so many more images may wait."""
+        return self.waiting + images <= self._limits.max_waiting
+
     def retry_after(self) -> int:
         """In how many seconds all that waits now is likely to be answered, at the pace of late."""
         return self._pace.wait(
@@ -190,13 +194,13 @@ class Batcher:
         """
         if self._closing:
             raise ServiceError("the gateway is shutting down")
-        if self.waiting + images > self._limits.max_waiting:
+        if not self.has_room(images):
             raise Overloaded(
                 f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later",
                 retry_after_seconds=self.retry_after(),
             )
 
-    async def submit(self, wanted: Wanted, images: Sequence[bytes]) -> Batched:
+    async def submit(self, wanted: Wanted, images: Sequence[bytes], *, timeout_seconds: float | None = None) -> Batched:
         """Ask for something of encoded images.
 
         A caller that is cancelled withdraws its images that were not sent; of those in flight the answers are dropped.
@@ -204,10 +208,11 @@ class Batcher:
         Args:
             wanted: At least one task.
             images: At least one encoded image.
+            timeout_seconds: How long the caller waits, where that is less than the limit.
 
         Returns:
             One answer an image; the error of a batch is the answer to each of its images, and an image without an
-            answer after `timeout_seconds` gets `DeadlineExceeded`.
+            answer in that time gets `DeadlineExceeded`.
 
         Raises:
             Overloaded: Too many images wait already.
@@ -217,7 +222,8 @@ class Batcher:
         self.admit(len(images))
         loop = asyncio.get_running_loop()
         ticket = _Ticket(images, loop)
-        deadline = loop.call_later(self._limits.timeout_seconds, self._give_up, ticket)
+        seconds = min(self._limits.timeout_seconds, timeout_seconds or self._limits.timeout_seconds)
+        deadline = loop.call_later(seconds, self._give_up, ticket, seconds)
         self._lanes.setdefault(wanted, _Lane()).add(ticket)
         self._send_due()
         try:
@@ -228,8 +234,8 @@ class Batcher:
         answers = tuple(answer for answer in ticket.answers if answer is not None)
         return Batched(answers, ticket.last_sent - ticket.arrived, loop.time() - ticket.last_sent)
 
-    def _give_up(self, ticket: _Ticket) -> None:
-        text = f"no answer from Triton within {self._limits.timeout_seconds:g} seconds"
+    def _give_up(self, ticket: _Ticket, seconds: float) -> None:
+        text = f"no answer from Triton within {seconds:g} seconds"
         ticket.answer_rest(DeadlineExceeded(text, retry_after_seconds=self.retry_after()))
 
     async def close(self, grace_seconds: float) -> None:
