@@ -42,9 +42,10 @@ def found_in(repository: Path, picture: bytes) -> tuple[tuple[str, ...], list[li
 
     async def ask() -> tuple[tuple[str, ...], ImageOutputs]:
         async with TritonClient(triton.url) as client:
-            (output,) = await client.infer_images((Task.DETECT,), [picture])
+            card = await client.card(Task.DETECT.value)
+            (output,) = await client.infer_images({Task.DETECT: card}, [picture])
             assert isinstance(output, ImageOutputs)
-            return (await client.card(Task.DETECT.value)).labels, output
+            return card.labels, output
 
     with EmbeddedTriton(repository) as triton:
         labels, output = asyncio.run(ask())
