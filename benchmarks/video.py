@@ -99,7 +99,7 @@ def report() -> str:
     bare_rate = VIDEO_SECONDS / min(seconds for seconds, _ in rounds)
     tag_rate = VIDEO_SECONDS / min(seconds for _, seconds in rounds)
     return (
-        f"| {VIDEO_SECONDS} s of 1280x720 H.264, 2 frames a second and shots | seconds of video a second | of bare |\n"
+        f"| {VIDEO_SECONDS} s of 720p H.264, 2 frames a second and shots | seconds of video a second | of bare |\n"
         f"|---|---|---|\n| bare process | {bare_rate:.1f} | 1.00 |\n"
         f"| reeltag tag | {tag_rate:.1f} | {tag_rate / bare_rate:.2f} |"
     )

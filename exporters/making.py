@@ -8,11 +8,14 @@ from typing import Final, Literal
 
 from onnx import ModelProto
 
+from exporters.catalogue.entries import ModelSpec
 from exporters.files import sha256_of, write_atomically
 from exporters.finetuning.options import FineTuning
+from exporters.graphs.compose import is_one_by_one
 from exporters.graphs.suppression import suppressing
 from exporters.plans.build import PlanOptions
-from exporters.plans.planned import Builder, planned
+from exporters.plans.planned import planned
+from exporters.plans.tensorrt_api import ModuleName, installed
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, PrecisionReport, convert
 from exporters.precision.int8 import Method
@@ -40,11 +43,11 @@ class Making:
     runtime: Runtime = "openvino"
     """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
     nms: Nms = "python"
-    """Of a detector: suppression by the `nms` backend, or in the graph (`engine`)."""
+    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`)."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
-    builder: Builder = "tensorrt"
-    """Of plans; `tensorrt_rtx` builds without a GPU, to prove that NVIDIA's builder takes the graph."""
+    builder: ModuleName | None = None
+    """Of plans; what is installed without it (`tensorrt_api.installed`). `tensorrt_rtx` builds without a GPU, too."""
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -77,14 +80,15 @@ def made(
         SetupError: TensorRT or a GPU is missing, or its builder failed.
         OutputError: The artefact cannot be written.
     """
+    _check_one_by_one(source, making)
     graph, report = _lowered(source, making, calibration, progress)
     if making.nms == "engine":
-        if source.spec.task != "detect":
-            raise InvalidOption(f"{source.spec.name} is no detector and has no boxes to suppress; leave --nms out")
+        _check_suppression(source.spec)
         graph = suppressing(graph)
     file = folder / "model.onnx"
     write_atomically(file, graph.SerializeToString(deterministic=True))
     passport = Passport(
+        network=source.spec.network,
         source=source.origin,
         source_sha256=source.sha256,
         file_sha256=sha256_of(file),
@@ -94,15 +98,38 @@ def made(
         reeltag_version=__version__,
         runtime=making.runtime,
         precision=report.precision,
-        nms=making.nms,
+        nms="network" if source.spec.is_final else making.nms,
+        one_by_one=is_one_by_one(source.graph),
         kept_fp32=tuple(f"{kept.node} ({kept.operator}): {kept.reason}" for kept in report.kept_fp32),
         calibration_sha256=report.calibration_sha256,
         calibration_method=report.method,
     )
     artefact = Artefact(source.spec, file, passport)
     if making.runtime == "tensorrt":
-        artefact = planned(artefact, making.plan, folder, builder=making.builder, progress=progress)
+        builder = making.builder or installed()
+        artefact = planned(artefact, making.plan, folder, builder=builder, progress=progress)
     return artefact, report
+
+
+def _check_suppression(spec: ModelSpec) -> None:
+    if spec.task != "detect":
+        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
+    if spec.is_final:
+        raise InvalidOption(f"the boxes of {spec.name} are final, none is to be suppressed; leave --nms out")
+
+
+def _check_one_by_one(source: Source, making: Making) -> None:
+    """A network that is not right for several pictures at once goes with the one backend that gives it them singly."""
+    if not is_one_by_one(source.graph):
+        return
+    alone = f"{source.spec.name} takes one picture at a time, because its batch could not be freed"
+    if making.runtime != "openvino":
+        raise InvalidOption(
+            f"{alone}: {making.runtime} in NVIDIA's container is given batches. Export your network with a dynamic "
+            "batch, or take --runtime openvino, which gives it pictures one by one"
+        )
+    if making.fine_tuning is not None:
+        raise InvalidOption(f"{alone}: fine-tuning takes batches; leave --qat out, or export it with a dynamic batch")
 
 
 def _lowered(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from typing import Final, TypeVar
 
 from gateway.catalogue import Catalogue
-from gateway.tagger import ImageTagger, TaskSet
+from gateway.tagger import ImageTagger, TaskSet, Wanted
 from reeltag.contract import BUNDLED_TASKS, Task
 from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, ServiceError, TritonUnavailable
 
@@ -90,7 +90,7 @@ class Readiness:
         now = asyncio.get_running_loop().time()
         if all(self._shown_until.get(task, 0.0) > now for task in tasks):
             return
-        asked = self.observe(tasks, self._client.infer_images(tasks, [SMALL_IMAGE]))
+        asked = self.observe(tasks, self._catalogue.infer_images(Wanted(tasks), [SMALL_IMAGE]))
         try:
             (answer,) = await asyncio.wait_for(asked, PATIENCE_SECONDS)
         except asyncio.TimeoutError as error:

@@ -98,8 +98,11 @@ class TagAnswer(_Answer):
 
     results: tuple[ImageResult, ...]
     """One an image, in the order of the request."""
-    model_versions: dict[str, str] = Field(examples=[{"nanodet_g": "1", "efficientnet_lite0": "1"}])
-    """Version of each network that was asked, by its name."""
+    model_versions: dict[str, str] = Field(
+        examples=[{"nanodet_g": "145301728403266", "efficientnet_lite0": "27960014385715"}]
+    )
+    """Version of each network that answered, by its name; another export of it has another one. Two, separated by a
+    comma, of a network that was replaced between the images of the request."""
     timings_ms: Timings
 
 
@@ -116,6 +119,7 @@ _RETRY_AFTER: Final = {
     "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_WAIT_SECONDS},
 }
 _FAILURES: Final = {
+    401: "A key is needed, and none that is good was sent.",
     400: "The request is not valid HTTP/1.1.",
     408: "The request came too slowly.",
     413: "Too many bytes, images or pixels.",

@@ -127,4 +127,4 @@ async def _server(url: str, secret: str | None) -> list[Finding]:
 def describe(card: ModelCard) -> str:
     """One line on a served network, such as `nanodet_g v1, 416x416, 80 classes, openvino f32`."""
     classes = f"{len(card.labels)} classes, " if card.labels else ""
-    return f"{card.network} v{card.version}, {card.width}x{card.height}, {classes}{card.runtime} {card.precision}"
+    return f"{card.network} v{card.version}, {card.height}x{card.width}, {classes}{card.runtime} {card.precision}"

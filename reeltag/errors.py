@@ -8,6 +8,7 @@ ReeltagError                     500
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
 │   ├── BodyTooLarge             413
+│   ├── Unauthorized             401  a key that is missing, unknown or revoked
 │   ├── InvalidRequest           400  what was sent is not HTTP/1.1
 │   ├── RequestTimeout           408  the client sent too slowly
 │   ├── ForeignHost              421  a Host that is not on the allow-list
@@ -23,6 +24,7 @@ ReeltagError                     500
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
+├── NetworkReplaced              503  to be asked anew: another network answers now
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 └── SetupError                   500  this machine or installation lacks something
     ├── EmbeddedUnavailable      500
@@ -126,6 +128,13 @@ class BodyTooLarge(InputError):
     grpc_code = "RESOURCE_EXHAUSTED"
 
 
+class Unauthorized(InputError):
+    """A key that is missing, unknown or revoked."""
+
+    status = 401
+    grpc_code = "UNAUTHENTICATED"
+
+
 class InvalidRequest(InputError):
     """Bytes that are not HTTP/1.1, or whose framing other servers could read differently."""
 
@@ -223,6 +232,17 @@ class DeadlineExceeded(ServiceError):
 
     status = 504
     grpc_code = "DEADLINE_EXCEEDED"
+
+
+class NetworkReplaced(ReeltagError):
+    """Triton serves another network now than the one that was asked.
+
+    Asking that one again is of no use, asking what is served and then that one is.
+    """
+
+    status = 503
+    grpc_code = "ABORTED"
+    retry_after_seconds = 1
 
 
 class AccuracyLost(ReeltagError):

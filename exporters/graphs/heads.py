@@ -218,8 +218,8 @@ def _best_objects() -> list[NodeProto]:
     ]
 
 
-def centres_from_offsets() -> list[NodeProto]:
-    """Nodes from `post/place`, `post/extent` and `post/cell` to `post/centres` and `post/half_extents`, pixels."""
+def centres_from_offsets(place: str = "post/place", extent: str = "post/extent") -> list[NodeProto]:
+    """Nodes from `place`, `extent` and `post/cell` to `post/centres` and `post/half_extents`, pixels."""
     return [
         make_node("Gather", ["post/anchors", "post/cell"], "post/chosen_anchors", axis=0),
         make_node(
@@ -228,19 +228,26 @@ def centres_from_offsets() -> list[NodeProto]:
             *("post/cell_corners", "post/steps", "post/half_steps"),
             axis=2,
         ),
-        make_node("Mul", ["post/place", "post/steps"], "post/moved"),
+        make_node("Mul", [place, "post/steps"], "post/moved"),
         make_node("Add", ["post/moved", "post/cell_corners"], "post/centres"),
-        make_node("Exp", ["post/extent"], "post/extent_strides"),
+        make_node("Exp", [extent], "post/extent_strides"),
         make_node("Mul", ["post/extent_strides", "post/half_steps"], "post/half_extents"),
     ]
 
 
-def candidates_from_centres() -> list[NodeProto]:
-    """Nodes from `post/centres`, `post/half_extents`, score and class to the candidates, clipped to the input."""
+def candidates_from_centres(centres: str = "post/centres") -> list[NodeProto]:
+    """Nodes from `centres`, `post/half_extents`, score and class to the candidates, clipped to the input."""
     return [
-        make_node("Sub", ["post/centres", "post/half_extents"], "post/low"),
-        make_node("Add", ["post/centres", "post/half_extents"], "post/high"),
+        make_node("Sub", [centres, "post/half_extents"], "post/low"),
+        make_node("Add", [centres, "post/half_extents"], "post/high"),
         make_node("Concat", ["post/low", "post/high"], "post/corners", axis=2),
+        *candidates_from_corners(),
+    ]
+
+
+def candidates_from_corners() -> list[NodeProto]:
+    """Nodes from `post/corners`, score and class to the candidates, clipped to the input."""
+    return [
         make_node("Max", ["post/corners", "post/zero"], "post/clipped_low"),
         make_node("Min", ["post/clipped_low", "post/size"], "post/boxes"),
         make_node("Concat", ["post/boxes", "post/score", "post/class"], CANDIDATES, axis=2),

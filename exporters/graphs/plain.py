@@ -35,6 +35,9 @@ def plainly_fitted(data: bytes, view: View) -> tuple[Pixels, Geometry]:
     source_height, source_width, _ = pixels.shape
     if view.fit is Fit.CENTER_CROP:
         return fit_pixels(view, pixels, source_width, source_height), geometry_of(view, source_width, source_height)
+    if view.fit is Fit.STRETCH:
+        stretched = cv2.resize(pixels, (view.width, view.height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(stretched, np.uint8), geometry_of(view, source_width, source_height)
     ratio = min(view.height / source_height, view.width / source_width)
     height, width = max(1, int(source_height * ratio)), max(1, int(source_width * ratio))
     middle = view.fit is Fit.LETTERBOX
@@ -45,12 +48,13 @@ def plainly_fitted(data: bytes, view: View) -> tuple[Pixels, Geometry]:
     return canvas, Geometry(ratio, ratio, left, top, source_width, source_height)
 
 
-def plainly_suppressed(candidates: Floats, geometry: Geometry) -> Floats:
+def plainly_suppressed(candidates: Floats, geometry: Geometry, iou_threshold: float = IOU_THRESHOLD) -> Floats:
     """Non-maximum suppression within each class as textbooks have it: the best, then what it does not cover, again.
 
     Args:
         candidates: float32 `(K, 6)`: x1, y1, x2, y2 in input pixels, score, class.
         geometry: Of the picture.
+        iou_threshold: Boxes that overlap more are one object; 1 where none is suppressed.
 
     Returns:
         float32 `(M, 6)` by falling score, at most `MAX_DETECTIONS`; boxes in source pixels, clipped to the picture.
@@ -65,7 +69,7 @@ def plainly_suppressed(candidates: Floats, geometry: Geometry) -> Floats:
         common = np.maximum(high - low, 0).prod(1)
         areas = np.maximum(rest[:, 2:4] - rest[:, :2], 0).prod(1)
         union = areas + np.maximum(best[2:4] - best[:2], 0).prod() - common
-        rest = rest[(common <= IOU_THRESHOLD * union) | (rest[:, 5] != best[5])]
+        rest = rest[(common <= iou_threshold * union) | (rest[:, 5] != best[5])]
     return in_source(np.array(kept, np.float32).reshape(-1, _FIELDS), geometry)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnx import ModelProto, helper
 
+from exporters.graphs.compose import is_one_by_one
 from exporters.progress import Progress, told
 from reeltag.contract import FRAMES
 
@@ -41,12 +42,14 @@ def run_outputs(
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for batch in batches(frames, phase, progress):
+    for batch in batches(frames, phase, progress, 1 if is_one_by_one(model) else BATCH):
         yield session.run(list(outputs), {FRAMES: batch})
 
 
-def batches(frames: npt.NDArray[np.uint8], phase: str, progress: Progress | None) -> Iterator[npt.NDArray[np.uint8]]:
-    """The frames, `BATCH` at once, while `progress` is told of them."""
-    starts = range(0, len(frames), BATCH)
+def batches(
+    frames: npt.NDArray[np.uint8], phase: str, progress: Progress | None, count: int = BATCH
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """The frames, `count` at once, while `progress` is told of them."""
+    starts = range(0, len(frames), count)
     for start in told(starts, phase, len(starts), progress):
-        yield frames[start : start + BATCH]
+        yield frames[start : start + count]

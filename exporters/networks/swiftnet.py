@@ -80,7 +80,7 @@ class SwiftNet(nn.Module):
         """
         height, width = images.shape[-2:]
         if height % 32 or width % 32:
-            raise ValueError(f"the input is {width}x{height} pixels; both must be multiples of 32")
+            raise ValueError(f"the input is {height}x{width} pixels (rows x columns); both must be multiples of 32")
         normalised = (images - self.backbone.get_buffer("img_mean")) / self.backbone.get_buffer("img_std")
         return _resized(self.logits(self.backbone(normalised)), images, self.upsampling)
 

@@ -106,7 +106,7 @@ class YOLOX(nn.Module):
         """
         height, width = images.shape[-2:]
         if height % 32 or width % 32:
-            raise ValueError(f"the input is {width}x{height} pixels; both must be multiples of 32")
+            raise ValueError(f"the input is {height}x{width} pixels (rows x columns); both must be multiples of 32")
         maps: list[Tensor] = self.head(self.backbone(images))
         return maps
 

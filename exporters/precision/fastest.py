@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from exporters.graphs.compose import is_one_by_one
 from exporters.machine import cores
 from reeltag.contract import FRAMES
 from reeltag.errors import InvalidOption, SetupError
@@ -97,7 +98,8 @@ def _compiled(candidate: Candidate, input_shape: tuple[int, ...]) -> Callable[[f
         compiled = core.compile_model(core.read_model(candidate.graph.SerializeToString()), "CPU", properties)
     except RuntimeError as error:
         raise SetupError(f"OpenVINO cannot run the graph in {candidate.precision}: {error}") from error
-    pixels = np.random.default_rng(0).integers(0, 256, (_BATCH, *input_shape), np.uint8)
+    count = 1 if is_one_by_one(candidate.graph) else _BATCH
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *input_shape), np.uint8)
     requests = [compiled.create_infer_request() for _ in range(cores())]
     for request in requests:
         request.infer({FRAMES: pixels})
@@ -107,17 +109,17 @@ def _compiled(candidate: Candidate, input_shape: tuple[int, ...]) -> Callable[[f
 def _rate(requests: Sequence[Any], inputs: dict[str, Any], seconds: float) -> float:
     """Pictures a second with all requests in flight."""
     began = time.perf_counter()
-    done = 0
+    done, count = 0, len(inputs[FRAMES])
     for request in requests:
         request.start_async(inputs)
     while time.perf_counter() - began < seconds:
         for request in requests:
             request.wait()
-            done += _BATCH
+            done += count
             request.start_async(inputs)
     for request in requests:
         request.wait()
-        done += _BATCH
+        done += count
     return done / (time.perf_counter() - began)
 
 

@@ -26,7 +26,8 @@ from onnxruntime.quantization import (
 )
 
 from exporters.graphs.body import WEIGHT_LIMIT, WEIGHTED
-from exporters.graphs.sessions import batches
+from exporters.graphs.compose import is_one_by_one
+from exporters.graphs.sessions import BATCH, batches
 from exporters.precision.weight_scales import refine_weight_scales
 from exporters.progress import Progress
 from reeltag.contract import FRAMES
@@ -111,7 +112,7 @@ def _ranges(model: ModelProto, frames: npt.NDArray[np.uint8], method: Method, pr
             extra_options=options,
         )
         # Fed in portions, because the calibrator keeps all inner tensors of a portion.
-        for portion in batches(frames, _CALIBRATING, progress):
+        for portion in batches(frames, _CALIBRATING, progress, 1 if is_one_by_one(model) else BATCH):
             calibrator.collect_data(_Portion(portion))
         return calibrator.compute_data()
 

@@ -10,16 +10,16 @@ from google.protobuf import text_format  # type: ignore[import-untyped,unused-ig
 
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
 from exporters.publishing.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
-from exporters.publishing.configs import LABELS_FILE, ModelConfig
+from exporters.publishing.configs import ModelConfig
 from exporters.publishing.folders import CONFIG_FILE
 from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
-from reeltag.contract import CANDIDATES, CARD_PARAMETER, ModelCard, Task
+from reeltag.contract import CANDIDATES, CARD_PARAMETER, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.errors import ModelRepositoryError
 from reeltag.triton import model_config_pb2
 
 
 def artefacts_in(target: Path, *, replaced: Collection[str] = ()) -> list[Artefact]:
-    """The networks of a repository as they were published, those of the catalogue first and in its order.
+    """The networks of a repository as they were published; of each task the one that serves it first.
 
     Args:
         target: The repository.
@@ -28,14 +28,21 @@ def artefacts_in(target: Path, *, replaced: Collection[str] = ()) -> list[Artefa
     Raises:
         ModelRepositoryError: The passport of a network that a user exported is missing or damaged.
     """
-    found = {artefact.spec.name: artefact for artefact in _artefacts(target, replaced)}
-    known = [name for name in MODELS | CHECKPOINT_MODELS if name in found]
-    return [found[name] for name in (*known, *sorted(found.keys() - set(known)))]
+    first = serving(target)
+    known = [*MODELS, *CHECKPOINT_MODELS]
+
+    def turn(artefact: Artefact) -> tuple[int, bool, int, str]:
+        name = artefact.spec.name
+        place = known.index(name) if name in known else len(known)
+        return -artefact.passport.turn, name not in first, place, name
+
+    return sorted(_artefacts(target, replaced), key=turn)
 
 
 def serving(target: Path) -> list[str]:
-    """Names of the networks behind a repository's ensembles of images."""
-    configs = [config for task in Task if (config := _read_config(target / task.value)) is not None]
+    """Names of the networks behind a repository's ensembles."""
+    ensembles = [*(task.value for task in Task), SHOTS_ENSEMBLE]
+    configs = [config for name in ensembles if (config := _read_config(target / name)) is not None]
     return [card.network for config in configs if (card := _card(config))]
 
 
@@ -51,17 +58,19 @@ def _artefacts(target: Path, replaced: Collection[str]) -> Iterator[Artefact]:
             if card and card.network == folder.name and folder.name not in MODELS:
                 raise
             continue  # what came with reeltag is published anew; what is somebody else's is left alone
-        file = folder / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
-        if card and card.network == folder.name and (file.is_file() or passport.exported):
+        if card is None or card.network != folder.name:
+            continue
+        file = folder / card.version / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
+        if file.is_file() or passport.exported:
             graph = folder / PLAN_SOURCE_FILE
-            spec = _spec(folder, config, card, passport)
+            spec = _spec(config, card, passport)
             said = passport.model_copy(update={"fingerprint": ""})
-            yield Artefact(spec, file, said, graph if graph.is_file() else None)
+            yield Artefact(spec, file, said, graph if graph.is_file() else None, published=card)
 
 
-def _spec(folder: Path, config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:
+def _spec(config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:
     """Of a network as it was exported: with its own size, view and labels."""
-    spec = (MODELS | CHECKPOINT_MODELS).get(card.network) or ModelSpec(
+    spec = (MODELS | CHECKPOINT_MODELS).get(passport.network or card.network) or ModelSpec(
         name=card.network,
         task=card.task,
         source="own",
@@ -76,12 +85,15 @@ def _spec(folder: Path, config: ModelConfig, card: ModelCard, passport: Passport
     candidates = [output.dims[0] for output in config.output if output.name == CANDIDATES]
     return replace(
         spec,
+        name=card.network,
+        network=passport.network,
         height=card.height,
         width=card.width,
         view=card.frames_view() if card.view else None,
         candidates=candidates[0] if candidates else spec.candidates,
         max_batch_size=config.max_batch_size,
-        labels_file=str((folder / LABELS_FILE).absolute()) if card.labels else "",
+        is_final=passport.nms == "network",
+        names=card.labels,
         groups_file=spec.groups_file if card.groups else "",
         colours=card.colours,
     )

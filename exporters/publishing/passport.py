@@ -60,10 +60,28 @@ class Measured(_Frozen):
     """What was measured of the artefact."""
 
     accuracy: dict[str, float] = {}
-    """Through the server, by metric, such as `AP` or `mIoU`, in percent."""
+    """By metric, such as `AP`, `agreement top-1` or `mIoU of fp32`, in percent."""
+    pictures: int = 0
+    """That it was measured on."""
+    through: Literal["Triton", "OpenVINO", ""] = ""
+    """What ran the artefact: a server as in service, or OpenVINO its graph where no server could run it."""
     images_per_second: float | None = None
     """Of the network alone, on all cores of `machine`."""
     machine: str = ""
+
+    def __str__(self) -> str:
+        said = []
+        for metric, value in self.accuracy.items():
+            before = self.accuracy.get(f"{metric} of fp32")
+            if not metric.endswith(" of fp32"):
+                said.append(f"{metric} {value:.1f}" + (f" (fp32 {before:.1f})" if before is not None else ""))
+        if said and self.pictures:
+            said[-1] += f" on {self.pictures} pictures"
+        if said and self.through == "OpenVINO":
+            said[-1] += " (its graph, in OpenVINO)"
+        if self.images_per_second:
+            said.append(f"{self.images_per_second:g} images/s")
+        return ", ".join(said)
 
 
 class Passport(_Frozen):
@@ -71,6 +89,10 @@ class Passport(_Frozen):
 
     fingerprint: str = ""
     """Changes with anything that a folder of the model repository should hold."""
+    turn: int = 0
+    """Of several networks with one task the one with the highest serves it; counts up with every export."""
+    network: str = ""
+    """In the catalogue, of one that has a name of the user's."""
     source: str = ""
     """Where the weights come from: a file that the user brought, or for people those that come with reeltag."""
     source_sha256: str = ""
@@ -87,8 +109,11 @@ class Passport(_Frozen):
     """`openvino`, `onnxruntime` or `tensorrt`."""
     precision: str = ""
     """`fp32`, `bf16`, `fp16` or `int8`."""
-    nms: Literal["python", "engine"] = "python"
-    """Of a detector: suppression behind the graph, by a Python backend, or in it."""
+    nms: Literal["python", "engine", "network"] = "python"
+    """Of a detector: suppression behind the graph, by a Python backend, or in it; or none, because the network's own
+    boxes are final."""
+    one_by_one: bool = False
+    """Whether pictures are given to the network one by one, because it is not known to be right for several at once."""
     kept_fp32: tuple[str, ...] = ()
     """Nodes that stayed in float32, each with the reason."""
     calibration_sha256: str = ""
@@ -99,8 +124,10 @@ class Passport(_Frozen):
 
     @property
     def sha256(self) -> str:
-        """Of what is said of the artefact but its speed here; goes into the provenance of results."""
-        said = self.model_dump_json(exclude={"fingerprint": True, "measured": {"images_per_second", "machine"}})
+        """Of what is said of the artefact but its turn and its speed here; goes into the provenance of results."""
+        said = self.model_dump_json(
+            exclude={"fingerprint": True, "turn": True, "measured": {"images_per_second", "machine"}}
+        )
         return hashlib.sha256(said.encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
@@ -129,6 +156,14 @@ def read_passport(folder: Path) -> Passport:
         raise ModelRepositoryError(f"{path} is no passport ({where}: {first['msg']}); {_REMEDY}") from error
 
 
+def turn_in(folder: Path) -> int:
+    """Turn of what a folder holds; 0 where it has no passport, or one that cannot be read."""
+    try:
+        return read_passport(folder).turn
+    except ModelRepositoryError:
+        return 0
+
+
 def find_gpu() -> Gpu | None:
     """The first NVIDIA GPU of this machine, asked of its driver."""
     try:
@@ -154,13 +189,14 @@ def check_servable(
         rebuild: The command that builds the plan anew here.
 
     Raises:
-        ModelRepositoryError: It cannot run here; the text says why, and the command.
+        ModelRepositoryError: It cannot run here; the text says why, and where there is a GPU, the command.
     """
     if passport.plan is None:
         return
     mismatch = _mismatch(passport.plan, tensorrt_version, gpu)
     if mismatch:
-        raise ModelRepositoryError(f"the plan of {name} cannot be served here: {mismatch}; rebuild it: {rebuild}")
+        way_out = f"; rebuild it: {rebuild}" if gpu else ""
+        raise ModelRepositoryError(f"the plan of {name} cannot be served here: {mismatch}{way_out}")
 
 
 def _mismatch(plan: PlanBuild, tensorrt_version: str | None, gpu: Gpu | None) -> str:

@@ -17,17 +17,10 @@ from torch import Tensor, nn
 
 from exporters.catalogue.entries import CHECKPOINT_MODELS, ModelSpec, model_spec, network
 from exporters.sources import filetypes
-from reeltag.errors import InputError
+from exporters.sources.state_dicts import StateDict, state_dicts, weights_for
+from reeltag.errors import InputError, UnknownModel
 
 _SHOWN_DIFFERENCES: Final = 3
-_AVERAGED: Final = ("ema", "model_ema", "ema_state_dict", "state_dict_ema")
-"""Where training programs keep moving averages of the weights, which are what they evaluate."""
-_NESTED_UNDER: Final = (*_AVERAGED, "model", "state_dict")
-"""Where training programs keep the state dict; YOLOX the averages under `model`."""
-_WRAPPER: Final = "module."
-"""Prefix of all keys of a network that was trained on several GPUs, or averaged, by PyTorch's wrappers."""
-_OF_TRAINING: Final = ("criterion.", "n_averaged")
-"""Beginnings of what SwiftNet's loss and PyTorch's averaging keep in the same state dict."""
 _SCALAR: Final = np.float64(0).__reduce__()[0]
 # YOLOX' trainer stores its best average precision as a NumPy number: these build one and can do nothing else. NumPy 1
 # and 2 call the same function differently.
@@ -51,8 +44,8 @@ def load_network(
 
     Args:
         name: In `entries.CHECKPOINT_MODELS`.
-        path: A checkpoint as `torch.save` writes it: a state dict, bare or under `model` or `state_dict`; of one with
-            averaged weights beside them (`ema` and the like) these are taken.
+        path: A checkpoint as `torch.save` writes it: a state dict, bare or inside others, with or without the prefixes
+            of wrappers; of one with averaged weights beside them (`ema` and the like) these are taken.
         num_classes: As `entries.network`.
         activation: As `entries.network`.
         upsampling: As `entries.network`.
@@ -66,11 +59,12 @@ def load_network(
         InputError: The file is no checkpoint, would run code, or does not fit; the text names the first differing keys.
     """
     built = network(name, num_classes, activation=activation, upsampling=upsampling)
-    state = read_state_dict(path)
+    found = read_state_dicts(path)
+    state = weights_for(built.state_dict(), found)
     differences = list(itertools.islice(_differences(built, state), _SHOWN_DIFFERENCES + 1))
     if differences:
         shown = "; ".join(differences[:_SHOWN_DIFFERENCES]) + ("; ..." if len(differences) > _SHOWN_DIFFERENCES else "")
-        raise InputError(f"{path} does not fit {name}: {shown}. {_advice(model_spec(name), state)}")
+        raise InputError(f"{path} does not fit {name}: {shown}. {_advice(model_spec(name), found)}")
     for key, tensor in state.items():
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(
@@ -80,8 +74,8 @@ def load_network(
     return built
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors by key; nothing in the file is executed.
+def read_state_dicts(path: Path) -> list[StateDict]:
+    """What tensors the file holds; nothing in it is executed.
 
     Raises:
         InputError: The file is missing, no checkpoint, or would run code.
@@ -99,16 +93,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise InputError(_refusal(path, str(error))) from error
     except Exception as error:  # zip, pickle and torch raise many types on a damaged file
         raise InputError(f"{path} cannot be read as a checkpoint of PyTorch ({error!r:.200})") from error
-    for key in _NESTED_UNDER:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    found = state_dicts(content)
+    if not found:
         raise InputError(
             f"{path} holds no state dict; save the network with torch.save({{'model': network.state_dict()}}, FILE)"
         )
-    state = {key: value for key, value in content.items() if not key.startswith(_OF_TRAINING)}
-    wrapped = all(key.startswith(_WRAPPER) for key in state)
-    return {key.removeprefix(_WRAPPER): value for key, value in state.items()} if wrapped else state
+    return found
 
 
 def _check_kind(path: Path) -> None:
@@ -150,25 +140,44 @@ def _differences(built: nn.Module, state: dict[str, Tensor]) -> Iterator[str]:
             yield f"{key} is not one of its keys"
 
 
-def _advice(spec: ModelSpec, state: dict[str, Tensor]) -> str:
+def check_catalogued(name: str, path: Path) -> None:
+    """Refuse a name that is not in the catalogue, and say which network there the checkpoint fits.
+
+    Raises:
+        UnknownModel: It is not there.
+        InputError: As `read_state_dicts`.
+    """
+    try:
+        model_spec(name)
+    except UnknownModel as error:
+        found = read_state_dicts(path)
+        fits = (spec.name for spec in CHECKPOINT_MODELS.values() if _fitting_classes(spec, found))
+        network = next(fits, "")
+        option = f"--network {network} fits {path.name}" if network else "--network NAME"
+        raise UnknownModel(f"{error}. Where it is a name of your own, say which of these it is: {option}") from error
+
+
+def _advice(spec: ModelSpec, found: list[StateDict]) -> str:
     """What would fit the state dict."""
     for other in sorted(CHECKPOINT_MODELS.values(), key=lambda candidate: candidate != spec):
-        classes = _class_count(other, state)
-        if classes is None or not _fits(other, classes, state):
+        classes = _fitting_classes(other, found)
+        if not classes:
             continue
         if classes == len(other.labels):
-            return f"It fits {other.name}."
+            published = f" with its {classes} published classes: leave --labels out, or name as many"
+            return f"It fits {other.name}{published if other == spec else ''}."
         return f"It fits {other.name} with {classes} classes: --labels FILE ({classes} names, one a line)."
     return f"It fits no network of the catalogue, which has: {', '.join(CHECKPOINT_MODELS)}."
 
 
-def _class_count(spec: ModelSpec, state: dict[str, Tensor]) -> int | None:
-    weights = state.get(importlib.import_module(f"exporters.networks.{spec.module}").CLASSES_KEY)
-    return weights.shape[0] if weights is not None and weights.ndim else None
-
-
-def _fits(spec: ModelSpec, classes: int, state: dict[str, Tensor]) -> bool:
+def _fitting_classes(spec: ModelSpec, found: list[StateDict]) -> int:
+    """How many classes a network of the catalogue has with these weights; 0 where they do not fit it."""
+    key = importlib.import_module(f"exporters.networks.{spec.module}").CLASSES_KEY
+    tensors = (tensor for state in found for name, tensor in state.tensors.items() if name.endswith(key))
+    classes = next((tensor.shape[0] for tensor in tensors if tensor.ndim), 0)
     if not classes:
-        return False
+        return 0
     with torch.device("meta"):
-        return next(_differences(network(spec.name, classes), state), None) is None
+        built = network(spec.name, classes)
+        fits = next(_differences(built, weights_for(built.state_dict(), found)), None) is None
+    return classes if fits else 0

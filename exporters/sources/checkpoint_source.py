@@ -61,14 +61,15 @@ def checkpoint_source(name: str, checkpoint: Checkpoint) -> Source:
     spec = model_spec(name)
     if spec.source != "checkpoint":
         raise InvalidOption(f"{name} takes no checkpoint; these do: {', '.join(CHECKPOINT_MODELS)}")
-    labels_file = _checked_labels(spec, checkpoint)
+    names = _checked_labels(spec, checkpoint)
     size = checkpoint.size or (spec.height, spec.width)
     if any(side <= 0 or side % 32 for side in size):
-        fitting = "x".join(str(max(32, -(-side // 32) * 32)) for side in reversed(size))
+        fitting = "x".join(str(max(32, -(-side // 32) * 32)) for side in size)
         raise InvalidOption(
-            f"an input of {size[1]}x{size[0]} pixels is not possible; both must be multiples of 32, such as {fitting}"
+            f"an input of {size[0]}x{size[1]} pixels (rows x columns) is not possible; both must be multiples of 32, "
+            f"such as {fitting}"
         )
-    own = customised(spec, size, labels_file)
+    own = customised(spec, size, names)
     network = load_network(
         name,
         checkpoint.file,
@@ -105,8 +106,8 @@ def published_checkpoint(name: str, *, progress: Progress | None = None) -> Chec
     raise InvalidOption(f"no weights of {name} are known that --download could fetch{page}. It fetches: {fetchable}")
 
 
-def _checked_labels(spec: ModelSpec, checkpoint: Checkpoint) -> Path:
-    """The file of class names, which are as many as the classes."""
+def _checked_labels(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Class names, which are as many as the classes."""
     published = spec.labels_path
     assert published is not None
     file = checkpoint.labels or published
@@ -114,7 +115,7 @@ def _checked_labels(spec: ModelSpec, checkpoint: Checkpoint) -> Path:
     if checkpoint.num_classes is not None and len(names) != checkpoint.num_classes:
         option = "" if checkpoint.labels else "; name them: --labels FILE, one a line"
         raise InputError(f"{file} names {len(names)} classes, but the network has {checkpoint.num_classes}{option}")
-    return file
+    return names
 
 
 def _reference(spec: ModelSpec, network: torch.nn.Module) -> Reference:

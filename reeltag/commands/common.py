@@ -36,6 +36,9 @@ UrlOption = Annotated[
         "Without it one is started for this command.",
     ),
 ]
+KeysFileOption = Annotated[
+    Path | None, typer.Option("--keys-file", help="File of API keys; with it only who has a good key may ask.")
+]
 RepositoryOption = Annotated[
     Path | None, typer.Option("--model-repository", help="Triton model repository. Default: the project's own.")
 ]
@@ -82,26 +85,24 @@ def running_triton(settings: Settings, metrics_port: int | None = None) -> Itera
     if settings.triton_url is not None:
         yield UsedTriton(settings.triton_url)
         return
-    from exporters.publishing.repository import check_embedded, publish
+    from exporters.publishing.serving import prepared
     from reeltag.embedded import EmbeddedTriton, find
 
     find()
-    repository = repository_at(settings.model_repository)
-    with progress.status("preparing the model repository") as status:
-        publish(repository)
-        check_embedded(repository)
-        status.update("starting Triton")
-        triton = EmbeddedTriton(repository, metrics_port=metrics_port)
-        triton.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        with progress.status("preparing the model repository") as status:
+            repository = stack.enter_context(prepared(repository_at(settings.model_repository)))
+            status.update("starting Triton")
+            triton = stack.enter_context(EmbeddedTriton(repository.link, metrics_port=metrics_port))
+            repository.release()
+        for notice in repository.notices:
+            progress.print(notice, markup=False, soft_wrap=True)
         metrics = "" if metrics_port is None else f", metrics http://127.0.0.1:{metrics_port}/metrics"
         progress.print(
             f"Triton: gRPC {triton.url}{metrics}, ready in {triton.startup_seconds:.1f} s, log {triton.log}",
             soft_wrap=True,
         )
         yield UsedTriton(triton.url, triton)
-    finally:
-        triton.stop()
 
 
 @contextlib.contextmanager
@@ -149,11 +150,11 @@ def _reachable(address: str) -> str:
     return address
 
 
-def table_of(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
-    """A table with a column for each key of the first row."""
+def table_of(title: str, rows: Sequence[Mapping[str, str]], *, whole: str = "") -> Table:
+    """A table with a column for each key of the first row; that of `whole` is the last to be folded."""
     table = Table(title=title, title_justify="left", show_edge=False, padding=(0, 1))
     for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         table.add_row(*(value.replace("[", "\\[") for value in row.values()))
     return table

@@ -8,12 +8,13 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from reeltag.embedded.files import TritonFiles
-from reeltag.errors import EmbeddedUnavailable
+from reeltag.errors import EmbeddedUnavailable, ModelRepositoryError
 
 SHM_FAMILY: Final = "reeltag_triton"
 """Names of a server's shared memory start with this and the starter's process id."""
@@ -105,6 +106,25 @@ class RunFolder:
             stub.chmod(0o700)
         except OSError as error:
             raise unwritable(error) from error
+
+    def models(self, repository: Path | Callable[[Path], None]) -> Path:
+        """The folder with the models to serve: one that is there, or one in this folder that is filled anew.
+
+        Raises:
+            EmbeddedUnavailable: The disk is full or cannot be written, or there is nothing to serve.
+        """
+        if isinstance(repository, Path):
+            return repository.resolve()
+        own = self.path / "models"
+        try:
+            shutil.rmtree(own, ignore_errors=True)
+            own.mkdir()
+            repository(own)
+        except OSError as error:
+            raise unwritable(error) from error
+        except ModelRepositoryError as error:
+            raise EmbeddedUnavailable(str(error)) from error
+        return own
 
     def remove(self) -> None:
         """Remove the folder and give up the lock; once."""

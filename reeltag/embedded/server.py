@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,16 +23,21 @@ class EmbeddedTriton:
     a web page can load models into it, read its shared memory or ask it anything.
 
     Args:
-        model_repository: Folder that it serves, every model of it.
+        model_repository: Folder that it serves, every model of it; or what fills a folder of its own before each start,
+            which is removed with it.
         metrics_port: Port on 127.0.0.1 of its Prometheus metrics, which any user of the machine can then read; without
             it there are none.
         ready_timeout_seconds: Longest wait for all models to be loaded.
     """
 
     def __init__(
-        self, model_repository: Path, *, metrics_port: int | None = None, ready_timeout_seconds: float = 120.0
+        self,
+        model_repository: Path | Callable[[Path], None],
+        *,
+        metrics_port: int | None = None,
+        ready_timeout_seconds: float = 120.0,
     ) -> None:
-        self.model_repository = model_repository.resolve()
+        self.model_repository = model_repository
         self.metrics_port = metrics_port
         self.ready_timeout_seconds = ready_timeout_seconds
         self.log = Path()
@@ -80,13 +86,13 @@ class EmbeddedTriton:
             _check_free(self.metrics_port)
         log = self.log = new_log()
         folder = RunFolder.make()
-        command, environment = self._command(files, folder), files.environment()
-
-        def launch() -> Run:
-            folder.add_backend(files)
-            return Run(command, environment, folder, log)
-
         try:
+            environment = files.environment()
+
+            def launch() -> Run:
+                folder.add_backend(files)
+                return Run(self._command(files, folder), environment, folder, log)
+
             run = launch()
             run.wait_until_ready(self.ready_timeout_seconds)
         except BaseException:
@@ -106,24 +112,26 @@ class EmbeddedTriton:
             folder.remove()
 
     def _command(self, files: TritonFiles, folder: RunFolder) -> list[str]:
+        models = folder.models(self.model_repository)
         metrics = ["--allow-metrics=false"]
         if self.metrics_port is not None:
             metrics = ["--metrics-address=127.0.0.1", f"--metrics-port={self.metrics_port}"]
             metrics.append("--allow-gpu-metrics=false")
         return [
             str(files.server),
-            f"--model-repository={self.model_repository}",
+            f"--model-repository={models}",
             "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in self._models()),
+            *(f"--load-model={name}" for name in _names_in(models)),
             *folder.server_options,
             "--allow-http=false",
             *metrics,
             "--log-format=ISO8601",
         ]
 
-    def _models(self) -> list[str]:
-        """Names of the models in the repository; it also holds sources of backends that nothing there uses yet."""
-        return sorted(config.parent.name for config in self.model_repository.glob("*/config.pbtxt"))
+
+def _names_in(models: Path) -> list[str]:
+    """Of the models in a repository; it also holds sources of backends that nothing there uses yet."""
+    return sorted(config.parent.name for config in models.glob("*/config.pbtxt"))
 
 
 def _check_free(port: int) -> None:

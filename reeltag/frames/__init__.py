@@ -10,6 +10,7 @@ from .reading import read, read_header
 from .views import (
     CROP_FRACTION,
     OVERSAMPLING,
+    Colour,
     Fit,
     Geometry,
     Pixels,
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_DECODE_SECONDS",
     "MAX_IMAGE_PIXELS",
     "OVERSAMPLING",
+    "Colour",
     "Fit",
     "Geometry",
     "ImageError",

@@ -15,9 +15,13 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 """uint8 `(H, W, 3)` RGB."""
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 
 CROP_FRACTION: Final = 0.875
-"""Side of the centre crop over the shorter side of the picture: 224/256, as EfficientNet was evaluated."""
+"""Of a centre crop: 224/256, as EfficientNet was evaluated."""
+_CROP_STEPS: Final = 10_000
+"""A crop's fraction is kept to four decimals."""
 OVERSAMPLING: Final = 1.5
 """A JPEG is decoded at a reduced scale only where it stays this much larger than the input: closer ones lose small
 objects."""
@@ -30,8 +34,11 @@ class Fit(str, Enum):
     """Scaled to fit, placed in the middle, the rest filled with `pad_value`."""
     LETTERBOX_TOP_LEFT = "letterbox_top_left"
     """Scaled to fit, placed at the top left, the rest filled with `pad_value`; as YOLOX was trained."""
+    STRETCH = "stretch"
+    """Scaled to the input, each side by itself."""
     CENTER_CROP = "center_crop"
-    """The central square of `CROP_FRACTION` of the shorter side, scaled to the input."""
+    """Scaled so that the input takes `crop_fraction` of its shorter side (of an input that is not square: of the side
+    that fits more tightly), and cut around the middle."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,17 @@ class View:
     """Rows, pixels."""
     width: int
     """Columns, pixels."""
-    pad_value: int = 0
-    """Grey level of the letterbox's border, 0 to 255."""
+    pad_value: int | Colour = 0
+    """Of the letterbox's border: a grey level, 0 to 255, or a colour."""
+    crop_fraction: float = CROP_FRACTION
+    """Of a centre crop: above 0 to 1, to four decimals."""
 
     @property
     def name(self) -> str:
-        """Such as `LETTERBOX_416X416_PAD0`."""
-        return f"{self.fit.value.upper()}_{self.height}X{self.width}_PAD{self.pad_value}"
+        """Such as `LETTERBOX_416X416_PAD0`, with a colour `_PAD124_116_104`, or `CENTER_CROP_8X8_PAD0_CROP9500`."""
+        colour = self.pad_value if isinstance(self.pad_value, int) else "_".join(map(str, self.pad_value))
+        name = f"{self.fit.value.upper()}_{self.height}X{self.width}_PAD{colour}"
+        return name if self.crop_fraction == CROP_FRACTION else f"{name}_CROP{round(self.crop_fraction * _CROP_STEPS)}"
 
     @classmethod
     def parse(cls, name: str) -> View:
@@ -58,11 +69,13 @@ class View:
         Raises:
             ValueError: The name is not one that `View.name` gives.
         """
-        match = re.fullmatch(r"([A-Z_]+)_(\d+)X(\d+)_PAD(\d+)", name)
+        match = re.fullmatch(r"([A-Z_]+)_(\d+)X(\d+)_PAD(\d+)(?:_(\d+)_(\d+))?(?:_CROP(\d+))?", name)
         if match is None:
             raise ValueError(f"view {name!r} is not of the form FIT_HEIGHTxWIDTH_PADVALUE, as LETTERBOX_416X416_PAD0")
-        fit, height, width, pad_value = match.groups()
-        return cls(Fit(fit.lower()), int(height), int(width), int(pad_value))
+        fit, height, width, grey, green, blue, crop = match.groups()
+        colour = int(grey) if green is None else (int(grey), int(green), int(blue))
+        fraction = CROP_FRACTION if crop is None else int(crop) / _CROP_STEPS
+        return cls(Fit(fit.lower()), int(height), int(width), colour, fraction)
 
 
 @dataclass(frozen=True)
@@ -106,18 +119,27 @@ class Geometry:
 
 def geometry_of(view: View, source_width: int, source_height: int) -> Geometry:
     """Where a picture of the given size, in pixels, lands in the view's input."""
-    if view.fit is not Fit.CENTER_CROP:
-        ratio = min(Fraction(view.width, source_width), Fraction(view.height, source_height))
-        middle = view.fit is Fit.LETTERBOX
-        # YOLOX was trained on pictures whose scaled sizes were cut to whole pixels.
-        whole = round if middle else math.floor
-        width, height = (max(1, whole(source_width * ratio)), max(1, whole(source_height * ratio)))
-        left, top = ((view.width - width) // 2, (view.height - height) // 2) if middle else (0, 0)
-        return Geometry(width / source_width, height / source_height, left, top, source_width, source_height)
-    side = CROP_FRACTION * min(source_width, source_height)
-    scale_x, scale_y = view.width / side, view.height / side
-    crop_left, crop_top = (source_width - side) / 2, (source_height - side) / 2
-    return Geometry(scale_x, scale_y, -crop_left * scale_x, -crop_top * scale_y, source_width, source_height)
+    if view.fit is Fit.STRETCH:
+        return Geometry(view.width / source_width, view.height / source_height, 0, 0, source_width, source_height)
+    if view.fit is Fit.CENTER_CROP:
+        width, height = _crop(view, source_width, source_height)
+        left, top = (source_width - width) / 2, (source_height - height) / 2
+        scale_x, scale_y = view.width / width, view.height / height
+        return Geometry(scale_x, scale_y, -left * scale_x, -top * scale_y, source_width, source_height)
+    ratio = min(Fraction(view.width, source_width), Fraction(view.height, source_height))
+    middle = view.fit is Fit.LETTERBOX
+    # YOLOX was trained on pictures whose scaled sizes were cut to whole pixels.
+    whole = round if middle else math.floor
+    scaled_width, scaled_height = (max(1, whole(source_width * ratio)), max(1, whole(source_height * ratio)))
+    x, y = ((view.width - scaled_width) // 2, (view.height - scaled_height) // 2) if middle else (0, 0)
+    return Geometry(scaled_width / source_width, scaled_height / source_height, x, y, source_width, source_height)
+
+
+def _crop(view: View, width: int, height: int) -> tuple[float, float]:
+    """Columns and rows, in pixels of a picture of this size, of the part that a centre crop takes of it."""
+    if view.width * height >= view.height * width:
+        return view.crop_fraction * width, view.crop_fraction * width * view.height / view.width
+    return view.crop_fraction * height * view.width / view.height, view.crop_fraction * height
 
 
 def fit_pixels(view: View, pixels: Pixels, source_width: int, source_height: int, out: Pixels | None = None) -> Pixels:
@@ -139,9 +161,9 @@ def fit_pixels(view: View, pixels: Pixels, source_width: int, source_height: int
         place_letterbox(view, _resize(pixels, columns.stop - columns.start, rows.stop - rows.start), canvas)
         return canvas
     height, width = pixels.shape[:2]
-    side = max(1, round(CROP_FRACTION * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    canvas[:] = _resize(pixels[top : top + side, left : left + side], view.width, view.height)
+    wide, high = (max(1, round(side)) for side in _crop(view, width, height))
+    top, left = (height - high) // 2, (width - wide) // 2
+    canvas[:] = _resize(pixels[top : top + high, left : left + wide], view.width, view.height)
     return canvas
 
 

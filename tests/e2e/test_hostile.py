@@ -130,8 +130,9 @@ def test_a_request_without_takers_is_not_worked_on(service: Service) -> None:
 
     async def ask() -> None:
         async with TritonClient(url, timeout_seconds=0.5) as client:
+            cards = {Task.DETECT: await client.card(Task.DETECT.value)}
             with pytest.raises(DeadlineExceeded):
-                await client.infer_images((Task.DETECT,), [slow] * 8)
+                await client.infer_images(cards, [slow] * 8)
 
     asyncio.run(ask())
     time.sleep(0.5)

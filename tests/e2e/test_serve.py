@@ -38,7 +38,9 @@ def test_a_real_photograph_is_tagged(service: Service, shared: Path) -> None:
         assert 0 <= x1 < x2 <= 640
         assert 0 <= y1 < y2 <= 426
         assert 0.3 <= detection["score"] <= 1
-    assert answer.json()["model_versions"] == {"nanodet_g": "1", "efficientnet_lite0": "1"}
+    served = httpx.get(f"{service.url}/v1/models").json()["models"]
+    assert answer.json()["model_versions"] == {model["network"]: model["version"] for model in served}
+    assert answer.json()["model_versions"].keys() == {"nanodet_g", "efficientnet_lite0"}
 
 
 def test_detect_alone_and_together_with_classify_agree(service: Service) -> None:
@@ -93,7 +95,7 @@ async def in_batch(url: str, images: list[bytes]) -> list[str]:
     async with TritonClient(url) as client:
         from reeltag.contract import Task
 
-        outputs = await client.infer_images((Task.DETECT,), images)
+        outputs = await client.infer_images({Task.DETECT: await client.card("detect")}, images)
     return [type(output).__name__ for output in outputs]
 
 

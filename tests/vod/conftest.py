@@ -25,6 +25,6 @@ def _ours() -> set[str]:
 
 @pytest.fixture(scope="session")
 def three_colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 s at 25 frames/s: a second of red, green and blue; 160x96."""
+    """3 s at 25 frames/s: a second of red, green and blue; 96x160 (rows x columns)."""
     path = tmp_path_factory.mktemp("media") / "colours.mp4"
     return write_video(path, [RED] * 25 + [GREEN] * 25 + [BLUE] * 25, muxer={"movflags": "faststart"})

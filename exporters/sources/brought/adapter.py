@@ -5,59 +5,63 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, compose, helper
 
 from exporters.graphs.compose import IMAGES, OPSET
-from exporters.graphs.heads import LOGITS, make_constant, make_node, value_info
-from exporters.sources.brought.dense_heads import CELLS, DenseLayout
-from exporters.sources.brought.layouts import Form, Recognised
+from exporters.graphs.heads import make_constant, make_node, value_info
+from exporters.sources.brought.batch.proof import Served
+from exporters.sources.brought.final_heads import FinalLayout
+from exporters.sources.brought.layouts.reading import Recognised
 from exporters.sources.brought.own_graph import Layout, OwnGraph
-from reeltag.contract import CANDIDATES, CLASS_MAP, SCORES
+from exporters.sources.brought.probe import LUMA
 from reeltag.errors import InputError
 
 PREFIX: Final = "own/"
 """Of all names inside the user's graph, so that none is one of ours."""
-CLASS_LOGITS: Final = "class_logits"
-"""Output of a bare segmenter before it is enlarged: float32 `(N, C, h, w)`."""
-_OUTPUTS: Final = {
-    "candidates": f"own_{CANDIDATES}",
-    "probabilities": f"own_{SCORES}",
-    "logits": LOGITS,
-    "class logits": CLASS_LOGITS,
-    "class map": f"own_{CLASS_MAP}",
-}
 
 
-def output_name(form: Form) -> str:
-    """Name of the adapted network's only output."""
-    return CELLS if isinstance(form, DenseLayout) else _OUTPUTS[form]
+def output_names(recognised: Recognised) -> list[str]:
+    """Names of the adapted network's outputs, in the order of the user's."""
+    return [f"own_output{index}" for index in range(len(recognised.outputs))]
 
 
-def adapted(graph: OwnGraph, model: ModelProto, layout: Layout, recognised: Recognised) -> ModelProto:
-    """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_name`, float32.
+def output_values(recognised: Recognised) -> list[ValueInfoProto]:
+    """The adapted network's outputs; how many boxes a network chose may differ from batch to batch."""
+    values = zip(output_names(recognised), recognised.shapes, strict=True)
+    if not isinstance(recognised.form, FinalLayout):
+        return [value_info(name, TensorProto.FLOAT, *shape) for name, shape in values]
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *([None] if shape else []), *shape[1:]])
+        for name, shape in values
+    ]
+
+
+def adapted(graph: OwnGraph, served: Served, layout: Layout, recognised: Recognised) -> ModelProto:
+    """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_names`, float32.
 
     Args:
         graph: As it was read.
-        model: The same at one size of input, with a free batch.
+        served: The same at one size of input; where its batch is not free, N must be 1 when it runs.
         layout: Of its input.
         recognised: Its outputs; those that are not used are cut off.
 
     Raises:
         InputError: Its operators cannot be brought to a version that all runtimes take.
     """
-    network = _at_least(_used_only(model, recognised.outputs), OPSET)
+    network = _at_least(_used_only(served.model, recognised.outputs), OPSET)
     network = compose.add_prefix(network, PREFIX)
     body = network.graph
-    before = _input_nodes(body, PREFIX + graph.input_name, graph.element_type, layout)
-    after, constants = _output_nodes(body, recognised)
-    last = output_name(recognised.form)
+    constants: list[TensorProto] = []
+    before = _input_nodes(graph, body, served, layout, constants)
+    after = _output_nodes(body, served, recognised, constants)
     nodes = [*before, *body.node, *after]
     inner = helper.make_graph(
         [NodeProto.FromString(node.SerializeToString()) for node in nodes],
         body.name,
-        [value_info(IMAGES, TensorProto.FLOAT, 3, *_sides(model, layout))],
-        [value_info(last, TensorProto.FLOAT, *_output_sides(recognised))],
+        [value_info(IMAGES, TensorProto.FLOAT, 3, *_sides(served.model, layout))],
+        output_values(recognised),
         [*body.initializer, *constants],
     )
     return helper.make_model(inner, opset_imports=network.opset_import, ir_version=network.ir_version)
@@ -107,51 +111,66 @@ def _at_least(model: ModelProto, opset: int) -> ModelProto:
         ) from error
 
 
-def _input_nodes(graph: GraphProto, name: str, element_type: int, layout: Layout) -> list[NodeProto]:
-    nodes = []
+def _input_nodes(
+    graph: OwnGraph, body: GraphProto, served: Served, layout: Layout, constants: list[TensorProto]
+) -> list[NodeProto]:
+    """From `IMAGES` to what the user's graph takes; the constants on the way are appended."""
+    nodes: list[NodeProto] = []
     source = IMAGES
+
+    def then(operator: str, name: str, *others: str, **attributes: Any) -> None:
+        nonlocal source
+        nodes.append(make_node(operator, [source, *others], f"{PREFIX}{name}", **attributes))
+        source = f"{PREFIX}{name}"
+
+    def constant(name: str, values: npt.NDArray[Any]) -> str:
+        constants.append(make_constant(f"{PREFIX}{name}", values))
+        return str(constants[-1].name)
+
+    if graph.channels(layout) == 1:
+        then("Conv", "grey", constant("luma", np.array(LUMA, np.float32).reshape(1, 3, 1, 1)))
     if layout == "NHWC":
-        nodes.append(make_node("Transpose", [source], f"{PREFIX}rows", perm=[0, 2, 3, 1]))
-        source = f"{PREFIX}rows"
-    if element_type == TensorProto.FLOAT16:
-        nodes.append(make_node("Cast", [source], f"{PREFIX}half", to=TensorProto.FLOAT16))
-        source = f"{PREFIX}half"
+        then("Transpose", "rows", perm=[0, 2, 3, 1])
+    if served.repeats > 1:
+        then("Expand", "repeated", constant("repeats", np.array([served.repeats, 1, 1, 1])))
+    if graph.element_type == TensorProto.FLOAT16:
+        then("Cast", "half", to=TensorProto.FLOAT16)
     # Bytes are fed as float: the network casts them anyway, and TensorRT makes no bytes inside a graph.
-    for node in graph.node:
-        node.input[:] = [source if taken == name else taken for taken in node.input]
+    for node in body.node:
+        node.input[:] = [source if taken == PREFIX + graph.input_name else taken for taken in node.input]
     return nodes
 
 
-def _output_nodes(graph: GraphProto, recognised: Recognised) -> tuple[list[NodeProto], list[TensorProto]]:
-    """From the user's outputs to `output_name`, and the constants on the way."""
-    last = output_name(recognised.form)
-    types = {value.name: value.type.tensor_type.elem_type for value in graph.output}
-    floats = [PREFIX + name for name in recognised.outputs]
-    nodes = []
-    for i, name in enumerate(floats):
-        if types[name] != TensorProto.FLOAT:
-            floats[i] = f"{name}/float"
-            nodes.append(make_node("Cast", [name], floats[i], to=TensorProto.FLOAT))
-    if half := len(floats) // 2:  # the classes of each stride, then its distances
-        rows = [f"{PREFIX}row{index}" for index in range(half)]
-        pairs = zip(floats[:half], floats[half:], rows, strict=True)
-        nodes += [make_node("Concat", [classes, distances], row, axis=2) for classes, distances, row in pairs]
-        return [*nodes, make_node("Concat", rows, last, axis=1)], []
-    if recognised.form in ("logits", "probabilities"):
-        return [*nodes, make_node("Flatten", floats, last, axis=1)], []
-    if recognised.form == "class map":
-        shape = make_constant(f"{PREFIX}map_shape", np.array([0, 1, *recognised.shape[-2:]]))
-        return [*nodes, make_node("Reshape", [*floats, shape.name], last)], [shape]
-    return [*nodes, make_node("Identity", floats, last)], []
+def _output_nodes(
+    body: GraphProto, served: Served, recognised: Recognised, constants: list[TensorProto]
+) -> list[NodeProto]:
+    """From the user's outputs to `output_names`; the constants on the way are appended."""
+    nodes: list[NodeProto] = []
+    for name, renamed in zip(recognised.outputs, output_names(recognised), strict=True):
+        row = _row(body, served, name, nodes, constants)
+        nodes.append(make_node("Identity", [row], renamed))
+    return nodes
 
 
-def _output_sides(recognised: Recognised) -> tuple[int, ...]:
-    form, shape = recognised.form, recognised.shape
-    if isinstance(form, DenseLayout):
-        return (form.channels, form.cells) if form.channels_first else (form.cells, form.channels)
-    if form in ("logits", "probabilities"):
-        return shape[:1]
-    return (1, *shape[-2:]) if form == "class map" else shape
+def _row(body: GraphProto, served: Served, output: str, nodes: list[NodeProto], constants: list[TensorProto]) -> str:
+    """Name of an output in float32, with one row for each picture."""
+    (element_type,) = (value.type.tensor_type.elem_type for value in body.output if value.name == PREFIX + output)
+    name = PREFIX + output
+
+    def then(operator: str, suffix: str, *others: npt.NDArray[Any], **attributes: Any) -> None:
+        nonlocal name
+        made = [make_constant(f"{name}/{suffix}{index}", values) for index, values in enumerate(others)]
+        constants.extend(made)
+        nodes.append(make_node(operator, [name, *(one.name for one in made)], f"{name}/{suffix}", **attributes))
+        name = f"{name}/{suffix}"
+
+    if element_type != TensorProto.FLOAT:
+        then("Cast", "float", to=TensorProto.FLOAT)
+    if output in served.without_batch:
+        then("Unsqueeze", "row", np.array([0]))
+    elif served.repeats > 1:
+        then("Slice", "first", *(np.array([value]) for value in (0, 1, 0)))
+    return name
 
 
 def _sides(model: ModelProto, layout: Layout) -> tuple[int, int]:

@@ -22,17 +22,31 @@ def decode_cells(layout: DenseLayout, output: Floats, spec: ModelSpec) -> Floats
     """
     rows = output.transpose(0, 2, 1) if layout.channels_first else output
     if layout.box == "distances":
-        scores, boxes = rows[..., : layout.classes], _from_distances(layout, rows[..., layout.classes :], spec)
+        boxes = _from_distances(layout, rows[..., layout.columns.stop :], spec)
+    elif layout.box == "corners":
+        boxes = rows[..., :4]
     else:
-        scores, boxes = rows[..., -layout.classes :], _from_centres(layout, rows[..., :4], spec)
-    if layout.logits:
-        scores = 1 / (1 + np.exp(-scores))
-    if layout.objectness:
-        scores = scores * rows[..., 4:5]
+        boxes = _from_centres(layout, rows[..., :4], spec)
+    if layout.fractions:
+        boxes = boxes * np.array([spec.width, spec.height] * 2)
+    scores = _scores(layout, rows)
+    best = scores.argmax(2)[..., None] + layout.first_class
     boxes = boxes.clip(0, [spec.width, spec.height] * 2)
-    found = np.concatenate([boxes, scores.max(2, keepdims=True), scores.argmax(2)[..., None]], 2).astype(np.float32)
+    found = np.concatenate([boxes, scores.max(2, keepdims=True), best], 2).astype(np.float32)
     order = np.argsort(-found[..., 4], axis=1, kind="stable")[:, : spec.candidates]
     return np.take_along_axis(found, order[..., None], 1)
+
+
+def _scores(layout: DenseLayout, rows: Floats) -> Floats:
+    """Of each class but the background: float32 `(N, cells, classes)`."""
+    scores = rows[..., layout.columns]
+    if layout.scores == "sigmoid":
+        scores = 1 / (1 + np.exp(-scores))
+    elif layout.scores == "softmax":
+        scores = softmax(scores)
+    first = layout.objects.start - layout.columns.start
+    scores = scores[..., first : first + layout.classes]
+    return scores * rows[..., 4:5] if layout.objectness else scores
 
 
 def _from_centres(layout: DenseLayout, box: Floats, spec: ModelSpec) -> Floats:

@@ -13,6 +13,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped,u
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from exporters.sources import filetypes
+from exporters.sources.brought.external_data import with_external_data
+from exporters.sources.brought.node_order import put_in_order
 from reeltag.errors import InputError, InvalidOption
 
 Layout = Literal["NCHW", "NHWC"]
@@ -29,7 +31,8 @@ _INPUT_TYPES: Final[dict[int, str]] = {
 _STANDARD_DOMAINS: Final = ("", "ai.onnx")
 _LARGEST_BYTES: Final = 2**31 - 1
 """Of a protobuf message."""
-_CHANNELS: Final = 3
+_COLOURS: Final = 3
+_GREY: Final = 1
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,26 @@ class OwnGraph:
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
-        """Where the colours can be, by the sides that the graph fixes: usually one."""
+        """Where the channels can be, by the sides that the graph fixes: usually one."""
         fitting: list[Layout] = []
-        if self.shape[1] in (0, _CHANNELS):
+        if self.shape[1] in (0, _COLOURS):
             fitting.append("NCHW")
-        if self.shape[3] == _CHANNELS or (self.shape[3] == 0 and self.shape[1] == 0):
+        if self.shape[3] == _COLOURS or (self.shape[3] == 0 and self.shape[1] == 0):
             fitting.append("NHWC")
-        return tuple(fitting)
+        if self.shape[1] == _GREY:
+            fitting.append("NCHW")
+        if self.shape[3] == _GREY:
+            fitting.append("NHWC")
+        return tuple(dict.fromkeys(fitting))
+
+    def channels(self, layout: Layout) -> int:
+        """Three colours, or one of grey."""
+        return _GREY if self.shape[1 if layout == "NCHW" else 3] == _GREY else _COLOURS
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether it takes one channel, wherever that is."""
+        return any(self.channels(layout) == _GREY for layout in self.layouts)
 
     def size(self, layout: Layout) -> tuple[int, int]:
         """Rows and columns, pixels; 0 for what the graph leaves open."""
@@ -70,9 +86,15 @@ def read_graph(path: Path) -> OwnGraph:
         InputError: It is missing or no ONNX file, lacks its external data, uses operators outside ONNX or a version
             of them that is too old or new, or does not take one batch of pictures; the text says what would fit.
     """
-    model = _with_external_data(path, _parsed(path))
+    model = with_external_data(path, _parsed(path))
+    if model.ByteSize() > _LARGEST_BYTES:
+        raise InputError(f"{path} holds {model.ByteSize() / 1e9:.1f} GB of weights; up to 2 GB fit into one ONNX graph")
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    try:
+        put_in_order(model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     model.ir_version = min(model.ir_version, _NEWEST_IR)
     opset = _checked_operators(path, model)
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
@@ -118,38 +140,6 @@ def _not_onnx(path: Path, kind: str) -> str:
     return f"{path} is no ONNX file" + (f" but {kind}" if kind else "") + "; give one that torch.onnx.export wrote"
 
 
-def _with_external_data(path: Path, model: ModelProto) -> ModelProto:
-    files = {
-        entry.value
-        for tensor in _tensors(model.graph)
-        if tensor.data_location == TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    missing = sorted(file for file in files if not (path.parent / file).is_file())
-    if missing:
-        raise InputError(
-            f"{path} keeps its weights in {', '.join(missing)}, which is not beside it; copy that file there as well"
-        )
-    try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except Exception as error:  # onnx raises its own type for a damaged file, and for one outside the folder
-        raise InputError(f"the external data of {path} cannot be read ({error!s:.300}); export it again") from error
-    if model.ByteSize() > _LARGEST_BYTES:
-        raise InputError(f"{path} holds {model.ByteSize() / 1e9:.1f} GB of weights; up to 2 GB fit into one ONNX graph")
-    return model
-
-
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            for subgraph in (attribute.g, *attribute.graphs):
-                yield from _tensors(subgraph)
-
-
 def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
     for node in graph.node:
         yield node
@@ -192,7 +182,7 @@ def _with_input(path: Path, model: ModelProto) -> OwnGraph:
     if len(shape) != len("NCHW"):
         raise InputError(f"{described}; four sides fit: (N, 3, H, W) or (N, H, W, 3)")
     if not graph.layouts:
-        raise InputError(f"{described}; pictures of three channels fit: (N, 3, H, W) or (N, H, W, 3)")
+        raise InputError(f"{described}; pictures of three channels fit, or of one: (N, 3, H, W) or (N, H, W, 3)")
     return graph
 
 
@@ -209,14 +199,15 @@ def chosen_size(graph: OwnGraph, layout: Layout, wanted: tuple[int, int] | None)
     fixed = graph.size(layout)
     if wanted is None and not all(fixed):
         raise InvalidOption(
-            f"the graph takes pictures of any size {shape_text(graph.shape)}; choose one: --size 640 or --size HxW"
+            f"the graph takes pictures of any size {shape_text(graph.shape)}; choose one: --size 640, or rows x "
+            "columns: --size 512x1024"
         )
     size = wanted or fixed
     if any(side < 1 for side in size):
-        raise InvalidOption(f"an input of {size[0]}x{size[1]} (HxW) pixels is not possible")
+        raise InvalidOption(f"an input of {size[0]}x{size[1]} (rows x columns) pixels is not possible")
     if any(given and given != side for given, side in zip(fixed, size, strict=True)):
         raise InvalidOption(
-            f"the graph is fixed at {fixed[0] or '?'}x{fixed[1] or '?'} (HxW), not {size[0]}x{size[1]}; leave --size "
-            "out, or export it with that size"
+            f"the graph is fixed at {fixed[0] or '?'}x{fixed[1] or '?'} (rows x columns), not {size[0]}x{size[1]}; "
+            "leave --size out, or export it with that size"
         )
     return size

@@ -2,69 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto
 
-from exporters.catalogue.class_names import read_labels
-from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
+from exporters.catalogue.entries import ModelSpec
 from exporters.files import sha256_of
 from exporters.graphs import compare
-from exporters.graphs.compose import compose_with_head
+from exporters.graphs.compose import compose_with_head, give_one_by_one
 from exporters.sources.brought.adapter import adapted
-from exporters.sources.brought.conventions import Convention, convention_of
+from exporters.sources.brought.batch.proof import Served, as_served, one_by_one
+from exporters.sources.brought.conventions import Convention
 from exporters.sources.brought.dense_heads import DenseLayout
-from exporters.sources.brought.layouts import Answers, Recognised
-from exporters.sources.brought.own_graph import OwnGraph, chosen_size, read_graph
+from exporters.sources.brought.final_heads import FinalLayout
+from exporters.sources.brought.in_openvino import check_readable, problem_of
+from exporters.sources.brought.layouts.reading import Answers, Evidence, Recognised, quoted
+from exporters.sources.brought.metadata import read_metadata
+from exporters.sources.brought.own_graph import Layout, OwnGraph, chosen_size, read_graph
 from exporters.sources.brought.own_heads import decoded, own_head
-from exporters.sources.brought.probe import OwnNetwork, check_openvino
-from exporters.sources.brought.recognition import HEADS, Asked, OwnTask, recognised_outputs
+from exporters.sources.brought.pixel_heads import BACKGROUND
+from exporters.sources.brought.preparing import convention_for
+from exporters.sources.brought.probe import OwnNetwork, open_session
+from exporters.sources.brought.recognition import Asked, recognised_outputs
+from exporters.sources.brought.settled import Brought, Settled, check_head, settled
+from exporters.sources.names import check_own_name
 from exporters.sources.source import Source
-from reeltag.contract import AREAS, DECODE, NMS, SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InputError, InvalidOption
-from reeltag.frames import Fit, View
 
-_ENSEMBLES: Final = [
-    image_ensemble(tasks) for count in range(1, len(Task) + 1) for tasks in itertools.combinations(Task, count)
-]
-_TAKEN_NAMES: Final = {
-    *(DECODE, NMS, AREAS, SHOTS_ENSEMBLE),
-    *_ENSEMBLES,
-    *(task.frames_ensemble for task in Task),
-}
-"""Of folders of the model repository that are no networks."""
 _CANDIDATES: Final = 300
 _LARGEST_CLASS_MAP: Final = 256
-_NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-
-
-@dataclass(frozen=True)
-class Brought:
-    """A user's network, and what they say of it."""
-
-    file: Path
-    """An ONNX file."""
-    task: OwnTask
-    labels: Path
-    """Text file with one class name a line."""
-    head: str = ""
-    """In `recognition.HEADS`; needed for a detector."""
-    size: tuple[int, int] | None = None
-    """Rows and columns of the input, pixels; needed where the graph leaves them open."""
-    mean: tuple[float, float, float] | None = None
-    """Subtracted from red, green and blue, 0 to 255; by the head without it."""
-    std: tuple[float, float, float] | None = None
-    """Red, green and blue are divided by it; by the head without it."""
-    channel_order: Literal["RGB", "BGR"] | None = None
-    """By the head without it."""
-    fit: Fit | None = None
-    """How pictures are fitted into the input; by the head without it."""
 
 
 def own_source(name: str, brought: Brought) -> Source:
@@ -78,71 +47,61 @@ def own_source(name: str, brought: Brought) -> Source:
         InvalidOption: An option is out of range, or the name is taken.
         InputError: The file, the graph or the labels do not fit; the text says what was found and what fits.
     """
-    _check_options(name, brought)
-    labels = read_labels(brought.labels)
-    if brought.task == "segment" and len(labels) > _LARGEST_CLASS_MAP:
-        raise InputError(f"{brought.labels} has {len(labels)} lines; a class map holds up to {_LARGEST_CLASS_MAP}")
+    check_own_name(name)
+    if brought.task:
+        check_head(brought.task, brought.head)
     graph = read_graph(brought.file)
-    convention = _convention(brought, graph)
-    spec, network, answers = _probed(name, brought, graph, convention)
-    asked = Asked(brought.task, brought.head, len(labels), (spec.height, spec.width))
-    recognised = recognised_outputs(brought.file.name, asked, answers)
-    spec = replace(spec, candidates=_candidates(recognised))
-    free = network.with_free_batch(_images(spec))
-    composed = _composed(spec, adapted(graph, free, network.layout, recognised), recognised)
-    check_openvino(composed)
+    metadata = read_metadata(graph.model)
+    wanted = settled(brought, metadata)
+    if wanted.task == "segment" and len(wanted.labels) > _LARGEST_CLASS_MAP:
+        raise InputError(f"{len(wanted.labels)} classes are named; a class map holds up to {_LARGEST_CLASS_MAP}")
+    convention = convention_for(
+        brought, wanted, metadata, is_bytes=graph.element_type == TensorProto.UINT8, is_grey=graph.is_grey
+    )
+    spec, network, answers = _probed(name, brought, wanted, graph, convention)
+    evidence = Evidence(
+        _chosen(answers, brought),
+        wanted.labels,
+        (spec.height, spec.width),
+        metadata=metadata,
+        are_chosen=bool(brought.outputs),
+    )
+    recognised = recognised_outputs(brought.file.name, Asked(wanted.task, wanted.head), evidence)
+    spec = replace(spec, candidates=_candidates(recognised), is_final=recognised.is_final, names=_names(wanted))
+    composed, note = _servable(spec, network, recognised)
 
     def reference(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         return decoded(recognised, network.answers(compare.normalised(spec, frames)), spec)
 
-    notes = f"{recognised.description}; {convention.text(spec)}"
-    return Source(spec, composed, reference, brought.file.name, sha256_of(brought.file), notes)
-
-
-def _check_options(name: str, brought: Brought) -> None:
-    if name in MODELS | CHECKPOINT_MODELS:
-        raise InvalidOption(f"{name} is a network of the catalogue; give yours another name")
-    if name in _TAKEN_NAMES:
-        raise InvalidOption(f"{name} is a part of what is served already; give your network another name")
-    if not re.fullmatch(_NAME, name):
-        raise InvalidOption(
-            f"{name!r} cannot name a folder of the model repository; letters, digits, '.', '_' and '-' can, up to 64"
-        )
-    if brought.task not in HEADS:
-        raise InvalidOption(f"task {brought.task!r} is unknown; there are: {', '.join(HEADS)}")
-    heads = HEADS[brought.task]
-    if brought.head and brought.head not in heads:
-        raise InvalidOption(f"--task {brought.task} has no head {brought.head!r}; there are: {', '.join(heads)}")
-    if brought.std is not None and min(brought.std) <= 0:
-        raise InvalidOption("--std must be greater than 0 for each channel")
-
-
-def _convention(brought: Brought, graph: OwnGraph) -> Convention:
-    """How pictures are prepared: as networks with this head were published, but for what the user says."""
-    published = convention_of(brought.task, brought.head)
-    if graph.element_type == TensorProto.UINT8:
-        if brought.mean is not None or brought.std is not None:
-            raise InvalidOption("the graph takes bytes and normalises them itself; leave --mean and --std out")
-        published = replace(published, mean=(0.0,) * 3, std=(1.0,) * 3)
-    return replace(
-        published,
-        mean=brought.mean or published.mean,
-        std=brought.std or published.std,
-        channel_order=brought.channel_order or published.channel_order,
-        fit=brought.fit or published.fit,
+    notes = "; ".join(
+        filter(None, (recognised.description, convention.text(spec.height, spec.width), note, *wanted.notes))
     )
+    exact = None
+    if network.exact is not network:
+
+        def exact(frames: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+            return decoded(recognised, network.exact.answers(compare.normalised(spec, frames)), spec)
+
+    return Source(spec, composed, reference, brought.file.name, sha256_of(brought.file), notes, exact)
+
+
+def _chosen(answers: Answers, brought: Brought) -> Answers:
+    """The outputs that the user names, in their order, or all."""
+    if unknown := [name for name in brought.outputs if name not in answers]:
+        raise InvalidOption(f"{brought.file} has no output {unknown[0]!r}; it has {quoted(answers)}")
+    return {name: answers[name] for name in brought.outputs or answers}
 
 
 def _probed(
-    name: str, brought: Brought, graph: OwnGraph, convention: Convention
+    name: str, brought: Brought, wanted: Settled, graph: OwnGraph, convention: Convention
 ) -> tuple[ModelSpec, OwnNetwork, Answers]:
     """The network in the layout of its input that runs, and what it answers to some pictures."""
     errors = []
     for layout in graph.layouts:
-        height, width = chosen_size(graph, layout, brought.size)
+        height, width = _size(graph, layout, brought, wanted)
         spec = ModelSpec(
             name=name,
-            task=brought.task,
+            task=wanted.task,
             source="own",
             module="",
             head="none",
@@ -151,11 +110,11 @@ def _probed(
             parameters=sum(int(np.prod(tensor.dims)) for tensor in graph.model.graph.initializer),
             licence="NOASSERTION",
             provenance=brought.file.name,
-            view=View(convention.fit, height, width, convention.pad_value),
+            view=convention.view(height, width),
             mean=convention.mean,
             std=convention.std,
-            channel_order=convention.channel_order,
-            labels_file=str(brought.labels.absolute()),
+            channel_order="BGR" if convention.channel_order == "BGR" else "RGB",
+            names=wanted.labels,
         )
         network = OwnNetwork(graph, layout, height, width)
         try:
@@ -163,6 +122,12 @@ def _probed(
         except InputError as error:
             errors.append(error)
     raise errors[0]
+
+
+def _size(graph: OwnGraph, layout: Layout, brought: Brought, wanted: Settled) -> tuple[int, int]:
+    """Of the input; what the file says itself does not stand against what its graph fixes."""
+    is_open = not all(graph.size(layout))
+    return chosen_size(graph, layout, wanted.size if is_open else brought.size)
 
 
 def _images(spec: ModelSpec) -> compare.Floats:
@@ -182,15 +147,43 @@ def _finite(answers: Answers) -> Answers:
     return answers
 
 
+def _names(wanted: Settled) -> tuple[str, ...]:
+    """Of the classes; a segmenter that tells one thing from the rest may leave the rest without a name."""
+    is_single = wanted.task == "segment" and len(wanted.labels) == 1
+    return (BACKGROUND, *wanted.labels) if is_single else wanted.labels
+
+
 def _candidates(recognised: Recognised) -> int:
     if isinstance(recognised.form, DenseLayout):
         return min(_CANDIDATES, recognised.form.cells)
-    return recognised.shape[0] if recognised.form == "candidates" else _CANDIDATES
+    if isinstance(recognised.form, FinalLayout):
+        return recognised.form.kept
+    return recognised.shapes[0][0] if recognised.form == "candidates" else _CANDIDATES
 
 
-def _composed(spec: ModelSpec, network: ModelProto, recognised: Recognised) -> ModelProto:
+def _servable(spec: ModelSpec, network: OwnNetwork, recognised: Recognised) -> tuple[ModelProto, str]:
+    """The composed graph, for any number of pictures or for one, and what was done about its batch."""
+    served = as_served(network, _images(spec), recognised.outputs)
+    composed = _composed(spec, network, served, recognised)
+    check_readable(composed)
+    problem = problem_of(spec, composed)
+    if problem and served.is_free:
+        served = one_by_one(network, problem)
+        composed = _composed(spec, network, served, recognised)
+        open_session(composed)  # a graph that is only right for several pictures may not even load for one
+        problem = problem_of(spec, composed)
+    if problem:
+        raise InputError(problem)
+    return composed, served.note
+
+
+def _composed(spec: ModelSpec, network: OwnNetwork, served: Served, recognised: Recognised) -> ModelProto:
     try:
-        return compose_with_head(spec, network, own_head(recognised, spec))
+        bare = adapted(network.graph, served, network.layout, recognised)
+        composed = compose_with_head(spec, bare, own_head(recognised, spec))
+        if not served.is_free:
+            give_one_by_one(composed)
+        return composed
     except Exception as error:  # onnx raises types of its own for shapes and types that do not go together
         raise InputError(
             f"the graph cannot be put between pre-processing and decoding ({error!s:.300}); if it takes bytes, they "

@@ -146,7 +146,7 @@ def test_any_size_divisible_by_32_and_no_other(name: str) -> None:
         network = entries.network(name, 3)
         for size in ((256, 512), (512, 1024), (1024, 2048), (32, 32), (416, 416)):
             assert network(torch.empty(1, 3, *size)).shape == (1, 3, *size)
-        with pytest.raises(ValueError, match="500x256 pixels; both must be multiples of 32"):
+        with pytest.raises(ValueError, match=r"256x500 pixels \(rows x columns\); both must be multiples of 32"):
             network(torch.empty(1, 3, 256, 500))
 
 

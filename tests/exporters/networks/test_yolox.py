@@ -124,7 +124,7 @@ def test_wrong_options_say_what_would_be_right() -> None:
         entries.network("yolox_nano", 0)
     with pytest.raises(InvalidOption, match="not built from a checkpoint; these are: yolox_nano"):
         entries.network("nanodet_g")
-    with pytest.raises(ValueError, match="100x64 pixels; both must be multiples of 32"):
+    with pytest.raises(ValueError, match=r"64x100 pixels \(rows x columns\); both must be multiples of 32"):
         entries.network("yolox_nano")(torch.empty(1, 3, 64, 100))
 
 

@@ -1,17 +1,25 @@
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from exporters.catalogue.entries import MODELS
 from exporters.publishing import repository
+from exporters.publishing.exported import artefacts_in
+from exporters.publishing.listing import listing
 from reeltag.errors import ModelRepositoryError, UnknownModel
+from tests.bounded import run_without_privileges
+
+PUBLISH = (
+    "import sys; from pathlib import Path; from exporters.publishing.repository import publish;"
+    " print(publish(Path(sys.argv[1])))"
+)
 
 
 @pytest.fixture
@@ -19,6 +27,10 @@ def published(tmp_path: Path) -> Path:
     target = tmp_path / "repository"
     repository.publish(target)
     return target
+
+
+def network_file(target: Path, name: str) -> Path:
+    return next(artefact.file for artefact in artefacts_in(target) if artefact.spec.name == name)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -35,7 +47,7 @@ def test_publishing_again_writes_nothing_and_is_fast(published: Path) -> None:
 
 
 def test_a_damaged_folder_alone_is_written_again(published: Path) -> None:
-    with (published / "nanodet_g" / "1" / "model.onnx").open("r+b") as file:
+    with network_file(published, "nanodet_g").open("r+b") as file:
         file.truncate(1000)
     (published / "shots" / "config.pbtxt").unlink()
     assert repository.publish(published) == ["nanodet_g", "shots"]
@@ -66,7 +78,8 @@ def test_folders_of_others_are_left_alone(published: Path) -> None:
 def test_a_full_disk_leaves_the_old_folder_served(published: Path) -> None:
     """A limit on the size of files stands for the disk: writing the network fails in its middle."""
     old = b"an older network"
-    (published / "nanodet_g" / "1" / "model.onnx").write_bytes(old)
+    network = network_file(published, "nanodet_g")
+    network.write_bytes(old)
     code = (
         "import resource, signal, sys; from pathlib import Path; from exporters.publishing.repository import publish;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
@@ -77,37 +90,58 @@ def test_a_full_disk_leaves_the_old_folder_served(published: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert "ModelRepositoryError" in run.stderr
     assert "cannot be written" in run.stderr
-    assert (published / "nanodet_g" / "1" / "model.onnx").read_bytes() == old
-    assert [path.name for path in published.iterdir() if path.name.startswith(".")] == []
+    assert network.read_bytes() == old
+    assert [path.name for path in published.parent.rglob(".*reeltag*")] == []
 
 
 def test_an_exchange_that_was_killed_half_way_is_undone(published: Path) -> None:
-    """Nothing of it may stay: Triton takes a folder with a dot for a model too, and would refuse to start."""
     before = snapshot(published)
-    workshop = published / ".reeltag-decode"
-    shutil.copytree(published / "decode", workshop / "new")
-    (published / "decode").rename(workshop / "old")
+    for name, workshop in {
+        "decode": published.parent / ".repository.reeltag" / "decode",
+        "nms": published / ".reeltag-nms",
+    }.items():
+        shutil.copytree(published / name, workshop / "new")
+        (published / name).rename(workshop / "old")
     assert repository.publish(published) == []
-    assert not workshop.exists()
+    assert [path.name for path in published.parent.rglob(".*reeltag*")] == []
     assert snapshot(published) == before
 
 
-def test_two_that_publish_at_once_both_succeed(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from exporters.publishing.repository import publish;"
-        " publish(Path(sys.argv[1]))"
-    )
-    root = Path(repository.__file__).parents[2]
-    both = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
-    assert repository.publish(tmp_path) == []
+def test_nothing_but_whole_models_is_ever_in_the_repository(published: Path) -> None:
+    """Triton takes every folder for a model, those with a dot too, and does not start where one is none."""
+    seen: set[str] = set()
+    shutil.rmtree(published / "decode")
+    with ThreadPoolExecutor() as pool:
+        publishing = pool.submit(repository.publish, published, ["efficientnet_lite0"])
+        while not publishing.done():
+            seen |= {path.name for path in published.iterdir()}
+    assert publishing.result()
+    assert not {name for name in seen if name.startswith(".")}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(ModelRepositoryError, match="cannot be written"):
-        repository.publish(tmp_path / "repository")
+def test_where_nothing_can_be_written_beside_the_repository_it_is_written_within(published: Path) -> None:
+    """As where the repository is a volume of a container."""
+    shutil.rmtree(published / "nms")
+    published.parent.chmod(0o500)
+    try:
+        run = run_without_privileges([sys.executable, "-c", PUBLISH, str(published)])
+    finally:
+        published.parent.chmod(0o700)
+    assert run.stdout == "['nms']\n", run.stderr
+    assert [path.name for path in published.glob(".*")] == []
+
+
+def test_a_folder_without_write_permission_is_named(published: Path) -> None:
+    shutil.rmtree(published / "nms")
+    for folder in (published, published.parent):
+        folder.chmod(0o500)
+    try:
+        run = run_without_privileges([sys.executable, "-c", PUBLISH, str(published)])
+    finally:
+        for folder in (published.parent, published):
+            folder.chmod(0o700)
+    assert f"NotWritable: the model repository {published} cannot be written" in run.stderr
+    assert not (published / "nms").exists()
 
 
 def test_a_file_in_the_place_of_the_repository_is_named(tmp_path: Path) -> None:
@@ -123,9 +157,9 @@ def test_wrong_options_say_what_would_be_right(tmp_path: Path) -> None:
 
 
 def test_the_listing_says_what_is_in_a_repository(tmp_path: Path) -> None:
-    assert not any(model.in_repository for model in repository.listing(tmp_path))
+    assert not any(model.in_repository for model in listing(tmp_path))
     repository.publish(tmp_path, ["transnetv2"])
-    listed = {model.name: model for model in repository.listing(tmp_path)}
+    listed = {model.name: model for model in listing(tmp_path)}
     assert listed["transnetv2"].in_repository
     assert not listed["nanodet_g"].in_repository
     assert listed["nanodet_g"].input == "416x416"

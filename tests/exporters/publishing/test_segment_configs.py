@@ -29,8 +29,7 @@ def segmenter(folder: Path, view: View | None = None) -> Artefact:
     """Everything but the network."""
     file = folder / "model.onnx"
     file.write_bytes(b"a graph")
-    assert SWIFTNET.labels_path is not None
-    spec = customised(SWIFTNET, (64, 96), SWIFTNET.labels_path)
+    spec = customised(SWIFTNET, (64, 96), SWIFTNET.labels)
     passport = Passport(runtime="openvino", precision="fp32", exported=True)
     return Artefact(replace(spec, view=view or spec.view), file, passport)
 
@@ -84,8 +83,7 @@ def test_the_backend_gets_the_sources_of_what_it_imports(published: Path) -> Non
 def test_the_card_has_the_colours_until_the_classes_are_others(published: Path, tmp_path: Path) -> None:
     (spec,) = (artefact.spec for artefact in artefacts_in(published) if artefact.spec.task == "segment")
     assert spec.colours == CITYSCAPES19
-    (tmp_path / "labels.txt").write_text("sea\nland\n")
-    own = replace(segmenter(tmp_path), spec=customised(SWIFTNET, (64, 96), tmp_path / "labels.txt"))
+    own = replace(segmenter(tmp_path), spec=customised(SWIFTNET, (64, 96), ("sea", "land")))
     assert own.card.colours == ()
     assert own.card.palette == default_palette(2)
     with pytest.raises(ValidationError, match="19 colours for 2 classes"):

@@ -20,6 +20,7 @@ from exporters.machine import processor
 from exporters.publishing import repository
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.exported import artefacts_in, serving
+from exporters.publishing.listing import listing
 from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag import contract
 from reeltag.errors import InputError, InvalidOption, ModelRepositoryError
@@ -127,9 +128,9 @@ def test_the_repository_serves_the_users_classes_and_size(published: Path) -> No
     assert spec.view.name in (published / "decode" / "config.pbtxt").read_text()
     assert '\\"labels\\":[\\"cat\\",\\"dog\\",\\"fox\\"]' in (published / "detect" / "config.pbtxt").read_text()
     assert serving(published) == ["yolox_nano"]
-    listed = {model.name: model for model in repository.listing(published)}
+    listed = {model.name: model for model in listing(published)}
     assert listed["yolox_nano"].in_repository
-    assert listed["yolox_nano"].input == "160x96"
+    assert listed["yolox_nano"].input == "96x160"
     assert listed["yolox_nano"].size_bytes > 3_000_000
     assert listed["yolox_s"].needs_checkpoint
     assert not listed["yolox_s"].in_repository
@@ -137,7 +138,7 @@ def test_the_repository_serves_the_users_classes_and_size(published: Path) -> No
 
 def test_it_serves_until_another_is_named(published: Path) -> None:
     assert {"nanodet_g", "detect_classify"} <= set(repository.publish(published))
-    assert serving(published) == ["yolox_nano", "efficientnet_lite0"]
+    assert serving(published) == ["yolox_nano", "efficientnet_lite0", "transnetv2"]
     assert repository.publish(published) == []
     repository.publish(published, ["nanodet_g"])
     assert serving(published)[0] == "nanodet_g"
@@ -233,10 +234,8 @@ def segmenter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     from exporters.graphs.tracing import traced
 
     published = CHECKPOINT_MODELS[request.param]
-    labels = published.labels_path
-    assert labels is not None
     path = tmp_path_factory.mktemp("segmenter") / "graph.onnx"
-    spec = entries.customised(published, (96, 160), labels)
+    spec = entries.customised(published, (96, 160), published.labels)
     torch.manual_seed(2)
     network: Any = entries.network(spec.name)
     settle(network)
@@ -285,7 +284,7 @@ def test_wrong_input_says_what_would_be_right(trained: Checkpoint, tmp_path: Pat
         checkpoint_source("yolox_nano", replace(trained, num_classes=3, labels=None))
     with pytest.raises(InputError, match="It fits yolox_nano with 3 classes: --labels FILE"):
         checkpoint_source("yolox_nano", replace(trained, labels=None))
-    with pytest.raises(InvalidOption, match="160x100 pixels is not possible; both must be multiples of 32"):
+    with pytest.raises(InvalidOption, match=r"100x160 pixels \(rows x columns\) is not possible; both must be mult"):
         checkpoint_source("yolox_nano", replace(trained, size=(100, 160)))
     with pytest.raises(InvalidOption, match="nanodet_g takes no checkpoint; these do: yolox_nano"):
         checkpoint_source("nanodet_g", trained)

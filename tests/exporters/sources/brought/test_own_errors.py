@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,15 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from exporters.catalogue import entries  # noqa: E402  # needs torch
-from exporters.sources.brought import layouts  # noqa: E402
 from exporters.sources.brought.dense_heads import DenseLayout  # noqa: E402
+from exporters.sources.brought.layouts.grids import cells_of  # noqa: E402
+from exporters.sources.brought.layouts.heads import READERS  # noqa: E402
+from exporters.sources.brought.layouts.reading import Evidence, MisfitError, Recognised  # noqa: E402
 from tests.exporters.sources.brought.others_networks import (  # noqa: E402
     SIDES,
     Classifier,
     Detector,
     Determinant,
-    Mixing,
     Segmenter,
     Squeezed,
     brought,
@@ -47,7 +47,7 @@ def one_node(path: Path, operator: str, *shape: Any, domain: str = "", kind: int
     [
         ((1, 3, 32), 1, r"takes 'images': float32 \(1, 3, 32\); four sides fit: \(N, 3, H, W\) or \(N, H, W, 3\)"),
         (("b", 3, 8, 32, 32), 1, r"float32 \(N, 3, 8, 32, 32\); four sides fit"),
-        (("b", 1, 32, 32), 1, r"float32 \(N, 1, 32, 32\); pictures of three channels fit"),
+        (("b", 2, 32, 32), 1, r"float32 \(N, 2, 32, 32\); pictures of three channels fit, or of one"),
         (("b", 3, 32, 32), 7, r"int64 \(N, 3, 32, 32\); of float32, float16, uint8 fits"),
     ],
 )
@@ -111,23 +111,18 @@ def test_other_files_are_named(tmp_path: Path) -> None:
 
 def test_the_size_is_the_graphs_unless_it_leaves_it_open(tmp_path: Path) -> None:
     fixed = exported(tmp_path / "fixed.onnx", Detector("v8", 3))
-    with pytest.raises(InvalidOption, match=r"fixed at 160x224 \(HxW\), not 320x320; leave --size out"):
+    with pytest.raises(InvalidOption, match=r"fixed at 160x224 \(rows x columns\), not 320x320; leave --size out"):
         brought(fixed, "detect", "ultralytics", 3, size=(320, 320))
     free = exported(tmp_path / "free.onnx", Detector("v8", 3), free=(0, 2, 3))
-    with pytest.raises(InvalidOption, match=r"pictures of any size .* choose one: --size 640"):
+    with pytest.raises(InvalidOption, match="choose one: --size 640, or rows x columns: --size 512x1024"):
         brought(free, "detect", "ultralytics", 3)
     assert brought(free, "detect", "ultralytics", 3, size=(96, 64)).spec.input_shape == (96, 64, 3)
 
 
-def test_batches_that_cannot_be_freed_say_how_to_export(tmp_path: Path) -> None:
-    path = exported(tmp_path / "net.onnx", Mixing(), free=())
-    with pytest.raises(InputError, match=r"batch is fixed at 1 \(1, 3, 160, 224\), .* with a dynamic one: .*--dynamic"):
-        brought(path, "classify", "softmax", 3)
-    path = exported(path, Mixing())
-    with pytest.raises(InputError, match="batch does not take several pictures at once"):
-        brought(path, "classify", "softmax", 3)
+def test_answers_of_several_pictures_need_a_row_for_each(tmp_path: Path) -> None:
+    path = exported(tmp_path / "net.onnx", Squeezed(), torch.rand(4, 3, *SIDES), free=())
     with pytest.raises(InputError, match=r"'output0' is \(3,\) for 4 pictures; one row for each picture fits"):
-        brought(exported(path, Squeezed()), "classify", "", 3)
+        brought(path, "classify", "", 3)
 
 
 def test_answers_that_are_not_finite_are_named(tmp_path: Path) -> None:
@@ -165,15 +160,19 @@ def test_a_head_that_does_not_fit_is_told_what_does(
         brought(exported(tmp_path / "net.onnx", network), task, head, labels)
 
 
+def read(head: str, answers: dict[str, Any], size: tuple[int, int]) -> Recognised:
+    return READERS["detect"][head](Evidence(answers, ("a", "b", "c"), size))
+
+
 def test_boxes_that_could_be_either_are_asked_about() -> None:
     """An untrained network's may be anywhere."""
-    size, cells = (64, 64), layouts.cells_of((64, 64), (8, 16, 32))
+    size, cells = (64, 64), cells_of((64, 64), (8, 16, 32))
     output = np.random.default_rng(2).uniform(0, 1, (2, cells, 8))
     output[..., :4] = np.random.default_rng(3).normal(0, 30, (2, cells, 4))
-    with pytest.raises(layouts.MisfitError, match=r"say --head yolox-raw .* --head yolox-decoded"):
-        layouts.detector("yolox", {"output": output}, 3, size)
+    with pytest.raises(MisfitError, match=r"say --head yolox-raw .* --head yolox-decoded"):
+        read("yolox", {"output": output}, size)
     for head, box in (("yolox-raw", "offsets"), ("yolox-decoded", "centres")):
-        form = layouts.detector(head, {"output": output}, 3, size).form
+        form = read(head, {"output": output}, size).form
         assert isinstance(form, DenseLayout)
         assert form.box == box
 
@@ -191,13 +190,13 @@ def test_boxes_that_could_be_either_are_asked_about() -> None:
 def test_candidates_are_checked(change: Any, problem: str) -> None:
     rows = [[5.0, 6, 20, 30, 0.9 - 0.1 * index, index % 3] for index in range(8)]
     output = np.array([rows, rows])
-    assert layouts.detector("none", {"output": output}, 3, SIDES).form == "candidates"
+    assert read("none", {"output": output}, SIDES).form == "candidates"
     *place, value = change
     output[tuple(place)] = value
-    with pytest.raises(layouts.MisfitError, match=problem):
-        layouts.detector("none", {"output": output}, 3, SIDES)
-    with pytest.raises(layouts.MisfitError, match="they are fractions, not input pixels"):
-        layouts.detector("none", {"output": np.array([rows]) / [40, 40, 40, 40, 1, 1]}, 3, SIDES)
+    with pytest.raises(MisfitError, match=problem):
+        read("none", {"output": output}, SIDES)
+    with pytest.raises(MisfitError, match="they are fractions, not input pixels"):
+        read("none", {"output": np.array([rows]) / [40, 40, 40, 40, 1, 1]}, SIDES)
 
 
 def test_labels_are_checked(tmp_path: Path) -> None:
@@ -207,5 +206,5 @@ def test_labels_are_checked(tmp_path: Path) -> None:
         (tmp_path / "bad.txt").write_bytes(content)
         with pytest.raises(InputError, match=rf"bad\.txt .*{problem}.*one class name a line"):
             read_labels(tmp_path / "bad.txt")
-    with pytest.raises(InputError, match=re.escape("labels257.txt has 257 lines; a class map holds up to 256")):
-        brought(tmp_path / "net.onnx", "segment", "", 257)
+    with pytest.raises(InputError, match="257 classes are named; a class map holds up to 256"):
+        brought(exported(tmp_path / "net.onnx", Segmenter(5)), "segment", "", 257)

@@ -21,7 +21,9 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from exporters import export  # noqa: E402, I001  # need torch
 from exporters.publishing import exported as repository_of  # noqa: E402  # need torch
 from exporters.graphs import compare  # noqa: E402  # need torch
-from exporters.sources.brought import layouts  # noqa: E402
+from exporters.sources.brought.layouts.grids import cells_of  # noqa: E402
+from exporters.sources.brought.layouts.heads import READERS  # noqa: E402
+from exporters.sources.brought.layouts.reading import Evidence  # noqa: E402
 from exporters.catalogue.entries import MODELS  # noqa: E402
 from exporters.sources.checkpoint import load_network  # noqa: E402
 from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source  # noqa: E402
@@ -133,7 +135,8 @@ def test_a_published_nanodet_answers_what_is_bundled(shared: Path) -> None:
     """Six outputs, scores after the sigmoid, weights stored in float16."""
     labels = MODELS["nanodet_g"].labels_path
     assert labels is not None
-    from exporters.sources.brought.own_network import Brought, own_source
+    from exporters.sources.brought.own_network import own_source
+    from exporters.sources.brought.settled import Brought
 
     own = own_source("mine", Brought(shared / "models" / "nanodet_g_416_coco80.onnx", "detect", labels, "nanodet"))
     frames = photographs(shared, own, 2)
@@ -152,12 +155,13 @@ def photographs(shared: Path, source: Source, count: int) -> npt.NDArray[np.uint
 
 def test_nanodet_plus_has_four_strides_and_measures_from_corners() -> None:
     generator = np.random.default_rng(1)
-    cells = layouts.cells_of((416, 416), (8, 16, 32, 64))
+    cells = cells_of((416, 416), (8, 16, 32, 64))
     assert cells == 3598  # as the published 416 configuration exports
     output = np.concatenate([generator.uniform(0, 1, (2, cells, 80)), generator.normal(size=(2, cells, 32))], 2)
-    found = layouts.detector("nanodet", {"output": output}, 80, (416, 416)).form
+    labels = tuple(f"class {index}" for index in range(80))
+    found = READERS["detect"]["nanodet-plus"](Evidence({"output": output}, labels, (416, 416))).form
     assert isinstance(found, DenseLayout)
-    assert (found.bins, found.centre, found.strides, found.logits) == (8, 0.0, (8, 16, 32, 64), False)
+    assert (found.bins, found.centre, found.strides, found.scores) == (8, 0.0, (8, 16, 32, 64), "probabilities")
 
 
 @pytest.mark.parametrize("casts", [False, True])
@@ -213,7 +217,7 @@ def test_the_bundled_classifier_brought_back_answers_the_same(tmp_path: Path) ->
     expected = compare.run_onnx(onnx.load(spec.onnx_path), {contract.FRAMES: frames})[contract.SCORES]
     np.testing.assert_allclose(answers(source, frames)[contract.SCORES], expected, atol=1e-5)
     (tmp_path / "bare.data").unlink()
-    with pytest.raises(InputError, match=r"keeps its weights in bare\.data, which is not beside it"):
+    with pytest.raises(InputError, match=r"keeps its weights in bare\.data, which is not there beside it"):
         brought(path, "classify", "", 1000)
 
 
@@ -258,7 +262,7 @@ def test_what_the_user_says_of_pictures_goes_over_the_convention(tmp_path: Path)
     images = planes(((frames - np.array([10.0, 20, 30])) / np.array([2.0, 4, 8]))[..., ::-1])
     expected = compare.softmax(torch_answers(Classifier(4), images))
     np.testing.assert_allclose(answers(source, frames)[contract.SCORES], expected, atol=1e-4)
-    assert "letterbox, BGR, mean 10,20,30, std 2,4,8" in source.notes
+    assert "letterbox on 114, BGR, mean 10,20,30, std 2,4,8" in source.notes
 
 
 def test_it_is_published_beside_the_catalogues(tmp_path: Path) -> None:
@@ -295,7 +299,8 @@ def test_nvidias_builder_and_openvino_take_it(tmp_path: Path, task: str) -> None
 
 
 def test_names_that_are_taken_are_refused(tmp_path: Path) -> None:
-    from exporters.sources.brought.own_network import Brought, own_source
+    from exporters.sources.brought.own_network import own_source
+    from exporters.sources.brought.settled import Brought
 
     network = Brought(tmp_path / "net.onnx", "detect", tmp_path / "labels.txt", "yolox")
     for name, problem in (
@@ -306,5 +311,5 @@ def test_names_that_are_taken_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidOption, match=problem):
             own_source(name, network)
-    with pytest.raises(InvalidOption, match="--task detect has no head 'ssd'; there are: yolox, "):
-        own_source("mine", replace(network, head="ssd"))
+    with pytest.raises(InvalidOption, match="--task detect has no head 'fcos'; there are: yolox, "):
+        own_source("mine", replace(network, head="fcos"))
