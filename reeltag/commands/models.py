@@ -84,7 +84,10 @@ def _print_listing(target: Path, listed: list[ListedModel]) -> None:
         if model.why_not:
             results.print(f"{model.name} does not serve {model.task}: {model.why_not}", markup=False)
     if any(model.needs_checkpoint and not model.in_repository for model in listed):
-        results.print("Those without a size are exported from a checkpoint: reeltag export NAME --checkpoint FILE")
+        results.print(
+            "Those without a size are exported from a checkpoint: reeltag export NAME --checkpoint FILE, or for YOLOX "
+            "--download"
+        )
 
 
 def _task_row(task: str, model: ListedModel | None) -> dict[str, str]:
