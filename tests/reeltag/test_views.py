@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from exporters.graphs.plain import plainly_fitted
@@ -44,18 +45,21 @@ def edges(levels: npt.NDArray[Any]) -> tuple[float, float]:
 def test_a_rectangle_lies_where_the_geometry_says(view: View, height: int, width: int, data: st.DataObject) -> None:
     geometry = geometry_of(view, width, height)
     visible = geometry.boxes_to_source(np.array([0, 0, view.width, view.height], np.float32)).tolist()
-    x1 = data.draw(st.integers(int(visible[0]) + 2, int(visible[2]) - 10))
-    y1 = data.draw(st.integers(int(visible[1]) + 2, int(visible[3]) - 10))
-    x2 = data.draw(st.integers(x1 + 6, int(visible[2]) - 2))
-    y2 = data.draw(st.integers(y1 + 6, int(visible[3]) - 2))
+    wide, high = (math.ceil(3 / scale) for scale in (geometry.scale_x, geometry.scale_y))  # three of the input's pixels
+    left, top, right, bottom = (int(side) for side in visible)
+    assume(right - left > wide + 4)
+    assume(bottom - top > high + 4)
+    x1 = data.draw(st.integers(left + 2, right - wide - 2))
+    y1 = data.draw(st.integers(top + 2, bottom - high - 2))
+    x2 = data.draw(st.integers(x1 + wide, right - 2))
+    y2 = data.draw(st.integers(y1 + high, bottom - 2))
     fitted = fit_pixels(view, with_rectangle(height, width, (x1, y1, x2, y2)), width, height)[..., 0]
-    left, right = edges(fitted.max(0))
-    top, bottom = edges(fitted.max(1))
+    found = np.array([edges(fitted.max(0)), edges(fitted.max(1))], np.float32).T.ravel()
     # Half of an input's pixel for each edge, and of the picture's, as a crop begins and ends at whole ones.
     slack = 1.0 + max(geometry.scale_x, geometry.scale_y)
     expected = geometry.boxes_to_input(np.array([x1, y1, x2, y2], np.float32))
-    np.testing.assert_allclose([left, top, right, bottom], expected, atol=slack)
-    back = geometry.boxes_to_source(np.array([left, top, right, bottom], np.float32))
+    np.testing.assert_allclose(found, expected, atol=slack)
+    back = geometry.boxes_to_source(found)
     least = min(geometry.scale_x, geometry.scale_y)
     np.testing.assert_allclose(back, [x1, y1, x2, y2], atol=slack / least)
 
