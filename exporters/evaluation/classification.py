@@ -19,7 +19,7 @@ from reeltag.triton import TritonClient
 Indexes = npt.NDArray[np.int64]
 _BEST: Final = 5
 _DRAWN: Final = 30
-"""How many classes a picture of their confusion has room for."""
+"""Of more classes than this a picture of their confusion has no room for all."""
 
 
 def best_classes(scores: npt.NDArray[np.floating[Any]]) -> Indexes:
@@ -87,12 +87,14 @@ class ClassificationReport:
     """Number of pictures by their true class and the best answer."""
 
     def confusion(self) -> Confusion:
-        """Of the classes with the most mistakes, as many as can be drawn; whatever else was answered is no class."""
-        mistakes: Counter[str] = Counter()
+        """Of all classes, or of those with the most mistakes where there are many; other answers are no class."""
+        mistakes = Counter({name: 0 for pair in self.answers for name in pair})
         for (true, found), count in self.answers.items():
-            for name in (true, found):
-                mistakes[name] += count if true != found else 0
-        shown = {name: index for index, (name, _) in enumerate(mistakes.most_common(_DRAWN))}
+            mistakes.update(dict.fromkeys({true, found}, count) if true != found else {})
+        names = list(mistakes)
+        if len(names) > _DRAWN:
+            names = [name for name, count in mistakes.most_common(_DRAWN) if count] or names[:_DRAWN]
+        shown = {name: index for index, name in enumerate(names)}
         confusion = Confusion(tuple(shown))
         for (true, found), count in self.answers.items():
             if true in shown:

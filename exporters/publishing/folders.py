@@ -134,13 +134,23 @@ def locked(target: Path, *, shared: bool = False) -> Iterator[None]:
         os.close(folder)
 
 
+def is_interrupted(target: Path) -> bool:
+    """Whether a process was killed while it published; the repository must be `locked`."""
+    return bool(_workshops_in(target))
+
+
 def recover_all(target: Path) -> None:
     """Clear up after a process that was killed while it published; the repository must be `locked`."""
+    for name, workshop in _workshops_in(target):
+        _recover(target / name, workshop)
+
+
+def _workshops_in(target: Path) -> list[tuple[str, Path]]:
+    """Name of a model and its workshop, of all that are there."""
     beside = _workshops_beside(target)
-    for workshop in list(beside.iterdir()) if beside.is_dir() else ():
-        _recover(target / workshop.name, workshop)
-    for workshop in target.glob(f"{_WITHIN_PREFIX}*"):
-        _recover(target / workshop.name.removeprefix(_WITHIN_PREFIX), workshop)
+    outside = [(workshop.name, workshop) for workshop in (beside.iterdir() if beside.is_dir() else ())]
+    within = [(workshop.name.removeprefix(_WITHIN_PREFIX), workshop) for workshop in target.glob(f"{_WITHIN_PREFIX}*")]
+    return [*outside, *within]
 
 
 def _workshops_beside(target: Path) -> Path:

@@ -17,7 +17,7 @@ from exporters.catalogue.entries import MODELS, model_spec
 from exporters.publishing.artefact import Artefact, bundled_artefact
 from exporters.publishing.contents import BACKENDS, default_repository, network_folder, task_folders
 from exporters.publishing.exported import artefacts_in
-from exporters.publishing.folders import ModelFolder, locked, recover_all
+from exporters.publishing.folders import ModelFolder, is_interrupted, locked, recover_all
 from exporters.publishing.passport import Passport, turn_in
 from reeltag.errors import ModelRepositoryError
 
@@ -105,9 +105,12 @@ def _brought_up(target: Path, choose: Callable[[], list[Artefact]]) -> list[str]
     stale: list[ModelFolder] = []
     try:
         target.mkdir(parents=True, exist_ok=True)
+        with locked(target, shared=True):  # so that servers which start at once do not wait for each other
+            if not is_interrupted(target) and not _stale(choose(), target):
+                return []
         with locked(target):
             recover_all(target)
-            stale = [folder for folder in _folders(choose(), target) if not folder.is_current(target)]
+            stale = _stale(choose(), target)
             for folder in stale:
                 folder.replace(target)
     except OSError as error:
@@ -116,6 +119,10 @@ def _brought_up(target: Path, choose: Callable[[], list[Artefact]]) -> list[str]
             raise NotWritable(message, [folder.name for folder in stale]) from error
         raise ModelRepositoryError(message) from error
     return [folder.name for folder in stale]
+
+
+def _stale(artefacts: Sequence[Artefact], target: Path) -> list[ModelFolder]:
+    return [folder for folder in _folders(artefacts, target) if not folder.is_current(target)]
 
 
 def _folders(artefacts: Sequence[Artefact], target: Path) -> list[ModelFolder]:

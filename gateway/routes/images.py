@@ -41,6 +41,7 @@ _BODY: Final = {
     "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP.",
     "content": {MULTIPART: {"schema": _FORM}, **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES}},
 }
+_LINES: Final = {"type": "string", "description": "An `ImageResult` a line, for who accepts it."}
 _BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the form is damaged."
 
 
@@ -48,7 +49,10 @@ _BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the
     "/v1/images",
     summary="Tag images",
     response_model=TagAnswer,
-    responses=failures(401, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
+    responses={
+        200: {"content": {JSON_LINES: {"schema": _LINES}}},
+        **failures(401, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
+    },
     openapi_extra={"requestBody": _BODY},
 )
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:

@@ -106,9 +106,7 @@ class SourceOptions:
         from exporters.sources.names import check_own_name
 
         if self.network is not None and self.onnx is not None:
-            raise InvalidOption(
-                "--network goes with --checkpoint FILE, --download, or a network that comes with reeltag"
-            )
+            raise InvalidOption("--network is of the catalogue, and --onnx brings another; leave one of them out")
         if self.network is not None and self.network != name:
             model_spec(self.network)
             check_own_name(name)

@@ -84,15 +84,19 @@ def _print_listing(target: Path, listed: list[ListedModel]) -> None:
         if model.why_not:
             results.print(f"{model.name} does not serve {model.task}: {model.why_not}", markup=False)
     if any(model.needs_checkpoint and not model.in_repository for model in listed):
-        results.print("Those without a size are exported from a checkpoint: reeltag export NAME --checkpoint FILE")
+        results.print(
+            "Those without a size are exported from a checkpoint: reeltag export NAME --checkpoint FILE, or for YOLOX "
+            "--download"
+        )
 
 
 def _task_row(task: str, model: ListedModel | None) -> dict[str, str]:
     passport = model.passport if model else None
+    singly = ", one by one" if passport and passport.one_by_one else ""
     return {
         "task": task,
         "network": _name(model) if model else "none",
-        "runtime": f"{passport.runtime} {passport.precision}" if passport else "",
+        "runtime": f"{passport.runtime} {passport.precision}{singly}" if passport else "",
         "passport": passport.sha256[:8] if passport else "",
         "measured": str(passport.measured or "") if passport else "",
     }

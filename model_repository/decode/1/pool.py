@@ -147,7 +147,7 @@ class Pool:
             picture.done(content.decode(errors="replace"))
         else:
             for view, out in zip(picture.views, picture.outs, strict=True):
-                np.copyto(out, worker.pixels(view))
+                np.copyto(out, worker.pixels[view])
             picture.done(list(np.frombuffer(content, np.float32).reshape(-1, 6)))
         if leaving == messages.LEAVES:
             self._end(worker)

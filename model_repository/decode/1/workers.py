@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import mmap
 import os
 import shutil
@@ -116,7 +117,9 @@ class Worker:
     def __init__(self, nursery: Nursery, shapes: Sequence[Shape]) -> None:
         self._nursery = nursery
         self._shapes = shapes
-        self._file_at = sum(int(np.prod(shape)) for shape in shapes)
+        self._file_at = sum(math.prod(shape) for shape in shapes)
+        self.pixels: list[Pixels] = []
+        """What it left on its desk for each view; overwritten by its next job."""
         # Anonymous memory has no name that others could open, and is gone with the last process that has it.
         self._desk = os.memfd_create("reeltag-decode")
         self._memory = self._mapped(self._file_at + KEPT_DESK_BYTES)
@@ -149,12 +152,6 @@ class Worker:
         except OSError:
             return b""
 
-    def pixels(self, view: int) -> Pixels:
-        """What it left on the desk for the view of this number; overwritten by its next job."""
-        start = sum(int(np.prod(shape)) for shape in self._shapes[:view])
-        shape = self._shapes[view]
-        return np.frombuffer(self._memory, np.uint8, int(np.prod(shape)), start).reshape(shape)
-
     def end(self) -> int | None:
         """Kill it, if it has not ended by itself; its exit status, negative for a signal, if it is known."""
         self._let_go()
@@ -168,4 +165,10 @@ class Worker:
         """The desk at another size; the room is taken now, as memory that is missing later would kill its user."""
         os.ftruncate(self._desk, size)
         os.posix_fallocate(self._desk, 0, size)
-        return mmap.mmap(self._desk, size)
+        memory = mmap.mmap(self._desk, size)
+        self.pixels, start = [], 0
+        for shape in self._shapes:
+            count = math.prod(shape)
+            self.pixels.append(np.frombuffer(memory, np.uint8, count, start).reshape(shape))
+            start += count
+        return memory

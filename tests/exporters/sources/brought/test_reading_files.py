@@ -39,7 +39,7 @@ def test_nodes_are_put_in_order(whole: Path) -> None:
     for source in (expected, found):
         assert "scores within" in source.agreement()
     answers = [compare.run_onnx(s.graph, {contract.FRAMES: frames})[contract.CANDIDATES] for s in (expected, found)]
-    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(answers[0], answers[1])
 
 
 def test_nodes_that_stand_in_order_stay_as_they_are(whole: Path) -> None:

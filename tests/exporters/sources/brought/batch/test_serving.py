@@ -67,7 +67,8 @@ def test_every_picture_of_a_request_gets_its_own_answer(
 
     async def ask() -> list[dict[str, npt.NDArray[Any]]]:
         async with TritonClient(server.url) as client:
-            return await client.infer_frames(task, frames, class_maps=task is Task.SEGMENT)
+            card = await client.card(task.frames_ensemble)
+            return await client.infer_frames(card, frames, class_maps=task is Task.SEGMENT)
 
     found = asyncio.run(ask())
     assert len(found) == PICTURES
