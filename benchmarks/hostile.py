@@ -103,8 +103,10 @@ def _codes(status: int, answer: Any) -> Iterator[str]:
         yield f"{status} {error['code']}" if error else str(status)
 
 
-async def watch(served: Served, image: bytes, attacker: multiprocessing.process.BaseProcess) -> Seen:
-    """Be the others, until the attacker is done."""
+async def watch(
+    served: Served, image: bytes, attacker: multiprocessing.process.BaseProcess, *, newcomers: bool = False
+) -> Seen:
+    """Be the others, until the attacker is done; newcomers open a connection for each request."""
     seen = Seen()
 
     async def health(session: aiohttp.ClientSession) -> None:
@@ -133,7 +135,8 @@ async def watch(served: Served, image: bytes, attacker: multiprocessing.process.
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     timeout = aiohttp.ClientTimeout(total=120)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    connector = aiohttp.TCPConnector(force_close=newcomers)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         await asyncio.gather(health(session), memory(), *(innocent(session) for _ in range(INNOCENTS)))
     return seen
 

@@ -28,7 +28,7 @@ from exporters.bench.seminar import SEGMENTER_SIZES
 from exporters.catalogue import entries
 from exporters.evaluation import read_class_maps
 from exporters.export import ExportOptions, export
-from exporters.gate.losses import Losses
+from exporters.gate.stages import Losses
 from exporters.machine import processor
 from exporters.making import Making
 from exporters.precision.calibration import pictures_in, read_pictures

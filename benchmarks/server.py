@@ -44,7 +44,7 @@ def serving() -> Iterator[Served]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port)]
+    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port), "--grpc-port", "0"]
     began = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:

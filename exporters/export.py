@@ -9,11 +9,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
-from exporters.evaluation import CocoDataset, SegmentationDataset
+from exporters.evaluation import CocoDataset
+from exporters.finetuning.qat import check_trainable
 from exporters.gate import accuracy
-from exporters.gate.accuracy import GateReport
+from exporters.gate.accuracy import Annotated, GateReport, check_max_drop
+from exporters.gate.own_path import fitted
+from exporters.graphs.compare import sample_frames
 from exporters.machine import processor
 from exporters.making import Making, made
 from exporters.plans import tensorrt_api
@@ -29,6 +34,8 @@ from reeltag.errors import AccuracyLost, InvalidOption
 
 _ONE_SECONDS: Final = 1.0
 """How long the speed of an artefact is measured that is compared with no other."""
+_COMPARED: Final = 8
+"""On so many of the user's pictures the float32 graph is compared with its source."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +45,19 @@ class ExportOptions:
     making: Making = field(default_factory=Making)
     calibration: Path | None = None
     """Folder of pictures like those to come; needed for all but fp32."""
-    annotated: CocoDataset | SegmentationDataset | None = None
+    annotated: Annotated | None = None
     """To measure accuracy on; without it a lower precision is measured by how far it agrees with float32 on
     `calibration`."""
     max_drop: float | None = None
-    """Points of AP or mIoU that may be lost; `accuracy.MAX_DROP` without it."""
+    """Points of the task's `accuracy.UNITS` that may be lost; `accuracy.MAX_DROP` without it."""
     is_fastest_wanted: bool = False
     """Whether the fastest precision on this machine is chosen of those that lose little enough, whatever `making` says
     of it."""
 
-    def __post_init__(self) -> None:
-        if self.max_drop is not None:
-            accuracy.check_max_drop(self.max_drop)
+    @property
+    def is_lowered(self) -> bool:
+        """Whether any precision but float32 is made."""
+        return self.is_fastest_wanted or self.making.precision != "fp32"
 
 
 @dataclass(frozen=True)
@@ -58,10 +66,10 @@ class ExportReport:
 
     artefact: Artefact
     agreement: str
-    """How closely the float32 graph agrees with its source."""
+    """How closely the graph agrees with its source before its precision is lowered; what is published says `gate`."""
     precision: PrecisionReport
     gate: GateReport | None
-    """None where accuracy was not measured: in fp32 without annotated pictures, of classifiers and shot detectors."""
+    """Of what is published; None where accuracy was not measured: in fp32 without annotated pictures."""
     speeds: tuple[Speed, ...]
     """Of the precisions that were tried, the fastest first; empty for a runtime that is not here."""
     refused: tuple[str, ...]
@@ -71,8 +79,14 @@ class ExportReport:
     """Folders of the model repository; empty where it had all of it already."""
 
     def __str__(self) -> str:
+        name, passport = self.artefact.spec.name, self.artefact.passport
         done = f"published {', '.join(self.written)}" if self.written else "the model repository has it already"
-        return f"{self.artefact.spec.name}: {self.megabytes:.1f} MB, {self.agreement}; {done}"
+        said = [f"{self.megabytes:.1f} MB", *([str(passport.measured)] if passport.measured else [])]
+        compared = name if passport.precision == "fp32" else f"{name}, not yet in {passport.precision},"
+        return (
+            f"{compared} against its source: {self.agreement}\n"
+            f"{name} in {passport.precision}: {', '.join(said)}; {done}"
+        )
 
 
 def export(
@@ -96,9 +110,10 @@ def export(
     """
     options = options or ExportOptions()
     check_target(target)
-    makings = _makings(options)
+    makings = _makings(source, options)
+    _check_gate(source, options)
     calibration = _calibration(source, options)
-    agreement = source.agreement()
+    agreement = source.agreement(_compared_pictures(source, options))
     with tempfile.TemporaryDirectory(prefix="reeltag-export-") as folder:
         made_ones: dict[str, tuple[Artefact, PrecisionReport]] = {}
         for making in makings:
@@ -119,9 +134,16 @@ def export(
     return ExportReport(chosen, agreement, report, measured, speeds, refused, megabytes, written)
 
 
-def _makings(options: ExportOptions) -> list[Making]:
+def _makings(source: Source, options: ExportOptions) -> list[Making]:
+    if source.spec.view is None and (options.is_lowered or options.calibration is not None):
+        raise InvalidOption(
+            f"{source.spec.name} takes windows of frames, not pictures, on which a lower precision could be calibrated "
+            "and measured; it is exported in fp32: leave --precision and --calibration out"
+        )
     if options.making.runtime == "tensorrt":
         tensorrt_api.load(options.making.builder or tensorrt_api.installed())  # rather than minutes later
+    if options.making.fine_tuning is not None:
+        check_trainable(source.graph, sample_frames(source.spec, 1))
     if not options.is_fastest_wanted:
         return [options.making]
     if options.making.runtime != "openvino":
@@ -134,6 +156,30 @@ def _makings(options: ExportOptions) -> list[Making]:
     without = replace(options.making, precision="fp32", fine_tuning=None)
     tuning = options.making.fine_tuning
     return [without, *(replace(without, precision=p, fine_tuning=tuning if p == "int8" else None) for p in lower)]
+
+
+def _check_gate(source: Source, options: ExportOptions) -> None:
+    """Refuse a limit or annotations that nothing would be measured by."""
+    if options.annotated is None and options.max_drop is None:
+        return
+    check_max_drop(options.max_drop, source.spec.task)
+    if options.annotated is None and not options.is_lowered:
+        raise InvalidOption(
+            f"--max-drop {options.max_drop:g} would limit nothing: fp32 is measured on annotated pictures alone; give "
+            "them with --images, or leave it out"
+        )
+
+
+def _compared_pictures(source: Source, options: ExportOptions) -> npt.NDArray[np.uint8] | None:
+    """Some of the user's pictures to compare the float32 graph on, uint8 `(N, H, W, 3)`."""
+    annotated = options.annotated
+    if annotated is not None:
+        files = list(annotated.files.values() if isinstance(annotated, CocoDataset) else annotated.pictures)
+    elif options.calibration is not None:
+        files = pictures_in(options.calibration)
+    else:
+        return None
+    return np.stack([fitted(file, source.spec.view)[0] for file in chosen(files, _COMPARED)])
 
 
 def _speeds(source: Source, artefacts: Sequence[Artefact]) -> tuple[Speed, ...]:
@@ -175,34 +221,23 @@ def _with_speed(artefact: Artefact, speeds: Sequence[Speed]) -> Artefact:
 
 
 def _calibration(source: Source, options: ExportOptions) -> CalibrationSet | None:
-    if not options.is_fastest_wanted and options.making.precision == "fp32":
+    if not options.is_lowered:
         return None
-    if source.spec.view is None:
-        raise InvalidOption(
-            f"{source.spec.name} takes windows of frames, and there are no pictures to calibrate it with: it is "
-            "exported in fp32 only; leave --precision out"
-        )
     if options.calibration is None:
         raise InvalidOption(
             f"{options.making.precision} needs pictures like those to come, without labels: --calibration FOLDER"
         )
+    assert source.spec.view is not None
     return read_pictures(chosen(pictures_in(options.calibration)), source.spec.view)
 
 
 def _measured(
     source: Source, artefact: Artefact, options: ExportOptions, progress: Progress | None
 ) -> GateReport | None:
-    if source.spec.task not in ("detect", "segment"):
-        if options.annotated is not None:
-            raise InvalidOption(
-                f"{source.spec.name} is neither a detector nor a segmenter: its accuracy is not measured"
-            )
-        return None
     if options.annotated is not None:
-        return accuracy.check(
-            artefact, source.reference, options.annotated, max_drop=options.max_drop, progress=progress
-        )
-    if options.calibration is None or artefact.passport.precision == "fp32":
+        pictures: accuracy.Pictures = options.annotated
+    elif options.calibration is not None and artefact.passport.precision != "fp32":
+        pictures = chosen(pictures_in(options.calibration))
+    else:
         return None
-    files = chosen(pictures_in(options.calibration))
-    return accuracy.check(artefact, source.reference, files, max_drop=options.max_drop, progress=progress)
+    return accuracy.check(artefact, source.reference, pictures, max_drop=options.max_drop, progress=progress)

@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from gateway.access import Access, KeyMiddleware
 from gateway.batching import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
+from gateway.grpc.server import listening
+from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
 from gateway.lanes import Lanes
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.readiness import Readiness
 from gateway.routes import health, images
+from gateway.routes.health import check_ready
 from gateway.schemas import failures
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
+from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient
 
@@ -34,13 +40,21 @@ _UPLOADS_SHARE: Final = 0.4
 """Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
 
-def create_app(settings: Settings, client: ImageTagger | None = None, own: OwnTriton | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    client: ImageTagger | None = None,
+    own: OwnTriton | None = None,
+    *,
+    grpc_port: int | None = None,
+) -> FastAPI:
     """Build the gateway.
 
     Args:
         settings: The options.
         client: Asks Triton; it stays open when the app stops. Without it the app opens one to `triton_url`.
         own: The Triton there, where it is kept running for this gateway.
+        grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
+            in `app.state.grpc_port`.
 
     Raises:
         InvalidOption: Neither a client nor `triton_url` is given.
@@ -52,7 +66,7 @@ def create_app(settings: Settings, client: ImageTagger | None = None, own: OwnTr
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if client is not None:
-            async with _running(app, settings, client, metrics):
+            async with _running(app, settings, client, metrics, grpc_port):
                 yield
             return
         url = settings.triton_url or ""
@@ -62,7 +76,7 @@ def create_app(settings: Settings, client: ImageTagger | None = None, own: OwnTr
             secret=settings.triton_secret_value,
             on_lost=own.restart if own is not None else None,
         )
-        async with opened, _running(app, settings, opened, metrics):
+        async with opened, _running(app, settings, opened, metrics, grpc_port):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -80,6 +94,8 @@ def create_app(settings: Settings, client: ImageTagger | None = None, own: OwnTr
     app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
+    app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
+    app.add_middleware(KeyMiddleware, access=app.state.access)
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
     app.add_middleware(ObservingMiddleware, metrics=metrics)
@@ -88,7 +104,9 @@ def create_app(settings: Settings, client: ImageTagger | None = None, own: OwnTr
 
 
 @asynccontextmanager
-async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics) -> AsyncIterator[None]:
+async def _running(
+    app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics, grpc_port: int | None
+) -> AsyncIterator[None]:
     """Set up what the routes use, and finish what is in flight at the end."""
     limits = BatchLimits(
         max_images=settings.batch_max_images,
@@ -113,7 +131,7 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
     metrics.watch(lambda: lanes.waiting, lambda: lanes.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
     app.state.readiness = readiness
-    app.state.tagging = Tagging(settings, catalogue, headers, lanes)
+    tagging = app.state.tagging = Tagging(settings, catalogue, headers, lanes)
 
     async def stop(seconds: float) -> None:
         await asyncio.sleep(seconds * _UPLOADS_SHARE)
@@ -122,7 +140,15 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
 
     app.state.stop = stop
     try:
-        yield
+        if grpc_port is None:
+            yield
+        else:
+            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access)
+            ready = partial(check_ready, app)
+            address = f"{settings.host}:{grpc_port}"
+            async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
+                app.state.grpc_port = port
+                yield
     finally:
         await lanes.close(CLOSE_GRACE_SECONDS)
         headers.close()

@@ -43,7 +43,7 @@ class BatchLimits:
     timeout_seconds: float
     """Longest wait of a request for its answers, above 0."""
     max_bytes: int = 32 << 20
-    """Most bytes of images in one batch, unless it is a single image: on their way to Triton they are copied."""
+    """Most bytes of images in one batch, unless it is a single image; twice as many are sent to Triton at one time."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ class Batcher:
         self._limits = limits
         self._on_batch = on_batch
         self._lanes: dict[Wanted, _Lane] = {}
-        self._inflight: dict[asyncio.Task[None], int] = {}
-        """Images of each batch that Triton works on."""
+        self._inflight: dict[asyncio.Task[None], tuple[int, int]] = {}
+        """Images of each batch that Triton works on, and their bytes."""
         self._pace = Pace()
         self._last_size = 1
         self._timer: asyncio.TimerHandle | None = None
@@ -175,9 +175,15 @@ class Batcher:
         """Batches that Triton works on."""
         return len(self._inflight)
 
+    def has_room(self, images: int) -> bool:
+        """Whether so many more images may wait."""
+        return self.waiting + images <= self._limits.max_waiting
+
     def retry_after(self) -> int:
         """In how many seconds all that waits now is likely to be answered, at the pace of late."""
-        return self._pace.wait(self.waiting + sum(self._inflight.values()), asyncio.get_running_loop().time())
+        return self._pace.wait(
+            self.waiting + sum(images for images, _ in self._inflight.values()), asyncio.get_running_loop().time()
+        )
 
     def admit(self, images: int) -> None:
         """Check that so many more images may wait.
@@ -188,13 +194,13 @@ class Batcher:
         """
         if self._closing:
             raise ServiceError("the gateway is shutting down")
-        if self.waiting + images > self._limits.max_waiting:
+        if not self.has_room(images):
             raise Overloaded(
                 f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later",
                 retry_after_seconds=self.retry_after(),
             )
 
-    async def submit(self, wanted: Wanted, images: Sequence[bytes]) -> Batched:
+    async def submit(self, wanted: Wanted, images: Sequence[bytes], *, timeout_seconds: float | None = None) -> Batched:
         """Ask for something of encoded images.
 
         A caller that is cancelled withdraws its images that were not sent; of those in flight the answers are dropped.
@@ -202,10 +208,11 @@ class Batcher:
         Args:
             wanted: At least one task.
             images: At least one encoded image.
+            timeout_seconds: How long the caller waits, where that is less than the limit.
 
         Returns:
             One answer an image; the error of a batch is the answer to each of its images, and an image without an
-            answer after `timeout_seconds` gets `DeadlineExceeded`.
+            answer in that time gets `DeadlineExceeded`.
 
         Raises:
             Overloaded: Too many images wait already.
@@ -215,7 +222,8 @@ class Batcher:
         self.admit(len(images))
         loop = asyncio.get_running_loop()
         ticket = _Ticket(images, loop)
-        deadline = loop.call_later(self._limits.timeout_seconds, self._give_up, ticket)
+        seconds = min(self._limits.timeout_seconds, timeout_seconds or self._limits.timeout_seconds)
+        deadline = loop.call_later(seconds, self._give_up, ticket, seconds)
         self._lanes.setdefault(wanted, _Lane()).add(ticket)
         self._send_due()
         try:
@@ -226,8 +234,8 @@ class Batcher:
         answers = tuple(answer for answer in ticket.answers if answer is not None)
         return Batched(answers, ticket.last_sent - ticket.arrived, loop.time() - ticket.last_sent)
 
-    def _give_up(self, ticket: _Ticket) -> None:
-        text = f"no answer from Triton within {self._limits.timeout_seconds:g} seconds"
+    def _give_up(self, ticket: _Ticket, seconds: float) -> None:
+        text = f"no answer from Triton within {seconds:g} seconds"
         ticket.answer_rest(DeadlineExceeded(text, retry_after_seconds=self.retry_after()))
 
     async def close(self, grace_seconds: float) -> None:
@@ -254,7 +262,7 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while len(self._inflight) < self._limits.max_inflight:
+        while self._may_send:
             lanes = [(lane.sent, lane.oldest, wanted) for wanted, lane in self._lanes.items() if lane.tickets]
             due = [turn for turn in lanes if self._is_due(self._lanes[turn[-1]], loop.time())]
             if due:
@@ -264,6 +272,11 @@ class Batcher:
                 oldest = min(oldest for _, oldest, _ in lanes)
                 self._timer = loop.call_at(oldest + self._limits.max_delay_seconds, self._send_due)
             return
+
+    @property
+    def _may_send(self) -> bool:
+        sent = sum(size for _, size in self._inflight.values())  # on their way they are copied several times
+        return len(self._inflight) < self._limits.max_inflight and sent <= self._limits.max_bytes
 
     def _is_due(self, lane: _Lane, now: float) -> bool:
         enough = self._limits.max_images
@@ -277,11 +290,11 @@ class Batcher:
         self._on_batch(len(members))
         batch = loop.create_task(self._run(wanted, members))
         self._pace.begin(loop.time())
-        self._inflight[batch] = len(members)
+        self._inflight[batch] = len(members), sum(len(ticket.images[index]) for ticket, index in members)
         batch.add_done_callback(self._finished)
 
     def _finished(self, batch: asyncio.Task[None]) -> None:
-        images = self._inflight.pop(batch)
+        images, _ = self._inflight.pop(batch)
         self._pace.done(images, asyncio.get_running_loop().time(), more=bool(self._inflight))
         self._send_due()
 

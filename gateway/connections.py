@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway import framing
 from gateway.crowd import Crowd, Wait
 from gateway.errors import on_the_wire
-from gateway.meter import Meter
+from gateway.meter import Body
 from reeltag.errors import (
     HeadersTooLarge,
     InvalidRequest,
@@ -25,9 +25,13 @@ from reeltag.errors import (
 
 _MAX_PIPELINED: Final = 16
 """Requests that a client may send ahead of the answer to its first."""
-_FRAMING_PER_BYTE: Final = 8
-"""Bytes of chunk sizes and line ends that a byte of a chunked body may cost: chunks of one byte cost 5."""
 _log: Final = logging.getLogger(__name__)
+
+
+_UNWANTED_BODY_BYTES: Final = 256 << 20
+"""Most that is thrown away of a body that was answered already: many clients read the answer only behind their body."""
+_UNWANTED_BYTES: Final = 16 << 20
+"""Likewise, behind an error that ends the connection."""
 
 
 class _Part(Enum):
@@ -59,14 +63,10 @@ class Connection(HttpToolsProtocol):
         self._deaf = False
         """Whether what the client still sends is thrown away."""
         self._head_bytes = 0
-        self._body = Meter(0.0)
-        self._wire_bytes = 0
-        """That the body took, with its framing."""
+        self._body = Body(0.0, 0)
         self._discarded_bytes = 0
-        self._bytes_before = 0
-        """Of the body, when the current stretch of `transfer_seconds` began."""
         self._unread_before = 0
-        """Of the answers, likewise."""
+        """Of the answers, when the current stretch of `transfer_seconds` began."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Take the connection, or refuse it where there are too many."""
@@ -94,11 +94,11 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, within the limits."""
         if self._deaf:
-            self._discard(len(data))
+            self._discard(len(data), _UNWANTED_BYTES)
             return
         view = memoryview(data)
         if self._part is _Part.BODY:
-            self._wire_bytes += len(data)
+            self._body.wire_bytes += len(data)
             self._feed(view)
             self._check_body(len(data))
             return
@@ -134,8 +134,8 @@ class Connection(HttpToolsProtocol):
         framing.check(method, self.url, version, self.headers)
         super().on_headers_complete()
         self._part = _Part.BODY
-        self._body = Meter(self.loop.time())
-        self._wire_bytes = self._discarded_bytes = self._bytes_before = 0
+        self._body = Body(self.loop.time(), self._limits.max_header_bytes)
+        self._discarded_bytes = 0
         self._wait_for(self._crowd.bodies)
 
     def on_body(self, body: bytes) -> None:
@@ -209,8 +209,7 @@ class Connection(HttpToolsProtocol):
     def on_late_body(self, now: float) -> None:
         """A stretch of time for a body is over."""
         held_back = self.flow.read_paused or self._unanswered() is not self.cycle  # by us
-        if held_back or self._body.bytes - self._bytes_before >= self._enough:
-            self._bytes_before = self._body.bytes
+        if self._body.moved() >= self._enough or held_back:
             self._crowd.bodies.add(self, now)
             return
         self._fail(
@@ -266,15 +265,14 @@ class Connection(HttpToolsProtocol):
     def _check_body(self, size: int) -> None:
         if self._part is not _Part.BODY or self._deaf:
             return
-        body = self._body.bytes
-        if self._wire_bytes - body > self._limits.max_header_bytes + _FRAMING_PER_BYTE * body:
+        if self._body.is_mostly_framing:
             self._fail(self._too_large("the trailers and chunk sizes of the body"))
         elif self.cycle.response_complete:
-            self._discard(size)
+            self._discard(size, _UNWANTED_BODY_BYTES)
 
-    def _discard(self, size: int) -> None:
+    def _discard(self, size: int, most: int) -> None:
         self._discarded_bytes += size
-        if self._discarded_bytes > self._limits.max_discarded_bytes:
+        if self._discarded_bytes > most:
             self.abort()
 
     def _too_large(self, what: str) -> HeadersTooLarge:
@@ -303,6 +301,9 @@ class Connection(HttpToolsProtocol):
     def _answer(self, error: ReeltagError, wait: Wait) -> None:
         """Send an error, and wait for the client to read it and to leave."""
         self._deaf = True
+        if self.transport.is_closing():
+            self.abort()
+            return
         self.transport.write(on_the_wire(error))
         if self.transport.can_write_eof():
             self.transport.write_eof()

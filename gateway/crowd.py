@@ -17,7 +17,7 @@ MAX_REFUSED: Final = 64
 """Connections beyond the limit that are open for as long as it takes to read their refusal."""
 _LEAST_WAIT_SECONDS: Final = 0.25
 """A connection that waits for its client for less than this does not have to make room: it may have just come."""
-_TRIES: Final = 16
+_TRIES: Final = 128
 """Bodies that are looked at in the search for a slow one."""
 
 
@@ -28,8 +28,6 @@ class ConnectionLimits:
     max_connections: int
     max_header_bytes: int
     """Of a request's line and headers, and of its trailers and chunk sizes."""
-    max_discarded_bytes: int
-    """Of a request that was answered already."""
     max_unread_bytes: int
     """Of answers that all clients together did not read yet."""
     header_seconds: float

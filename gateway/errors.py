@@ -47,7 +47,10 @@ def render_unexpected(error: Exception) -> Response:
 
 
 def _headers_of(error: ReeltagError) -> dict[str, str]:
-    return {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
 
 
 def _look_up(error_id: str) -> str:

@@ -7,6 +7,8 @@ from typing import Final
 SLOW_BYTES_PER_SECOND: Final = 64 << 10
 """A body that comes more slowly than this is given up when others need its memory or its connection."""
 _WINDOW_SECONDS: Final = 1.0
+_FRAMING_PER_BYTE: Final = 8
+"""Chunks of one byte cost 5."""
 
 
 class Meter:
@@ -32,3 +34,24 @@ class Meter:
         if seconds < _WINDOW_SECONDS:
             return self._was_slow
         return self.bytes - self._before < SLOW_BYTES_PER_SECOND * seconds
+
+
+class Body(Meter):
+    """A body on its way through a connection."""
+
+    def __init__(self, now: float, max_framing: int) -> None:
+        super().__init__(now)
+        self._max_framing = max_framing
+        self._looked_at = 0
+        self.wire_bytes = 0
+        """That it took with its chunk sizes and trailers; what came together with the head is not among them."""
+
+    def moved(self) -> int:
+        """Bytes that came since this was last asked."""
+        moved, self._looked_at = self.bytes - self._looked_at, self.bytes
+        return moved
+
+    @property
+    def is_mostly_framing(self) -> bool:
+        """Whether chunk sizes and trailers take more than `max_framing` and `_FRAMING_PER_BYTE` of each byte."""
+        return self.wire_bytes - self.bytes > self._max_framing + _FRAMING_PER_BYTE * self.bytes

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import render, render_unexpected
+from gateway.schemas import ImageResult
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import ServiceError
 
@@ -44,6 +45,11 @@ class Metrics:
         self.batch_images = Histogram(
             "reeltag_batch_images", "Images in a request to Triton.", buckets=_BATCH_BUCKETS, registry=registry
         )
+
+    def count(self, results: Iterable[ImageResult]) -> None:
+        """Count images by outcome."""
+        for result in results:
+            self.images.labels("tagged" if result.error is None else result.error.code).inc()
 
     def watch_connections(self, connections: Callable[[], float]) -> None:
         """Add the gauge of open connections."""

@@ -119,6 +119,7 @@ _RETRY_AFTER: Final = {
     "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_WAIT_SECONDS},
 }
 _FAILURES: Final = {
+    401: "A key is needed, and none that is good was sent.",
     400: "The request is not valid HTTP/1.1.",
     408: "The request came too slowly.",
     413: "Too many bytes, images or pixels.",

@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway import logs
+from gateway.access import check_openness
 from gateway.app import create_app
 from gateway.connections import Connection
 from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
@@ -49,8 +50,9 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
         SetupError: The address cannot be bound, or too few files may be open.
         InvalidOption: `triton_url` is not set.
     """
+    check_openness(settings)
     logs.set_up(settings.log_level)
-    app = create_app(settings, own=own)
+    app = create_app(settings, own=own, grpc_port=settings.grpc_port or None)
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
@@ -58,9 +60,17 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
         Server(app, settings, on_ready=lambda: on_ready(address)).run(sockets=[listener])
 
 
-def check_port(host: str, port: int) -> None:
-    """Find out early, before Triton is started, whether `serve` could listen; raises as `serve`."""
-    _listen(host, port).close()
+def check_options(settings: Settings) -> None:
+    """Find out early, before Triton is started, whether `serve` could; raises as `serve`."""
+    check_openness(settings)
+    check_port(settings.host, settings.port)
+    if settings.grpc_port:
+        check_port(settings.host, settings.grpc_port, option="--grpc-port")
+
+
+def check_port(host: str, port: int, *, option: str = "--port") -> None:
+    """Find out whether `serve` could listen there; raises as `serve`."""
+    _listen(host, port, option).close()
 
 
 class Server(uvicorn.Server):
@@ -157,7 +167,6 @@ def _limits(settings: Settings, max_connections: int) -> ConnectionLimits:
     return ConnectionLimits(
         max_connections=max_connections,
         max_header_bytes=settings.max_header_bytes,
-        max_discarded_bytes=settings.max_upload_bytes,
         max_unread_bytes=settings.max_buffered_bytes,
         header_seconds=settings.header_timeout_seconds,
         transfer_seconds=settings.body_timeout_seconds,
@@ -166,7 +175,7 @@ def _limits(settings: Settings, max_connections: int) -> ConnectionLimits:
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
@@ -180,7 +189,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"port {port} on {host} is taken{_holder(port)}; choose another with --port") from error
+            raise PortInUse(f"port {port} on {host} is taken{_holder(port)}; choose another with {option}") from error
         raise SetupError(f"cannot listen on {host} port {port}: {error.strerror}; choose another") from error
 
 

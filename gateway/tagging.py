@@ -15,14 +15,16 @@ from gateway.class_maps import picture_of
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
 from gateway.lanes import Lanes, Sound
+from gateway.options import TagOptions
 from gateway.schemas import ClassShare, ImageResult
 from gateway.tagger import TaskSet, Wanted
 from gateway.uploads import Upload
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
+from reeltag.readings import detections_of, image_tags_of
 from reeltag.settings import Settings
-from reeltag.tags import Detection, ImageTag, detections_of, image_tags_of
+from reeltag.tags import Box, Detection, ImageTag
 from reeltag.triton import ImageOutputs
 
 _SHARE_DECIMALS: Final = 6
@@ -40,6 +42,14 @@ class Question:
     """Most detections and tags of an image; without it tags take the setting's and detections have none."""
     class_map: bool = False
     """Whether the class of each pixel is wanted; `segment` is then one of the tasks."""
+    normalised: bool = False
+    """Whether boxes are shares of the picture's width and height instead of pixels."""
+
+    @classmethod
+    def of(cls, tasks: TaskSet, options: TagOptions) -> Question:
+        """What a request's options ask."""
+        normalised = options.boxes == "normalised"
+        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised)
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,10 @@ class Tagging:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
         self._lanes.admit()
 
+    def has_room(self) -> bool:
+        """Whether one more image could be queued."""
+        return self._lanes.has_room()
+
     async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
 
@@ -87,8 +101,15 @@ class Tagging:
         except ReeltagError:  # the request is wrong whether Triton runs or not
             return tuple(Task)
 
-    async def tag(self, uploads: Sequence[Upload], question: Question) -> Tagged:
+    async def tag(
+        self, uploads: Sequence[Upload], question: Question, *, timeout_seconds: float | None = None
+    ) -> Tagged:
         """Answer the question for each image.
+
+        Args:
+            uploads: The images.
+            question: What to answer.
+            timeout_seconds: How long the caller waits, where that is less than the setting's.
 
         Raises:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
@@ -101,11 +122,11 @@ class Tagging:
         ]
         errors = tuple(header for header in checked if isinstance(header, ImageRejected))
         if not sound:  # Triton is not bothered, so it does not matter whether it runs
-            results = tuple(_failed(u.name, error) for u, error in zip(uploads, errors, strict=True))
+            results = tuple(failed_result(u.name, error) for u, error in zip(uploads, errors, strict=True))
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
             served = await self._catalogue.read()
-            batched = await self._ask(served.plan(question.tasks), question.class_map, sound)
+            batched = await self._ask(served.plan(question.tasks), question.class_map, sound, timeout_seconds)
         except ServiceError:
             self._catalogue.forget()
             raise
@@ -126,9 +147,18 @@ class Tagging:
             batched.triton_seconds,
         )
 
-    async def _ask(self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound]) -> Batched:
+    async def tag_one(self, upload: Upload, question: Question, *, timeout_seconds: float | None = None) -> ImageResult:
+        """One image of many: an error is its own, and the others go on."""
+        try:
+            return (await self.tag([upload], question, timeout_seconds=timeout_seconds)).results[0]
+        except ReeltagError as error:
+            return failed_result(upload.name, error)
+
+    async def _ask(
+        self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound], timeout_seconds: float | None
+    ) -> Batched:
         wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
-        parts = [await self._lanes.submit(each, images) for each in wanted]
+        parts = [await self._lanes.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
@@ -137,7 +167,7 @@ class Tagging:
 
     def _result(self, name: str, answer: Answer, question: Question) -> ImageResult:
         if isinstance(answer, ReeltagError):
-            return _failed(name, answer)
+            return failed_result(name, answer)
         width, height, asked = answer.width, answer.height, question.tasks
         class_map = answer.tensors[Task.SEGMENT][contract.CLASS_MAP] if question.class_map else None
         return ImageResult(
@@ -152,7 +182,7 @@ class Tagging:
 
     def _detections(self, answer: ImageOutputs, question: Question) -> tuple[Detection, ...]:
         tensors, threshold = answer.tensors[Task.DETECT], question.score_threshold
-        return detections_of(
+        found = detections_of(
             tensors[contract.BOXES],
             tensors[contract.SCORES],
             tensors[contract.CLASSES],
@@ -160,6 +190,9 @@ class Tagging:
             score_threshold=self._settings.score_threshold if threshold is None else threshold,
             top_k=question.top_k,
         )
+        if not question.normalised:
+            return found
+        return tuple(one.model_copy(update={"box": _shares_of(one.box, answer)}) for one in found)
 
     def _tags(self, answer: ImageOutputs, question: Question) -> tuple[ImageTag, ...]:
         card = answer.cards[Task.CLASSIFY]
@@ -172,13 +205,23 @@ class Tagging:
         )
 
 
+def _shares_of(box: Box, answer: ImageOutputs) -> Box:
+    """A box in pixels as shares of the picture's width and height."""
+    x1, y1, x2, y2 = box
+    across, down = answer.width, answer.height
+    shares = (x1 / across, y1 / down, x2 / across, y2 / down)
+    left, top, right, bottom = (round(share, _SHARE_DECIMALS) for share in shares)
+    return left, top, right, bottom
+
+
 def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:
     rounded = answer.tensors[Task.SEGMENT][contract.SHARES].astype(float).round(_SHARE_DECIMALS)
     order = np.argsort(-rounded, kind="stable")
     return tuple(ClassShare(label=card.labels[i], share=rounded[i]) for i in order if rounded[i] > 0)
 
 
-def _failed(name: str, error: ReeltagError) -> ImageResult:
+def failed_result(name: str, error: ReeltagError) -> ImageResult:
+    """The result of an image that could not be tagged."""
     return ImageResult(name=name, error=detail_of(error))
 
 

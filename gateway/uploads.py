@@ -19,6 +19,7 @@ from gateway.pace import Pace
 from reeltag.errors import (
     BodyTooLarge,
     ImageRejected,
+    InvalidOption,
     Overloaded,
     ReeltagError,
     RequestTimeout,
@@ -161,6 +162,25 @@ class Holding:
         with self._reader.arriving(self):
             await self._fill(body, request)
         return [Upload(name, data) for name, data in body.finish()]
+
+    def take(self, uploads: list[Upload]) -> list[Upload]:
+        """Count images that came as a whole, in one message.
+
+        Raises:
+            InvalidOption: There are none.
+            BodyTooLarge: More bytes or images than the limits allow.
+            Overloaded: The bodies of all requests together exceed their limit.
+        """
+        if not uploads:
+            raise InvalidOption("the request has no images; send at least one")
+        if len(uploads) > self._limits.max_images:
+            raise BodyTooLarge(
+                f"the request has more than {self._limits.max_images} images; send them in several requests"
+            )
+        size = sum(len(upload.data) for upload in uploads)
+        self._check_size(self.bytes + size)
+        self._note(size)
+        return uploads
 
     def is_slow(self, now: float) -> bool:
         """Whether so little came of late that its memory is better given to others."""

@@ -8,6 +8,7 @@ ReeltagError                     500
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
 │   ├── BodyTooLarge             413
+│   ├── Unauthorized             401  a key that is missing, unknown or revoked
 │   ├── InvalidRequest           400  what was sent is not HTTP/1.1
 │   ├── RequestTimeout           408  the client sent too slowly
 │   ├── ForeignHost              421  a Host that is not on the allow-list
@@ -125,6 +126,13 @@ class BodyTooLarge(InputError):
 
     status = 413
     grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class Unauthorized(InputError):
+    """A key that is missing, unknown or revoked."""
+
+    status = 401
+    grpc_code = "UNAUTHENTICATED"
 
 
 class InvalidRequest(InputError):

@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     """Address that the gateway listens on; `0.0.0.0` for every interface."""
     port: int = Field(8000, ge=0, le=65535)
     """TCP port of the gateway, 0 to 65535; 0 takes a free one."""
+    grpc_port: int = Field(8001, ge=0, le=65535)
+    """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
     triton_url: str | None = Field(None, min_length=1)
     """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`; none starts one."""
     triton_secret: SecretStr | None = Field(None, min_length=1)
@@ -33,6 +35,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message that is logged."""
 
+    keys_file: Path | None = None
+    """File of API keys, as `reeltag keys` writes it; with it only who has a good key may ask."""
+    anonymous: bool = False
+    """Whether everybody may ask who reaches a gateway that listens beyond this machine and has no keys."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host headers that are answered, separated by commas, such as `tags.example.org,*.internal`; none answers all."""
     max_connections: int = Field(1024, ge=1, le=100_000)

@@ -15,7 +15,8 @@ import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, SHARES, ModelCard, Task
 from reeltag.errors import ImageRejected, NetworkReplaced, OutputError, ReeltagError, ServiceError
 from reeltag.frames import ImageError
-from reeltag.tags import ImageSource, ImageTag, ImageTags, Provenance, detections_of, image_tags_of
+from reeltag.readings import detections_of, image_tags_of
+from reeltag.tags import ImageSource, ImageTag, ImageTags, Provenance
 from reeltag.triton import ImageOutputs
 from vod import page
 from vod.flight import Flight

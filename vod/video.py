@@ -14,17 +14,8 @@ import numpy.typing as npt
 import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, SHOT_CONTEXT_FRAMES, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.frames import Geometry, geometry_of
-from reeltag.tags import (
-    Coverage,
-    Detection,
-    FrameDetections,
-    Provenance,
-    Shot,
-    Tag,
-    VideoSource,
-    VideoTags,
-    detections_of,
-)
+from reeltag.readings import detections_of
+from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
 from vod.areas import FrameAreas
 from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from reeltag.errors import InputError
 
+_SYNSETS: Final = Path(__file__).parent / "labels" / "imagenet1k_synsets.txt"
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -24,6 +26,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
     if problem := _problem(names):
         raise InputError(f"{path} {problem}; give a text file with one class name a line")
     return names
+
+
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """WordNet ids of ImageNet's thousand classes by index, such as `n01440764`; its folders are named so."""
+    return tuple(_SYNSETS.read_text("utf-8").split())
 
 
 def lines_of(path: Path) -> tuple[str, ...]:

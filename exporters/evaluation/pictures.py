@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from exporters.evaluation import Confusion, DetectionReport
+    from exporters.evaluation import ClassificationReport, Confusion, DetectionReport
 
 _CURVES: Final = 8
 """How many classes, those with the most boxes, get a curve of their own: more cannot be told apart."""
@@ -66,22 +66,37 @@ def draw_confusion(confusion: Confusion, path: Path) -> None:
         OutputError: The picture cannot be written.
         SetupError: matplotlib is not installed.
     """
+    title = (
+        f"Pixels of each true class, in percent (mIoU {100 * confusion.mean_iou:.1f}, "
+        f"pixel accuracy {100 * confusion.pixel_accuracy:.1f})"
+    )
+    _draw_shares(confusion, "none", title, path)
+
+
+def draw_class_confusion(report: ClassificationReport, path: Path) -> None:
+    """Which class the pictures of each true class got, in percent: of the classes with the most mistakes.
+
+    Raises:
+        OutputError: The picture cannot be written.
+        SetupError: matplotlib is not installed.
+    """
+    figures = ", ".join(f"{name} {100 * share:.1f}" for name, share in report.shares.items())
+    _draw_shares(report.confusion(), "another", f"Pictures of each true class, in percent ({figures})", path)
+
+
+def _draw_shares(confusion: Confusion, other: str, title: str, path: Path) -> None:
+    """`other` is the name of what is found and is no class."""
     there = confusion.counts.sum(1) > 0
     shown = np.append(there, False) | (confusion.counts.sum(0) > 0)
     rows = [label for label, is_there in zip(confusion.labels, there, strict=True) if is_there]
-    columns = [label for label, is_shown in zip((*confusion.labels, "none"), shown, strict=True) if is_shown]
+    columns = [label for label, is_shown in zip((*confusion.labels, other), shown, strict=True) if is_shown]
     shares = confusion.shares[there][:, shown]
     figure, axes = new_figure(2.5 + 0.48 * len(columns), 2.0 + 0.42 * max(len(rows), 6))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="found", ylabel="true")
-    axes.set_title(
-        f"Pixels of each true class, in percent (mIoU {100 * confusion.mean_iou:.1f}, "
-        f"pixel accuracy {100 * confusion.pixel_accuracy:.1f})",
-        loc="left",
-        fontweight="bold",
-    )
+    axes.set_title(title, loc="left", fontweight="bold")
     for row, column in np.argwhere(shares >= _NUMBERED_CELLS).tolist():
         share = float(shares[row, column])
         ink = "white" if share > 0.6 else INK

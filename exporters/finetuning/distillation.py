@@ -43,10 +43,9 @@ class Distillation:
 
     def __init__(self, teacher: ModelProto, quantized: ModelProto, heads: Sequence[str]) -> None:
         nodes = {node.name: node for node in teacher.graph.node}
-        outputs = [nodes[name].output[0] for name in heads]
         self._axes = [1 if "Conv" in nodes[name].op_type else -1 for name in heads]
-        self._ranked = _ranked_tensor(teacher, outputs)
-        watched = [*outputs, *([self._ranked] if self._ranked else [])]
+        watched = watched_tensors(teacher, heads)
+        self._ranked = len(watched) > len(heads)
         self._teacher, self._graph = TorchGraph(teacher, watched), TorchGraph(quantized, watched)
         self.student = Student(teacher, quantized)
         self._variances: list[Tensor] = []
@@ -122,6 +121,14 @@ class Distillation:
             torch.cat([_channels_last(answer[i], axis) for answer in answers], 1).var((0, 1)).clamp(_SMALLEST_VARIANCE)
             for i, axis in enumerate(self._axes)
         ]
+
+
+def watched_tensors(teacher: ModelProto, heads: Sequence[str]) -> list[str]:
+    """What is compared: the outputs of the last weighted nodes, and behind them the scores that are ranked, if any."""
+    nodes = {node.name: node for node in teacher.graph.node}
+    outputs = [nodes[name].output[0] for name in heads]
+    ranked = _ranked_tensor(teacher, outputs)
+    return [*outputs, *([ranked] if ranked else [])]
 
 
 def _channels_last(answer: Tensor, axis: int) -> Tensor:

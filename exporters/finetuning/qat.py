@@ -17,7 +17,9 @@ import numpy.typing as npt
 from onnx import ModelProto, numpy_helper
 
 from exporters.finetuning.options import FineTuning
+from exporters.graphs.body import body_of, simplified
 from exporters.progress import Progress
+from reeltag.contract import FRAMES
 from reeltag.errors import InputError, SetupError
 
 MINIMUM_INPUTS: Final = 8
@@ -39,6 +41,30 @@ class FineTuned:
     def is_better(self) -> bool:
         """Whether any update was kept."""
         return self.loss_after < self.loss_before
+
+
+def check_trainable(model: ModelProto, frames: npt.NDArray[np.uint8]) -> None:
+    """Refuse a graph that cannot be fine-tuned before anything is calibrated: what would be trained is run in torch.
+
+    Args:
+        model: In float32.
+        frames: uint8 `(N, *input_shape)`; one is enough.
+
+    Raises:
+        InputError: An operator, or its form, is unknown in `torch_operators`; the text names the node.
+        SetupError: torch is missing.
+    """
+    try:
+        import torch  # noqa: PLC0415  # it is only needed here
+
+        from exporters.finetuning.distillation import watched_tensors  # noqa: PLC0415
+        from exporters.finetuning.torch_graph import TorchGraph  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    simple = simplified(model)
+    graph = TorchGraph(simple, watched_tensors(simple, body_of(simple).heads))
+    with torch.no_grad():
+        graph.run({FRAMES: torch.from_numpy(frames)})
 
 
 def fine_tuned(
@@ -68,10 +94,14 @@ def fine_tuned(
     try:
         from exporters.finetuning.distillation import Distillation  # noqa: PLC0415  # torch is only needed here
     except ModuleNotFoundError as error:
-        raise SetupError(f"fine-tuning needs {error.name}; run: pip install 'reeltag[export]'") from error
+        raise _missing(error) from error
     distillation = Distillation(teacher, quantized, heads)
     before, after, values = distillation.train(frames, options, progress)
     return FineTuned(_with(quantized, values), before, after)
+
+
+def _missing(error: ModuleNotFoundError) -> SetupError:
+    return SetupError(f"fine-tuning needs {error.name}; run: pip install 'reeltag[export]'")
 
 
 def _with(model: ModelProto, values: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int8]]) -> ModelProto:

@@ -127,7 +127,7 @@ def _execute(node: NodeProto, attributes: dict[str, Any], inputs: Sequence[Any])
     operator = OPERATORS.get(node.op_type) or _QUANTIZATION[node.op_type]
     try:
         answer = operator(attributes, inputs)
-    except NotImplementedError as error:
+    except (NotImplementedError, RuntimeError, KeyError, TypeError) as error:  # of torch, for what it does not take
         raise InputError(f"fine-tuning cannot take node {node.name!r} ({node.op_type}): {error}") from error
     return [answer] if isinstance(answer, Tensor) else answer
 

@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from exporters.evaluation import (
+    ClassificationDataset,
     CocoDataset,
     Confusion,
     SegmentationDataset,
     evaluate_segmentation,
     found_boxes,
+    found_classes,
 )
+from exporters.evaluation.classification import Indexes
 from exporters.evaluation.coco import Found
-from exporters.gate.agreement import agreed_boxes, agreed_class_maps
-from exporters.gate.losses import Losses, detection_losses, segmentation_losses
+from exporters.gate.agreement import agreed_boxes, agreed_class_maps, agreed_classes
+from exporters.gate.class_losses import classification_losses
+from exporters.gate.losses import detection_losses, segmentation_losses
 from exporters.gate.own_path import OwnPath
+from exporters.gate.stages import Losses
 from exporters.graphs.compare import Reference
 from exporters.progress import Progress, told
 from exporters.publishing.artefact import Artefact
@@ -29,9 +34,11 @@ from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
 from reeltag.triton import TritonClient
 
+UNITS: Final = {"detect": "AP", "classify": "top-1 or top-5", "segment": "mIoU"}
+"""By task, what a point is of."""
 MAX_DROP: Final = {"fp32": 0.5, "bf16": 0.5, "fp16": 0.5, "int8": 1.5}
-"""Points of AP or mIoU, by precision, that an artefact may lose where nothing else is asked."""
-AGREEMENT_FACTOR: Final = {"agreement AP": 3.0, "agreement mIoU": 1.0}
+"""Points of `UNITS`, by precision, that an artefact may lose where nothing else is asked."""
+AGREEMENT_FACTOR: Final = {"AP": 3.0, "mIoU": 1.0, "top-1": 3.0, "top-5": 3.0}
 """How many points of agreement stand for one of accuracy: the share of the accuracy that is lost was about as large
 as the agreement that is lost, or smaller (docs/evaluating.md), and a detector's AP is about a third of 100."""
 _HELP: Final = {
@@ -40,27 +47,36 @@ _HELP: Final = {
     "bf16": "--precision fp16, which rounds less",
     "fp32": "nothing but another runtime: the graph is in float32 already",
 }
+_ANNOTATIONS: Final = {
+    "detect": "Annotated pictures (--images, --annotations)",
+    "classify": "Pictures with their classes (--images, perhaps --annotations)",
+    "segment": "Annotated pictures (--images, --annotations)",
+}
 _SERVED: Final = "measuring through the server"
 _TIMEOUT_SECONDS: Final = 300.0
 
 Answer = TypeVar("Answer")
-Pictures = CocoDataset | SegmentationDataset | Sequence[Path]
+Annotated = CocoDataset | ClassificationDataset | SegmentationDataset
+Pictures = Annotated | Sequence[Path]
 """Annotated ones, or files: on those the artefact is measured by how far it agrees with the float32 network."""
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """What was measured, and what was allowed."""
+    """What was measured of an artefact, and what was allowed."""
 
     losses: Losses
     max_drop: float
-    """Points."""
+    """Points of its first metric."""
 
     @property
     def measured(self) -> Measured:
         """For the passport."""
-        losses = self.losses
-        return Measured(accuracy={losses.metric: losses.measured, f"{losses.metric} of fp32": losses.reference})
+        accuracy: dict[str, float] = {}
+        for one in self.losses.by_metric():
+            accuracy |= {one.metric: one.measured, f"{one.metric} of fp32": one.reference}
+        through = "Triton" if self.losses.is_served else "OpenVINO"
+        return Measured(accuracy=accuracy, pictures=self.losses.pictures, through=through)
 
     def stamped(self, artefact: Artefact) -> Artefact:
         """The artefact with the measurement in its passport."""
@@ -80,65 +96,75 @@ def check(
     Where no server can run it here (a plan, a machine without the embedded Triton) its graph is measured in OpenVINO.
 
     Args:
-        artefact: A detector or a segmenter.
-        reference: The network in float32, from frames to boxes or class maps.
+        artefact: A detector, a classifier or a segmenter.
+        reference: The network in float32, from frames to boxes, scores or class maps.
         pictures: To measure on.
-        max_drop: Points of AP or mIoU that it may lose; `MAX_DROP` of its precision without it. Of agreement it may
-            lose `AGREEMENT_FACTOR` times as many.
+        max_drop: Points that it may lose of each metric of its task, `UNITS`; `MAX_DROP` of its precision without it.
+            Of agreement it may lose `AGREEMENT_FACTOR` times as many.
         progress: Told of the batches.
 
     Raises:
         AccuracyLost: It loses more; the text says at which stage, and what would help.
-        InvalidOption: It is no detector or segmenter, or `max_drop` is below 0.
+        InvalidOption: It takes no pictures, or `max_drop` is out of range.
         InputError: A picture cannot be used, or nothing can be measured on all of them.
     """
     spec = artefact.spec
-    if spec.task not in ("detect", "segment"):
-        raise InvalidOption(f"{spec.name} is neither a detector nor a segmenter: its accuracy is not measured")
+    check_max_drop(max_drop, spec.task)
     allowed = MAX_DROP[artefact.passport.precision] if max_drop is None else max_drop
-    check_max_drop(allowed)
-    losses = (_of_detector if spec.task == "detect" else _of_segmenter)(artefact, reference, pictures, progress)
+    losses = _OF_TASK[spec.task](artefact, reference, pictures, progress)
     if losses.reference <= 0:
         raise InputError(
             f"{spec.name} in float32 finds nothing of what is annotated in {losses.pictures} pictures, so that a loss "
             "cannot be seen; give pictures with what it knows"
         )
-    factor = AGREEMENT_FACTOR.get(losses.metric, 1.0)
-    if losses.lost > allowed * factor:
-        limit = f"{allowed * factor:g}" + (f" ({factor:g} for each point of AP)" if factor > 1 else "")
-        raise AccuracyLost(
-            f"{spec.name} in {artefact.passport.precision} {losses}; allowed are {limit}: nothing was published. "
-            f"{_advice(artefact, losses)}"
-        )
-    return GateReport(losses, allowed * factor)
+    for one in losses.by_metric():
+        limit = allowed * _factor(one)
+        if one.lost > limit:
+            factor, unit = _factor(one), one.metric.split()[-1]
+            text = f"{limit:g}" + (f" ({factor:g} for each point of {unit})" if factor > 1 else "")
+            raise AccuracyLost(
+                f"{spec.name} in {artefact.passport.precision} {one}; allowed are {text}: nothing was published. "
+                f"{_advice(artefact, one)}"
+            )
+    return GateReport(losses, allowed * _factor(losses))
 
 
-def check_max_drop(points: float) -> None:
-    """Refuse a limit that nothing can keep.
+def check_max_drop(points: float | None, task: str) -> None:
+    """Refuse a limit that no artefact can keep, or each one does.
+
+    Args:
+        points: The limit; any number of points from 0 to 100, or none for that of the precision.
+        task: Of the network.
 
     Raises:
-        InvalidOption: It is below 0.
+        InvalidOption: It is out of range, or the task's networks are not measured on pictures.
     """
-    if points < 0:
-        raise InvalidOption(f"a loss of {points:g} points cannot be the most that is allowed; 0 or more can")
+    if task not in UNITS:
+        raise InvalidOption("a shot detector takes windows of frames: its accuracy is not measured on pictures")
+    if points is not None and not 0 <= points <= 100:
+        raise InvalidOption(f"--max-drop {points:g}: 0 to 100 points of {UNITS[task]} can be allowed to be lost")
+
+
+def _factor(losses: Losses) -> float:
+    return AGREEMENT_FACTOR[losses.metric.split()[-1]] if losses.is_agreement else 1.0
 
 
 def _advice(artefact: Artefact, losses: Losses) -> str:
     stage, _ = max(losses.by_stage.items(), key=lambda item: item[1])
-    metric = losses.metric.split()[-1].lower()
-    if losses.metric in AGREEMENT_FACTOR:
+    unit, help_text = UNITS[artefact.spec.task], _HELP[artefact.passport.precision]
+    if losses.is_agreement:
         return (
-            "Annotated pictures (--images, --annotations) would tell how much accuracy that is, often less. Otherwise: "
-            f"{_HELP[artefact.passport.precision]}; --max-{metric}-drop allows more"
+            f"{_ANNOTATIONS[artefact.spec.task]} would tell how much accuracy that is, often less. Otherwise: "
+            f"{help_text}; --max-drop, in points of {unit}, allows more"
         )
     if stage != "network":
-        return f"Most is lost in {stage}, not in its precision; --max-{metric}-drop allows it"
-    return f"What would help: {_HELP[artefact.passport.precision]}; --max-{metric}-drop allows more"
+        return f"Most is lost in {stage}, not in its precision; --max-drop, in points of {unit}, allows it"
+    return f"What would help: {help_text}; --max-drop, in points of {unit}, allows more"
 
 
 def _of_detector(artefact: Artefact, reference: Reference, pictures: Pictures, progress: Progress | None) -> Losses:
-    if isinstance(pictures, SegmentationDataset):
-        raise InputError("class maps do not say where boxes are; give a COCO JSON for a detector")
+    if isinstance(pictures, SegmentationDataset | ClassificationDataset):
+        raise InputError("classes do not say where boxes are; give a COCO JSON for a detector")
     is_annotated = isinstance(pictures, CocoDataset)
     dataset = pictures if isinstance(pictures, CocoDataset) else agreed_boxes(reference, artefact.spec, pictures)
 
@@ -150,9 +176,28 @@ def _of_detector(artefact: Artefact, reference: Reference, pictures: Pictures, p
     return detection_losses(reference, OwnPath(artefact), dataset, served, is_annotated=is_annotated, progress=progress)
 
 
+def _of_classifier(artefact: Artefact, reference: Reference, pictures: Pictures, progress: Progress | None) -> Losses:
+    if isinstance(pictures, CocoDataset | SegmentationDataset):
+        raise InputError("boxes and class maps do not say which class a picture has; give a folder for each class")
+    is_annotated = isinstance(pictures, ClassificationDataset)
+    if isinstance(pictures, ClassificationDataset):
+        dataset, table = pictures, pictures.class_indexes(artefact.spec.labels)
+        wanted = [frozenset([table[truth]] if truth in table else []) for truth in dataset.truths]
+    else:
+        dataset, wanted = agreed_classes(reference, artefact.spec, pictures)
+
+    async def measure(client: TritonClient) -> Indexes:
+        batches = told(dataset.batches(), _SERVED, dataset.batch_count, progress)
+        return await found_classes(client, dataset, batches)
+
+    served = _served(artefact, measure)
+    own = OwnPath(artefact)
+    return classification_losses(reference, own, dataset, wanted, served, is_annotated=is_annotated, progress=progress)
+
+
 def _of_segmenter(artefact: Artefact, reference: Reference, pictures: Pictures, progress: Progress | None) -> Losses:
-    if isinstance(pictures, CocoDataset):
-        raise InputError("boxes do not say which class a pixel has; give Cityscapes' folders or class maps")
+    if isinstance(pictures, CocoDataset | ClassificationDataset):
+        raise InputError("boxes and classes do not say what a pixel shows; give Cityscapes' folders or class maps")
     if not isinstance(pictures, SegmentationDataset):
         with tempfile.TemporaryDirectory() as folder:
             agreed = agreed_class_maps(reference, artefact.spec, pictures, Path(folder))
@@ -177,6 +222,13 @@ def _of_class_maps(
     return segmentation_losses(
         reference, OwnPath(artefact), dataset, served, is_annotated=is_annotated, progress=progress
     )
+
+
+_OF_TASK: Final[dict[str, Callable[[Artefact, Reference, Pictures, Progress | None], Losses]]] = {
+    "detect": _of_detector,
+    "classify": _of_classifier,
+    "segment": _of_segmenter,
+}
 
 
 def _served(artefact: Artefact, measure: Callable[[TritonClient], Awaitable[Answer]]) -> Answer | None:

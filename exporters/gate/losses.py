@@ -1,11 +1,8 @@
-"""Where an artefact loses accuracy: the stages of its publisher's path are replaced by ours, one after the other."""
+"""Where a detector or segmenter loses: the stages of its publisher's path are replaced by ours, one after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,78 +12,18 @@ from exporters.evaluation.confusion import Confusion
 from exporters.evaluation.detection import coco_results
 from exporters.evaluation.maps import SegmentationDataset
 from exporters.evaluation.segmentation import add_picture, to_source
-from exporters.gate.own_path import OwnPath, fitted
+from exporters.gate.own_path import OwnPath, Views
+from exporters.gate.stages import COMPARING, FITTED, REFERENCE, Losses, metric_name
 from exporters.graphs.compare import Floats, Reference
-from exporters.graphs.plain import plainly_fitted, plainly_suppressed
+from exporters.graphs.plain import plainly_suppressed
 from exporters.progress import Progress, told
 from reeltag.areas import ClassMap
-from reeltag.frames import Geometry, Pixels, View
+from reeltag.frames import Geometry
 
-REFERENCE: Final = "reference"
-STAGES: Final = {
-    REFERENCE: "plain pre-processing, fp32 network, plain decoding and suppression",
-    "pre-processing": "reeltag decodes and scales",
-    "network": "the artefact's network",
-    "post-processing": "its decoding, reeltag's suppression",
-    "serving": "all of it through Triton",
-}
-"""What each stage stands for; each includes those before it."""
-_COMPARING: Final = "comparing stage by stage"
-_FITTED: Final = "pre-processing"
 _COMPARED_SCORE: Final = 0.3
 """Boxes of the reference with lower scores are not compared one by one."""
 _PIXELS_OF_SCORE: Final = 100.0
 """So many pixels are as far as a whole score: cells side by side have nearly the same box, but another score."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Accuracy after each stage."""
-
-    metric: str
-    """`AP` or `mIoU` against what people annotated; `agreement AP` or `agreement mIoU` against what the float32 network
-    makes of the same frames."""
-    pictures: int
-    values: dict[str, float]
-    """By stage, in the order of `STAGES`, percent; the last one is the artefact's."""
-    tensors: str
-    """How far the network's tensors are from the float32 network's, on the same frames, for people."""
-
-    @property
-    def reference(self) -> float:
-        """Of the path without reeltag, percent."""
-        return self.values[REFERENCE]
-
-    @property
-    def measured(self) -> float:
-        """Of the artefact, percent."""
-        return list(self.values.values())[-1]
-
-    @property
-    def lost(self) -> float:
-        """In points; below 0 where it is better than the reference."""
-        return self.reference - self.measured
-
-    @property
-    def by_stage(self) -> dict[str, float]:
-        """Points that each stage loses."""
-        values = list(self.values.values())
-        return dict(zip(list(self.values)[1:], (a - b for a, b in pairwise(values)), strict=True))
-
-    def rows(self) -> list[dict[str, str]]:
-        """For a table."""
-        lost = {REFERENCE: ""} | {stage: f"{points:+.2f}" for stage, points in self.by_stage.items()}
-        return [
-            {"stage": stage, "what": STAGES[stage], self.metric: f"{value:.2f}", "loss": lost[stage]}
-            for stage, value in self.values.items()
-        ]
-
-    def __str__(self) -> str:
-        parts = ", ".join(f"{stage} {points:.1f}" for stage, points in self.by_stage.items())
-        verb = (
-            f"loses {self.lost:.1f} {self.metric} of" if self.lost >= 0 else f"gains {-self.lost:.1f} {self.metric} on"
-        )
-        return f"{verb} {self.reference:.1f} ({parts})"
 
 
 def detection_losses(
@@ -115,8 +52,8 @@ def detection_losses(
     category_ids = dataset.category_ids(own.spec.labels)
     found: dict[str, list[tuple[int, Floats]]] = {}
     distances: list[Floats] = []
-    for batch in told(dataset.batches(), _COMPARING, dataset.batch_count, progress):
-        views = [_Views.of(dataset.files[image_id], own.spec.view, is_annotated) for image_id in batch]
+    for batch in told(dataset.batches(), COMPARING, dataset.batch_count, progress):
+        views = [Views.of(dataset.files[image_id], own.spec.view, is_annotated) for image_id in batch]
         for image_id, (rows, distance) in zip(batch, _detections(reference, own, views), strict=True):
             distances.append(distance)
             for stage, boxes in rows.items():
@@ -133,7 +70,7 @@ def detection_losses(
     }
     if served is not None:
         values["serving"] = precision(served)
-    return Losses(_name("AP", is_annotated), len(dataset.files), values, _summary(np.concatenate(distances)))
+    return Losses(metric_name("AP", is_annotated), len(dataset.files), values, _summary(np.concatenate(distances)))
 
 
 def segmentation_losses(
@@ -161,8 +98,8 @@ def segmentation_losses(
     table = dataset.class_indexes(own.spec.labels)
     counts: dict[str, Confusion] = {}
     different = compared = 0
-    for index, picture in enumerate(told(dataset.pictures, _COMPARING, len(dataset.pictures), progress)):
-        views = _Views.of(picture, own.spec.view, is_annotated)
+    for index, picture in enumerate(told(dataset.pictures, COMPARING, len(dataset.pictures), progress)):
+        views = Views.of(picture, own.spec.view, is_annotated)
         maps = {stage: to_source(*at) for stage, at in _class_maps(reference, own, views).items()}
         for stage, class_map in maps.items():
             confusion = counts.setdefault(stage, Confusion(dataset.labels or own.spec.labels))
@@ -174,30 +111,11 @@ def segmentation_losses(
         counts["serving"] = served
     values = {stage: 100 * confusion.mean_iou for stage, confusion in counts.items()}
     tensors = f"{100 * different / compared:.3f} % of the pixels have another class"
-    return Losses(_name("mIoU", is_annotated), len(dataset.pictures), values, tensors)
-
-
-def _name(metric: str, is_annotated: bool) -> str:
-    return metric if is_annotated else f"agreement {metric}"
-
-
-@dataclass(frozen=True)
-class _Views:
-    """A picture fitted as reeltag does, and perhaps plainly."""
-
-    frame: Pixels
-    geometry: Geometry
-    plain: tuple[Pixels, Geometry] | None
-
-    @classmethod
-    def of(cls, picture: Path, view: View | None, with_plain: bool) -> _Views:
-        assert view is not None
-        frame, geometry = fitted(picture, view)
-        return cls(frame, geometry, plainly_fitted(picture.read_bytes(), view) if with_plain else None)
+    return Losses(metric_name("mIoU", is_annotated), len(dataset.pictures), values, tensors)
 
 
 def _detections(
-    reference: Reference, own: OwnPath, views: Sequence[_Views]
+    reference: Reference, own: OwnPath, views: Sequence[Views]
 ) -> Iterator[tuple[dict[str, Floats], Floats]]:
     """Of each picture the boxes after each stage, and the distances of the network's from the reference's."""
     frames = np.stack([view.frame for view in views])
@@ -210,20 +128,20 @@ def _detections(
         rows = {}
         if by_plain is not None:
             rows[REFERENCE] = plainly_suppressed(by_plain[index], plain[index][1], iou)
-        rows[_FITTED if rows else REFERENCE] = plainly_suppressed(by_reference[index], view.geometry, iou)
+        rows[FITTED if rows else REFERENCE] = plainly_suppressed(by_reference[index], view.geometry, iou)
         rows["network"] = plainly_suppressed(by_network[index], view.geometry, iou)
         rows["post-processing"] = own.detections(outputs, index, view.geometry)
         yield rows, _distances(by_reference[index], by_network[index])
 
 
-def _class_maps(reference: Reference, own: OwnPath, views: _Views) -> dict[str, tuple[ClassMap, Geometry]]:
+def _class_maps(reference: Reference, own: OwnPath, views: Views) -> dict[str, tuple[ClassMap, Geometry]]:
     """A picture's class map after each stage, and where the picture lies in it."""
     maps = {}
     if views.plain is not None:
         frame, geometry = views.plain
         maps[REFERENCE] = (np.asarray(reference(frame[None])[0], np.uint8), geometry)
     by_reference = np.asarray(reference(views.frame[None])[0], np.uint8)
-    maps[_FITTED if maps else REFERENCE] = (by_reference, views.geometry)
+    maps[FITTED if maps else REFERENCE] = (by_reference, views.geometry)
     maps["network"] = (own.class_maps(own.run(views.frame[None]))[0], views.geometry)
     return maps
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from exporters.graphs import compare
 from exporters.graphs.compare import Floats
 from exporters.graphs.compose import one_by_one
 from exporters.graphs.heads import network_outputs
+from exporters.graphs.plain import plainly_fitted
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.repository import default_repository
 from reeltag.areas import ClassMap
@@ -55,11 +57,31 @@ def fitted(picture: Path, view: View | None) -> tuple[Pixels, Geometry]:
     return frame, geometry
 
 
+@dataclass(frozen=True)
+class Views:
+    """A picture fitted as reeltag does, and perhaps plainly."""
+
+    frame: Pixels
+    geometry: Geometry
+    plain: tuple[Pixels, Geometry] | None
+
+    @classmethod
+    def of(cls, picture: Path, view: View | None, with_plain: bool) -> Views:
+        """Read a picture.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        assert view is not None
+        frame, geometry = fitted(picture, view)
+        return cls(frame, geometry, plainly_fitted(picture.read_bytes(), view) if with_plain else None)
+
+
 class OwnPath:
     """The artefact's graph, in its precision, and its post-processing.
 
     Args:
-        artefact: Of a detector or a segmenter. Of a TensorRT plan the graph is run that it was built from.
+        artefact: Of a TensorRT plan the graph is run that it was built from.
     """
 
     def __init__(self, artefact: Artefact) -> None:
@@ -113,6 +135,11 @@ class OwnPath:
         boxes, scores, classes, count = found
         in_source = self._suppression.to_source(boxes[None], geometry.to_array()[None])[0]
         return np.column_stack([in_source, scores, classes])[: int(count[0])].astype(np.float32)
+
+    @staticmethod
+    def scores(outputs: Outputs) -> Floats:
+        """Of a classifier: float32 `(N, C)`."""
+        return np.asarray(outputs[SCORES], np.float32)
 
     @staticmethod
     def class_maps(outputs: Outputs) -> ClassMap:

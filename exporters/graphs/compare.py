@@ -28,6 +28,13 @@ CLASS_MAP_TOLERANCE: Final = 1e-4
 """Largest allowed share of pixels with another class: where two are equally likely, rounding chooses."""
 _PICTURES: Final = 4
 _LOWEST_COMPARED_SCORE: Final = 0.05
+_NOTHING: Final = {
+    "detect": f"but none reaches {_LOWEST_COMPARED_SCORE:g}: no box was found to compare",
+    "segment": "but there is one class alone: nothing was found to compare",
+    "classify": "but they are alike for every picture: nothing was found to compare",
+    "shots": "but they are alike for every frame: nothing was found to compare",
+}
+"""Said instead of a difference of nothing."""
 
 
 def sample_frames(spec: ModelSpec, count: int = _PICTURES) -> npt.NDArray[np.uint8]:
@@ -172,6 +179,10 @@ class _Differences:
     """Of a coordinate, input pixels."""
     pixels: float = 0.0
     """Share of a class map."""
+    boxes: int = 0
+    """How many were compared."""
+    found_something: bool = True
+    """See `finds_something`."""
 
     def within(self, allowed: _Differences) -> bool:
         """Whether all are; false for NaN."""
@@ -180,10 +191,12 @@ class _Differences:
     def text(self, spec: ModelSpec) -> str:
         """For people."""
         if spec.task == "segment":
-            return f"class maps differ in {self.pixels:.4%} of the pixels"
-        return f"scores within {self.score:.1e}" + (
-            f", boxes within {self.box:.1e} px" if spec.task == "detect" else ""
-        )
+            said = f"class maps differ in {self.pixels:.4%} of the pixels"
+        else:
+            said = f"scores within {self.score:.1e}"
+        if not self.found_something:
+            return f"{said}, {_NOTHING[spec.task]}"
+        return said + (f", {self.boxes} boxes within {self.box:.1e} px" if spec.task == "detect" else "")
 
     def limits(self, spec: ModelSpec) -> str:
         """For people."""
@@ -210,25 +223,45 @@ def _differences(
     spec: ModelSpec, expected: npt.NDArray[Any], found: npt.NDArray[Any], tied: float | None
 ) -> _Differences:
     """Between two answers of the same shape; scores that are `tied` closer than this may exchange classes."""
+    telling = finds_something(spec, expected)
     if spec.task == "segment":
-        return _Differences(pixels=float(np.mean(found != expected)))
+        return _Differences(pixels=float(np.mean(found != expected)), found_something=telling)
     if spec.task != "detect":
-        return _Differences(score=float(np.abs(found - expected).max()))
+        return _Differences(score=float(np.abs(found - expected).max()), found_something=telling)
     score = float(np.abs(found[..., 4] - expected[..., 4]).max())
-    is_cut = expected.shape[1] == spec.candidates
-    box = max(_box_difference(e, f, is_cut, tied) for e, f in zip(expected, found, strict=True))
-    return _Differences(score=score, box=box)
+    compared = [_well_scored(spec, boxes, tied) for boxes in expected]
+    box = max(_box_difference(e, f, tied) for e, f in zip(compared, found, strict=True))
+    return _Differences(score, box, boxes=sum(map(len, compared)), found_something=any(map(len, compared)))
 
 
-def _box_difference(expected: Floats, found: Floats, is_cut: bool, tied: float | None) -> float:
-    """Largest distance, in pixels, of a well scored box from the nearest found one of its class: `(K, 6)` each.
+def finds_something(spec: ModelSpec, expected: npt.NDArray[Any]) -> bool:
+    """Whether agreement with these answers of the reference says anything.
 
-    Boxes are matched by place because nearly equal scores may change their order; for the same reason the last ones of
-    a list that is cut at K may be others.
+    There is a well scored box; there are several classes in a class map; the scores of a classifier or a shot detector
+    are not alike for every picture.
     """
+    if spec.task == "detect":
+        return any(len(_well_scored(spec, boxes[: spec.candidates])) for boxes in expected)
+    if spec.task == "segment":
+        return len(np.unique(expected)) > 1
+    pictures = expected if spec.task == "classify" else expected.reshape(-1, 1)
+    return bool(np.ptp(pictures, axis=0).max() > SCORE_TOLERANCE)
+
+
+def _well_scored(spec: ModelSpec, expected: Floats, tied: float | None = None) -> Floats:
+    """The boxes `(K, 6)` of a picture that are compared: where the list is cut at K its last ones may be others."""
+    is_cut = len(expected) == spec.candidates
     lowest = max(_LOWEST_COMPARED_SCORE, float(expected[-1, 4]) + (tied or SCORE_TOLERANCE) if is_cut else 0.0)
+    return expected[expected[:, 4] >= lowest]
+
+
+def _box_difference(expected: Floats, found: Floats, tied: float | None) -> float:
+    """Largest distance, in pixels, of an expected box from the nearest found one of its class: `(n, 6)` each.
+
+    Boxes are matched by place because nearly equal scores may change their order.
+    """
     worst = 0.0
-    for box in expected[expected[:, 4] >= lowest]:
+    for box in expected:
         alike = found[:, 5] == box[5]
         if tied is not None:  # rounding makes scores of two classes equal
             alike |= np.abs(found[:, 4] - box[4]) <= tied

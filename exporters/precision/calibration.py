@@ -64,11 +64,11 @@ def read_pictures(files: Sequence[Path], view: View) -> CalibrationSet:
     return CalibrationSet(frames)
 
 
-def chosen(files: Sequence[Path]) -> list[Path]:
-    """At most `MOST_PICTURES` of the files, spread evenly over their order."""
-    if len(files) <= MOST_PICTURES:
+def chosen(files: Sequence[Path], most: int = MOST_PICTURES) -> list[Path]:
+    """At most so many of the files, spread evenly over their order."""
+    if len(files) <= most:
         return list(files)
-    return [files[i * len(files) // MOST_PICTURES] for i in range(MOST_PICTURES)]
+    return [files[i * len(files) // most] for i in range(most)]
 
 
 def _read_into(frame: npt.NDArray[np.uint8], file: Path, view: View) -> None:

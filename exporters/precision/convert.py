@@ -16,7 +16,7 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from exporters.finetuning.options import FineTuning
-from exporters.finetuning.qat import fine_tuned
+from exporters.finetuning.qat import check_trainable, fine_tuned
 from exporters.graphs.body import Body, body_of, simplified
 from exporters.graphs.sessions import run_outputs
 from exporters.precision import half, int8
@@ -107,6 +107,8 @@ def convert(
         raise InputError(f"{precision} needs at least {needed} calibration pictures; there are none")
     calibration.require(needed, precision)
     simple = simplified(model)
+    if fine_tuning is not None:
+        check_trainable(simple, calibration.frames[:1])
     _check_finite(simple, calibration.frames[:MEASURED_PICTURES])
     body = body_of(simple)
     if precision == "int8":

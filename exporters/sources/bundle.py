@@ -22,6 +22,7 @@ from exporters.graphs import compare, compose
 from exporters.graphs.compare import Floats, Reference
 from exporters.graphs.heads import LOGITS
 from exporters.graphs.tracing import traced
+from exporters.sources.source import Source
 from reeltag.contract import CUTS, FRAMES
 from reeltag.errors import InvalidOption, ReeltagError, SetupError
 
@@ -50,9 +51,7 @@ def make_bundled(name: str, *, onnx_file: Path | None = None) -> str:
         raise InvalidOption(f"{name} is not exported from an ONNX file; leave the file out: its weights are fetched")
     network, reference = _torch_source(spec) if spec.source == "torch" else _onnx_source(spec, onnx_file)
     model = compose.store_as_half(compose.compose_graph(spec, network))
-    frames = compare.sample_frames(spec, 1 if spec.task == "shots" else 4)
-    (found,) = compare.run_onnx(model, {FRAMES: frames}).values()
-    agreement = compare.check_agreement(spec, reference(frames), found)
+    agreement = Source(spec, model, reference, spec.provenance, "").agreement()
     data = model.SerializeToString(deterministic=True)
     write_atomically(spec.onnx_path, data)
     return f"{name}: {len(data) / 1e6:.1f} MB, {agreement}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import RedirectResponse
 
@@ -37,11 +37,20 @@ async def healthz(request: Request) -> Health:
 @router.get("/readyz", summary="Can images be tagged?")
 async def readyz(request: Request) -> Health:
     """Answer 200 when every task answered an image, not over a second ago; otherwise 503 with the reason."""
-    if request.app.state.draining:
-        raise ServiceError("the gateway is shutting down")
-    readiness: Readiness = request.app.state.readiness
-    await readiness.check()
+    await check_ready(request.app)
     return Health(status="ready")
+
+
+async def check_ready(app: FastAPI) -> None:
+    """Check that images can be tagged.
+
+    Raises:
+        ServiceError: The gateway stops, or Triton or a model is away.
+    """
+    if app.state.draining:
+        raise ServiceError("the gateway is shutting down")
+    readiness: Readiness = app.state.readiness
+    await readiness.check()
 
 
 @router.get(

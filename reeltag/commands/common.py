@@ -36,6 +36,9 @@ UrlOption = Annotated[
         "Without it one is started for this command.",
     ),
 ]
+KeysFileOption = Annotated[
+    Path | None, typer.Option("--keys-file", help="File of API keys; with it only who has a good key may ask.")
+]
 RepositoryOption = Annotated[
     Path | None, typer.Option("--model-repository", help="Triton model repository. Default: the project's own.")
 ]

@@ -23,11 +23,20 @@ from reeltag.commands.common import (
 from reeltag.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from exporters.evaluation import CocoDataset, Confusion, DetectionReport, SegmentationDataset
+    from exporters.evaluation import (
+        ClassificationDataset,
+        ClassificationReport,
+        CocoDataset,
+        Confusion,
+        DetectionReport,
+        SegmentationDataset,
+    )
     from reeltag.triton import TritonClient
 
 Report = TypeVar("Report")
 _DRAWN: Final = (".png", ".svg")
+_TAKEN_FOR: Final = 3
+"""How many other classes are named that a class's pictures got."""
 
 app = typer.Typer(help="Measure accuracy through the running server.", no_args_is_help=True)
 PictureOption = Annotated[Path | None, typer.Option(help="Draw the measurement into this .png or .svg file.")]
@@ -63,6 +72,37 @@ def detection(
     _print_detection(report, len(dataset.files))
     if picture is not None:
         draw_curves(report, picture)
+    _write_json(json_file, report.to_dict())
+
+
+@app.command()
+def classification(
+    images: Annotated[Path, typer.Option(help="Folder with a sub-folder for each class, or of the listed files.")],
+    annotations: Annotated[
+        Path | None, typer.Option(help="List of file and class: lines of text, .csv or .json. Default: by sub-folder.")
+    ] = None,
+    picture: PictureOption = None,
+    json_file: JsonOption = None,
+    url: UrlOption = None,
+    model_repository: RepositoryOption = None,
+) -> None:
+    """Measure the served classifier: top-1 and top-5, recall and precision of each class, confusion of classes."""
+    from exporters import evaluation
+    from exporters.evaluation.pictures import draw_class_confusion
+
+    _check_picture(picture)
+    dataset = evaluation.read_classes(images, annotations)
+
+    async def measure(client: TritonClient, batches: Iterable[Any]) -> ClassificationReport:
+        labels = (await client.card("classify")).labels
+        dataset.class_indexes(labels)  # rather than after the measurement
+        found = await evaluation.found_classes(client, dataset, batches)
+        return evaluation.report_classification(dataset, found, labels)
+
+    report = _measured(measure, dataset, url, model_repository)
+    _print_classification(report)
+    if picture is not None:
+        draw_class_confusion(report, picture)
     _write_json(json_file, report.to_dict())
 
 
@@ -103,7 +143,7 @@ def _check_picture(path: Path | None) -> None:
 
 def _measured(
     measure: Callable[[TritonClient, Iterable[Any]], Awaitable[Report]],
-    dataset: CocoDataset | SegmentationDataset,
+    dataset: CocoDataset | ClassificationDataset | SegmentationDataset,
     url: str | None,
     model_repository: Path | None,
 ) -> Report:
@@ -146,8 +186,29 @@ def _print_detection(report: DetectionReport, images: int) -> None:
         for one in report.classes
     ]
     results.print(table_of("\nclasses", rows))
-    if report.unknown:
-        names = ", ".join(report.unknown)
+    _print_unknown(report.unknown)
+
+
+def _print_classification(report: ClassificationReport) -> None:
+    row = {name: _percent(share) for name, share in report.shares.items()}
+    results.print(table_of(f"{report.pictures} pictures", [row]))
+    rows = [
+        {
+            "class": one.name,
+            "pictures": str(one.pictures),
+            **{name: _percent(share) for name, share in one.shares.items()},
+            "found": str(one.found),
+            "precision": _percent(one.precision),
+            "taken for": ", ".join(f"{name} ({count})" for name, count in one.taken_for[:_TAKEN_FOR]),
+        }
+        for one in report.classes
+    ]
+    results.print(table_of("\nclasses", rows))
+    _print_unknown(report.unknown)
+
+
+def _print_unknown(names: Iterable[str]) -> None:
+    if names := ", ".join(names):
         progress.print(f"left out, because the network does not know them: {names}", markup=False)
 
 

@@ -108,7 +108,8 @@ def _print(report: ExportReport) -> None:
         results.print(table_of("", rows))
     if report.gate:
         losses = report.gate.losses
-        title = f"\n{losses.metric} on {losses.pictures} pictures; {losses.tensors}"
+        metrics = " and ".join(one.metric for one in losses.by_metric())
+        title = f"\n{metrics} on {losses.pictures} pictures; {losses.tensors}"
         results.print(table_of(title, losses.rows()))
     if len(report.speeds) > 1:
         slowest = report.speeds[-1].images_per_second

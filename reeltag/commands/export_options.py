@@ -12,7 +12,7 @@ from reeltag.errors import InvalidOption
 from reeltag.frames import Fit
 
 if TYPE_CHECKING:
-    from exporters.evaluation import CocoDataset, SegmentationDataset
+    from exporters.gate.accuracy import Annotated as Annotations
     from exporters.making import Making
     from exporters.plans.build import PlanOptions
     from exporters.progress import Progress
@@ -106,9 +106,7 @@ class SourceOptions:
         from exporters.sources.names import check_own_name
 
         if self.network is not None and self.onnx is not None:
-            raise InvalidOption(
-                "--network goes with --checkpoint FILE, --download, or a network that comes with reeltag"
-            )
+            raise InvalidOption("--network is of the catalogue, and --onnx brings another; leave one of them out")
         if self.network is not None and self.network != name:
             model_spec(self.network)
             check_own_name(name)
@@ -220,27 +218,39 @@ class GateOptions:
 
     PANEL: ClassVar[str] = "Gate: what it may lose"
 
-    images: Annotated[Path | None, typer.Option(help="Annotated pictures, to measure accuracy on.")] = None
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Annotated pictures, to measure accuracy on; for a classifier a folder for each class."),
+    ] = None
     annotations: Annotated[
-        Path | None, typer.Option(help="Theirs: a COCO JSON, or for a segmenter the folder of class maps.")
+        Path | None,
+        typer.Option(
+            help="Theirs: a COCO JSON, for a segmenter the folder of class maps, for a classifier a list of file and "
+            "class."
+        ),
     ] = None
     max_drop: Annotated[
-        float | None, typer.Option(help="Points of AP or mIoU that may be lost. Default: 0.5, in int8 1.5.")
+        float | None,
+        typer.Option(help="Points of AP, top-1 and top-5, or mIoU that may be lost. Default: 0.5, in int8 1.5."),
     ] = None
 
-    def annotated(self, task: str) -> CocoDataset | SegmentationDataset | None:
+    def annotated(self, task: str) -> Annotations | None:
         """The annotated pictures, where there are any.
 
         Raises:
-            InvalidOption: Only one of the two options was given.
+            InvalidOption: Only one of two options was given that go together, or the task takes no pictures.
             InputError: They cannot be read.
         """
         from exporters import evaluation
+        from exporters.gate.accuracy import check_max_drop
 
-        if (self.images is None) != (self.annotations is None):
-            raise InvalidOption("--images and --annotations go together")
-        if self.images is None or self.annotations is None:
+        if self.images is None and self.annotations is None:
             return None
+        check_max_drop(self.max_drop, task)
+        if task == "classify" and self.images is not None:
+            return evaluation.read_classes(self.images, self.annotations)
+        if self.images is None or self.annotations is None:
+            raise InvalidOption("--images and --annotations go together")
         read = evaluation.read_class_maps if task == "segment" else evaluation.read_coco
         return read(self.images, self.annotations)
 

@@ -22,7 +22,6 @@ from reeltag.commands.common import (
 
 if TYPE_CHECKING:
     from exporters.publishing.listing import ListedModel
-    from exporters.publishing.passport import Passport
     from reeltag.contract import ModelCard
     from reeltag.triton import IndexEntry
 
@@ -93,27 +92,18 @@ def _print_listing(target: Path, listed: list[ListedModel]) -> None:
 
 def _task_row(task: str, model: ListedModel | None) -> dict[str, str]:
     passport = model.passport if model else None
+    singly = ", one by one" if passport and passport.one_by_one else ""
     return {
         "task": task,
         "network": _name(model) if model else "none",
-        "runtime": f"{passport.runtime} {passport.precision}" if passport else "",
+        "runtime": f"{passport.runtime} {passport.precision}{singly}" if passport else "",
         "passport": passport.sha256[:8] if passport else "",
-        "measured": _measured(passport) if passport else "",
+        "measured": str(passport.measured or "") if passport else "",
     }
 
 
 def _name(model: ListedModel) -> str:
     return f"{model.name} ({model.network})" if model.network else model.name
-
-
-def _measured(passport: Passport) -> str:
-    measured = passport.measured
-    if measured is None:
-        return ""
-    said = [f"{metric} {value:.1f}" for metric, value in measured.accuracy.items()]
-    if measured.images_per_second:
-        said.append(f"{measured.images_per_second:g} images/s")
-    return ", ".join(said)
 
 
 def _network_row(model: ListedModel) -> dict[str, str]:

@@ -23,7 +23,7 @@ from reeltag.errors import EmbeddedUnavailable
 
 STOP_SECONDS: Final = 5.0
 """How long the guard may take to end everything."""
-LATE_LOOKS: Final = 5
+LATE_LOOKS: Final = 3
 """A guard that is found to stand still so often, once a second, is killed."""
 
 

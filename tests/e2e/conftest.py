@@ -52,7 +52,7 @@ def service(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     except EmbeddedUnavailable as error:
         pytest.skip(str(error))
     port = free_port()
-    command = [REELTAG, "serve", "--port", str(port), "--model-repository", str(model_repository)]
+    command = [REELTAG, "serve", "--port", str(port), "--grpc-port", "0", "--model-repository", str(model_repository)]
     log = tmp_path_factory.mktemp("service") / "log"
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         url = f"http://127.0.0.1:{port}"

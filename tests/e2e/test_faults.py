@@ -47,16 +47,11 @@ def kill_decode(family: Family) -> None:
     family.backends["decode"].kill()
 
 
-def kill_detector(family: Family) -> None:
-    family.backends["nanodet_g"].kill()
-
-
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
         (kill_server, "tritonserver was killed by SIGKILL"),
         (kill_decode, "the backend of decode died"),
-        (kill_detector, "the backend of nanodet_g died"),
     ],
 )
 def test_what_was_killed_is_503_and_comes_back(service: Service, harm: Callable[[Family], None], said: str) -> None:
@@ -120,7 +115,7 @@ def test_a_pause_of_everything_under_load_gives_no_answer_of_another_picture(ser
         time.sleep(1)
         for process in everyone:
             process.suspend()
-        time.sleep(10)
+        time.sleep(4)
         for process in reversed(everyone):
             process.resume()
         assert wait_until(lambda: all_ended([stopped.server]) and ready(service), COMES_BACK_SECONDS)

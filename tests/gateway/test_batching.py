@@ -207,19 +207,23 @@ def test_what_is_not_answered_in_time_is_given_up_and_the_rest_is_kept() -> None
     run(main())
 
 
-def test_bytes_fill_a_batch_too() -> None:
+def test_bytes_fill_a_batch_too_and_no_more_than_two_such_are_sent_at_once() -> None:
     async def main() -> None:
         triton = Triton()
-        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 64, 100, max_bytes=100))
-        sizes = [3, 60, 60, 3, 3, 60, 3, 3, 1000]
-        images = [b"0:%d" % index + b" " * (size - 3) for index, size in enumerate(sizes)]
-        assert identities(await batcher.submit(DETECT, images)) == own(0, 9)
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 8, 64, 100, max_bytes=100))
+        sizes = [3, 60, 60, 3, 3, 60, 3, 3, 1000, 90, 90]
+        images = [b"0:%d" % index + b" " * (size - len(b"0:%d" % index)) for index, size in enumerate(sizes)]
+        assert identities(await batcher.submit(DETECT, images)) == own(0, len(sizes))
         assert [[len(image) for image in images] for _, _, images in triton.batches] == [
             [3, 60],
             [60, 3, 3],
             [60, 3, 3],
             [1000],
+            [90],
+            [90],
         ]
+        starts = [start for start, _, _ in triton.batches]
+        assert [round(start) for start in starts] == [0, 0, 1, 1, 2, 2]
 
     run(main())
 

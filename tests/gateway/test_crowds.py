@@ -54,8 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_connections_that_wait_for_their_client_make_room(server: Running, said: tuple[bytes, ...]) -> None:
     before = server.ended("made_room")
     with crowd(server, MOST * 5, *said):
-        time.sleep(0.3)
-        assert innocent(server).status_code == 200
+        wait_until(lambda: innocent(server).status_code == 200)
         assert server.metric("reeltag_connections") <= MOST + MAX_REFUSED
         assert server.ended("made_room") > before
 
@@ -88,8 +87,7 @@ def test_at_the_limit_of_open_files_everybody_is_answered(tmp_path: Path) -> Non
         assert "raise `ulimit -n`" in server.log
         with crowd(server, 100) as silent, crowd(server, 100, GET) as idle:
             assert len(silent) == len(idle) == 100
-            time.sleep(0.3)
-            assert statuses(server.say(WHOLE)) == [200]
+            wait_until(lambda: statuses(server.say(WHOLE)) == [200])
         with ExitStack() as stack:
             busy = []
             for _ in range(150):

@@ -132,16 +132,17 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
     assert content["image/jpeg"]["schema"] == {"type": "string", "format": "binary", "minLength": 1}
     assert content["multipart/form-data"]["schema"]["properties"]["file"]["type"] == "array"
     assert {parameter["name"] for parameter in operation["parameters"]} == {
-        *("tasks", "score_threshold", "top_k", "class_map")
+        *("tasks", "score_threshold", "top_k", "boxes", "class_map")
     }
     assert all(parameter["description"] for parameter in operation["parameters"])
-    failures = {"400", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
+    failures = {"400", "401", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
     assert set(operation["responses"]) == {"200", *failures}
     for status in ("429", "503", "504"):
         assert operation["responses"][status]["headers"]["Retry-After"]["schema"]["maximum"] == 60
     for status, response in operation["responses"].items():
         name = "TagAnswer" if status == "200" else "ErrorAnswer"
         assert response["content"]["application/json"]["schema"]["$ref"].endswith(f"/{name}")
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
     result = schema["components"]["schemas"]["ImageResult"]
     assert result["required"] == ["name"]
     assert result["properties"]["width"]["type"] == "integer"

@@ -45,6 +45,8 @@ def check(document: dict[str, Any], path: str, answer: httpx.Response) -> None:
 
 def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a parameter's schema allows."""
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
     match schema["type"]:
         case "array":
             return st.lists(values_of(schema["items"]), min_size=1, max_size=4)

@@ -102,8 +102,12 @@ class Pool:
         self._closing = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
+        for worker in (*self._idle, *self._busy):
+            worker.end()
         if self._nursery is not None:
             self._nursery.close()
+        self._selector.close()
+        os.close(self._wake)
 
     def _run(self) -> None:
         rests = True

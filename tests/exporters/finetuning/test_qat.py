@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exporters.finetuning.options import FineTuning
-from exporters.finetuning.qat import fine_tuned
+from exporters.finetuning.qat import check_trainable, fine_tuned
 from reeltag.errors import InputError, InvalidOption
 
 onnx = pytest.importorskip("onnx")
@@ -104,8 +104,21 @@ def test_an_operator_that_cannot_be_trained_is_named() -> None:
     model = detector()
     model.graph.node.insert(4, onnx.helper.make_node("Neg", ["c0"], ["negative"], name="culprit"))
     model.graph.node[5].input[0] = "negative"
+    told: list[str] = []
     with pytest.raises(InputError, match=r"node 'culprit' is of the operator Neg, which fine-tuning cannot diff"):
-        convert(model, "int8", PICTURES, method="min-max", fine_tuning=SHORT)
+        convert(model, "int8", PICTURES, fine_tuning=SHORT, progress=lambda phase, *_: told.append(phase))
+    assert not told, "before anything is calibrated"
+
+
+def test_a_form_of_an_operator_that_cannot_be_trained_is_named_before() -> None:
+    model = detector()
+    kinds = {"mode": "reflect"}
+    constants = model.graph.initializer
+    constants.append(onnx.numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads"))
+    model.graph.node.insert(4, onnx.helper.make_node("Pad", ["c0", "pads"], ["padded"], name="culprit", **kinds))
+    model.graph.node[5].input[0] = "padded"
+    with pytest.raises(InputError, match=r"cannot take node 'culprit' \(Pad\): it pads with other than a constant"):
+        check_trainable(model, PICTURES.frames[:1])
 
 
 def test_options_out_of_range_are_refused() -> None:

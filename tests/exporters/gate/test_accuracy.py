@@ -7,37 +7,27 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
 
 from exporters.catalogue.entries import ModelSpec
 from exporters.evaluation import CocoDataset, SegmentationDataset, read_class_maps, read_coco
-from exporters.files import sha256_of
 from exporters.gate import accuracy
-from exporters.gate.losses import Losses
 from exporters.gate.own_path import OwnPath, fitted
+from exporters.gate.stages import Losses
 from exporters.graphs.compose import IMAGES, compose_graph
 from exporters.graphs.heads import LOGITS
 from exporters.graphs.suppression import suppressing
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.passport import Passport
 from exporters.sources.source import Source, bundled_source
-from reeltag.embedded import find
-from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
+from reeltag.errors import AccuracyLost, InputError, InvalidOption
 from reeltag.frames import Fit, View
+from tests.exporters.gate.artefacts import artefact_of, elsewhere
 
 COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255]], np.float32)
 """Of the classes that `colour_segmenter` tells apart."""
-
-
-@pytest.fixture
-def embedded() -> None:
-    try:
-        find()
-    except EmbeddedUnavailable as error:
-        pytest.skip(str(error))
 
 
 def colour_spec() -> ModelSpec:
@@ -76,15 +66,6 @@ def nearest_colours(frames: npt.NDArray[np.uint8]) -> Any:
     return distances.argmin(-1).astype(np.uint8)
 
 
-def artefact_of(spec: ModelSpec, model: ModelProto, folder: Path, precision: str = "fp32") -> Artefact:
-    file = folder / "network.onnx"
-    onnx.save(model, file)
-    passport = Passport(
-        source="test", file_sha256=sha256_of(file), exported=True, runtime="openvino", precision=precision
-    )
-    return Artefact(spec, file, passport)
-
-
 def coloured_pictures(folder: Path) -> SegmentationDataset:
     """Three pictures of coloured halves: letterboxed at the sides, below and above, and not at all."""
     for number, (height, width) in enumerate([(40, 40), (16, 64), (64, 128)]):
@@ -106,23 +87,32 @@ def test_a_segmenter_through_the_server(tmp_path: Path) -> None:
     assert report.losses.values["serving"] == report.losses.values["network"]
     assert report.losses.tensors.startswith("0.000 %")
     assert report.stamped(artefact).passport.measured == report.measured
+    assert (report.measured.pictures, report.measured.through) == (3, "Triton")
 
 
 def test_a_segmenter_that_mistakes_classes_is_refused(tmp_path: Path) -> None:
     spec = colour_spec()
     mistaken = artefact_of(spec, colour_segmenter(spec, COLOURS[[0, 2, 1]]), tmp_path, "int8")
-    elsewhere = replace(mistaken, passport=mistaken.passport.model_copy(update={"runtime": "onnxruntime"}))
     with pytest.raises(AccuracyLost, match=r"loses .* mIoU of .*network .*allowed are 1\.5: nothing was published"):
-        accuracy.check(elsewhere, nearest_colours, coloured_pictures(tmp_path))
+        accuracy.check(elsewhere(mistaken), nearest_colours, coloured_pictures(tmp_path))
 
 
 def test_without_class_maps_agreement_is_measured(tmp_path: Path) -> None:
     spec = colour_spec()
     artefact = artefact_of(spec, colour_segmenter(spec), tmp_path)
-    elsewhere = replace(artefact, passport=artefact.passport.model_copy(update={"runtime": "onnxruntime"}))
-    report = accuracy.check(elsewhere, nearest_colours, coloured_pictures(tmp_path).pictures)
+    report = accuracy.check(elsewhere(artefact), nearest_colours, coloured_pictures(tmp_path).pictures)
     assert report.losses.values == {"reference": 100, "network": 100}
     assert list(report.measured.accuracy) == ["agreement mIoU", "agreement mIoU of fp32"]
+    assert report.measured.through == "OpenVINO"
+    assert str(report.measured) == "agreement mIoU 100.0 (fp32 100.0) on 3 pictures (its graph, in OpenVINO)"
+
+
+def test_one_class_everywhere_is_no_agreement(tmp_path: Path) -> None:
+    spec = colour_spec()
+    Image.new("RGB", (64, 32), (255, 0, 0)).save(tmp_path / "red.png")
+    artefact = elsewhere(artefact_of(spec, colour_segmenter(spec), tmp_path))
+    with pytest.raises(InputError, match="sees nothing but red in 1 pictures, so agreement cannot be measured"):
+        accuracy.check(artefact, nearest_colours, [tmp_path / "red.png"])
 
 
 @pytest.fixture(scope="module")
@@ -161,25 +151,25 @@ def test_a_damaged_network_is_refused(source: Source, photographs: CocoDataset, 
     weights = numpy_helper.to_array(largest)
     largest.CopyFrom(numpy_helper.from_array(np.zeros_like(weights), largest.name))
     artefact = artefact_of(source.spec, damaged, tmp_path, "fp16")
-    elsewhere = replace(artefact, passport=artefact.passport.model_copy(update={"runtime": "onnxruntime"}))
     with pytest.raises(AccuracyLost, match=r"nanodet_g in fp16 loses .*allowed are 0\.5.*--precision bf16"):
-        accuracy.check(elsewhere, source.reference, photographs)
+        accuracy.check(elsewhere(artefact), source.reference, photographs)
     with pytest.raises(AccuracyLost, match=r"agreement AP .*allowed are 1\.5 \(3 for each point of AP\).*--images"):
-        accuracy.check(elsewhere, source.reference, list(photographs.files.values()))
+        accuracy.check(elsewhere(artefact), source.reference, list(photographs.files.values()))
 
 
 def test_what_cannot_be_measured(source: Source, tmp_path: Path) -> None:
     detector = Artefact(source.spec, tmp_path / "none", Passport(precision="int8"))
     with pytest.raises(InputError, match="give a COCO JSON"):
         accuracy.check(detector, source.reference, SegmentationDataset((), (), ()))
-    with pytest.raises(InvalidOption, match="0 or more"):
-        accuracy.check(detector, source.reference, [], max_drop=-1)
+    for points in (-1, 101, float("nan")):
+        with pytest.raises(InvalidOption, match="0 to 100 points of AP can be allowed"):
+            accuracy.check(detector, source.reference, [], max_drop=points)
     Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
     with pytest.raises(InputError, match="sure of nothing in 1 pictures"):
         accuracy.check(detector, source.reference, [tmp_path / "black.png"])
-    classifier = replace(detector, spec=replace(source.spec, task="classify"))
-    with pytest.raises(InvalidOption, match="neither a detector nor a segmenter"):
-        accuracy.check(classifier, source.reference, [])
+    shots = replace(detector, spec=replace(source.spec, task="shots"))
+    with pytest.raises(InvalidOption, match="takes windows of frames: its accuracy is not measured on pictures"):
+        accuracy.check(shots, source.reference, [])
 
 
 def test_a_loss_is_told_by_stage() -> None:

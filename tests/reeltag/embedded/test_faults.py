@@ -72,7 +72,7 @@ def stop_all(family: Family) -> None:
     """As `docker pause` does, though that stops them at the same moment."""
     for process in family.everyone:
         process.suspend()
-    time.sleep(4)
+    time.sleep(2.5)
     for process in reversed(family.everyone):
         process.resume()
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from exporters.graphs.compare import softmax
 from exporters.sources.brought.dense_heads import DenseLayout
-from exporters.sources.brought.layouts.apart import NO_PAIR, flat, is_usual, pairs, rows_of
+from exporters.sources.brought.layouts.apart import NO_PAIR, flat, is_background, is_usual, pairs, rows_of
 from exporters.sources.brought.layouts.grids import require_centres, sure
 from exporters.sources.brought.layouts.reading import (
     Array,
@@ -24,24 +24,26 @@ from exporters.sources.brought.layouts.reading import (
 
 def detr(evidence: Evidence) -> Recognised:
     """Centre, width and height as fractions, and logits of the classes and, last, of no object: DETR, Conditional."""
+    classes = evidence.classes - _names_no_object(evidence)
 
     def read(boxes: Array, scores: Array) -> Reading:
         centres, rows = flat(boxes), rows_of(scores, boxes)
+        require(rows.shape[2] > 1, "scores have one class alone, and none for no object")
         softmaxed = sum_to_one(rows)
         probabilities = rows if softmaxed else softmax(rows)
         _require_fractions(centres, probabilities[..., :-1])
         require(
-            not is_usual(probabilities[..., 0]),
+            not (softmaxed and is_usual(rows[..., 0])),
             "the first class is by far the likeliest of most boxes, as SSD's background is; DETR's is the last",
         )
         require(
             softmaxed or not are_probabilities(rows),
             "scores are between 0 and 1 and do not sum to 1: each is after a sigmoid of its own, as RT-DETR's are",
         )
-        require_classes(rows.shape[2] - 1, evidence.classes, ", both without no object")
+        require_classes(rows.shape[2] - 1, classes, ", both without no object")
         layout = DenseLayout(
             "centres",
-            evidence.classes,
+            classes,
             centres.shape[1],
             scores="probabilities" if softmaxed else "softmax",
             background="last",
@@ -68,7 +70,12 @@ def rt_detr(evidence: Evidence) -> Recognised:
     return recognised(evidence, pairs(evidence), read, NO_PAIR)
 
 
+def _names_no_object(evidence: Evidence) -> bool:
+    return bool(evidence.labels) and is_background(evidence.labels[-1])
+
+
 def _of_sigmoids(boxes: Array, scores: Array, evidence: Evidence) -> Reading:
+    require(not _names_no_object(evidence), "the last line of --labels is for no object, which is DETR's last class")
     _require_fractions(boxes, scores if are_probabilities(scores) else 1 / (1 + np.exp(-scores.clip(-50, 50))))
     require(
         scores.shape[2] == 1 or not sum_to_one(scores),

@@ -80,6 +80,7 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "PP-YOLOE": ("yolo-nas", {"scores": filled(scores(CLASSES), CELLS).T, "boxes": filled(BOXES, CELLS, 1)}),
     "YOLOv4": ("yolo-nas", {"boxes": FRACTIONS[:, None], "confs": filled(scores(CLASSES), QUERIES)}),
     "SSD": ("ssd", {"scores": background("first"), "boxes": FRACTIONS}),
+    "SSD of mmdet": ("ssd", {"boxes": FRACTIONS, "scores": background("last")}),
     "SSD in pixels": ("ssd", {"boxes": filled(BOXES, QUERIES, 9), "scores": background("first")}),
     "YOLOv8": ("ultralytics", {"output0": V8.T}),
     "YOLOv8, cells first": ("ultralytics", {"output0": V8}),
@@ -111,11 +112,11 @@ LAYOUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "TensorFlow": (
         "tensorflow",
         {
-            "detection_anchor_indices": np.arange(9.0, dtype=np.float32),
-            "detection_boxes": filled(fractions(BOXES)[:, [1, 0, 3, 2]], 9),
-            "detection_classes": filled(classes(1).astype(np.float32), 9, 1),
-            "detection_scores": filled(confidence(), 9),
-            "num_detections": np.array(4.0, np.float32),
+            "detection_anchor_indices:0": np.arange(9.0, dtype=np.float32),
+            "detection_boxes:0": filled(fractions(BOXES)[:, [1, 0, 3, 2]], 9),
+            "detection_classes:0": filled(classes(1).astype(np.float32), 9, 1),
+            "detection_scores:0": filled(confidence(), 9),
+            "num_detections:0": np.array(4.0, np.float32),
             "raw_detection_boxes": np.zeros((50, 4), np.float32),
         },
     ),
@@ -174,7 +175,12 @@ UNCLEAR: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("detect", "detr", {"boxes": FRACTIONS, "s": background("last")}, "boxes look like x1, y1, x2, y2"),
     ("detect", "detr", {"boxes": CENTRES, "s": filled(scores(4), 20)}, "a sigmoid of its own, as RT-DETR's"),
     ("detect", "detr", {"boxes": CENTRES, "s": background("first")}, "as SSD's background is"),
-    ("detect", "ssd", {"boxes": FRACTIONS, "s": background("last")}, "as DETR's for no object is"),
+    (
+        "detect",
+        "detr",
+        {"boxes": CENTRES, "s": filled(scores(3), 20) * 9},
+        "rt-detr fits, or --labels with 2 lines",
+    ),
     ("detect", "rt-detr", {"boxes": CENTRES, "s": logits(filled(scores(4), 20))}, "4 classes .*; DETR's last"),
     ("detect", "end-to-end", {"o": np.zeros((9, 6), np.float32)}, "--head end-to-end-pixels or --head end-to-end-frac"),
     ("detect", "end-to-end", {"b": BOXES, "l": classes(1), "s": confidence()}, "are 1 to 3: they count from 1"),
@@ -212,7 +218,9 @@ def test_the_order_of_outputs_says_what_their_shapes_do_not(tmp_path: Path) -> N
     first = filled(fractions(BOXES), QUERIES, 0.5)
     second = filled(scores(4), QUERIES)
     path = told(tmp_path / "net.onnx", {"a": first, "b": first[:, [0, 1, 2, 3]], "c": second})
-    with pytest.raises(InputError, match=r"both 4 wide; say which are .*: --output a,b or --output b,a"):
+    with pytest.raises(
+        InputError, match="several outputs are of this layout; say which: --output a,b or --output a,c or"
+    ):
         brought(path, "detect", "yolo-nas", 4)
     source = brought(path, "detect", "yolo-nas", 4, outputs=("b", "c"))
     np.testing.assert_allclose(found_in(source), np.array(TRUTH), atol=2e-2)

@@ -25,7 +25,7 @@ ZERO, ONE, WHITE = ((value,) * 3 for value in (0.0, 1.0, 255.0))
 
 def prepared(task: Any, head: str, *, is_bytes: bool = False, by: Metadata | None = None, **said: Any) -> Convention:
     brought = Brought(Path("net.onnx"), task, Path("labels.txt"), head, **said)
-    return convention_for(brought, Settled(task, head, (), None), by or Metadata(), is_bytes=is_bytes)
+    return convention_for(brought, Settled(task, head, (), None), by or Metadata(), is_bytes=is_bytes, is_grey=False)
 
 
 @pytest.mark.parametrize(
