@@ -16,8 +16,9 @@ from reeltag.errors import (
 
 _LOST: Final = ("is not healthy", "the health mutex")
 """In what Triton's Python backend says of a stub that is dead, or that it takes for dead."""
-_NOT_SERVED: Final = ("is not ready", "no available versions", "unknown model")
-"""In what Triton says of a model, or of a version of it, that it does not serve, or not yet."""
+_NOT_SERVED: Final = ("is not ready", "no available versions", "unknown model", "failed to stat file")
+"""In what Triton says of a model, or of a version of it, that it does not serve, or not yet; the last where somebody is
+exchanging its folder."""
 _SHM_FULL: Final = ("shared memory pool size", "grown shared memory region", "initialize shared memory key")
 """In what it says when `/dev/shm` is full."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -23,6 +24,8 @@ from reeltag.errors import ModelRepositoryError
 
 CONFIG_FILE: Final = "config.pbtxt"
 _WITHIN_PREFIX: Final = ".reeltag-"
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
 _NOT_BESIDE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV)
 """What goes wrong where the folder around the repository cannot be written or is of another file system."""
 
@@ -82,11 +85,11 @@ class ModelFolder:
                 f"{path} was not written by reeltag and is left alone; rename it, or name another repository"
             )
         try:
-            self._exchange(path, _workshops_beside(target) / self.name)
+            self._exchange(path, _workshops_beside(target) / self.name, may_copy=False)
         except OSError as error:
             if error.errno not in _NOT_BESIDE:
                 raise
-            self._exchange(path, _workshop_within(target, self.name))
+            self._exchange(path, _workshop_within(target, self.name), may_copy=True)
 
     def write(self, path: Path) -> None:
         """Write it as a folder that is not there yet.
@@ -104,13 +107,15 @@ class ModelFolder:
         (path / CONFIG_FILE).write_text(self.config_text, "utf-8")
         (path / PASSPORT_FILE).write_text(f"{self.passport.model_dump_json(indent=2)}\n", "utf-8")
 
-    def _exchange(self, path: Path, workshop: Path) -> None:
+    def _exchange(self, path: Path, workshop: Path, *, may_copy: bool) -> None:
         old, new = workshop / "old", workshop / "new"
         try:
             self.write(new)
-            if path.exists():
-                path.rename(old)
-            new.rename(path)
+            if not path.exists():
+                new.rename(path)
+            elif not _exchanged(new, path):
+                _take_away(path, old, may_copy=may_copy)
+                new.rename(path)
         finally:
             _recover(path, workshop)
 
@@ -121,6 +126,36 @@ def _sha256(source: Path | bytes) -> str:
 
 def _size(source: Path | bytes) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step, so that a Triton that looks never misses one; False where that is not possible.
+
+    Without it Triton's index fails for as long as a folder is away.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    exchange = getattr(libc, "renameat2", None)  # Linux alone has it
+    if exchange is None:
+        return False
+    if exchange(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))
+
+
+def _take_away(path: Path, old: Path, *, may_copy: bool) -> None:
+    """Move a folder; as a copy where it comes with the image of a container, whose folders cannot be renamed."""
+    try:
+        path.rename(old)
+    except OSError as error:
+        if error.errno != errno.EXDEV or not may_copy:
+            raise
+        copied = old.with_name("copied")
+        shutil.copytree(path, copied)
+        copied.rename(old)
+        shutil.rmtree(path)
 
 
 @contextmanager
@@ -166,8 +201,11 @@ def _workshop_within(target: Path, name: str) -> Path:
 
 def _recover(path: Path, workshop: Path) -> None:
     """Put back what an interrupted exchange took away, and clear up."""
-    if not path.exists() and (workshop / "old").exists():
-        (workshop / "old").rename(path)
+    old, new = workshop / "old", workshop / "new"
+    if old.exists() and (new.exists() or not path.exists()):
+        if path.exists():  # what is left of it
+            shutil.rmtree(path)
+        old.rename(path)
     if workshop.exists():
         shutil.rmtree(workshop)
     if workshop.parent != path.parent:

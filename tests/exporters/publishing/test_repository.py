@@ -4,18 +4,19 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from exporters.catalogue.entries import MODELS
-from exporters.publishing import repository
+from exporters.publishing import configs, repository
 from exporters.publishing.exported import artefacts_in
+from exporters.publishing.folders import ModelFolder
 from exporters.publishing.listing import listing
 from reeltag.errors import ModelRepositoryError, UnknownModel
 from tests.bounded import run_without_privileges
 
+ROOT = Path(repository.__file__).parents[2]
 PUBLISH = (
     "import sys; from pathlib import Path; from exporters.publishing.repository import publish;"
     " print(publish(Path(sys.argv[1])))"
@@ -85,9 +86,8 @@ def test_a_full_disk_leaves_the_old_folder_served(published: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); publish(Path(sys.argv[1]))"
     )
-    root = Path(repository.__file__).parents[2]
     command = [sys.executable, "-c", code, str(published)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert "ModelRepositoryError" in run.stderr
     assert "cannot be written" in run.stderr
     assert network.read_bytes() == old
@@ -107,16 +107,25 @@ def test_an_exchange_that_was_killed_half_way_is_undone(published: Path) -> None
     assert snapshot(published) == before
 
 
-def test_nothing_but_whole_models_is_ever_in_the_repository(published: Path) -> None:
-    """Triton takes every folder for a model, those with a dot too, and does not start where one is none."""
-    seen: set[str] = set()
-    shutil.rmtree(published / "decode")
-    with ThreadPoolExecutor() as pool:
-        publishing = pool.submit(repository.publish, published, ["efficientnet_lite0"])
-        while not publishing.done():
-            seen |= {path.name for path in published.iterdir()}
-    assert publishing.result()
-    assert not {name for name in seen if name.startswith(".")}
+def test_a_repository_has_just_its_models_at_every_moment(tmp_path: Path) -> None:
+    """Triton takes every folder for a model, those with a dot too, and its index fails while a folder is away."""
+    target = tmp_path / "repository"
+    folder = ModelFolder(configs.nms_config(300))
+    target.mkdir()
+    folder.replace(target)
+    code = (
+        "import os, sys; target, stop = sys.argv[1:]; seen = set(); print('looking', flush=True)\n"
+        "while not os.path.exists(stop): seen.add(tuple(os.listdir(target)))\n"
+        "print(sorted(seen))"
+    )
+    command = [sys.executable, "-c", code, str(target), str(tmp_path / "stop")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == "looking\n"
+        for _ in range(200):
+            folder.replace(target)
+        (tmp_path / "stop").touch()
+        assert watcher.stdout.read() == "[('nms',)]\n"
 
 
 def test_where_nothing_can_be_written_beside_the_repository_it_is_written_within(published: Path) -> None:
@@ -129,6 +138,23 @@ def test_where_nothing_can_be_written_beside_the_repository_it_is_written_within
         published.parent.chmod(0o700)
     assert run.stdout == "['nms']\n", run.stderr
     assert [path.name for path in published.glob(".*")] == []
+
+
+def test_folders_that_come_with_a_containers_image_are_renewed(published: Path, tmp_path: Path) -> None:
+    """An overlay does not rename folders of the layers below."""
+    layers = tmp_path / "layers"
+    for name in ("upper", "work", "root"):
+        (layers / name).mkdir(parents=True)
+    options = f"userxattr,lowerdir={published.parent},upperdir={layers / 'upper'},workdir={layers / 'work'}"
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c", f'mount -t overlay none -o {options} "$0" && "$@"']
+    if subprocess.run([*inside, str(layers / "root"), "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no overlay can be mounted here")
+    (published / "nms" / "passport.json").write_text("{}")
+    target = layers / "root" / published.name
+    command = [*inside, str(layers / "root"), sys.executable, "-c", f"{PUBLISH}; print(publish(Path(sys.argv[1])))"]
+    run = subprocess.run([*command, str(target)], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert run.stdout == "['nms']\n[]\n", run.stderr
+    assert [path.name for path in (layers / "upper" / published.name).iterdir()] == ["nms"]
 
 
 def test_a_folder_without_write_permission_is_named(published: Path) -> None:

@@ -131,6 +131,33 @@ def heads_of_attention(batch: int) -> tuple[Nodes, Constants]:
     return [*nodes, *attention], {**constants, **shapes, "wide": weights(3, 4), "wide_again": weights(4, 4)}
 
 
+def queries_of_its_own() -> tuple[Nodes, Constants]:
+    """Attention whose queries are a constant of each head, beside which pictures lie."""
+    nodes, constants = as_tokens(1)
+    attention = [
+        node("Transpose", "tokens", "first", perm=[1, 0, 2]),
+        node("MatMul", "first wide", "keys"),  # (64, N, 4)
+        node("Reshape", "keys split", "heads"),  # (64, 2 N, 2)
+        node("Transpose", "heads", "by_head", perm=[1, 2, 0]),  # (2 N, 2, 64)
+        node("MatMul", "queries by_head", "alike"),  # (2, 5, 2) for each picture
+        node("Reshape", "alike apart", "out"),
+    ]
+    shapes = {"split": [TOKENS, 2, 2], "apart": [1, 2, 5, TOKENS], "queries": weights(2, 5, 2)}
+    return [*nodes, *attention], {**constants, **shapes, "wide": weights(3, 4)}
+
+
+def the_state_of_a_recurrence(batch: int) -> tuple[Nodes, Constants]:
+    nodes, constants = as_tokens(batch)
+    recurrence = [
+        node("Transpose", "tokens", "first", perm=[1, 0, 2]),
+        helper.make_node("GRU", ["first", "w", "r", "b", "", "h"], ["states"], hidden_size=2),
+        node("Transpose", "states", "out", perm=[2, 0, 1, 3]),  # (N, 64, 1, 2)
+    ]
+    state = np.zeros((1, batch, 2), np.float32)
+    own = {"w": weights(1, 6, 3), "r": weights(1, 6, 2), "b": weights(1, 12), "h": state}
+    return [*nodes, *recurrence], {**constants, **own}
+
+
 def windows(batch: int) -> tuple[Nodes, Constants]:
     nodes = [
         node("Reshape", "x cut", "cut_up"),
@@ -147,6 +174,7 @@ def windows(batch: int) -> tuple[Nodes, Constants]:
 WAYS = [
     *(a_constant_shape, a_shape_of_parts, a_class_token, an_expanded_token, an_expanded_mean, zeros_beside),
     *(a_slice_of_all, indexes_of_all, another_size, twice_the_size, places_by_picture, heads_of_attention, windows),
+    the_state_of_a_recurrence,
 ]
 
 
@@ -178,6 +206,13 @@ def test_several_at_once_answer_as_each_alone(way: Callable[[int], tuple[Nodes, 
     freed = with_free_batch(model, batch)
     for count in (1, 3, 5):
         np.testing.assert_allclose(run(freed, pictures[:count]), expected[:count], atol=1e-5)
+
+
+def test_constants_beside_heads_are_repeated_for_each_picture() -> None:
+    model = graph_of(*queries_of_its_own(), 1)
+    pictures = np.random.default_rng(2).normal(size=(4, 3, SIDE, SIDE)).astype(np.float32)
+    expected = np.concatenate([run(model, picture[None]) for picture in pictures])
+    np.testing.assert_allclose(run(with_free_batch(model, 1), pictures), expected, atol=1e-5)
 
 
 def the_first_of(batch: int) -> tuple[Nodes, Constants]:
