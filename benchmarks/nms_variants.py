@@ -152,7 +152,8 @@ def frames_request(client: TritonClient, frames: npt.NDArray[np.uint8]) -> Reque
     parts = itertools.cycle(np.split(frames, len(frames) // IMAGES_PER_REQUEST))
 
     async def request() -> int:
-        return len(await client.infer_frames(Task.DETECT, next(parts)))
+        card = await client.card(Task.DETECT.frames_ensemble)
+        return len(await client.infer_frames(card, next(parts)))
 
     return request
 

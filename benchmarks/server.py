@@ -44,7 +44,7 @@ def serving() -> Iterator[Served]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port)]
+    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port), "--grpc-port", "0"]
     began = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -77,4 +77,6 @@ def _role(process: psutil.Process) -> str:
         return f"Python backend {Path(model).parent.parent.name}"
     if process.name().startswith("tritonserver"):
         return "Triton"
+    if any(part.endswith("worker.py") for part in command):  # the nursery, and the workers that it forked
+        return "decoding process"
     return "guard" if any(part.endswith("embedded/guard.py") for part in command) else "gateway"

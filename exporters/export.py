@@ -141,7 +141,7 @@ def _makings(source: Source, options: ExportOptions) -> list[Making]:
             "and measured; it is exported in fp32: leave --precision and --calibration out"
         )
     if options.making.runtime == "tensorrt":
-        tensorrt_api.load(options.making.builder)  # rather than minutes later
+        tensorrt_api.load(options.making.builder or tensorrt_api.installed())  # rather than minutes later
     if options.making.fine_tuning is not None:
         check_trainable(source.graph, sample_frames(source.spec, 1))
     if not options.is_fastest_wanted:

@@ -14,7 +14,8 @@ from exporters.finetuning.options import FineTuning
 from exporters.graphs.compose import is_one_by_one
 from exporters.graphs.suppression import suppressing
 from exporters.plans.build import PlanOptions
-from exporters.plans.planned import Builder, planned
+from exporters.plans.planned import planned
+from exporters.plans.tensorrt_api import ModuleName, installed
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, PrecisionReport, convert
 from exporters.precision.int8 import Method
@@ -45,8 +46,8 @@ class Making:
     """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`)."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
-    builder: Builder = "tensorrt"
-    """Of plans; `tensorrt_rtx` builds without a GPU, to prove that NVIDIA's builder takes the graph."""
+    builder: ModuleName | None = None
+    """Of plans; what is installed without it (`tensorrt_api.installed`). `tensorrt_rtx` builds without a GPU, too."""
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -105,8 +106,16 @@ def made(
     )
     artefact = Artefact(source.spec, file, passport)
     if making.runtime == "tensorrt":
-        artefact = planned(artefact, making.plan, folder, builder=making.builder, progress=progress)
+        builder = making.builder or installed()
+        artefact = planned(artefact, making.plan, folder, builder=builder, progress=progress)
     return artefact, report
+
+
+def _check_suppression(spec: ModelSpec) -> None:
+    if spec.task != "detect":
+        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
+    if spec.is_final:
+        raise InvalidOption(f"the boxes of {spec.name} are final, none is to be suppressed; leave --nms out")
 
 
 def _check_one_by_one(source: Source, making: Making) -> None:
@@ -121,13 +130,6 @@ def _check_one_by_one(source: Source, making: Making) -> None:
         )
     if making.fine_tuning is not None:
         raise InvalidOption(f"{alone}: fine-tuning takes batches; leave --qat out, or export it with a dynamic batch")
-
-
-def _check_suppression(spec: ModelSpec) -> None:
-    if spec.task != "detect":
-        raise InvalidOption(f"{spec.name} is no detector and has no boxes to suppress; leave --nms out")
-    if spec.is_final:
-        raise InvalidOption(f"the boxes of {spec.name} are final, none is to be suppressed; leave --nms out")
 
 
 def _lowered(

@@ -14,7 +14,8 @@ from exporters.progress import Progress
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.exported import artefacts_in
 from exporters.publishing.passport import find_gpu
-from exporters.publishing.repository import check_artefact, publish
+from exporters.publishing.repository import replace_published
+from exporters.publishing.serving import check_artefact
 from reeltag.errors import InvalidOption, ModelRepositoryError
 
 
@@ -38,9 +39,7 @@ def rebuild_stale(target: Path, names: Sequence[str] = (), *, progress: Progress
     if unknown := [name for name in names if name not in plans]:
         raise InvalidOption(f"{unknown[0]} has no plan in {target}; these have: {', '.join(plans) or 'none'}")
     stale = [plans[name] for name in names or plans if _is_stale(plans[name])]
-    for artefact in stale:
-        _rebuild(artefact, target, progress)
-    return [artefact.spec.name for artefact in stale]
+    return [artefact.spec.name for artefact in stale if _rebuild(artefact, target, progress)]
 
 
 def _is_stale(artefact: Artefact) -> bool:
@@ -60,7 +59,8 @@ def installed_version(artefact: Artefact) -> str | None:
         return None
 
 
-def _rebuild(artefact: Artefact, target: Path, progress: Progress | None) -> None:
+def _rebuild(artefact: Artefact, target: Path, progress: Progress | None) -> bool:
+    """Whether the new plan was put there: not where another network has taken that place while it was built."""
     build = artefact.passport.plan
     assert build is not None
     if artefact.graph is None:
@@ -75,4 +75,5 @@ def _rebuild(artefact: Artefact, target: Path, progress: Progress | None) -> Non
     )
     with tempfile.TemporaryDirectory() as folder:
         source = replace(artefact, file=artefact.graph, graph=None)
-        publish(target, [planned(source, options, Path(folder), builder=build.module, progress=progress)])
+        plan = planned(source, options, Path(folder), builder=build.module, progress=progress)
+        return replace_published(target, plan, of=artefact.passport)

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from gateway.access import Access, KeyMiddleware
 from gateway.batching import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
+from gateway.grpc.server import listening
+from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
+from gateway.hosts import HostMiddleware
 from gateway.lanes import Lanes
 from gateway.metrics import Metrics, ObservingMiddleware
+from gateway.readiness import Readiness
 from gateway.routes import health, images
-from gateway.tagger import ImageTagger, Wanted
+from gateway.routes.health import check_ready
+from gateway.schemas import failures
+from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
+from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient
 
 CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
+_UPLOADS_SHARE: Final = 0.4
+"""Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
 
-def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    client: ImageTagger | None = None,
+    own: OwnTriton | None = None,
+    *,
+    grpc_port: int | None = None,
+) -> FastAPI:
     """Build the gateway.
 
     Args:
         settings: The options.
         client: Asks Triton; it stays open when the app stops. Without it the app opens one to `triton_url`.
+        own: The Triton there, where it is kept running for this gateway.
+        grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
+            in `app.state.grpc_port`.
 
     Raises:
         InvalidOption: Neither a client nor `triton_url` is given.
@@ -45,12 +66,17 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if client is not None:
-            async with _running(app, settings, client, metrics):
+            async with _running(app, settings, client, metrics, grpc_port):
                 yield
             return
         url = settings.triton_url or ""
-        own = TritonClient(url, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
-        async with own, _running(app, settings, own, metrics):
+        opened = TritonClient(
+            url,
+            timeout_seconds=settings.timeout_seconds,
+            secret=settings.triton_secret_value,
+            on_lost=own.restart if own is not None else None,
+        )
+        async with opened, _running(app, settings, opened, metrics, grpc_port):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -60,18 +86,27 @@ def create_app(settings: Settings, client: ImageTagger | None = None) -> FastAPI
         summary="Tags for images, served by NVIDIA Triton.",
         lifespan=lifespan,
         redoc_url=None,
+        responses=failures(400, 408, 421, 431, 500, 503),  # of every operation
+        redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
-    app.state.metrics = metrics
+    app.state.metrics, app.state.own = metrics, own
+    app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
+    app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
+    app.add_middleware(KeyMiddleware, access=app.state.access)
+    if settings.allowed_hosts:
+        app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
     app.add_middleware(ObservingMiddleware, metrics=metrics)
     add_error_handlers(app)
     return app
 
 
 @asynccontextmanager
-async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics) -> AsyncIterator[None]:
+async def _running(
+    app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics, grpc_port: int | None
+) -> AsyncIterator[None]:
     """Set up what the routes use, and finish what is in flight at the end."""
     limits = BatchLimits(
         max_images=settings.batch_max_images,
@@ -79,22 +114,41 @@ async def _running(app: FastAPI, settings: Settings, client: ImageTagger, metric
         max_inflight=settings.max_inflight_requests,
         max_waiting=settings.max_waiting_images,
         timeout_seconds=settings.timeout_seconds,
+        max_bytes=settings.max_upload_bytes,
     )
 
+    catalogue = Catalogue(client, LIFETIME_SECONDS)
+    readiness = Readiness(client, catalogue)
+
     async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
-        return await client.infer_images(wanted.tasks, images, class_maps=wanted.class_maps)
+        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images))
 
     lanes = Lanes(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
     headers = HeaderReader(settings.max_image_pixels)
-    catalogue = Catalogue(client, LIFETIME_SECONDS)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
     )
     metrics.watch(lambda: lanes.waiting, lambda: lanes.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
-    app.state.tagging = Tagging(settings, catalogue, headers, lanes)
+    app.state.readiness = readiness
+    tagging = app.state.tagging = Tagging(settings, catalogue, headers, lanes)
+
+    async def stop(seconds: float) -> None:
+        await asyncio.sleep(seconds * _UPLOADS_SHARE)
+        reader.close()
+        await lanes.close(seconds * (1 - _UPLOADS_SHARE))
+
+    app.state.stop = stop
     try:
-        yield
+        if grpc_port is None:
+            yield
+        else:
+            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access)
+            ready = partial(check_ready, app)
+            address = f"{settings.host}:{grpc_port}"
+            async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
+                app.state.grpc_port = port
+                yield
     finally:
         await lanes.close(CLOSE_GRACE_SECONDS)
         headers.close()

@@ -2,7 +2,7 @@
 
 When a batch leaves:
 
-- it is full; or
+- it is full, of images or of bytes; or
 - Triton is idle and as many images wait as the last batch held. A lone client's image so leaves at once, while the
   clients of a large batch, who come back together, are waited for; or
 - its oldest image has waited `max_delay_seconds`.
@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.pace import Pace
 from gateway.tagger import Wanted
 from reeltag.errors import DeadlineExceeded, ImageRejected, Overloaded, ReeltagError, ServiceError
 from reeltag.triton import ImageOutputs
@@ -41,6 +42,8 @@ class BatchLimits:
     """Most images that wait to be sent."""
     timeout_seconds: float
     """Longest wait of a request for its answers, above 0."""
+    max_bytes: int = 32 << 20
+    """Most bytes of images in one batch, unless it is a single image; twice as many are sent to Triton at one time."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ class _Lane:
     def __init__(self) -> None:
         self.tickets: dict[_Ticket, None] = {}
         self.waiting = 0
+        self.sent = 0.0
+        """When it last sent a batch, on the loop's clock: lanes take turns."""
 
     @property
     def oldest(self) -> float:
@@ -119,18 +124,23 @@ class _Lane:
             del self.tickets[ticket]
             self.waiting -= ticket.waiting
 
-    def take(self, limit: int, now: float) -> list[Member]:
-        """Hand out up to `limit` images, oldest first; a request that does not fit as a whole is split."""
+    def take(self, limits: BatchLimits, now: float) -> list[Member]:
+        """Hand out a batch: one image of each request in turn, the oldest first; none waits for another's many."""
+        self.sent = now
         members: list[Member] = []
-        while self.tickets and len(members) < limit:
+        room = limits.max_bytes
+        while self.tickets and len(members) < limits.max_images:
             ticket = next(iter(self.tickets))
-            count = min(limit - len(members), ticket.waiting)
-            members += [(ticket, index) for index in range(ticket.sent, ticket.sent + count)]
-            ticket.sent += count
+            room -= len(ticket.images[ticket.sent])
+            if members and room < 0:
+                break
+            members.append((ticket, ticket.sent))
+            ticket.sent += 1
             ticket.last_sent = now
-            self.waiting -= count
-            if not ticket.waiting:
-                del self.tickets[ticket]
+            self.waiting -= 1
+            del self.tickets[ticket]
+            if ticket.waiting:
+                self.tickets[ticket] = None
         return members
 
 
@@ -148,7 +158,9 @@ class Batcher:
         self._limits = limits
         self._on_batch = on_batch
         self._lanes: dict[Wanted, _Lane] = {}
-        self._inflight: set[asyncio.Task[None]] = set()
+        self._inflight: dict[asyncio.Task[None], tuple[int, int]] = {}
+        """Images of each batch that Triton works on, and their bytes."""
+        self._pace = Pace()
         self._last_size = 1
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
@@ -163,6 +175,16 @@ class Batcher:
         """Batches that Triton works on."""
         return len(self._inflight)
 
+    def has_room(self, images: int) -> bool:
+        """Whether so many more images may wait."""
+        return self.waiting + images <= self._limits.max_waiting
+
+    def retry_after(self) -> int:
+        """In how many seconds all that waits now is likely to be answered, at the pace of late."""
+        return self._pace.wait(
+            self.waiting + sum(images for images, _ in self._inflight.values()), asyncio.get_running_loop().time()
+        )
+
     def admit(self, images: int) -> None:
         """Check that so many more images may wait.
 
@@ -172,12 +194,13 @@ class Batcher:
         """
         if self._closing:
             raise ServiceError("the gateway is shutting down")
-        if self.waiting + images > self._limits.max_waiting:
+        if not self.has_room(images):
             raise Overloaded(
-                f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later"
+                f"{self.waiting} images wait for Triton and at most {self._limits.max_waiting} may; try again later",
+                retry_after_seconds=self.retry_after(),
             )
 
-    async def submit(self, wanted: Wanted, images: Sequence[bytes]) -> Batched:
+    async def submit(self, wanted: Wanted, images: Sequence[bytes], *, timeout_seconds: float | None = None) -> Batched:
         """Ask for something of encoded images.
 
         A caller that is cancelled withdraws its images that were not sent; of those in flight the answers are dropped.
@@ -185,10 +208,11 @@ class Batcher:
         Args:
             wanted: At least one task.
             images: At least one encoded image.
+            timeout_seconds: How long the caller waits, where that is less than the limit.
 
         Returns:
             One answer an image; the error of a batch is the answer to each of its images, and an image without an
-            answer after `timeout_seconds` gets `DeadlineExceeded`.
+            answer in that time gets `DeadlineExceeded`.
 
         Raises:
             Overloaded: Too many images wait already.
@@ -198,9 +222,8 @@ class Batcher:
         self.admit(len(images))
         loop = asyncio.get_running_loop()
         ticket = _Ticket(images, loop)
-        seconds = self._limits.timeout_seconds
-        late = DeadlineExceeded(f"no answer from Triton within {seconds:g} seconds")
-        deadline = loop.call_later(seconds, ticket.answer_rest, late)
+        seconds = min(self._limits.timeout_seconds, timeout_seconds or self._limits.timeout_seconds)
+        deadline = loop.call_later(seconds, self._give_up, ticket, seconds)
         self._lanes.setdefault(wanted, _Lane()).add(ticket)
         self._send_due()
         try:
@@ -210,6 +233,10 @@ class Batcher:
             self._lanes[wanted].remove(ticket)
         answers = tuple(answer for answer in ticket.answers if answer is not None)
         return Batched(answers, ticket.last_sent - ticket.arrived, loop.time() - ticket.last_sent)
+
+    def _give_up(self, ticket: _Ticket, seconds: float) -> None:
+        text = f"no answer from Triton within {seconds:g} seconds"
+        ticket.answer_rest(DeadlineExceeded(text, retry_after_seconds=self.retry_after()))
 
     async def close(self, grace_seconds: float) -> None:
         """Take no more, send what waits, and wait for Triton's answers; after `grace_seconds` give up on them."""
@@ -235,15 +262,21 @@ class Batcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while len(self._inflight) < self._limits.max_inflight:
-            lanes = sorted((lane.oldest, wanted) for wanted, lane in self._lanes.items() if lane.tickets)
-            due = next((wanted for _, wanted in lanes if self._is_due(self._lanes[wanted], loop.time())), None)
-            if due is not None:
-                self._send(due, loop)
+        while self._may_send:
+            lanes = [(lane.sent, lane.oldest, wanted) for wanted, lane in self._lanes.items() if lane.tickets]
+            due = [turn for turn in lanes if self._is_due(self._lanes[turn[-1]], loop.time())]
+            if due:
+                self._send(min(due)[-1], loop)
                 continue
             if lanes:
-                self._timer = loop.call_at(lanes[0][0] + self._limits.max_delay_seconds, self._send_due)
+                oldest = min(oldest for _, oldest, _ in lanes)
+                self._timer = loop.call_at(oldest + self._limits.max_delay_seconds, self._send_due)
             return
+
+    @property
+    def _may_send(self) -> bool:
+        sent = sum(size for _, size in self._inflight.values())  # on their way they are copied several times
+        return len(self._inflight) < self._limits.max_inflight and sent <= self._limits.max_bytes
 
     def _is_due(self, lane: _Lane, now: float) -> bool:
         enough = self._limits.max_images
@@ -252,15 +285,17 @@ class Batcher:
         return lane.waiting >= enough or now >= lane.oldest + self._limits.max_delay_seconds or self._closing
 
     def _send(self, wanted: Wanted, loop: asyncio.AbstractEventLoop) -> None:
-        members = self._lanes[wanted].take(self._limits.max_images, loop.time())
+        members = self._lanes[wanted].take(self._limits, loop.time())
         self._last_size = len(members)
         self._on_batch(len(members))
         batch = loop.create_task(self._run(wanted, members))
-        self._inflight.add(batch)
+        self._pace.begin(loop.time())
+        self._inflight[batch] = len(members), sum(len(ticket.images[index]) for ticket, index in members)
         batch.add_done_callback(self._finished)
 
     def _finished(self, batch: asyncio.Task[None]) -> None:
-        self._inflight.discard(batch)
+        images, _ = self._inflight.pop(batch)
+        self._pace.done(images, asyncio.get_running_loop().time(), more=bool(self._inflight))
         self._send_due()
 
     async def _run(self, wanted: Wanted, members: list[Member]) -> None:

@@ -1,19 +1,28 @@
-"""What Triton serves: read when it is needed, remembered for a while, forgotten when Triton fails."""
+"""What Triton serves: read when it is needed, remembered for a while, forgotten when Triton fails or serves another.
+
+What is remembered decides only what is asked. An answer is always of the network that was asked, and carries its card:
+see `TritonClient.infer_images`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.tagger import ImageTagger, TaskSet
+from gateway.tagger import ImageTagger, TaskSet, Wanted
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ModelUnavailable
+from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced
+from reeltag.triton import ImageOutputs
 
 LIFETIME_SECONDS: Final = 300.0
-"""After this a changed model repository is noticed, even when Triton never failed and nobody asked what is served."""
+"""After this a task that is new in Triton is noticed, even when nothing failed and nobody asked what is served."""
+_TRIES: Final = 3
+"""How often images are asked about where each time another network has taken the place of the one that was asked."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +31,8 @@ class Served:
 
     cards: dict[Task, ModelCard]
     """Card of each task whose image ensemble is ready."""
-    ready: frozenset[str]
-    """Names of the ready models and ensembles."""
+    ready: frozenset[tuple[str, str]]
+    """Name and version of the ready models and ensembles."""
 
     def card(self, task: Task) -> ModelCard:
         """Card of one task.
@@ -34,19 +43,23 @@ class Served:
         if task in self.cards:
             return self.cards[task]
         name = contract.image_ensemble((task,))
-        fault = "serves it without a model card" if name in self.ready else "does not serve it"
+        is_ready = any(ready == name for ready, _ in self.ready)
+        fault = "serves it without a model card" if is_ready else "does not serve it"
         known = ", ".join(known.value for known in self.cards) or "none"
         raise ModelUnavailable(f"task {name!r} needs the ensemble {name!r}, but Triton {fault}; tasks served: {known}")
 
+    def cards_of(self, tasks: TaskSet) -> dict[Task, ModelCard]:
+        """Cards of several tasks; raises as `card`."""
+        return {task: self.card(task) for task in tasks}
+
     def plan(self, tasks: TaskSet) -> tuple[TaskSet, ...]:
-        """The requests that answer `tasks`: one where their joint ensemble is served, otherwise one a task.
+        """The requests that answer `tasks`: one where the ensemble of just their networks is served, else one a task.
 
         Raises:
             ModelUnavailable: An ensemble is missing.
         """
-        for task in tasks:
-            self.card(task)
-        if len(tasks) == 1 or contract.image_ensemble(tasks) in self.ready:
+        joint = (contract.image_ensemble(tasks), contract.ensemble_version(self.cards_of(tasks)))
+        if len(tasks) == 1 or joint in self.ready:
             return (tasks,)
         return tuple((task,) for task in tasks)
 
@@ -74,9 +87,10 @@ class Catalogue:
             if self._served is None or time.monotonic() > self._read_at + self._lifetime_seconds:
                 self._client.forget_cards()
                 cards = await self._client.cards()
-                states = await self._client.served()
-                ready = frozenset(name for name, state in states.items() if state == "READY")
-                by_task = {task: cards[task.value] for task in Task if task.value in cards and task.value in ready}
+                index = await self._client.index()
+                ready = frozenset((entry.name, entry.version) for entry in index if entry.state == "READY")
+                of_tasks = {task: cards[task.value] for task in Task if task.value in cards}
+                by_task = {task: card for task, card in of_tasks.items() if (task.value, card.version) in ready}
                 self._served = Served(by_task, ready)
                 self._read_at = time.monotonic()
             return self._served
@@ -84,3 +98,25 @@ class Catalogue:
     def forget(self) -> None:
         """Ask again at the next call."""
         self._served = None
+
+    async def infer_images(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        """Ask the networks that are served, and where others took their place in the meantime, those.
+
+        Raises:
+            NetworkReplaced: They were replaced again and again.
+            ReeltagError: As `read`, `Served.card` and `ImageTagger.infer_images`.
+        """
+        for _ in range(_TRIES - 1):
+            with suppress(NetworkReplaced):
+                return await self._ask(wanted, images)
+        return await self._ask(wanted, images)
+
+    async def _ask(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        served = await self.read()
+        try:
+            cards = served.cards_of(wanted.tasks)
+            return await self._client.infer_images(cards, images, class_maps=wanted.class_maps)
+        except NetworkReplaced:
+            if self._served is served:  # else somebody has noticed before
+                self.forget()
+            raise

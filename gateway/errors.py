@@ -24,18 +24,46 @@ _log: Final = logging.getLogger(__name__)
 
 def render(error: ReeltagError, results: Sequence[ImageResult] | None = None) -> Response:
     """One of our errors; `results` are those of the images, where none could be tagged."""
+    return _respond(error.http_status, detail_of(error), _headers_of(error), results)
+
+
+def detail_of(error: ReeltagError) -> ErrorDetail:
+    """What a client is told of an error: of a defect of ours no more than the id under which the log has it all."""
     if error.http_status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s: %s", error.code, error)
-    headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
-    return _respond(error.http_status, error.code, str(error), headers, results)
+        if "reference" not in vars(error):  # one error may be that of many images
+            _log.error("error %s: %s: %s", error.reference, error.code, error)
+        return ErrorDetail(code=error.code, message=_look_up(error.reference))
+    if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and "reference" not in vars(error):
+        cause = "" if error.__cause__ is None else f" ({error.__cause__})"
+        _log.warning("error %s: %s: %s%s", error.reference, error.code, error, cause)
+    return ErrorDetail(code=error.code, message=str(error))
 
 
 def render_unexpected(error: Exception) -> Response:
     """An error that nobody planned: its id goes to the client, the traceback with that id to the log."""
     error_id = uuid.uuid4().hex[:12]
     _log.error("unexpected error %s", error_id, exc_info=error)
-    message = f"an unexpected error happened; the gateway's log has it under the id {error_id}"
-    return _respond(500, "internal_error", message)
+    return _respond(500, ErrorDetail(code="internal_error", message=_look_up(error_id)))
+
+
+def _headers_of(error: ReeltagError) -> dict[str, str]:
+    headers = {} if error.retry_after_seconds is None else {"Retry-After": str(error.retry_after_seconds)}
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers
+
+
+def _look_up(error_id: str) -> str:
+    return f"an unexpected error happened; the gateway's log has it under the id {error_id}"
+
+
+def on_the_wire(error: ReeltagError) -> bytes:
+    """One of our errors as the last answer on a connection, for what never reaches the app."""
+    response = _respond(error.http_status, ErrorDetail(code=error.code, message=str(error)), _headers_of(error))
+    response.headers["Connection"] = "close"
+    head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
+    head += [name + b": " + value for name, value in response.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(response.body)])
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -63,13 +91,15 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         raise error
     code = HTTPStatus(error.status_code).name.lower()
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message = f"there is nothing at {request.url.path}; /docs lists what there is"
+        message = f"there is nothing at {request.scope['path']}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        message = f"{request.url.path} does not take {request.method}; use {allowed}"
+        # Who takes GET takes HEAD, too (see ObservingMiddleware).
+        allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+        message = f"{request.scope['path']} takes {allowed} only"
+        return _respond(error.status_code, ErrorDetail(code=code, message=message), {"Allow": allowed})
     else:
         message = str(error.detail)
-    return _respond(error.status_code, code, message, error.headers)
+    return _respond(error.status_code, ErrorDetail(code=code, message=message), error.headers)
 
 
 async def _on_client_gone(_: Request, __: Exception) -> Response:
@@ -86,13 +116,9 @@ def _problem(detail: Mapping[str, Any]) -> str:
 
 def _respond(
     status: int,
-    code: str,
-    message: str,
+    detail: ErrorDetail,
     headers: Mapping[str, str] | None = None,
     results: Sequence[ImageResult] | None = None,
 ) -> Response:
-    answer = ErrorAnswer(
-        error=ErrorDetail(code=code, message=message), results=None if results is None else tuple(results)
-    )
-    content = answer.model_dump_json(exclude_none=True)
-    return Response(content, status, dict(headers or {}), "application/json")
+    answer = ErrorAnswer(error=detail, results=None if results is None else tuple(results))
+    return Response(answer.model_dump_json(exclude_none=True), status, dict(headers or {}), "application/json")

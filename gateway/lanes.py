@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.batching import Batched, Batcher, BatchLimits, Infer
 from gateway.tagger import Wanted
 
-LARGE_IN_FLIGHT: Final = 4
+LARGE_IN_FLIGHT: Final = 8
 """Most large pictures that Triton works on at one time, each in a request of its own."""
 
 
@@ -54,14 +54,25 @@ class Lanes:
         """Check that one more ordinary image may wait; raises as `Batcher.admit`."""
         self._ordinary.admit(1)
 
-    async def submit(self, wanted: Wanted, images: Sequence[Sound]) -> Batched:
+    def has_room(self) -> bool:
+        """Whether one more ordinary image may wait."""
+        return self._ordinary.has_room(1)
+
+    async def submit(self, wanted: Wanted, images: Sequence[Sound], *, timeout_seconds: float | None = None) -> Batched:
         """Ask for something of at least one image; answers and errors are those of `Batcher.submit`."""
         lanes = [
             (batcher, [i for i, image in enumerate(images) if image.is_large is is_large])
             for batcher, is_large in ((self._ordinary, False), (self._large, True))
         ]
         asked = [(batcher, members) for batcher, members in lanes if members]
-        parts = await _all([batcher.submit(wanted, [images[i].data for i in members]) for batcher, members in asked])
+        for batcher, members in asked:  # before any is sent
+            batcher.admit(len(members))
+        parts = await _all(
+            [
+                batcher.submit(wanted, [images[i].data for i in members], timeout_seconds=timeout_seconds)
+                for batcher, members in asked
+            ]
+        )
         answers = {
             i: answer
             for (_, members), part in zip(asked, parts, strict=True)

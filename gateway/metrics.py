@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import render_unexpected
+from gateway.errors import render, render_unexpected
+from gateway.schemas import ImageResult
 from reeltag.contract import MAX_BATCH_SIZE
+from reeltag.errors import ServiceError
 
 _BATCH_BUCKETS: Final = tuple(range(1, 9)) + tuple(range(10, MAX_BATCH_SIZE + 1, 2))
 _SECONDS_BUCKETS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
@@ -36,9 +39,21 @@ class Metrics:
         self.images = Counter(
             "reeltag_images", "Images by outcome: `tagged` or an error code.", ["outcome"], registry=registry
         )
+        self.ended = Counter(
+            "reeltag_connections_ended", "Connections that the gateway ended, by reason.", ["reason"], registry=registry
+        )
         self.batch_images = Histogram(
             "reeltag_batch_images", "Images in a request to Triton.", buckets=_BATCH_BUCKETS, registry=registry
         )
+
+    def count(self, results: Iterable[ImageResult]) -> None:
+        """Count images by outcome."""
+        for result in results:
+            self.images.labels("tagged" if result.error is None else result.error.code).inc()
+
+    def watch_connections(self, connections: Callable[[], float]) -> None:
+        """Add the gauge of open connections."""
+        Gauge("reeltag_connections", "Open connections.", registry=self._registry).set_function(connections)
 
     def watch(
         self, waiting: Callable[[], float], inflight: Callable[[], float], held_bytes: Callable[[], float]
@@ -57,7 +72,10 @@ class Metrics:
 
 
 class ObservingMiddleware:
-    """Counts and times every request; an exception that no handler knows becomes a 500 without a traceback."""
+    """Counts and times every request; an exception that no handler knows becomes a 500 without a traceback.
+
+    It also lets GET routes take HEAD: the server leaves out the body of the answer.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -68,6 +86,9 @@ class ObservingMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        method = scope["method"]
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}  # a copy: the server goes by its own
         status = 0
         started = time.perf_counter()
 
@@ -79,6 +100,9 @@ class ObservingMiddleware:
 
         try:
             await self._app(scope, receive, send_noting_status)
+        except asyncio.CancelledError:  # nobody but a server that stops cancels what it runs
+            if not status:
+                await render(ServiceError("the gateway is shutting down"))(scope, receive, send_noting_status)
         except Exception as error:
             response = render_unexpected(error)
             if not status:  # otherwise the answer has begun and can only be broken off
@@ -86,5 +110,5 @@ class ObservingMiddleware:
         finally:
             # The template of the path, so that made-up paths do not make metrics without end.
             route = getattr(scope.get("route"), "path", "unknown")
-            self._metrics.requests.labels(scope["method"], route, status).inc()
+            self._metrics.requests.labels(method, route, status).inc()
             self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from gateway.pace import LONGEST_WAIT_SECONDS
 from reeltag.areas import NO_CLASS
 from reeltag.contract import ModelCard
 from reeltag.tags import Detection, ImageTag
@@ -97,8 +98,11 @@ class TagAnswer(_Answer):
 
     results: tuple[ImageResult, ...]
     """One an image, in the order of the request."""
-    model_versions: dict[str, str] = Field(examples=[{"nanodet_g": "1", "efficientnet_lite0": "1"}])
-    """Version of each network that was asked, by its name."""
+    model_versions: dict[str, str] = Field(
+        examples=[{"nanodet_g": "145301728403266", "efficientnet_lite0": "27960014385715"}]
+    )
+    """Version of each network that answered, by its name; another export of it has another one. Two, separated by a
+    comma, of a network that was replaced between the images of the request."""
     timings_ms: Timings
 
 
@@ -108,6 +112,43 @@ class ErrorAnswer(_Answer):
     error: ErrorDetail
     results: tuple[ImageResult, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
     """The error of each image, where none could be tagged."""
+
+
+_RETRY_AFTER: Final = {
+    "description": "Seconds to wait before trying again, by the queue and the pace of late.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_WAIT_SECONDS},
+}
+_FAILURES: Final = {
+    401: "A key is needed, and none that is good was sent.",
+    400: "The request is not valid HTTP/1.1.",
+    408: "The request came too slowly.",
+    413: "Too many bytes, images or pixels.",
+    415: "The Content-Type is not taken, or the bytes are no image.",
+    421: "The Host header is not on the server's allow-list.",
+    422: "An option is not valid, or the image is damaged.",
+    429: "Too much waits already.",
+    431: "The request's line and headers, or the trailers of its body, are too large.",
+    500: "A defect of the server or of a model.",
+    503: "Triton or a model is not there, or the gateway stops or has too many connections.",
+    504: "No answer in time.",
+}
+
+
+def failures(*statuses: int, **descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """Error answers of an operation for its documentation.
+
+    Args:
+        statuses: Those described in general words.
+        descriptions: Those described in particular words, such as `status_400="The body is empty."`.
+    """
+    texts = {status: _FAILURES[status] for status in statuses}
+    texts |= {int(name.removeprefix("status_")): text for name, text in descriptions.items()}
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in sorted(texts):
+        found[status] = {"model": ErrorAnswer, "description": texts[status]}
+        if status in (429, 503, 504):
+            found[status]["headers"] = {"Retry-After": _RETRY_AFTER}
+    return found
 
 
 class ServedModel(_Answer):

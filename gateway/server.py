@@ -2,85 +2,156 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from types import FrameType
+from typing import Final, cast
 
 import psutil
 import uvicorn
+from fastapi import FastAPI
 
+from gateway import logs
+from gateway.access import check_openness
 from gateway.app import create_app
+from gateway.connections import Connection
+from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
+from gateway.descriptors import room_for
+from gateway.memory import return_large_blocks
+from gateway.metrics import Metrics
+from gateway.tagger import OwnTriton
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings
 
 SHUTDOWN_SECONDS: Final = 5
-"""How long requests may take to finish after Ctrl-C."""
+"""How long requests may take to finish once the listener is closed."""
 _BACKLOG: Final = 2048
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_TICK_SECONDS: Final = 0.1
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton | None = None) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is in flight and return.
 
     Args:
         settings: The options; `triton_url` must be set.
         on_ready: Called with the gateway's address, such as `http://127.0.0.1:8000`, when it takes requests.
+        own: The Triton at `triton_url`, where it is kept running for this gateway.
 
     Raises:
         PortInUse: Another process listens on the port.
-        SetupError: The address cannot be bound.
+        SetupError: The address cannot be bound, or too few files may be open.
         InvalidOption: `triton_url` is not set.
     """
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    app = create_app(settings)
+    check_openness(settings)
+    logs.set_up(settings.log_level)
+    app = create_app(settings, own=own, grpc_port=settings.grpc_port or None)
     listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level=settings.log_level,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-        backlog=_BACKLOG,
-    )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
     with listener:
-        _Server(config, lambda: on_ready(address)).run(sockets=[listener])
+        Server(app, settings, on_ready=lambda: on_ready(address)).run(sockets=[listener])
 
 
-def check_port(host: str, port: int) -> None:
-    """Find out early, before Triton is started, whether `serve` could listen; raises as `serve`."""
-    _listen(host, port).close()
+def check_options(settings: Settings) -> None:
+    """Find out early, before Triton is started, whether `serve` could; raises as `serve`."""
+    check_openness(settings)
+    check_port(settings.host, settings.port)
+    if settings.grpc_port:
+        check_port(settings.host, settings.grpc_port, option="--grpc-port")
 
 
-class _Server(uvicorn.Server):
-    """Says when it is ready, and returns after a stop signal.
+def check_port(host: str, port: int, *, option: str = "--port") -> None:
+    """Find out whether `serve` could listen there; raises as `serve`."""
+    _listen(host, port, option).close()
 
-    Uvicorn raises the signal again once it has stopped; SIGTERM would then kill the process before its caller could
-    stop Triton.
+
+class Server(uvicorn.Server):
+    """Uvicorn with the limits of `Connection`, which says when it is ready, drains, and returns after a stop signal.
+
+    Args:
+        app: The gateway, by `create_app`.
+        settings: Its options.
+        on_ready: Called when it takes requests.
     """
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(self, app: FastAPI, settings: Settings, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        self._app = app
+        self._settings = settings
         self._on_ready = on_ready
+        self._closing = 0.0
+        """When the listener of a stopping server closes."""
+        return_large_blocks()
+        room = room_for(settings.max_connections, MAX_REFUSED)
+        metrics: Metrics = app.state.metrics
+        self._crowd = Crowd(_limits(settings, room.connections), lambda reason: metrics.ended.labels(reason).inc())
+        metrics.watch_connections(lambda: self._crowd.open)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                http=cast("type[asyncio.Protocol]", partial(Connection, self._crowd)),
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                log_level=settings.log_level,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS + 1,
+                backlog=room.backlog,
+            )
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
         await super().startup(sockets)
         if self.started:
+            self._sweeping = asyncio.create_task(self._sweep())
             self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell who asks that we stop, then close the listener, finish what is in flight, and stop."""
+        self._app.state.draining = True
+        self._closing = time.monotonic() + self._settings.drain_seconds
+        while (left := self._closing - time.monotonic()) > 0:
+            await asyncio.sleep(min(_TICK_SECONDS, left))
+        stopping = asyncio.create_task(self._app.state.stop(SHUTDOWN_SECONDS))
+        try:
+            await super().shutdown(sockets)
+            if self.force_exit:  # then uvicorn leaves out this
+                await self.lifespan.shutdown()
+        finally:
+            for task in (stopping, self._sweeping):
+                task.cancel()
+            await asyncio.gather(stopping, self._sweeping, return_exceptions=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note a stop signal; one more ends the time in which only `/readyz` says so, and yet one more what is left."""
+        if time.monotonic() < self._closing:
+            self._closing = 0.0
+        else:
+            super().handle_exit(sig, frame)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            self._crowd.sweep(asyncio.get_running_loop().time())
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Handle stop signals here, and give them back afterwards.
+
+        Uvicorn raises the signal again once it has stopped; SIGTERM would then kill the process before its caller
+        could stop Triton.
+        """
         if threading.current_thread() is not threading.main_thread():  # only there signals can be handled
             yield
             return
@@ -92,7 +163,19 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _limits(settings: Settings, max_connections: int) -> ConnectionLimits:
+    return ConnectionLimits(
+        max_connections=max_connections,
+        max_header_bytes=settings.max_header_bytes,
+        max_unread_bytes=settings.max_buffered_bytes,
+        header_seconds=settings.header_timeout_seconds,
+        transfer_seconds=settings.body_timeout_seconds,
+        min_bytes_per_second=settings.min_bytes_per_second,
+        idle_seconds=settings.idle_timeout_seconds,
+    )
+
+
+def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
@@ -106,7 +189,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(f"port {port} on {host} is taken{_holder(port)}; choose another with --port") from error
+            raise PortInUse(f"port {port} on {host} is taken{_holder(port)}; choose another with {option}") from error
         raise SetupError(f"cannot listen on {host} port {port}: {error.strerror}; choose another") from error
 
 

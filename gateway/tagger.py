@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected
-from reeltag.triton import ImageOutputs
+from reeltag.triton import ImageOutputs, IndexEntry
 
 TaskSet = tuple[Task, ...]
 """Tasks that are asked of one decoding, in the order of `Task`, each once."""
@@ -21,6 +21,17 @@ class Wanted(NamedTuple):
     """The segmenter's class maps as well as its shares."""
 
 
+class OwnTriton(Protocol):
+    """A Triton that is kept running for this gateway; `reeltag.embedded.EmbeddedTriton` is one."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not come back by itself; None where it runs or is being started again."""
+
+    def restart(self, reason: str) -> None:
+        """End it at once and start it again."""
+
+
 class ImageTagger(Protocol):
     """Answers tasks about encoded images; the methods are those of `TritonClient`."""
 
@@ -31,8 +42,8 @@ class ImageTagger(Protocol):
     async def is_ready(self) -> bool:
         """Whether Triton answers and its models are loaded."""
 
-    async def served(self) -> dict[str, str]:
-        """State of every model by name, such as `READY`."""
+    async def index(self) -> list[IndexEntry]:
+        """Every version of every model, with its state."""
 
     async def cards(self) -> dict[str, ModelCard]:
         """Model cards of the ready ensembles, by ensemble name; may be remembered."""
@@ -41,6 +52,10 @@ class ImageTagger(Protocol):
         """Read the cards again at the next call."""
 
     async def infer_images(
-        self, tasks: TaskSet, images: Sequence[bytes], *, class_maps: bool = False
+        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
-        """Answers of one request, one an image, in order."""
+        """Answers of the networks of these cards, one an image, in order.
+
+        Raises:
+            NetworkReplaced: Others have taken their place.
+        """

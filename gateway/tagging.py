@@ -10,18 +10,21 @@ from typing import Final
 import numpy as np
 
 from gateway.batching import Answer, Batched
-from gateway.catalogue import Catalogue, Served
+from gateway.catalogue import Catalogue
 from gateway.class_maps import picture_of
+from gateway.errors import detail_of
 from gateway.headers import HeaderReader
 from gateway.lanes import Lanes, Sound
-from gateway.schemas import ClassShare, ErrorDetail, ImageResult
+from gateway.options import TagOptions
+from gateway.schemas import ClassShare, ImageResult
 from gateway.tagger import TaskSet, Wanted
 from gateway.uploads import Upload
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, InvalidOption, ReeltagError, ServiceError, UnknownTask
+from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
+from reeltag.readings import detections_of, image_tags_of
 from reeltag.settings import Settings
-from reeltag.tags import Detection, ImageTag, detections_of, image_tags_of
+from reeltag.tags import Box, Detection, ImageTag
 from reeltag.triton import ImageOutputs
 
 _SHARE_DECIMALS: Final = 6
@@ -30,11 +33,7 @@ _SHARE_DECIMALS: Final = 6
 
 @dataclass(frozen=True)
 class Question:
-    """What a request wants to know of its images.
-
-    Raises:
-        InvalidOption: A class map is wanted without `segment`.
-    """
+    """What a request wants to know of its images."""
 
     tasks: TaskSet
     score_threshold: float | None
@@ -42,11 +41,15 @@ class Question:
     top_k: int | None
     """Most detections and tags of an image; without it tags take the setting's and detections have none."""
     class_map: bool = False
-    """Whether the class of each pixel is wanted."""
+    """Whether the class of each pixel is wanted; `segment` is then one of the tasks."""
+    normalised: bool = False
+    """Whether boxes are shares of the picture's width and height instead of pixels."""
 
-    def __post_init__(self) -> None:
-        if self.class_map and Task.SEGMENT not in self.tasks:
-            raise InvalidOption("class_map=true needs the task that makes class maps; add it: tasks=segment")
+    @classmethod
+    def of(cls, tasks: TaskSet, options: TagOptions) -> Question:
+        """What a request's options ask."""
+        normalised = options.boxes == "normalised"
+        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised)
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,10 @@ class Tagging:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
         self._lanes.admit()
 
+    def has_room(self) -> bool:
+        """Whether one more image could be queued."""
+        return self._lanes.has_room()
+
     async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
 
@@ -94,8 +101,15 @@ class Tagging:
         except ReeltagError:  # the request is wrong whether Triton runs or not
             return tuple(Task)
 
-    async def tag(self, uploads: Sequence[Upload], question: Question) -> Tagged:
+    async def tag(
+        self, uploads: Sequence[Upload], question: Question, *, timeout_seconds: float | None = None
+    ) -> Tagged:
         """Answer the question for each image.
+
+        Args:
+            uploads: The images.
+            question: What to answer.
+            timeout_seconds: How long the caller waits, where that is less than the setting's.
 
         Raises:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
@@ -108,11 +122,11 @@ class Tagging:
         ]
         errors = tuple(header for header in checked if isinstance(header, ImageRejected))
         if not sound:  # Triton is not bothered, so it does not matter whether it runs
-            results = tuple(_failed(u.name, error) for u, error in zip(uploads, errors, strict=True))
+            results = tuple(failed_result(u.name, error) for u, error in zip(uploads, errors, strict=True))
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
             served = await self._catalogue.read()
-            batched = await self._ask(served.plan(question.tasks), question.class_map, sound)
+            batched = await self._ask(served.plan(question.tasks), question.class_map, sound, timeout_seconds)
         except ServiceError:
             self._catalogue.forget()
             raise
@@ -122,54 +136,66 @@ class Tagging:
         answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
 
         def all_results() -> tuple[ImageResult, ...]:
-            return tuple(self._result(u.name, a, question, served) for u, a in zip(uploads, answers, strict=True))
+            return tuple(self._result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
 
         return Tagged(
             # Large pictures of class maps would keep other requests waiting.
             await asyncio.to_thread(all_results) if question.class_map else all_results(),
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
-            {served.card(task).network: served.card(task).version for task in question.tasks},
+            _versions(answers),
             batched.queue_seconds,
             batched.triton_seconds,
         )
 
-    async def _ask(self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound]) -> Batched:
+    async def tag_one(self, upload: Upload, question: Question, *, timeout_seconds: float | None = None) -> ImageResult:
+        """One image of many: an error is its own, and the others go on."""
+        try:
+            return (await self.tag([upload], question, timeout_seconds=timeout_seconds)).results[0]
+        except ReeltagError as error:
+            return failed_result(upload.name, error)
+
+    async def _ask(
+        self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound], timeout_seconds: float | None
+    ) -> Batched:
         wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
-        parts = [await self._lanes.submit(each, images) for each in wanted]
+        parts = [await self._lanes.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
             sum(part.triton_seconds for part in parts),
         )
 
-    def _result(self, name: str, answer: Answer, question: Question, served: Served) -> ImageResult:
+    def _result(self, name: str, answer: Answer, question: Question) -> ImageResult:
         if isinstance(answer, ReeltagError):
-            return _failed(name, answer)
+            return failed_result(name, answer)
         width, height, asked = answer.width, answer.height, question.tasks
         class_map = answer.tensors[Task.SEGMENT][contract.CLASS_MAP] if question.class_map else None
         return ImageResult(
             name=name,
             width=width,
             height=height,
-            detections=self._detections(answer, question, served) if Task.DETECT in asked else None,
-            tags=self._tags(answer, question, served) if Task.CLASSIFY in asked else None,
-            shares=_shares(answer, served.card(Task.SEGMENT)) if Task.SEGMENT in asked else None,
-            class_map=None if class_map is None else picture_of(class_map, served.card(Task.SEGMENT), width, height),
+            detections=self._detections(answer, question) if Task.DETECT in asked else None,
+            tags=self._tags(answer, question) if Task.CLASSIFY in asked else None,
+            shares=_shares(answer, answer.cards[Task.SEGMENT]) if Task.SEGMENT in asked else None,
+            class_map=None if class_map is None else picture_of(class_map, answer.cards[Task.SEGMENT], width, height),
         )
 
-    def _detections(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[Detection, ...]:
+    def _detections(self, answer: ImageOutputs, question: Question) -> tuple[Detection, ...]:
         tensors, threshold = answer.tensors[Task.DETECT], question.score_threshold
-        return detections_of(
+        found = detections_of(
             tensors[contract.BOXES],
             tensors[contract.SCORES],
             tensors[contract.CLASSES],
-            served.card(Task.DETECT).labels,
+            answer.cards[Task.DETECT].labels,
             score_threshold=self._settings.score_threshold if threshold is None else threshold,
             top_k=question.top_k,
         )
+        if not question.normalised:
+            return found
+        return tuple(one.model_copy(update={"box": _shares_of(one.box, answer)}) for one in found)
 
-    def _tags(self, answer: ImageOutputs, question: Question, served: Served) -> tuple[ImageTag, ...]:
-        card = served.card(Task.CLASSIFY)
+    def _tags(self, answer: ImageOutputs, question: Question) -> tuple[ImageTag, ...]:
+        card = answer.cards[Task.CLASSIFY]
         return image_tags_of(
             answer.tensors[Task.CLASSIFY][contract.SCORES],
             card.labels,
@@ -179,14 +205,24 @@ class Tagging:
         )
 
 
+def _shares_of(box: Box, answer: ImageOutputs) -> Box:
+    """A box in pixels as shares of the picture's width and height."""
+    x1, y1, x2, y2 = box
+    across, down = answer.width, answer.height
+    shares = (x1 / across, y1 / down, x2 / across, y2 / down)
+    left, top, right, bottom = (round(share, _SHARE_DECIMALS) for share in shares)
+    return left, top, right, bottom
+
+
 def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:
     rounded = answer.tensors[Task.SEGMENT][contract.SHARES].astype(float).round(_SHARE_DECIMALS)
     order = np.argsort(-rounded, kind="stable")
     return tuple(ClassShare(label=card.labels[i], share=rounded[i]) for i in order if rounded[i] > 0)
 
 
-def _failed(name: str, error: ReeltagError) -> ImageResult:
-    return ImageResult(name=name, error=ErrorDetail(code=error.code, message=str(error)))
+def failed_result(name: str, error: ReeltagError) -> ImageResult:
+    """The result of an image that could not be tagged."""
+    return ImageResult(name=name, error=detail_of(error))
 
 
 def _joined(answers: tuple[Answer, ...]) -> Answer:
@@ -197,4 +233,14 @@ def _joined(answers: tuple[Answer, ...]) -> Answer:
             return answer
         outputs.append(answer)
     tensors = {task: value for output in outputs for task, value in output.tensors.items()}
-    return ImageOutputs(outputs[0].width, outputs[0].height, tensors)
+    cards = {task: card for output in outputs for task, card in output.cards.items()}
+    return ImageOutputs(outputs[0].width, outputs[0].height, tensors, cards)
+
+
+def _versions(answers: Sequence[Answer]) -> dict[str, str]:
+    """Of each network that answered; two of one that was replaced between the images of a request."""
+    versions: dict[str, dict[str, None]] = {}
+    for answer in answers:
+        for card in answer.cards.values() if isinstance(answer, ImageOutputs) else ():
+            versions.setdefault(card.network, {})[card.version] = None
+    return {network: ", ".join(those) for network, those in versions.items()}

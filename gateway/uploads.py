@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+import asyncio
+import io
+import sys
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from reeltag.errors import BodyTooLarge, ImageRejected, InputError, InvalidOption, Overloaded, UnsupportedMediaType
+from gateway.forms import MULTIPART, PART_NAME, FormReader
+from gateway.meter import Meter
+from gateway.pace import Pace
+from reeltag.errors import (
+    BodyTooLarge,
+    ImageRejected,
+    InvalidOption,
+    Overloaded,
+    ReeltagError,
+    RequestTimeout,
+    ServiceError,
+    UnsupportedMediaType,
+)
 
 RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
 """Content types of a body that is one image; what it is indeed is read from its bytes."""
-MULTIPART: Final = "multipart/form-data"
-PART_NAME: Final = "file"
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,9 @@ class UploadReader:
 
     def __init__(self, limits: UploadLimits) -> None:
         self._limits = limits
+        self._arriving: dict[Holding, None] = {}
+        self._pace = Pace()
+        self._closed = False
         self.held_bytes = 0
         """Of all bodies in work."""
 
@@ -55,7 +70,54 @@ class UploadReader:
         try:
             yield holding
         finally:
-            self.held_bytes -= holding.bytes
+            holding.release()
+
+    @contextmanager
+    def arriving(self, holding: Holding) -> Iterator[None]:
+        """The time in which a body may be given up."""
+        if self._closed:
+            raise _stopping()
+        self._arriving[holding] = None
+        try:
+            yield
+        finally:
+            self._arriving.pop(holding, None)
+
+    def close(self) -> None:
+        """Answer every unfinished body that the gateway stops, and take no more."""
+        self._closed = True
+        for holding in list(self._arriving):
+            self._give_up(holding, _stopping())
+
+    def count(self, size: int) -> None:
+        """Note that so many bytes more are held, or fewer."""
+        self.held_bytes += size
+        now = time.monotonic()
+        if size > 0:
+            self._pace.begin(now)
+        else:
+            self._pace.done(-size, now, more=self.held_bytes > 0)
+
+    def make_room(self, size: int, asking: Holding) -> None:
+        """See to it that `size` bytes more may be held: uploads that hardly move are given up for them.
+
+        Raises:
+            Overloaded: All that is held is in work or arrives at a good pace.
+        """
+        now = time.monotonic()
+        while self.held_bytes + size > self._limits.max_buffered_bytes:
+            slow = [holding for holding in self._arriving if holding is not asking and holding.is_slow(now)]
+            if not slow:
+                raise Overloaded(
+                    "the bodies of other requests fill the gateway's memory limit; try again later",
+                    retry_after_seconds=self._pace.wait(self.held_bytes, now),
+                )
+            text = "the body came too slowly while others needed its memory; send it again, faster"
+            self._give_up(max(slow, key=lambda holding: holding.bytes), RequestTimeout(text))
+
+    def _give_up(self, holding: Holding, error: ReeltagError) -> None:
+        del self._arriving[holding]
+        holding.give_up(error)
 
 
 class Holding:
@@ -64,8 +126,12 @@ class Holding:
     def __init__(self, reader: UploadReader, limits: UploadLimits) -> None:
         self._reader = reader
         self._limits = limits
+        self._body: FormReader | _RawBody | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._given_up: ReeltagError | None = None
+        self._meter = Meter(time.monotonic())
         self.bytes = 0
-        """Read so far."""
+        """Held now."""
 
     async def read(self, request: Request) -> list[Upload]:
         """The images of a request.
@@ -74,89 +140,111 @@ class Holding:
             UnsupportedMediaType: The Content-Type is neither of `RAW_TYPES` nor multipart/form-data.
             BodyTooLarge: More bytes or images than the limits allow; nothing beyond the limit was kept.
             Overloaded: The bodies of all requests together exceed their limit.
+            RequestTimeout: The body hardly moved while others needed its memory.
+            ServiceError: The gateway stops.
             ImageRejected: The body is empty.
             InputError: The form is damaged.
             InvalidOption: The form has parts that are no images, or none that is one.
             starlette.requests.ClientDisconnect: The client went away.
         """
-        media_type = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        media_type = content_type.partition(";")[0].strip().lower()
         if media_type not in (*RAW_TYPES, MULTIPART):
             raise UnsupportedMediaType(
                 f"Content-Type {media_type!r} is not taken; send one image as {', '.join(RAW_TYPES)}, "
                 f"or several as {MULTIPART} parts named {PART_NAME!r}"
             )
-        self._check_announced_size(request)
-        if media_type == MULTIPART:
-            return await _parse_form(request.headers, self._stream(request), self._limits)
-        data = b"".join([chunk async for chunk in self._stream(request)])
-        if not data:
-            raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
-        return [Upload("image", data)]
-
-    def _check_announced_size(self, request: Request) -> None:
         announced = request.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit():
             self._check_size(int(announced))
+        form = media_type == MULTIPART
+        self._body = body = FormReader(content_type, self._limits.max_images) if form else _RawBody()
+        with self._reader.arriving(self):
+            await self._fill(body, request)
+        return [Upload(name, data) for name, data in body.finish()]
+
+    def take(self, uploads: list[Upload]) -> list[Upload]:
+        """Count images that came as a whole, in one message.
+
+        Raises:
+            InvalidOption: There are none.
+            BodyTooLarge: More bytes or images than the limits allow.
+            Overloaded: The bodies of all requests together exceed their limit.
+        """
+        if not uploads:
+            raise InvalidOption("the request has no images; send at least one")
+        if len(uploads) > self._limits.max_images:
+            raise BodyTooLarge(
+                f"the request has more than {self._limits.max_images} images; send them in several requests"
+            )
+        size = sum(len(upload.data) for upload in uploads)
+        self._check_size(self.bytes + size)
+        self._note(size)
+        return uploads
+
+    def is_slow(self, now: float) -> bool:
+        """Whether so little came of late that its memory is better given to others."""
+        return self._meter.is_slow(now)
+
+    def give_up(self, error: ReeltagError) -> None:
+        """Free what was read, at once, and let `read` raise the error."""
+        self._given_up = error
+        self.release()
+        if self._task is not None:
+            self._task.cancel()
+
+    def release(self) -> None:
+        """Free what was read."""
+        self._reader.count(-self.bytes)
+        self.bytes = 0
+        if self._body is not None:
+            self._body.clear()
+
+    async def _fill(self, body: FormReader | _RawBody, request: Request) -> None:
+        self._task = asyncio.current_task()
+        try:
+            async for chunk in request.stream():
+                self._check_size(self.bytes + len(chunk))
+                self._note(len(chunk))
+                body.write(chunk)
+        except asyncio.CancelledError:
+            if self._given_up is None:
+                raise
+            if sys.version_info >= (3, 11) and self._task is not None:
+                self._task.uncancel()
+            raise self._given_up from None
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.max_bytes:
             raise BodyTooLarge(
                 f"the body is larger than {self._limits.max_bytes:,} bytes; send fewer or smaller images"
             )
-        if self._reader.held_bytes - self.bytes + size > self._limits.max_buffered_bytes:
-            raise Overloaded("the bodies of other requests fill the gateway's memory limit; try again later")
+        self._reader.make_room(size - self.bytes, self)
 
-    async def _stream(self, request: Request) -> AsyncGenerator[bytes, None]:
-        async for chunk in request.stream():
-            self._check_size(self.bytes + len(chunk))
-            self.bytes += len(chunk)
-            self._reader.held_bytes += len(chunk)
-            if chunk:
-                yield chunk
+    def _note(self, size: int) -> None:
+        self._meter.note(size, time.monotonic())
+        self.bytes += size
+        self._reader.count(size)
 
 
-class _FormParser(MultiPartParser):
-    """Starlette's parser, kept in memory (the body is bounded already), that notices a body which is cut off."""
+class _RawBody:
+    """A body that is one image."""
 
-    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], limits: UploadLimits) -> None:
-        super().__init__(headers, self._whole(stream), max_files=limits.max_images, max_fields=limits.max_images)
-        self.spool_max_size = limits.max_bytes
-        self._ended = False
+    def __init__(self) -> None:
+        self._content = io.BytesIO()
 
-    def on_end(self) -> None:
-        self._ended = True
+    def write(self, data: bytes) -> None:
+        self._content.write(data)
 
-    async def _whole(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async for chunk in stream:
-            yield chunk
-        if not self._ended:
-            raise MultiPartException("it was cut off before its closing boundary")
+    def finish(self) -> list[tuple[str, bytes]]:
+        data = self._content.getvalue()  # shared, not copied
+        if not data:
+            raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
+        return [("image", data)]
 
-
-async def _parse_form(headers: Headers, stream: AsyncGenerator[bytes, None], limits: UploadLimits) -> list[Upload]:
-    try:
-        form = await _FormParser(headers, stream, limits).parse()
-    except MultiPartException as error:
-        if error.message.startswith("Too many files"):  # Starlette tells its errors apart by their text alone
-            raise BodyTooLarge(
-                f"the form has more than {limits.max_images} images; send them in several requests"
-            ) from error
-        raise InputError(f"the multipart body cannot be read: {error.message}") from error
-    try:
-        return [await _upload(name, part) for name, part in _parts(form.multi_items())]
-    finally:
-        await form.close()
+    def clear(self) -> None:
+        self._content = io.BytesIO()
 
 
-def _parts(items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    if not items:
-        raise InvalidOption(f"the form has no parts; send each image as a part named {PART_NAME!r}")
-    return items
-
-
-async def _upload(name: str, part: UploadFile | str) -> Upload:
-    if name != PART_NAME:
-        raise InvalidOption(f"the form part {name!r} is not known; send each image as a part named {PART_NAME!r}")
-    if isinstance(part, str):
-        raise InvalidOption(f"the form part {name!r} is text; send a file, with a filename in its Content-Disposition")
-    return Upload(part.filename or "image", await part.read())
+def _stopping() -> ServiceError:
+    return ServiceError("the gateway is shutting down")

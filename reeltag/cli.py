@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from reeltag import __version__
-from reeltag.commands import bench, doctor, evaluate, export, models, serve, tag
+from reeltag.commands import bench, doctor, evaluate, export, keys, models, serve, tag
 from reeltag.commands.common import progress, results
 from reeltag.errors import InputError, ReeltagError
 
@@ -24,6 +24,7 @@ for _command in (serve.serve, tag.tag, tag.show, models.models, export.export):
     app.command()(_command)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(bench.app, name="bench")
+app.add_typer(keys.app, name="keys")
 app.command()(doctor.doctor)
 
 

@@ -8,14 +8,23 @@ ReeltagError                     500
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
 │   ├── BodyTooLarge             413
+│   ├── Unauthorized             401  a key that is missing, unknown or revoked
+│   ├── InvalidRequest           400  what was sent is not HTTP/1.1
+│   ├── RequestTimeout           408  the client sent too slowly
+│   ├── ForeignHost              421  a Host that is not on the allow-list
+│   ├── HeadersTooLarge          431
 │   ├── UnknownModel             404
 │   ├── VideoError               422  a video that cannot be tagged
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
+│   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
+│   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
+│   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
+├── NetworkReplaced              503  to be asked anew: another network answers now
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 └── SetupError                   500  this machine or installation lacks something
     ├── EmbeddedUnavailable      500
@@ -26,6 +35,8 @@ ReeltagError                     500
 
 from __future__ import annotations
 
+import uuid
+from functools import cached_property
 from typing import ClassVar, Final
 
 
@@ -36,7 +47,7 @@ class ReeltagError(Exception):
     """HTTP status."""
     grpc_code: ClassVar[str] = "INTERNAL"
     """Name of the `grpc.StatusCode`."""
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
     """Value of the `Retry-After` header, where trying again makes sense."""
 
     @property
@@ -49,6 +60,11 @@ class ReeltagError(Exception):
     def http_status(self) -> int:
         """HTTP status of this very error."""
         return self.status
+
+    @cached_property
+    def reference(self) -> str:
+        """Id under which a log has this very error, where its text is not for everybody."""
+        return uuid.uuid4().hex[:12]
 
 
 class InputError(ReeltagError):
@@ -112,6 +128,37 @@ class BodyTooLarge(InputError):
     grpc_code = "RESOURCE_EXHAUSTED"
 
 
+class Unauthorized(InputError):
+    """A key that is missing, unknown or revoked."""
+
+    status = 401
+    grpc_code = "UNAUTHENTICATED"
+
+
+class InvalidRequest(InputError):
+    """Bytes that are not HTTP/1.1, or whose framing other servers could read differently."""
+
+
+class RequestTimeout(InputError):
+    """A head or a body that came too slowly."""
+
+    status = 408
+    grpc_code = "DEADLINE_EXCEEDED"
+
+
+class ForeignHost(InputError):
+    """A Host header that is not on the allow-list."""
+
+    status = 421
+
+
+class HeadersTooLarge(InputError):
+    """Request line, headers, trailers or chunk sizes beyond their limit."""
+
+    status = 431
+    grpc_code = "RESOURCE_EXHAUSTED"
+
+
 class UnknownModel(InputError):
     """A model name that is neither in the catalogue nor served."""
 
@@ -136,17 +183,40 @@ class ServiceError(ReeltagError):
 
     status = 503
     grpc_code = "UNAVAILABLE"
-    retry_after_seconds = 2
+    retry_after_seconds: int | None = 2
+
+    def __init__(self, message: str, *, retry_after_seconds: int | None = None) -> None:
+        super().__init__(message)
+        if retry_after_seconds is not None:  # otherwise the kind's own
+            self.retry_after_seconds = retry_after_seconds
 
 
 class TritonUnavailable(ServiceError):
     """Triton cannot be reached or is not ready."""
 
 
+class BackendLost(TritonUnavailable):
+    """A backend of Triton died, or its answers can no longer be told from those to other requests."""
+
+    retry_after_seconds = 5
+
+
 class ModelUnavailable(ServiceError):
     """Triton runs but does not serve the model."""
 
     retry_after_seconds = 5
+
+
+class OutOfSharedMemory(ServiceError):
+    """Triton's shared memory, `/dev/shm`, is too small for what is in work."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class TooManyConnections(ServiceError):
+    """Every connection that may be open is in use."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
 
 
 class Overloaded(ServiceError):
@@ -162,6 +232,17 @@ class DeadlineExceeded(ServiceError):
 
     status = 504
     grpc_code = "DEADLINE_EXCEEDED"
+
+
+class NetworkReplaced(ReeltagError):
+    """Triton serves another network now than the one that was asked.
+
+    Asking that one again is of no use, asking what is served and then that one is.
+    """
+
+    status = 503
+    grpc_code = "ABORTED"
+    retry_after_seconds = 1
 
 
 class AccuracyLost(ReeltagError):

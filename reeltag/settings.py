@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption
@@ -24,6 +24,8 @@ class Settings(BaseSettings):
     """Address that the gateway listens on; `0.0.0.0` for every interface."""
     port: int = Field(8000, ge=0, le=65535)
     """TCP port of the gateway, 0 to 65535; 0 takes a free one."""
+    grpc_port: int = Field(8001, ge=0, le=65535)
+    """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
     triton_url: str | None = Field(None, min_length=1)
     """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`; none starts one."""
     triton_secret: SecretStr | None = Field(None, min_length=1)
@@ -32,6 +34,27 @@ class Settings(BaseSettings):
     """Folder that the embedded Triton serves; none takes the repository that comes with reeltag."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message that is logged."""
+
+    keys_file: Path | None = None
+    """File of API keys, as `reeltag keys` writes it; with it only who has a good key may ask."""
+    anonymous: bool = False
+    """Whether everybody may ask who reaches a gateway that listens beyond this machine and has no keys."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host headers that are answered, separated by commas, such as `tags.example.org,*.internal`; none answers all."""
+    max_connections: int = Field(1024, ge=1, le=100_000)
+    """Most open connections, 1 to 100,000; at the limit the one that idles longest makes room for a new one."""
+    max_header_bytes: int = Field(32 << 10, ge=1024, le=1 << 20)
+    """Most bytes of a request's line and headers, and of its trailers and chunk sizes, 1 KiB to 1 MiB."""
+    header_timeout_seconds: float = Field(10.0, gt=0, le=3600)
+    """Longest time for a request's line and headers to arrive, seconds, above 0 to 3600."""
+    body_timeout_seconds: float = Field(10.0, gt=0, le=3600)
+    """In each such time `min_bytes_per_second` must move, of a body to us or of an answer from us; above 0 to 3600."""
+    min_bytes_per_second: int = Field(1024, ge=1, le=1 << 30)
+    """Slowest transfer of a body or an answer that is put up with, bytes a second, 1 to 1 GiB."""
+    idle_timeout_seconds: float = Field(30.0, gt=0, le=3600)
+    """How long a connection may stay open between two requests, seconds, above 0 to 3600."""
+    drain_seconds: float = Field(1.0, ge=0, le=300)
+    """How long `/readyz` says 503 before a stopping gateway closes its listener, seconds, 0 to 300."""
 
     timeout_seconds: float = Field(30.0, gt=0, le=3600)
     """Longest wait for Triton's answer to one request, queueing included, seconds, above 0 to 3600."""
@@ -62,6 +85,11 @@ class Settings(BaseSettings):
     def triton_secret_value(self) -> str | None:
         """`triton_secret` in the clear."""
         return self.triton_secret.get_secret_value() if self.triton_secret else None
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,14 +18,9 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import (
-    DeadlineExceeded,
-    ImageRejected,
-    ModelUnavailable,
-    ReeltagError,
-    SetupError,
-    TritonUnavailable,
-)
+from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
+from reeltag.triton_errors import meaning_of
+from reeltag.trust import Trust
 
 model_config_pb2: Final = tritonclient_grpc.model_config_pb2
 """Triton's own messages of `config.pbtxt`."""
@@ -65,6 +60,20 @@ class ImageOutputs:
     """Rows of the upright source, pixels."""
     tensors: Mapping[Task, Mapping[str, Array]]
     """By task and tensor name, without the batch axis, padding of boxes removed."""
+    cards: Mapping[Task, ModelCard]
+    """By task, of the network that answered."""
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One version of a model, as the server lists it."""
+
+    name: str
+    version: str
+    state: str
+    """`READY`, `LOADING`, `UNLOADING` or `UNAVAILABLE`."""
+    reason: str
+    """Why it is not ready, in Triton's words."""
 
 
 class _Secret(tritonclient_grpc.InferenceServerClientPlugin):  # type: ignore[misc]  # the library has no types
@@ -87,9 +96,17 @@ class TritonClient:
         timeout_seconds: Longest wait for one answer.
         secret: What the server wants to be told before it lets anybody use its restricted protocols, where it was
             started with `--grpc-restricted-protocol=...:reeltag=SECRET`.
+        on_lost: Called with the reason when a backend was lost, which takes a new start of the server.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float = 60.0, secret: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_seconds: float = 60.0,
+        secret: str | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> None:
         self.url = url.removeprefix("grpc://")
         self.timeout_seconds = timeout_seconds
         self._client = tritonclient_aio.InferenceServerClient(
@@ -105,6 +122,7 @@ class TritonClient:
         if secret is not None:
             self._client.register_plugin(_Secret(secret))
         self._cards: dict[str, ModelCard] | None = None
+        self._trust = Trust(self.url, on_lost)
 
     async def __aenter__(self) -> TritonClient:
         return self
@@ -116,6 +134,7 @@ class TritonClient:
 
     async def close(self) -> None:
         """Close the channel."""
+        self._trust.close()
         await self._client.close()
 
     async def is_ready(self) -> bool:
@@ -131,20 +150,26 @@ class TritonClient:
         async with self._translated():
             return str((await self._client.get_server_metadata(client_timeout=self.timeout_seconds)).version)
 
-    async def served(self) -> dict[str, str]:
-        """State by name, such as `READY`, of every model in the repository that the server was told to load."""
+    async def index(self) -> list[IndexEntry]:
+        """Every version of every model that the server was told to load, those that it lost or replaced among them."""
         async with self._translated():
             index = await self._client.get_model_repository_index(client_timeout=self.timeout_seconds)
-        return {model.name: model.state for model in index.models if model.state}
+        return [IndexEntry(one.name, one.version, one.state, one.reason) for one in index.models if one.state]
+
+    async def served(self) -> dict[str, str]:
+        """State by name of every model that the server was told to load: `READY` where a version of it is."""
+        entries = sorted(await self.index(), key=lambda entry: entry.state == "READY")
+        return {entry.name: entry.state for entry in entries}
 
     async def cards(self) -> dict[str, ModelCard]:
         """Model cards of the ready ensembles that carry one, by ensemble name; remembered once all were read."""
         if self._cards is None:
             cards: dict[str, ModelCard] = {}
-            for name, state in (await self.served()).items():
-                config = await self._config(name) if state == "READY" else None
-                if config is not None and contract.CARD_PARAMETER in config.parameters:
-                    cards[name] = ModelCard.model_validate_json(config.parameters[contract.CARD_PARAMETER].string_value)
+            for entry in await self.index():
+                parameters = (await self._config(entry)).parameters if entry.state == "READY" else {}
+                if contract.CARD_PARAMETER in parameters:
+                    text = parameters[contract.CARD_PARAMETER].string_value
+                    cards[entry.name] = ModelCard.model_validate_json(text)
             self._cards = cards
         return self._cards
 
@@ -152,9 +177,10 @@ class TritonClient:
         """Read the cards again at the next call, as after the server was restarted."""
         self._cards = None
 
-    async def _config(self, name: str) -> Any:
+    async def _config(self, entry: IndexEntry) -> Any:
         async with self._translated():
-            return (await self._client.get_model_config(name, client_timeout=self.timeout_seconds)).config
+            answer = await self._client.get_model_config(entry.name, entry.version, client_timeout=self.timeout_seconds)
+        return answer.config
 
     async def card(self, ensemble: str) -> ModelCard:
         """Card of one ensemble.
@@ -170,7 +196,7 @@ class TritonClient:
         return cards[ensemble]
 
     async def infer(
-        self, model: str, inputs: Mapping[str, Array | SharedTensor], outputs: Sequence[str]
+        self, model: str, inputs: Mapping[str, Array | SharedTensor], outputs: Sequence[str], *, version: str = ""
     ) -> dict[str, Array]:
         """Run one model.
 
@@ -178,40 +204,62 @@ class TritonClient:
             model: Name of a model or ensemble.
             inputs: Tensors with their batch axis, by name; BYTES as object arrays of `bytes`.
             outputs: Names of the wanted tensors.
+            version: That must answer; the newest without it.
 
         Returns:
             The wanted tensors with their batch axis.
 
         Raises:
             TritonUnavailable: The server cannot be reached.
+            BackendLost: One of its backends died, or its answer may be another request's.
             ModelUnavailable: It does not serve the model.
+            NetworkReplaced: It serves another version of the model than the one that must answer.
             DeadlineExceeded: No answer within the time limit.
             SetupError: It wants a secret.
             ReeltagError: The model failed; the text is Triton's.
         """
-        async with self._translated():
-            answer = await self._client.infer(
-                model,
-                [_infer_input(name, value) for name, value in inputs.items()],
-                outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
-                client_timeout=self.timeout_seconds,
-                timeout=int(self.timeout_seconds * 1e6),  # to the models, which end what nobody waits for any more
-            )
+        try:
+            async with self._trust.of_answer(), self._translated():
+                answer = await self._client.infer(
+                    model,
+                    [_infer_input(name, value) for name, value in inputs.items()],
+                    model_version=version,
+                    outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
+                    client_timeout=self.timeout_seconds,
+                    timeout=int(self.timeout_seconds * 1e6),  # to the models, which end what nobody waits for any more
+                )
+        except ModelUnavailable as error:
+            if version:
+                await self._check_not_replaced(model, version, error)
+            raise
         return {name: answer.as_numpy(name) for name in outputs}
 
+    async def _check_not_replaced(self, model: str, version: str, error: ModelUnavailable) -> None:
+        ready = [entry.version for entry in await self.index() if entry.name == model and entry.state == "READY"]
+        if ready and version not in ready:
+            self.forget_cards()
+            raise NetworkReplaced(
+                f"Triton at {self.url} serves version {ready[0]} of {model!r} and no longer {version}; ask again"
+            ) from error
+
     async def infer_images(
-        self, tasks: tuple[Task, ...], images: Sequence[bytes], *, class_maps: bool = False
+        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
-        """Ask for `tasks` of encoded images, all in one request.
+        """Ask the networks of these cards, and no others, about encoded images, all in one request.
 
         Args:
-            tasks: At least one.
+            cards: Of the tasks to do, at least one; as `card` gives them for the tasks' ensembles.
             images: 1 to `MAX_BATCH_SIZE` encoded images.
             class_maps: Ask for `CLASS_MAP` too, a byte for each pixel of the input.
 
         Returns:
             One entry an image, in order; an image that cannot be decoded gives its own error.
+
+        Raises:
+            NetworkReplaced: Another network than that of a card answers its task now.
+            ReeltagError: As `infer`.
         """
+        tasks = tuple(task for task in Task if task in cards)
         ensemble = contract.image_ensemble(tasks)
         joint = len(tasks) > 1
         outputs = {task: _wanted(task, class_maps) for task in tasks}
@@ -220,6 +268,7 @@ class TritonClient:
             ensemble,
             {contract.IMAGE: np.array([[image] for image in images], dtype=np.object_)},
             [contract.ERROR, contract.GEOMETRY, *names.values()],
+            version=contract.ensemble_version(cards),
         )
         results: list[ImageOutputs | ImageRejected] = []
         for i in range(len(images)):
@@ -230,37 +279,49 @@ class TritonClient:
                 continue
             of_image = {t: {n: tensors[names[t, n]][i] for n in outputs[t]} for t in tasks}
             width, height = tensors[contract.GEOMETRY][i, 4:6]
-            results.append(ImageOutputs(int(width), int(height), {t: _unpadded(v) for t, v in of_image.items()}))
+            unpadded = {task: _unpadded(tensors_of) for task, tensors_of in of_image.items()}
+            results.append(ImageOutputs(int(width), int(height), unpadded, cards))
         return results
 
     async def infer_frames(
-        self, task: Task, frames: Array | SharedTensor, *, class_maps: bool = False
+        self, card: ModelCard, frames: Array | SharedTensor, *, class_maps: bool = False
     ) -> list[dict[str, Array]]:
-        """Ask for one task of fitted frames.
+        """Ask the network of this card, and no other, about fitted frames.
 
         Args:
-            task: What to ask.
-            frames: uint8 `(N, H, W, 3)` RGB of the size that the ensemble's card states, N up to `MAX_BATCH_SIZE`.
+            card: Of the network; its task is asked.
+            frames: uint8 `(N, H, W, 3)` RGB of the size that the card states, N up to `MAX_BATCH_SIZE`.
             class_maps: Ask for `CLASS_MAP` too, a byte for each pixel of the input.
 
         Returns:
             One mapping a frame, in order: tensor name to tensor without batch axis; boxes are in input pixels, areas
             are of the whole input.
+
+        Raises:
+            NetworkReplaced: Another network answers its task now.
+            ReeltagError: As `infer`.
         """
+        task = Task(card.task)
         outputs = _wanted(task, class_maps)
-        tensors = await self.infer(task.frames_ensemble, {contract.FRAMES: frames}, outputs)
+        tensors = await self.infer(task.frames_ensemble, {contract.FRAMES: frames}, outputs, version=card.version)
         return [_unpadded({name: tensors[name][i] for name in outputs}) for i in range(frames.shape[0])]
 
-    async def infer_cuts(self, window: Array | SharedTensor) -> Array:
+    async def infer_cuts(self, card: ModelCard, window: Array | SharedTensor) -> Array:
         """Probability that a shot ends with each frame.
 
         Args:
+            card: Of the shot detector; no other one answers.
             window: uint8 `(N, 100, 27, 48, 3)` RGB.
 
         Returns:
             float32 `(N, 100)`.
+
+        Raises:
+            NetworkReplaced: Another shot detector answers now.
+            ReeltagError: As `infer`.
         """
-        return (await self.infer(contract.SHOTS_ENSEMBLE, {contract.FRAMES: window}, [contract.CUTS]))[contract.CUTS]
+        wanted = {contract.FRAMES: window}
+        return (await self.infer(contract.SHOTS_ENSEMBLE, wanted, [contract.CUTS], version=card.version))[contract.CUTS]
 
     async def register_shared_memory(self, region: str, key: str, byte_size: int) -> None:
         """Let the server read a POSIX shared-memory object; works only on the server's own host.
@@ -294,24 +355,9 @@ class TritonClient:
         try:
             yield
         except InferenceServerException as error:
-            raise _translate(error, self.url) from error
+            raise meaning_of(str(error.status() or ""), str(error.message() or ""), self.url) from error
         except grpc.aio.UsageError as error:  # the channel was closed under us
             raise TritonUnavailable(f"the connection to Triton at {self.url} is closed") from error
-
-
-def _translate(error: InferenceServerException, url: str) -> ReeltagError:
-    status, message = str(error.status() or ""), str(error.message() or "")
-    if "DEADLINE_EXCEEDED" in status:
-        return DeadlineExceeded(f"Triton at {url} did not answer in time")
-    if "UNAVAILABLE" in status and ("is not ready" in message or "no available versions" in message):
-        return ModelUnavailable(f"Triton at {url}: {message}")
-    if "UNAVAILABLE" in status and "is restricted" in message:
-        return SetupError(f"Triton at {url} restricts this call; name its secret with REELTAG_TRITON_SECRET")
-    if "UNAVAILABLE" in status or "CANCELLED" in status:
-        return TritonUnavailable(f"Triton at {url} cannot be reached")
-    if "NOT_FOUND" in status or "unknown model" in message:
-        return ModelUnavailable(f"Triton at {url}: {message}")
-    return ReeltagError(f"Triton at {url}: {message}")
 
 
 def _infer_input(name: str, value: Array | SharedTensor) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +13,15 @@ import numpy.typing as npt
 
 import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, SHARES, ModelCard, Task
-from reeltag.errors import ImageRejected, OutputError, ReeltagError, ServiceError
+from reeltag.errors import ImageRejected, NetworkReplaced, OutputError, ReeltagError, ServiceError
 from reeltag.frames import ImageError
-from reeltag.tags import ImageSource, ImageTag, ImageTags, Provenance, detections_of, image_tags_of
+from reeltag.readings import detections_of, image_tags_of
+from reeltag.tags import ImageSource, ImageTag, ImageTags, Provenance
 from reeltag.triton import ImageOutputs
 from vod import page
 from vod.flight import Flight
 from vod.groups import ClassGroups
-from vod.inference import FrameTagger, with_patience
+from vod.inference import REPLACEMENTS, FrameTagger, with_patience
 from vod.inputs import Input
 from vod.options import TagOptions
 from vod.outcome import Outcome, Progress, Status
@@ -60,18 +62,25 @@ class ImageRun:
             ServiceError: Triton was away for too long, or does not serve the models.
             OutputError: A result cannot be written.
         """
-        cards = await with_patience(self._client.cards)
-        self._cards = {task: await self._client.card(task.frames_ensemble) for task in tasks_of(cards)}
-        self._provenance = Provenance(
-            reeltag_version=reeltag.__version__,
-            models=model_provenance(cards),
-            options=with_groups(self._options.of_image(segments=Task.SEGMENT in self._cards), cards),
-        )
+        await self._read_cards()
         async with Flight(BATCHES_IN_FLIGHT) as flight:
             for start in range(0, len(images), BATCH):
                 await flight.launch(self._batch(images[start : start + BATCH]))
         self._write_sheet(images)
         return self._outcomes
+
+    async def _read_cards(self) -> None:
+        tasks = tasks_of(await with_patience(self._client.cards))
+        self._cards = {task: await self._client.card(task.frames_ensemble) for task in tasks}
+        self._provenance = self._provenance_of(self._cards)
+
+    def _provenance_of(self, cards: Mapping[Task, ModelCard]) -> Provenance:
+        by_ensemble = {task.frames_ensemble: card for task, card in cards.items()}
+        return Provenance(
+            reeltag_version=reeltag.__version__,
+            models=model_provenance(by_ensemble),
+            options=with_groups(self._options.of_image(segments=Task.SEGMENT in cards), by_ensemble),
+        )
 
     async def _batch(self, images: Sequence[Input]) -> None:
         waiting: list[tuple[Input, bytes]] = []
@@ -109,7 +118,7 @@ class ImageRun:
     async def _infer(self, waiting: Sequence[tuple[Input, bytes]]) -> None:
         images = [data for _, data in waiting]
         try:
-            answers = await with_patience(lambda: self._client.infer_images(tuple(self._cards), images))
+            answers = await self._answers(images)
         except (ServiceError, OutputError):
             raise
         except ReeltagError as error:
@@ -125,9 +134,16 @@ class ImageRun:
             files = write_image(self._out, each.name, tags)
             self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
 
+    async def _answers(self, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+        for _ in range(REPLACEMENTS):
+            with suppress(NetworkReplaced):
+                return await with_patience(lambda: self._client.infer_images(self._cards, images))
+            await self._read_cards()
+        return await with_patience(lambda: self._client.infer_images(self._cards, images))
+
     def _image_tags(self, each: Input, data: bytes, answer: ImageOutputs) -> ImageTags:
         detected = answer.tensors[Task.DETECT]
-        detector = self._cards[Task.DETECT]
+        detector = answer.cards[Task.DETECT]
         thresholds = self._options.thresholds
         return ImageTags(
             source=ImageSource(
@@ -144,13 +160,13 @@ class ImageRun:
                 score_threshold=thresholds.image_detection_score,
             ),
             tags=tuple(sorted(self._tags_of(answer), key=lambda tag: -tag.score)),
-            provenance=self._provenance,
+            provenance=self._provenance_of(answer.cards),
         )
 
     def _tags_of(self, answer: ImageOutputs) -> Iterator[ImageTag]:
-        yield from self._classes_and_groups(answer.tensors[Task.CLASSIFY][SCORES])
-        if Task.SEGMENT in self._cards:
-            card = self._cards[Task.SEGMENT]
+        yield from self._classes_and_groups(answer.tensors[Task.CLASSIFY][SCORES], answer.cards[Task.CLASSIFY])
+        if Task.SEGMENT in answer.cards:
+            card = answer.cards[Task.SEGMENT]
             yield from image_tags_of(
                 answer.tensors[Task.SEGMENT][SHARES],
                 card.labels,
@@ -160,8 +176,8 @@ class ImageRun:
                 kind="area_share",
             )
 
-    def _classes_and_groups(self, scores: npt.NDArray[Any]) -> tuple[ImageTag, ...]:
-        card, thresholds = self._cards[Task.CLASSIFY], self._options.thresholds
+    def _classes_and_groups(self, scores: npt.NDArray[Any], card: ModelCard) -> tuple[ImageTag, ...]:
+        thresholds = self._options.thresholds
         groups = ClassGroups(card.groups, len(card.labels))
         of_classes = image_tags_of(
             scores,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, InputError, ReeltagError, ServiceError, SetupError
+from reeltag.errors import ImageRejected, InputError, NetworkReplaced, ReeltagError, ServiceError, SetupError
 from reeltag.triton import ImageOutputs, SharedTensor
 from vod.blocks import RingLayout, array_at
 from vod.reader import VideoReader
@@ -19,8 +19,10 @@ from vod.reader import VideoReader
 Array = npt.NDArray[Any]
 Result = TypeVar("Result")
 
-PATIENCE_SECONDS: Final = 30.0
+PATIENCE_SECONDS: Final = 60.0
 """How long Triton may be away before a file is given up."""
+REPLACEMENTS: Final = 3
+"""How often a file is begun anew because Triton came to serve another network."""
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 4.0
 
@@ -37,19 +39,23 @@ class FrameTagger(Protocol):
         ...
 
     async def infer_frames(
-        self, task: Task, frames: Array | SharedTensor, *, class_maps: bool = False
+        self, card: ModelCard, frames: Array | SharedTensor, *, class_maps: bool = False
     ) -> list[dict[str, Array]]:
-        """One mapping from tensor name to tensor for each of the frames, uint8 `(N, H, W, 3)`."""
+        """What the network of this card says of each of the frames, uint8 `(N, H, W, 3)`: tensors by name.
+
+        Raises:
+            NetworkReplaced: Another one has taken its place.
+        """
         ...
 
-    async def infer_cuts(self, window: Array | SharedTensor) -> Array:
-        """float32 `(N, 100)` probabilities for windows, uint8 `(N, 100, 27, 48, 3)`."""
+    async def infer_cuts(self, card: ModelCard, window: Array | SharedTensor) -> Array:
+        """float32 `(N, 100)` probabilities for windows, uint8 `(N, 100, 27, 48, 3)`; as `infer_frames`."""
         ...
 
     async def infer_images(
-        self, tasks: tuple[Task, ...], images: Sequence[bytes], *, class_maps: bool = False
+        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
-        """One answer for each encoded image."""
+        """One answer for each encoded image; as `infer_frames`."""
         ...
 
     async def register_shared_memory(self, region: str, key: str, byte_size: int) -> None:
@@ -85,13 +91,11 @@ class RingInference:
     Args:
         client: The server.
         reader: Open; its ring is registered with the server where that works, else tensors are sent.
-        cards: Of the tasks to ask.
     """
 
-    def __init__(self, client: FrameTagger, reader: VideoReader, cards: Mapping[Task, ModelCard]) -> None:
+    def __init__(self, client: FrameTagger, reader: VideoReader) -> None:
         self._client = client
         self._reader = reader
-        self._cards = cards
         self.is_shared = False
         """Whether Triton reads the ring itself."""
         self._may_share = True
@@ -110,18 +114,24 @@ class RingInference:
             with suppress(ReeltagError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._client.unregister_shared_memory(self._reader.region), 2)
 
-    async def frames(self, task: Task, slot: int, count: int, *, class_maps: bool = False) -> list[dict[str, Array]]:
-        """The task's tensors, `CLASS_MAP` only with `class_maps`, for each of the first `count` frames of a block."""
-        view = self._cards[task].frames_view()
+    async def frames(
+        self, card: ModelCard, slot: int, count: int, *, class_maps: bool = False
+    ) -> list[dict[str, Array]]:
+        """What the network of this card says of each of the first `count` frames of a block: its tensors by name.
+
+        `CLASS_MAP` is among them only with `class_maps`.
+        """
+        view = card.frames_view()
         shape, offset = self._layout.view_shape(view, count), self._layout.view_offset(slot, view)
         return await self._ask(
-            lambda tensor: self._client.infer_frames(task, tensor, class_maps=class_maps), offset, shape
+            lambda tensor: self._client.infer_frames(card, tensor, class_maps=class_maps), offset, shape
         )
 
-    async def cuts(self, slot: int) -> Array:
-        """float32 `(100,)`: probability that a shot ends with each frame of a window."""
+    async def cuts(self, card: ModelCard, slot: int) -> Array:
+        """float32 `(100,)`: probability that a shot ends with each frame of a window, by the detector of this card."""
         shape, offset = self._layout.window_shape, self._layout.window_offset(slot)
-        probabilities: Array = (await self._ask(self._client.infer_cuts, offset, shape))[0]
+        asked = self._ask(lambda tensor: self._client.infer_cuts(card, tensor), offset, shape)
+        probabilities: Array = (await asked)[0]
         return probabilities
 
     async def _ask(
@@ -132,7 +142,7 @@ class RingInference:
             if self.is_shared:
                 try:
                     return await infer(SharedTensor(self._reader.region, offset, shape))
-                except (InputError, SetupError):
+                except (InputError, SetupError, NetworkReplaced):
                     raise
                 except ReeltagError as error:
                     # A server that was started again has forgotten the region, and says so in various ways.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from reeltag.contract import Task
-from reeltag.errors import OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.errors import NetworkReplaced, OutputError, ReeltagError, ServiceError, VideoError
 from vod import page
 from vod.flight import Flight
 from vod.images import ImageRun
-from vod.inference import FrameTagger, with_patience
+from vod.inference import REPLACEMENTS, FrameTagger, with_patience
 from vod.inputs import Input, Kind, find_inputs
 from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
@@ -99,7 +100,7 @@ class _Run:
     async def _video(self, each: Input, outcomes: dict[Path, Outcome]) -> None:
         self.progress.started(each.path)
         try:
-            outcome = await self._finished(each) or await self._tagged(each)
+            outcome = await self._finished(each) or await self._tagged_consistently(each)
         except (ServiceError, OutputError):
             raise  # it would befall every other file too
         except ReeltagError as error:
@@ -124,6 +125,12 @@ class _Run:
         if not all(file.exists() for file in files):
             return None
         return Outcome(each.path, Status.DONE, "", files, old.source.duration_seconds, len(old.tags))
+
+    async def _tagged_consistently(self, each: Input) -> Outcome:
+        for _ in range(REPLACEMENTS):
+            with suppress(NetworkReplaced):
+                return await self._tagged(each)
+        return await self._tagged(each)
 
     async def _tagged(self, each: Input) -> Outcome:
         with ThumbnailStore() as thumbnails:

@@ -14,23 +14,14 @@ import numpy.typing as npt
 import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, SHOT_CONTEXT_FRAMES, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.frames import Geometry, geometry_of
-from reeltag.tags import (
-    Coverage,
-    Detection,
-    FrameDetections,
-    Provenance,
-    Shot,
-    Tag,
-    VideoSource,
-    VideoTags,
-    detections_of,
-)
+from reeltag.readings import detections_of
+from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
 from vod.areas import FrameAreas
 from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at
 from vod.flight import Flight
 from vod.groups import ClassGroups
-from vod.inference import FrameTagger, RingInference
+from vod.inference import FrameTagger, RingInference, with_patience
 from vod.options import Hysteresis, Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
 from vod.reader import VideoReader
@@ -86,20 +77,22 @@ async def tag_video(
     Raises:
         VideoError: The file cannot be tagged at all.
         ServiceError: Triton was away for too long, or serves no such models.
+        NetworkReplaced: Triton came to serve another network before the video was through.
     """
-    cards = {task: await client.card(task.frames_ensemble) for task in tasks_of(await client.cards())}
-    if options.sample is not Sample.KEYFRAMES:
-        await client.card(SHOTS_ENSEMBLE)
+    tasks = tasks_of(await with_patience(client.cards))
+    cards = {task.frames_ensemble: await client.card(task.frames_ensemble) for task in tasks}
     views = tuple(dict.fromkeys(card.frames_view() for card in cards.values()))
+    if options.sample is not Sample.KEYFRAMES:
+        cards[SHOTS_ENSEMBLE] = await client.card(SHOTS_ENSEMBLE)
     digest = asyncio.ensure_future(asyncio.to_thread(sha256_of, path))
     try:
         keyframes_only = options.sample is Sample.KEYFRAMES
         async with VideoReader(path, RingLayout(views), keyframes_only=keyframes_only) as reader:
             probe = await reader.probe()
-            async with RingInference(client, reader, cards) as inference:
+            async with RingInference(client, reader) as inference:
                 run = _Run(reader, inference, cards, probe, thumbnails, options, advanced)
                 end, shots = await run.both_passes()
-        return _assembled(path.name, await digest, probe, end, shots, run.findings, await client.cards(), options)
+        return _assembled(path.name, await digest, probe, end, shots, run.findings, cards, options)
     finally:
         digest.cancel()
 
@@ -111,7 +104,7 @@ class _Run:
         self,
         reader: VideoReader,
         inference: RingInference,
-        cards: Mapping[Task, ModelCard],
+        cards: Mapping[str, ModelCard],
         probe: Probe,
         thumbnails: ThumbnailStore,
         options: TagOptions,
@@ -120,13 +113,14 @@ class _Run:
         self.findings = _Findings()
         self._reader = reader
         self._inference = inference
-        self._cards = cards
-        classifier = cards[Task.CLASSIFY]
+        self._cards = {task: cards[task.frames_ensemble] for task in tasks_of(cards)}
+        self._shot_detector = cards.get(SHOTS_ENSEMBLE)
+        classifier = self._cards[Task.CLASSIFY]
         self._groups = ClassGroups(classifier.groups, len(classifier.labels))
-        segmenter = cards.get(Task.SEGMENT)
+        segmenter = self._cards.get(Task.SEGMENT)
         self._areas = FrameAreas(segmenter, probe.width, probe.height) if segmenter else None
         self._duration = probe.duration_seconds or 0.0
-        self._detector_view = cards[Task.DETECT].frames_view()
+        self._detector_view = self._cards[Task.DETECT].frames_view()
         self._geometry: Geometry = geometry_of(self._detector_view, probe.width, probe.height)
         self._thumbnails = thumbnails
         self._options = options
@@ -159,7 +153,8 @@ class _Run:
         return end
 
     async def _window(self, window: ShotWindow) -> None:
-        cuts = await self._inference.cuts(window.slot)
+        assert self._shot_detector is not None  # no windows are made of key frames
+        cuts = await self._inference.cuts(self._shot_detector, window.slot)
         self._reader.release(SlotKind.WINDOW, window.slot)
         counted = cuts[SHOT_CONTEXT_FRAMES : SHOT_CONTEXT_FRAMES + len(window.times)]
         self.findings.cuts.update(zip(window.times, map(float, counted), strict=True))
@@ -168,7 +163,7 @@ class _Run:
         count = len(block.times)
         self._keep_thumbnails(block)
         class_maps = self._areas is not None and self._areas.needs_class_maps
-        asked = (self._inference.frames(task, block.slot, count, class_maps=class_maps) for task in self._cards)
+        asked = (self._inference.frames(c, block.slot, count, class_maps=class_maps) for c in self._cards.values())
         answers = dict(zip(self._cards, await asyncio.gather(*asked), strict=True))
         self._reader.release(SlotKind.BLOCK, block.slot)
         for i, time in enumerate(block.times):

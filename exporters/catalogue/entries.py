@@ -284,7 +284,7 @@ def network(
     Args:
         name: In `CHECKPOINT_MODELS`.
         num_classes: How many classes it tells apart; as published without it.
-        activation: Of a YOLOX: `silu`, `mish` or `relu`; as published without it.
+        activation: Of a YOLOX, in `networks.yolox.ACTIVATIONS`; as published without it.
         upsampling: Of a SwiftNet: `bilinear`, as published, or `nearest`.
 
     Returns:

@@ -138,11 +138,13 @@ async def found_classes(
 
     Raises:
         InputError: An image cannot be decoded: the figure would be wrong without it.
+        NetworkReplaced: The server came to serve another classifier in the middle.
     """
+    card = await client.card(Task.CLASSIFY.value)
     found = []
     for batch in batches:
         pictures = [dataset.pictures[index] for index in batch]
-        outputs = await client.infer_images((Task.CLASSIFY,), [picture.read_bytes() for picture in pictures])
+        outputs = await client.infer_images({Task.CLASSIFY: card}, [picture.read_bytes() for picture in pictures])
         for picture, output in zip(pictures, outputs, strict=True):
             if isinstance(output, ImageRejected):
                 raise InputError(f"{picture}: {output}")

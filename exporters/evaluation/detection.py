@@ -147,12 +147,13 @@ async def found_boxes(client: TritonClient, dataset: CocoDataset, batches: Itera
     Raises:
         InputError: An image cannot be decoded: the figure would be wrong without it. Or the data set and the network
             have no class in common.
+        NetworkReplaced: The server came to serve another detector in the middle.
     """
-    labels = (await client.card(Task.DETECT.value)).labels
-    category_ids = dataset.category_ids(labels)
+    card = await client.card(Task.DETECT.value)
+    category_ids = dataset.category_ids(card.labels)
     found: list[Found] = []
     for batch in batches:
-        outputs = await client.infer_images((Task.DETECT,), [dataset.files[i].read_bytes() for i in batch])
+        outputs = await client.infer_images({Task.DETECT: card}, [dataset.files[i].read_bytes() for i in batch])
         for image_id, output in zip(batch, outputs, strict=True):
             if isinstance(output, ImageRejected):
                 raise InputError(f"{dataset.files[image_id]}: {output}")

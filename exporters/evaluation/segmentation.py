@@ -27,6 +27,7 @@ async def evaluate_segmentation(
 
     Raises:
         InputError: A picture cannot be decoded or has another size than its class map, or no class is in common.
+        NetworkReplaced: The server came to serve another segmenter in the middle.
     """
     card = await client.card(Task.SEGMENT.value)
     view, table = card.frames_view(), dataset.class_indexes(card.labels)
@@ -34,7 +35,7 @@ async def evaluate_segmentation(
     for batch in batches:
         pictures = [dataset.pictures[index] for index in batch]
         encoded = [picture.read_bytes() for picture in pictures]
-        outputs = await client.infer_images((Task.SEGMENT,), encoded, class_maps=True)
+        outputs = await client.infer_images({Task.SEGMENT: card}, encoded, class_maps=True)
         for index, picture, output in zip(batch, pictures, outputs, strict=True):
             if isinstance(output, ImageRejected):
                 raise InputError(f"{picture}: {output}")

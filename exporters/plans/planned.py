@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from exporters.files import sha256_of
 from exporters.plans.build import PlanOptions, build_plan
+from exporters.plans.tensorrt_api import RTX_TARGETS, ModuleName
 from exporters.progress import Progress
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.passport import PlanBuild, find_gpu
 from reeltag import __version__
-
-Builder = Literal["tensorrt", "tensorrt_rtx"]
 
 
 def planned(
@@ -21,7 +19,7 @@ def planned(
     options: PlanOptions,
     folder: Path,
     *,
-    builder: Builder = "tensorrt",
+    builder: ModuleName = "tensorrt",
     progress: Progress | None = None,
 ) -> Artefact:
     """Build the plan of an artefact whose file is a graph.
@@ -30,7 +28,7 @@ def planned(
         artefact: Its `file` is the graph, in the precision that the plan is to have.
         options: Of the plan; its largest batch is always that of the model repository.
         folder: To write the plan into.
-        builder: Module that builds it; plans of `tensorrt_rtx` are not for Triton.
+        builder: Module that builds it; Triton runs no plans of `tensorrt_rtx`.
         progress: Told of the builder's steps.
 
     Raises:
@@ -41,6 +39,8 @@ def planned(
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
     options = replace(options, batch=options.batch.at_most(artefact.spec.max_batch_size))
+    if builder == "tensorrt_rtx" and not options.targets:
+        options = replace(options, targets=RTX_TARGETS)
     plan = build_plan(artefact.file.read_bytes(), options, module=builder, progress=progress)
     file = folder / "model.plan"
     plan.write(file)

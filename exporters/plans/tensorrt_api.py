@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 from reeltag.errors import InvalidOption, SetupError
 
-MODULES: Final = ("tensorrt", "tensorrt_rtx")
-"""TensorRT (8.5 to 11) and TensorRT for RTX, which also builds for GPUs that are not here."""
+ModuleName = Literal["tensorrt", "tensorrt_rtx"]
+MODULES: Final[tuple[ModuleName, ...]] = ("tensorrt", "tensorrt_rtx")
+"""TensorRT (8.5 to 11), whose plans Triton runs, and TensorRT for RTX, which also builds for GPUs that are not here."""
+RTX_TARGETS: Final = ("SM80", "SM86", "SM89", "SM120")
+"""What TensorRT for RTX builds for where it is told nothing, with or without a GPU (NVIDIA's documentation of TensorRT
+for RTX, "CPU-Only AOT and TensorRT-RTX Engines")."""
 _INSTALL: Final = {"tensorrt": "pip install 'reeltag[tensorrt]'", "tensorrt_rtx": "pip install tensorrt-rtx"}
 
 
@@ -135,6 +139,27 @@ def load(module: str) -> TensorRT:
     if not hasattr(found, "Builder"):  # such as `tensorrt-stubs` alone: a folder of types that imports as a module
         raise SetupError(f"plans are built by {module}, and the one that is installed is empty; {_INSTALL[module]}")
     return cast(TensorRT, found)
+
+
+def installed() -> ModuleName:
+    """The module that builds plans here: TensorRT where it is usable, otherwise TensorRT for RTX.
+
+    Raises:
+        SetupError: Neither is; the text says why, and how to get them.
+    """
+    problems = {module: _problem_with(module) for module in MODULES}
+    for module, problem in problems.items():
+        if not problem:
+            return module
+    raise SetupError("; ".join(problems.values()))
+
+
+def _problem_with(module: ModuleName) -> str:
+    try:
+        load(module)
+    except SetupError as error:
+        return str(error)
+    return ""
 
 
 class ErrorLog:

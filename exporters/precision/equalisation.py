@@ -53,7 +53,7 @@ def equalised(
         for tensor, of in takers.items()
         if all(node.op_type == "Conv" and _can_take(node, weights) and node.input[1] not in shared for node in of)
     }
-    ranges = channel_ranges(model, list(suited), frames, progress)
+    ranges = channel_ranges(model, list(suited), frames, progress) if suited else {}
     concatenated = {node.output[0] for node in copy.graph.node if node.op_type == "Concat"}
     before: dict[str, NodeProto] = {}
     for tensor, convolutions in suited.items():

@@ -15,10 +15,10 @@ from reeltag import __version__
 from reeltag.contract import ModelCard
 from reeltag.errors import ModelRepositoryError
 
-GRAPH_FILE: Final = "1/model.onnx"
-"""Of a network's folder: the composed graph."""
-PLAN_FILE: Final = "1/model.plan"
-"""Of a network's folder: the TensorRT plan."""
+GRAPH_FILE: Final = "model.onnx"
+"""In the version's folder of a network: the composed graph."""
+PLAN_FILE: Final = "model.plan"
+"""In the version's folder of a network: the TensorRT plan."""
 PLAN_SOURCE_FILE: Final = "graph.onnx"
 """Of a network's folder with a plan: the graph that it is rebuilt from."""
 _BF16_CPU_FLAGS: Final = {"avx512_bf16", "amx_bf16"}
@@ -35,12 +35,15 @@ class Artefact:
     passport: Passport
     graph: Path | None = None
     """Of a plan: the graph that it was built from."""
+    published: ModelCard | None = None
+    """Of one in a model repository: the card that it carries there."""
 
     @property
     def files(self) -> dict[str, Path | bytes]:
-        """By path in the network's folder, the file to copy, or its content."""
+        """By path in the network's folder, the file to copy, or its content; raises as `card`."""
         is_plan = self.passport.runtime == "tensorrt"
-        files: dict[str, Path | bytes] = {PLAN_FILE if is_plan else GRAPH_FILE: self.file}
+        served = f"{self.card.version}/{PLAN_FILE if is_plan else GRAPH_FILE}"
+        files: dict[str, Path | bytes] = {served: self.file}
         if is_plan and self.graph:
             files[PLAN_SOURCE_FILE] = self.graph
         if self.spec.labels:
@@ -67,7 +70,7 @@ class Artefact:
         digest = sha256_of(self.file)
         if self.passport.file_sha256 not in ("", digest):
             raise ModelRepositoryError(f"{self.file} is not what was exported: it was changed or damaged; {again}")
-        return ModelCard(
+        card = ModelCard(
             network=self.spec.name,
             task=self.spec.task,
             height=self.spec.height,
@@ -81,6 +84,16 @@ class Artefact:
             sha256=digest,
             passport_sha256=self.passport.sha256,
         )
+        return card.numbered()
+
+    @property
+    def damage(self) -> str:
+        """Why its file cannot be served anywhere; empty where it is whole."""
+        try:
+            _ = self.card
+        except ModelRepositoryError as error:
+            return str(error)
+        return ""
 
 
 def bundled_artefact(spec: ModelSpec) -> Artefact:

@@ -72,6 +72,10 @@ def nms_config(candidates: int, nms: Nms = "python") -> ModelConfig:
     """`CANDIDATES`, and on the image path `GEOMETRY`, to `BOXES`, `SCORES`, `CLASSES` and `COUNT`.
 
     Where the network suppresses by itself, only its `BOXES` and `GEOMETRY` to `BOXES` in source pixels.
+
+    Args:
+        candidates: Of a picture; -1 for any number.
+        nms: What suppresses.
     """
     config = _python_model(NMS, MAX_BATCH_SIZE)
     if nms == "engine":
@@ -88,10 +92,14 @@ def nms_config(candidates: int, nms: Nms = "python") -> ModelConfig:
     return config
 
 
-def areas_config(spec: ModelSpec) -> ModelConfig:
-    """`CLASS_MAP` of a segmenter's input and `GEOMETRY` to `CLASS_MAP` and `SHARES` of the picture alone."""
+def areas_config(spec: ModelSpec | None) -> ModelConfig:
+    """`CLASS_MAP` of a segmenter's input and `GEOMETRY` to `CLASS_MAP` and `SHARES` of the picture alone.
+
+    Args:
+        spec: The segmenter; without one, tensors of any size.
+    """
     config = _python_model(AREAS, MAX_BATCH_SIZE)
-    tensors = network_outputs(spec)
+    tensors = network_outputs(spec) if spec else {CLASS_MAP: ("TYPE_UINT8", [-1, -1]), SHARES: ("TYPE_FP32", [-1])}
     _add(config.input, CLASS_MAP, *tensors[CLASS_MAP])
     _add(config.input, GEOMETRY, "TYPE_FP32", [6])
     for name in TASK_OUTPUTS[Task.SEGMENT]:
@@ -137,16 +145,17 @@ def network_outputs(spec: ModelSpec, nms: Nms = "python") -> dict[str, tuple[str
 
 
 def image_ensemble_config(
-    networks: Mapping[Task, ModelSpec], card: ModelCard | None, *, nms: Nms = "python"
+    networks: Mapping[Task, ModelSpec], cards: Mapping[Task, ModelCard], *, nms: Nms = "python"
 ) -> ModelConfig:
     """`IMAGE` to the outputs of one or several tasks, `GEOMETRY` and `ERROR`; one decoding for all.
 
     Args:
         networks: The network of each task.
-        card: Of the only network; none where there are several.
+        cards: Theirs; where there is only one network, the ensemble carries its card.
         nms: Of the detector.
     """
     tasks = tuple(task for task in Task if task in networks)
+    card = cards[tasks[0]] if len(tasks) == 1 else None
     config = _ensemble(image_ensemble(tasks), card, min(spec.max_batch_size for spec in networks.values()))
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     # Tasks may share a view; its tensors in the ensemble are then those of the first.
@@ -161,7 +170,7 @@ def image_ensemble_config(
         view = _view(networks[task])
         names = {name: joint_output(task, name) if len(tasks) > 1 else name for name in TASK_OUTPUTS[task]}
         geometry = decoded.get(geometry_tensor(view))
-        _add_task(config, task, networks[task], decoded[view.name], names, geometry=geometry, nms=nms)
+        _add_task(config, networks[task], cards[task], decoded[view.name], names, geometry=geometry, nms=nms)
     _add(config.output, GEOMETRY, "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
     return config
@@ -171,7 +180,7 @@ def frames_ensemble_config(task: Task, spec: ModelSpec, card: ModelCard, *, nms:
     """`FRAMES` to the task's outputs; boxes stay in input pixels, and areas are of the whole input."""
     config = _ensemble(task.frames_ensemble, card, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
-    _add_task(config, task, spec, FRAMES, {name: name for name in TASK_OUTPUTS[task]}, geometry=None, nms=nms)
+    _add_task(config, spec, card, FRAMES, {name: name for name in TASK_OUTPUTS[task]}, geometry=None, nms=nms)
     return config
 
 
@@ -179,7 +188,7 @@ def shots_ensemble_config(spec: ModelSpec, card: ModelCard) -> ModelConfig:
     """Windows of frames to `CUTS`."""
     config = _ensemble(SHOTS_ENSEMBLE, card, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
-    _add_step(config, spec.name, {FRAMES: FRAMES}, {CUTS: CUTS})
+    _add_step(config, spec.name, {FRAMES: FRAMES}, {CUTS: CUTS}, version=card.version)
     _add(config.output, CUTS, "TYPE_FP32", [SHOT_WINDOW_FRAMES])
     return config
 
@@ -201,8 +210,8 @@ _DETECT_TENSORS: Final[dict[str, tuple[str, Dims]]] = {
 
 def _add_task(
     config: ModelConfig,
-    task: Task,
     spec: ModelSpec,
+    card: ModelCard,
     frames: str,
     names: Mapping[str, str],
     *,
@@ -210,22 +219,23 @@ def _add_task(
     nms: Nms,
 ) -> None:
     """Steps from the ensemble's tensor `frames` to the outputs, whose names in the ensemble are `names`."""
-    outputs = network_outputs(spec, nms="engine")
+    task = Task(spec.task)
+    inputs, outputs = {FRAMES: frames}, network_outputs(spec, nms="engine")
     if task is Task.DETECT and nms != "engine":
         candidates = f"{task.value}_{CANDIDATES}"
-        _add_step(config, spec.name, {FRAMES: frames}, {CANDIDATES: candidates})
-        inputs = {CANDIDATES: candidates} | ({GEOMETRY: geometry} if geometry else {})
-        _add_step(config, NMS, inputs, names)
+        _add_step(config, spec.name, inputs, {CANDIDATES: candidates}, version=card.version)
+        taken = {CANDIDATES: candidates} | ({GEOMETRY: geometry} if geometry else {})
+        _add_step(config, NMS, taken, names)
     elif task is Task.DETECT and geometry:
         boxes = f"{task.value}_INPUT_{BOXES}"
-        _add_step(config, spec.name, {FRAMES: frames}, {**names, BOXES: boxes})
+        _add_step(config, spec.name, inputs, {**names, BOXES: boxes}, version=card.version)
         _add_step(config, NMS, {BOXES: boxes, GEOMETRY: geometry}, {BOXES: names[BOXES]})
     elif task is Task.SEGMENT and geometry:
         class_map = f"{task.value}_INPUT_{CLASS_MAP}"
-        _add_step(config, spec.name, {FRAMES: frames}, {CLASS_MAP: class_map})
+        _add_step(config, spec.name, inputs, {CLASS_MAP: class_map}, version=card.version)
         _add_step(config, AREAS, {CLASS_MAP: class_map, GEOMETRY: geometry}, names)
     else:
-        _add_step(config, spec.name, {FRAMES: frames}, names)
+        _add_step(config, spec.name, inputs, names, version=card.version)
     for name, renamed in names.items():
         _add(config.output, renamed, *outputs[name])
 
@@ -282,8 +292,14 @@ def _add(tensors: Any, name: str, data_type: str, dims: Dims) -> Any:
     return tensors.add(name=name, data_type=model_config_pb2.DataType.Value(data_type), dims=dims)
 
 
-def _add_step(config: ModelConfig, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
-    step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)
+def _add_step(
+    config: ModelConfig, model: str, inputs: Mapping[str, str], outputs: Mapping[str, str], *, version: str = "-1"
+) -> None:
+    """A step that runs no other version of the model, where one is named.
+
+    So no ensemble ever runs another network than the one whose card it carries.
+    """
+    step = config.ensemble_scheduling.step.add(model_name=model, model_version=int(version))
     step.input_map.update(inputs)
     step.output_map.update(outputs)
 

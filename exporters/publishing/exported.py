@@ -13,13 +13,13 @@ from exporters.publishing.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FIL
 from exporters.publishing.configs import ModelConfig
 from exporters.publishing.folders import CONFIG_FILE
 from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
-from reeltag.contract import CANDIDATES, CARD_PARAMETER, ModelCard, Task
+from reeltag.contract import CANDIDATES, CARD_PARAMETER, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.errors import ModelRepositoryError
 from reeltag.triton import model_config_pb2
 
 
 def artefacts_in(target: Path, *, replaced: Collection[str] = ()) -> list[Artefact]:
-    """The networks of a repository as they were published, those of the catalogue first and in its order.
+    """The networks of a repository as they were published; of each task the one that serves it first.
 
     Args:
         target: The repository.
@@ -28,14 +28,21 @@ def artefacts_in(target: Path, *, replaced: Collection[str] = ()) -> list[Artefa
     Raises:
         ModelRepositoryError: The passport of a network that a user exported is missing or damaged.
     """
-    found = {artefact.spec.name: artefact for artefact in _artefacts(target, replaced)}
-    known = [name for name in MODELS | CHECKPOINT_MODELS if name in found]
-    return [found[name] for name in (*known, *sorted(found.keys() - set(known)))]
+    first = serving(target)
+    known = [*MODELS, *CHECKPOINT_MODELS]
+
+    def turn(artefact: Artefact) -> tuple[int, bool, int, str]:
+        name = artefact.spec.name
+        place = known.index(name) if name in known else len(known)
+        return -artefact.passport.turn, name not in first, place, name
+
+    return sorted(_artefacts(target, replaced), key=turn)
 
 
 def serving(target: Path) -> list[str]:
-    """Names of the networks behind a repository's ensembles of images."""
-    configs = [config for task in Task if (config := _read_config(target / task.value)) is not None]
+    """Names of the networks behind a repository's ensembles."""
+    ensembles = [*(task.value for task in Task), SHOTS_ENSEMBLE]
+    configs = [config for name in ensembles if (config := _read_config(target / name)) is not None]
     return [card.network for config in configs if (card := _card(config))]
 
 
@@ -51,12 +58,14 @@ def _artefacts(target: Path, replaced: Collection[str]) -> Iterator[Artefact]:
             if card and card.network == folder.name and folder.name not in MODELS:
                 raise
             continue  # what came with reeltag is published anew; what is somebody else's is left alone
-        file = folder / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
-        if card and card.network == folder.name and (file.is_file() or passport.exported):
+        if card is None or card.network != folder.name:
+            continue
+        file = folder / card.version / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
+        if file.is_file() or passport.exported:
             graph = folder / PLAN_SOURCE_FILE
             spec = _spec(config, card, passport)
             said = passport.model_copy(update={"fingerprint": ""})
-            yield Artefact(spec, file, said, graph if graph.is_file() else None)
+            yield Artefact(spec, file, said, graph if graph.is_file() else None, published=card)
 
 
 def _spec(config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:

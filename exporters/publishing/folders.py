@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +23,11 @@ from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
 from reeltag.errors import ModelRepositoryError
 
 CONFIG_FILE: Final = "config.pbtxt"
-_TEMPORARY_PREFIX: Final = ".reeltag-"
+_WITHIN_PREFIX: Final = ".reeltag-"
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
+_NOT_BESIDE: Final = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV)
+"""What goes wrong where the folder around the repository cannot be written or is of another file system."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class ModelFolder:
     """By path in the folder, the file to copy, or its content."""
     said: Passport = field(default_factory=Passport)
     """Of the network in it; of other folders nothing but the fingerprint."""
+    version: str = "1"
+    """Triton's; the name of the folder inside that holds what is run, and of ensembles nothing."""
 
     @property
     def name(self) -> str:
@@ -48,7 +56,8 @@ class ModelFolder:
     def passport(self) -> Passport:
         """With a fingerprint that changes with anything that the folder should hold."""
         files = [f"{path}:{_sha256(source)}" for path, source in sorted(self.files.items())]
-        fingerprint = hashlib.sha256("\n".join([self.config_text, self.said.sha256, *files]).encode()).hexdigest()
+        said = [self.config_text, self.version, str(self.said.turn), self.said.sha256]
+        fingerprint = hashlib.sha256("\n".join([*said, *files]).encode()).hexdigest()
         return self.said.model_copy(update={"fingerprint": fingerprint})
 
     def is_current(self, target: Path) -> bool:
@@ -58,33 +67,37 @@ class ModelFolder:
             sizes_agree = all((path / name).stat().st_size == _size(source) for name, source in self.files.items())
             said = read_passport(path)
             is_same = (said.fingerprint, said.sha256) == (self.passport.fingerprint, self.passport.sha256)
-            return is_same and sizes_agree and (path / CONFIG_FILE).is_file()
+            is_whole = (path / CONFIG_FILE).is_file() and (path / self.version).is_dir()
+            return is_same and sizes_agree and is_whole
         except (OSError, ModelRepositoryError):
             return False
 
     def replace(self, target: Path) -> None:
-        """Write the folder beside its place, then exchange it by renaming; the old one is served until then.
+        """Write the folder elsewhere, then exchange it by renaming; the old one is served until then.
 
         Raises:
             ModelRepositoryError: A folder of that name was not written by reeltag.
             OSError: It cannot be written.
         """
-        path, workshop = target / self.name, target / f"{_TEMPORARY_PREFIX}{self.name}"
+        path = target / self.name
         if (path / CONFIG_FILE).is_file() and not (path / PASSPORT_FILE).is_file():
             raise ModelRepositoryError(
                 f"{path} was not written by reeltag and is left alone; rename it, or name another repository"
             )
-        old, new = workshop / "old", workshop / "new"
         try:
-            self._write(new)
-            if path.exists():
-                path.rename(old)
-            new.rename(path)
-        finally:
-            _recover(path, workshop)
+            self._exchange(path, _workshops_beside(target) / self.name, may_copy=False)
+        except OSError as error:
+            if error.errno not in _NOT_BESIDE:
+                raise
+            self._exchange(path, _workshop_within(target, self.name), may_copy=True)
 
-    def _write(self, path: Path) -> None:
-        (path / "1").mkdir(parents=True)
+    def write(self, path: Path) -> None:
+        """Write it as a folder that is not there yet.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        (path / self.version).mkdir(parents=True)
         for name, source in self.files.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             if isinstance(source, bytes):
@@ -93,6 +106,18 @@ class ModelFolder:
                 shutil.copyfile(source, path / name)
         (path / CONFIG_FILE).write_text(self.config_text, "utf-8")
         (path / PASSPORT_FILE).write_text(f"{self.passport.model_dump_json(indent=2)}\n", "utf-8")
+
+    def _exchange(self, path: Path, workshop: Path, *, may_copy: bool) -> None:
+        old, new = workshop / "old", workshop / "new"
+        try:
+            self.write(new)
+            if not path.exists():
+                new.rename(path)
+            elif not _exchanged(new, path):
+                _take_away(path, old, may_copy=may_copy)
+                new.rename(path)
+        finally:
+            _recover(path, workshop)
 
 
 def _sha256(source: Path | bytes) -> str:
@@ -103,28 +128,86 @@ def _size(source: Path | bytes) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step, so that a Triton that looks never misses one; False where that is not possible.
+
+    Without it Triton's index fails for as long as a folder is away.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    exchange = getattr(libc, "renameat2", None)  # Linux alone has it
+    if exchange is None:
+        return False
+    if exchange(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV):
+        return False
+    raise OSError(code, os.strerror(code), str(one), None, str(other))
+
+
+def _take_away(path: Path, old: Path, *, may_copy: bool) -> None:
+    """Move a folder; as a copy where it comes with the image of a container, whose folders cannot be renamed."""
+    try:
+        path.rename(old)
+    except OSError as error:
+        if error.errno != errno.EXDEV or not may_copy:
+            raise
+        copied = old.with_name("copied")
+        shutil.copytree(path, copied)
+        copied.rename(old)
+        shutil.rmtree(path)
+
+
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Two servers that start at once publish one after the other."""
+def locked(target: Path, *, shared: bool = False) -> Iterator[None]:
+    """Keep others from publishing into a repository; with `shared` others may read it at the same time."""
     folder = os.open(target, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        fcntl.flock(folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
     finally:
         os.close(folder)
 
 
+def is_interrupted(target: Path) -> bool:
+    """Whether a process was killed while it published; the repository must be `locked`."""
+    return bool(_workshops_in(target))
+
+
 def recover_all(target: Path) -> None:
-    """Clear up after a process that was killed while it published: Triton would take its workshop for a model."""
-    if any(target.glob(f"{_TEMPORARY_PREFIX}*")):
-        with locked(target):  # another process may be at work in it right now
-            for workshop in target.glob(f"{_TEMPORARY_PREFIX}*"):
-                _recover(target / workshop.name.removeprefix(_TEMPORARY_PREFIX), workshop)
+    """Clear up after a process that was killed while it published; the repository must be `locked`."""
+    for name, workshop in _workshops_in(target):
+        _recover(target / name, workshop)
+
+
+def _workshops_in(target: Path) -> list[tuple[str, Path]]:
+    """Name of a model and its workshop, of all that are there."""
+    beside = _workshops_beside(target)
+    outside = [(workshop.name, workshop) for workshop in (beside.iterdir() if beside.is_dir() else ())]
+    within = [(workshop.name.removeprefix(_WITHIN_PREFIX), workshop) for workshop in target.glob(f"{_WITHIN_PREFIX}*")]
+    return [*outside, *within]
+
+
+def _workshops_beside(target: Path) -> Path:
+    """Outside the repository, where Triton does not look: in it, it takes every folder for a model."""
+    repository = target.resolve()
+    return repository.parent / f".{repository.name}.reeltag"
+
+
+def _workshop_within(target: Path, name: str) -> Path:
+    """Where nothing can be put beside the repository, or not be renamed from there, as when it is a volume."""
+    return target / f"{_WITHIN_PREFIX}{name}"
 
 
 def _recover(path: Path, workshop: Path) -> None:
     """Put back what an interrupted exchange took away, and clear up."""
-    if not path.exists() and (workshop / "old").exists():
-        (workshop / "old").rename(path)
+    old, new = workshop / "old", workshop / "new"
+    if old.exists() and (new.exists() or not path.exists()):
+        if path.exists():  # what is left of it
+            shutil.rmtree(path)
+        old.rename(path)
     if workshop.exists():
         shutil.rmtree(workshop)
+    if workshop.parent != path.parent:
+        with suppress(OSError):  # it was never made, or has other workshops
+            workshop.parent.rmdir()

@@ -89,6 +89,8 @@ class Passport(_Frozen):
 
     fingerprint: str = ""
     """Changes with anything that a folder of the model repository should hold."""
+    turn: int = 0
+    """Of several networks with one task the one with the highest serves it; counts up with every export."""
     network: str = ""
     """In the catalogue, of one that has a name of the user's."""
     source: str = ""
@@ -122,8 +124,10 @@ class Passport(_Frozen):
 
     @property
     def sha256(self) -> str:
-        """Of what is said of the artefact but its speed here; goes into the provenance of results."""
-        said = self.model_dump_json(exclude={"fingerprint": True, "measured": {"images_per_second", "machine"}})
+        """Of what is said of the artefact but its turn and its speed here; goes into the provenance of results."""
+        said = self.model_dump_json(
+            exclude={"fingerprint": True, "turn": True, "measured": {"images_per_second", "machine"}}
+        )
         return hashlib.sha256(said.encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
@@ -152,6 +156,14 @@ def read_passport(folder: Path) -> Passport:
         raise ModelRepositoryError(f"{path} is no passport ({where}: {first['msg']}); {_REMEDY}") from error
 
 
+def turn_in(folder: Path) -> int:
+    """Turn of what a folder holds; 0 where it has no passport, or one that cannot be read."""
+    try:
+        return read_passport(folder).turn
+    except ModelRepositoryError:
+        return 0
+
+
 def find_gpu() -> Gpu | None:
     """The first NVIDIA GPU of this machine, asked of its driver."""
     try:
@@ -177,13 +189,14 @@ def check_servable(
         rebuild: The command that builds the plan anew here.
 
     Raises:
-        ModelRepositoryError: It cannot run here; the text says why, and the command.
+        ModelRepositoryError: It cannot run here; the text says why, and where there is a GPU, the command.
     """
     if passport.plan is None:
         return
     mismatch = _mismatch(passport.plan, tensorrt_version, gpu)
     if mismatch:
-        raise ModelRepositoryError(f"the plan of {name} cannot be served here: {mismatch}; rebuild it: {rebuild}")
+        way_out = f"; rebuild it: {rebuild}" if gpu else ""
+        raise ModelRepositoryError(f"the plan of {name} cannot be served here: {mismatch}{way_out}")
 
 
 def _mismatch(plan: PlanBuild, tensorrt_version: str | None, gpu: Gpu | None) -> str:

@@ -1,56 +1,38 @@
-"""Fills the model repository that Triton serves, one folder at a time and each of them atomically."""
+"""Fills the model repository that Triton serves, one folder at a time and each of them atomically.
+
+All that is decided from what a repository holds is decided under its lock: of two exports at once the second one sees
+what the first one published.
+"""
 
 from __future__ import annotations
 
-import itertools
+import errno
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, model_spec
-from exporters.publishing import configs
+from exporters.catalogue.entries import MODELS, model_spec
 from exporters.publishing.artefact import Artefact, bundled_artefact
-from exporters.publishing.exported import artefacts_in, serving
-from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked, recover_all
-from exporters.publishing.passport import Gpu, Passport, check_servable, find_gpu
-from reeltag import areas, frames
-from reeltag.contract import AREAS, DECODE, NMS, Task
+from exporters.publishing.contents import BACKENDS, default_repository, network_folder, task_folders
+from exporters.publishing.exported import artefacts_in
+from exporters.publishing.folders import ModelFolder, is_interrupted, locked, recover_all
+from exporters.publishing.passport import Passport, turn_in
 from reeltag.errors import ModelRepositoryError
 
-EMBEDDED_RUNTIME: Final = "openvino"
-"""What the server that comes with reeltag runs networks in."""
+__all__ = ["NotWritable", "check_target", "default_repository", "publish", "replace_published"]
+
+_FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-@dataclass(frozen=True)
-class ListedModel:
-    """One line of `reeltag models`."""
+class NotWritable(ModelRepositoryError):
+    """A repository that is not up to date and may not be written, by this user or at all."""
 
-    name: str
-    network: str
-    """In the catalogue, of one that has a name of the user's; empty otherwise."""
-    task: str
-    input: str
-    """Such as `512x1024`, rows x columns in pixels."""
-    parameters: int
-    """How many weights it has."""
-    size_bytes: int
-    """Of the exported graph; 0 where it is missing."""
-    licence: str
-    in_repository: bool
-    """Whether the repository has its folder."""
-    needs_checkpoint: bool
-    """Whether it is exported from a checkpoint that the user brings."""
-    passport: Passport | None
-    """Of what is in the repository."""
-    problem: str
-    """Why it cannot be served here; empty where it can."""
-
-
-def default_repository() -> Path:
-    """The `model_repository` folder beside this package: in a checkout the committed one."""
-    return Path(__file__).parents[2] / "model_repository"
+    def __init__(self, message: str, stale: Sequence[str]) -> None:
+        super().__init__(message)
+        self.stale = tuple(stale)
+        """Names of the folders that are not up to date, as far as they are known."""
 
 
 def publish(target: Path, names: Sequence[str | Artefact] | None = None) -> list[str]:
@@ -69,178 +51,120 @@ def publish(target: Path, names: Sequence[str | Artefact] | None = None) -> list
 
     Raises:
         UnknownModel: A name is neither in the catalogue nor in the repository.
+        NotWritable: The repository may not be written; nothing was changed.
         ModelRepositoryError: A folder cannot be written, or a source is missing; what was served before still is.
     """
-    try:
-        recover_all(target)
-        folders = list(_folders(_chosen(target, names), target))
-        if all(folder.is_current(target) for folder in folders):
-            return []
-        target.mkdir(parents=True, exist_ok=True)
-        with locked(target):
-            # Looked at again, because another process may have published while this one waited for the lock.
-            stale = [folder for folder in folders if not folder.is_current(target)]
-            for folder in stale:
-                folder.replace(target)
-    except OSError as error:
-        raise ModelRepositoryError(
-            f"the model repository {target} cannot be written ({error}); what was there is still served"
-        ) from error
-    return [folder.name for folder in stale]
+    if not target.exists():
+        _folders(_chosen(target, names), target)  # what cannot be published makes no folder
+    return _brought_up(target, lambda: _chosen(target, names))
+
+
+def replace_published(target: Path, artefact: Artefact, *, of: Passport) -> bool:
+    """Put an artefact in the place of the one that it was made from, in its turn.
+
+    Args:
+        target: The repository.
+        artefact: What to put there.
+        of: Passport of the one that it was made from.
+
+    Returns:
+        Whether it was put there; not where another one has taken that place.
+
+    Raises:
+        ModelRepositoryError: A folder cannot be written; what was served before still is.
+    """
+    name, found = artefact.spec.name, False
+
+    def chosen() -> list[Artefact]:
+        nonlocal found
+        there = {one.spec.name: one for one in _chosen(target, [])}
+        found = name in there and there[name].passport.sha256 == of.sha256
+        if found:
+            there[name] = _with_turn(artefact, there[name].passport.turn)
+        return list(there.values())
+
+    _brought_up(target, chosen)
+    return found
 
 
 def check_target(target: Path) -> None:
-    """Refuse what cannot be a model repository.
+    """Refuse what cannot be published into, before something is made that takes minutes.
 
     Raises:
-        ModelRepositoryError: It is there, and no folder.
+        ModelRepositoryError: It is there, and no folder; or it cannot be written.
     """
     if target.exists() and not target.is_dir():
         raise ModelRepositoryError(f"{target} is no folder; name one for the model repository, or one to be made")
+    there = next(folder for folder in (target, *target.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ModelRepositoryError(f"{there} cannot be written; name another folder with --model-repository")
+
+
+def _brought_up(target: Path, choose: Callable[[], list[Artefact]]) -> list[str]:
+    """Write those of the folders that are not current, and give their names."""
+    stale: list[ModelFolder] = []
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with locked(target, shared=True):  # so that servers which start at once do not wait for each other
+            if not is_interrupted(target) and not _stale(choose(), target):
+                return []
+        with locked(target):
+            recover_all(target)
+            stale = _stale(choose(), target)
+            for folder in stale:
+                folder.replace(target)
+    except OSError as error:
+        message = f"the model repository {target} cannot be written ({error}); what was there is still served"
+        if error.errno in _FORBIDDEN:
+            raise NotWritable(message, [folder.name for folder in stale]) from error
+        raise ModelRepositoryError(message) from error
+    return [folder.name for folder in stale]
+
+
+def _stale(artefacts: Sequence[Artefact], target: Path) -> list[ModelFolder]:
+    return [folder for folder in _folders(artefacts, target) if not folder.is_current(target)]
+
+
+def _folders(artefacts: Sequence[Artefact], target: Path) -> list[ModelFolder]:
+    """Everything that serving these networks takes."""
+    cards = {artefact.spec.name: artefact.card for artefact in artefacts}
+    backends = [name for name in BACKENDS if (target / name).is_dir()]
+    return [*map(network_folder, artefacts), *task_folders(artefacts, cards, backends)]
 
 
 def _chosen(target: Path, names: Sequence[str | Artefact] | None) -> list[Artefact]:
-    """What a repository should hold: those that are named, those that serve, all others that are there."""
+    """What a repository should hold, those that serve their tasks first: what is named, then what is there."""
     replaced = [name.spec.name for name in names or () if isinstance(name, Artefact)]
     there = {artefact.spec.name: artefact for artefact in artefacts_in(target, replaced=replaced)}
-    kept = {name: artefact for name, artefact in there.items() if artefact.passport.exported}
-    renewed = {name: bundled_artefact(spec) for name, spec in MODELS.items()}
 
     def artefact_of(name: str) -> Artefact:
-        return kept.get(name) or renewed.get(name) or bundled_artefact(model_spec(name))
+        old = there.get(name)
+        if old is not None and old.passport.exported:
+            return old
+        renewed = bundled_artefact(model_spec(name))
+        return _with_turn(renewed, old.passport.turn) if old else renewed
 
     named = [name if isinstance(name, Artefact) else artefact_of(name) for name in names or ()]
-    first = [artefact_of(name) for name in serving(target) if name in there]
     bundled = [artefact_of(name) for name in MODELS] if names is None else []
     unique: dict[str, Artefact] = {}
-    for artefact in (*named, *first, *bundled, *(artefact_of(name) for name in there)):
+    for artefact in (*_in_turn(named, there, target), *map(artefact_of, there), *bundled):
         unique.setdefault(artefact.spec.name, artefact)
     return list(unique.values())
 
 
-def listing(target: Path) -> list[ListedModel]:
-    """The networks of the catalogue and of a repository, and which of them can be served here."""
-    there = {artefact.spec.name: artefact for artefact in artefacts_in(target)}
-    gpu = find_gpu() if any(artefact.passport.plan for artefact in there.values()) else None
-    specs = MODELS | CHECKPOINT_MODELS | {name: artefact.spec for name, artefact in there.items()}
-    listed = []
-    for name, spec in specs.items():
-        artefact = there.get(name)
-        file = artefact.file if artefact else spec.onnx_path
-        listed.append(
-            ListedModel(
-                name=name,
-                network=spec.network,
-                task=spec.task,
-                input=f"{spec.height}x{spec.width}",
-                parameters=spec.parameters,
-                size_bytes=file.stat().st_size if file.is_file() else 0,
-                licence=spec.licence,
-                in_repository=(target / name / CONFIG_FILE).is_file(),
-                needs_checkpoint=spec.source == "checkpoint",
-                passport=artefact.passport if artefact else None,
-                problem=_problem(artefact, gpu) if artefact else "",
-            )
-        )
-    return listed
+def _in_turn(named: Sequence[Artefact], there: dict[str, Artefact], target: Path) -> list[Artefact]:
+    """With turns before which no other of their tasks comes, and of each other in this order."""
+    turns = {(artefact.spec.task, name): artefact.passport.turn for name, artefact in there.items()}
+    turns |= {(artefact.spec.task, artefact.spec.name): turn_in(target / artefact.spec.name) for artefact in named}
+    placed = []
+    for artefact in reversed(named):
+        own = (artefact.spec.task, artefact.spec.name)
+        others = [turn for (task, name), turn in turns.items() if task == own[0] and name != own[1]]
+        if turns[own] <= max(others, default=0):
+            turns[own] = max(turns.values()) + 1
+        placed.append(_with_turn(artefact, turns[own]))
+    return placed[::-1]
 
 
-def check_embedded(target: Path) -> None:
-    """Refuse to start the embedded server on a repository that it cannot serve whole.
-
-    Raises:
-        ModelRepositoryError: A plan was made for another TensorRT or GPU, or a network is for a runtime that only
-            NVIDIA's container has; the text names it and the command that helps.
-    """
-    artefacts = artefacts_in(target)
-    gpu = find_gpu() if any(artefact.passport.plan for artefact in artefacts) else None
-    for artefact in artefacts:
-        check_artefact(artefact, gpu)
-        if artefact.passport.runtime != EMBEDDED_RUNTIME:
-            raise ModelRepositoryError(
-                f"{artefact.spec.name} in {target} runs in {artefact.passport.runtime}, which the server that comes "
-                f"with reeltag does not have; serve this repository with NVIDIA's Triton container "
-                f"(reeltag serve --triton-url HOST:PORT), or export it with --runtime {EMBEDDED_RUNTIME}"
-            )
-
-
-def check_artefact(artefact: Artefact, gpu: Gpu | None, *, tensorrt_version: str | None = None) -> None:
-    """Refuse an artefact that cannot run here.
-
-    Args:
-        artefact: In a model repository.
-        gpu: Of this machine.
-        tensorrt_version: Of the TensorRT that would serve it; none where it is not known.
-
-    Raises:
-        ModelRepositoryError: A plan for another TensorRT or GPU, or a file that is missing or damaged.
-    """
-    name = artefact.card.network
-    rebuild = f"reeltag export {name} --rebuild-stale"
-    check_servable(artefact.passport, name=name, tensorrt_version=tensorrt_version, gpu=gpu, rebuild=rebuild)
-
-
-def _problem(artefact: Artefact, gpu: Gpu | None) -> str:
-    try:
-        check_artefact(artefact, gpu)
-    except ModelRepositoryError as error:
-        return str(error)
-    return ""
-
-
-def _folders(artefacts: Sequence[Artefact], target: Path) -> Iterator[ModelFolder]:
-    """Everything that serving these networks takes."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cards = {artefact.spec.name: artefact.card for artefact in artefacts}
-    for artefact in artefacts:
-        spec = artefact.spec
-        yield _network_folder(artefact, threads)
-        if spec.task == "shots":
-            yield ModelFolder(configs.shots_ensemble_config(spec, cards[spec.name]))
-    served = {task: a for task in Task for a in reversed(artefacts) if a.spec.task == task.value}
-    networks = {task: artefact.spec for task, artefact in served.items()}
-    if networks:
-        views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
-        config = configs.decode_config(list(views), workers=threads)
-        package = Path(frames.__file__).parent
-        sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
-        yield ModelFolder(config, {**_python_sources(DECODE), **sources})
-    nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
-    if Task.DETECT in networks:
-        yield ModelFolder(configs.nms_config(networks[Task.DETECT].candidates, nms), _python_sources(NMS))
-    if Task.SEGMENT in networks:
-        files = {**_python_sources(AREAS), "1/areas.py": Path(areas.__file__)}
-        yield ModelFolder(configs.areas_config(networks[Task.SEGMENT]), files)
-    for task, spec in networks.items():
-        yield ModelFolder(configs.image_ensemble_config({task: spec}, cards[spec.name], nms=nms))
-        yield ModelFolder(configs.frames_ensemble_config(task, spec, cards[spec.name], nms=nms))
-    for count in range(2, len(networks) + 1):
-        for several in itertools.combinations(networks, count):
-            chosen = {task: networks[task] for task in several}
-            yield ModelFolder(configs.image_ensemble_config(chosen, None, nms=nms))
-
-
-def _network_folder(artefact: Artefact, threads: int) -> ModelFolder:
-    files = artefact.files
-    if artefact.passport.runtime == "openvino":
-        files["1/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
-    precision, nms = artefact.openvino_precision, artefact.passport.nms
-    config = configs.network_config(
-        artefact.spec,
-        artefact.card,
-        precision=precision,
-        threads=threads,
-        nms=nms,
-        one_by_one=artefact.passport.one_by_one,
-    )
-    return ModelFolder(config, files, artefact.passport)
-
-
-def _python_sources(name: str) -> dict[str, Path]:
-    """The committed files of a Python backend, by path in its folder."""
-    sources = sorted((default_repository() / name / "1").glob("*.py"))
-    if not any(source.name == "model.py" for source in sources):
-        raise ModelRepositoryError(
-            f"{default_repository() / name / '1' / 'model.py'} is missing; restore it from the repository of reeltag"
-        )
-    return {f"1/{source.name}": source for source in sources if source.name != "frames.py"}
+def _with_turn(artefact: Artefact, turn: int) -> Artefact:
+    return replace(artefact, passport=artefact.passport.model_copy(update={"turn": turn}))

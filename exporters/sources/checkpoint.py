@@ -153,10 +153,8 @@ def check_catalogued(name: str, path: Path) -> None:
         found = read_state_dicts(path)
         fits = (spec.name for spec in CHECKPOINT_MODELS.values() if _fitting_classes(spec, found))
         network = next(fits, "")
-        also = f"; {path.name} fits {network}: --network {network}" if network else ""
-        raise UnknownModel(
-            f"{error}. For a name of your own say which one it is{also or ': --network NAME'}"
-        ) from error
+        option = f"--network {network} fits {path.name}" if network else "--network NAME"
+        raise UnknownModel(f"{error}. Where it is a name of your own, say which of these it is: {option}") from error
 
 
 def _advice(spec: ModelSpec, found: list[StateDict]) -> str:
@@ -166,7 +164,8 @@ def _advice(spec: ModelSpec, found: list[StateDict]) -> str:
         if not classes:
             continue
         if classes == len(other.labels):
-            return f"It fits {other.name}."
+            published = f" with its {classes} published classes: leave --labels out, or name as many"
+            return f"It fits {other.name}{published if other == spec else ''}."
         return f"It fits {other.name} with {classes} classes: --labels FILE ({classes} names, one a line)."
     return f"It fits no network of the catalogue, which has: {', '.join(CHECKPOINT_MODELS)}."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from typing import Any, Final
 
 from torch import Tensor
 
-_AVERAGED: Final = ("ema", "averag", "swa")
-"""What is in the names under which training programs keep moving averages of the weights, which they evaluate."""
+_AVERAGED: Final = re.compile(r"(^|[^a-z])(ema|swa|avg|averag)|ema($|[^a-z])")
+"""In the names under which training programs keep moving averages of the weights, which are what they evaluate."""
 _OF_TRAINING: Final = ("criterion.", "n_averaged")
 """Beginnings of what SwiftNet's loss and PyTorch's averaging keep in the same state dict."""
 _DEEPEST: Final = 8
@@ -79,5 +80,5 @@ def _worth(place: tuple[StateDict, str, int], needed: int) -> tuple[int, bool, i
     """The more keys the better; of equals averaged weights, then the shortest way to them."""
     state, prefix, count = place
     way = (*state.path, *prefix.split("."))
-    is_averaged = any(word in part.lower() for part in way for word in _AVERAGED)
+    is_averaged = any(_AVERAGED.search(part.lower()) for part in way)
     return min(count, needed), is_averaged, -len(way)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import RedirectResponse
 
 from gateway.catalogue import Catalogue
 from gateway.metrics import Metrics
-from gateway.schemas import ErrorAnswer, Health, ModelsAnswer, ServedModel, TritonAddress
-from gateway.tagger import ImageTagger
-from reeltag.contract import BUNDLED_TASKS
-from reeltag.errors import TritonUnavailable
+from gateway.readiness import Readiness
+from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress
+from gateway.tagger import ImageTagger, OwnTriton
+from reeltag.errors import ServiceError, TritonUnavailable
 
 router: Final = APIRouter(tags=["service"])
-
-_NOT_READY: Final[dict[int | str, dict[str, Any]]] = {
-    503: {"model": ErrorAnswer, "description": "Triton or a model is not there; see Retry-After."}
-}
 
 
 @router.get("/", include_in_schema=False)
@@ -28,31 +24,48 @@ async def root() -> RedirectResponse:
     return RedirectResponse("/docs")
 
 
-@router.get("/healthz", summary="Is the gateway alive?")
-async def healthz() -> Health:
-    """Answer as long as the process does, whatever became of Triton."""
+@router.get("/healthz", summary="Can the gateway do its work, now or soon?")
+async def healthz(request: Request) -> Health:
+    """Answer 200 as long as the process does, unless its own Triton does not come back: then a new start is needed."""
+    own: OwnTriton | None = request.app.state.own
+    trouble = own.trouble if own is not None else None
+    if trouble is not None:
+        raise TritonUnavailable(f"Triton does not come back: {trouble}")
     return Health(status="ok")
 
 
-@router.get("/readyz", summary="Can images be tagged?", responses=_NOT_READY)
+@router.get("/readyz", summary="Can images be tagged?")
 async def readyz(request: Request) -> Health:
-    """Answer 200 when Triton is ready and serves what every reeltag serves, otherwise 503 with the reason."""
-    client: ImageTagger = request.app.state.client
-    catalogue: Catalogue = request.app.state.catalogue
-    if not await client.is_ready():
-        raise TritonUnavailable(f"Triton at {client.url} is not ready")
-    (await catalogue.read(fresh=True)).plan(BUNDLED_TASKS)
+    """Answer 200 when every task answered an image, not over a second ago; otherwise 503 with the reason."""
+    await check_ready(request.app)
     return Health(status="ready")
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def check_ready(app: FastAPI) -> None:
+    """Check that images can be tagged.
+
+    Raises:
+        ServiceError: The gateway stops, or Triton or a model is away.
+    """
+    if app.state.draining:
+        raise ServiceError("the gateway is shutting down")
+    readiness: Readiness = app.state.readiness
+    await readiness.check()
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(request: Request) -> Response:
     """Answer the counters, histograms and gauges in Prometheus's text format."""
     of_app: Metrics = request.app.state.metrics
     return Response(of_app.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/models", summary="What is served", responses=_NOT_READY)
+@router.get("/v1/models", summary="What is served")
 async def models(request: Request) -> ModelsAnswer:
     """Answer the network behind each task, and where Triton is."""
     client: ImageTagger = request.app.state.client

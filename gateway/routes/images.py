@@ -3,68 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gateway.errors import render
-from gateway.metrics import Metrics
-from gateway.schemas import ErrorAnswer, TagAnswer, Timings
-from gateway.tagging import Question, Tagged, Tagging
-from gateway.uploads import MULTIPART, PART_NAME, RAW_TYPES, UploadReader
-from reeltag.contract import BUNDLED_TASKS
+from gateway.forms import MULTIPART, PART_NAME
+from gateway.options import TagOptions
+from gateway.schemas import TagAnswer, Timings, failures
+from gateway.tagging import Question, Tagging
+from gateway.uploads import RAW_TYPES, UploadReader
 
 T = TypeVar("T")
 
+JSON_LINES: Final = "application/x-ndjson"
+"""Accepted by who wants each image's result as soon as it is there."""
 router: Final = APIRouter(tags=["images"])
 
-_BINARY: Final = {"type": "string", "format": "binary"}
+_BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
 _FORM: Final = {
     "type": "object",
     "required": [PART_NAME],
-    "properties": {PART_NAME: {"type": "array", "items": _BINARY, "description": "The images; one part each."}},
+    "properties": {
+        PART_NAME: {"type": "array", "items": _BINARY, "minItems": 1, "description": "The images; one part each."}
+    },
+    "additionalProperties": False,
 }
 _BODY: Final = {
     "required": True,
     "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP.",
     "content": {MULTIPART: {"schema": _FORM}, **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES}},
 }
-_FAILURES: Final[dict[int | str, dict[str, Any]]] = {
-    400: {"model": ErrorAnswer, "description": "The body is empty, or the form is damaged."},
-    413: {"model": ErrorAnswer, "description": "Too many bytes, images or pixels."},
-    415: {"model": ErrorAnswer, "description": "The Content-Type is not taken, or the bytes are no image."},
-    422: {"model": ErrorAnswer, "description": "An option is not valid, or the image is damaged."},
-    429: {"model": ErrorAnswer, "description": "Too much waits already; see Retry-After."},
-    503: {"model": ErrorAnswer, "description": "Triton or a model is not there; see Retry-After."},
-    504: {"model": ErrorAnswer, "description": "No answer in time."},
-}
-
-
-class TagOptions(BaseModel):
-    """Query parameters of `POST /v1/images`."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    tasks: list[str] = [task.value for task in BUNDLED_TASKS]
-    """What to do: `detect` finds objects, `classify` names the picture, `segment` (where a segmenter is served) says
-    how much of it each class covers. Repeated, or separated by commas."""
-    score_threshold: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
-    """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
-    top_k: Annotated[int | None, Field(ge=1, le=1000)] = None
-    """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
-    class_map: bool = False
-    """With `segment`: also the class of each pixel, as a PNG with a palette."""
+_LINES: Final = {"type": "string", "description": "An `ImageResult` a line, for who accepts it."}
+_BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the form is damaged."
 
 
 @router.post(
     "/v1/images",
     summary="Tag images",
     response_model=TagAnswer,
-    responses=_FAILURES,
+    responses={
+        200: {"content": {JSON_LINES: {"schema": _LINES}}},
+        **failures(401, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
+    },
     openapi_extra={"requestBody": _BODY},
 )
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
@@ -72,18 +60,24 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
 
     An image that cannot be tagged has an `error` in its place and leaves the others alone. When no image could be
     tagged, the status and the top-level `error` are those of the first one.
+
+    With `Accept: application/x-ndjson` the answer is a line of JSON for each image, in order, each sent as soon as it
+    is there; then the status is 200 and errors are in the lines.
     """
     started = time.perf_counter()
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     tagging.admit()
-    tasks = await tagging.parse_tasks(options.tasks)
-    question = Question(tasks, options.score_threshold, options.top_k, options.class_map)
+    tasks = await tagging.parse_tasks(options.all_tasks)
+    question = Question.of(tasks, options)
+    if _takes_lines(request):
+        return await _streamed(request, question)
     with reader.hold() as holding:
         uploads = await holding.read(request)
+        request.state.caller.take(len(uploads))
         read_seconds = time.perf_counter() - started
         tagged = await _while_connected(request, tagging.tag(uploads, question))
-    _count(request.app.state.metrics, tagged)
+    request.app.state.metrics.count(tagged.results)
     if len(tagged.errors) == len(tagged.results):
         return render(tagged.errors[0], tagged.results)
     timings = Timings(
@@ -94,6 +88,55 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     )
     answer = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
     return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+
+
+def _takes_lines(request: Request) -> bool:
+    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
+    return JSON_LINES in accepted
+
+
+async def _streamed(request: Request, question: Question) -> Response:
+    """One line of JSON an image, in order, each as soon as it and those before it are there.
+
+    The whole body is read first: what is wrong with it as a whole is answered as ever. From then on the status is 200,
+    and the error of an image is in its line.
+    """
+    tagging: Tagging = request.app.state.tagging
+    reader: UploadReader = request.app.state.reader
+    held = contextlib.ExitStack()
+    try:
+        uploads = await held.enter_context(reader.hold()).read(request)
+        request.state.caller.take(len(uploads))
+    except BaseException:
+        held.close()
+        raise
+
+    async def lines() -> AsyncIterator[str]:
+        working = deque(asyncio.create_task(tagging.tag_one(upload, question)) for upload in uploads)
+        try:
+            while working:
+                result = await working.popleft()
+                request.app.state.metrics.count([result])
+                yield result.model_dump_json(exclude_none=True) + "\n"
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+
+    return _Lines(lines(), held)
+
+
+class _Lines(StreamingResponse):
+    """Lets go of the request's body at the end, also of an answer that nobody began to read."""
+
+    def __init__(self, lines: AsyncIterator[str], held: contextlib.ExitStack) -> None:
+        super().__init__(lines, media_type=JSON_LINES)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        with self._held:
+            await super().__call__(scope, receive, send)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -113,11 +156,6 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         working.cancel()
         leaving.cancel()
         await asyncio.wait((working, leaving))
-
-
-def _count(metrics: Metrics, tagged: Tagged) -> None:
-    for result in tagged.results:
-        metrics.images.labels("tagged" if result.error is None else result.error.code).inc()
 
 
 def _milliseconds(seconds: float) -> float:

@@ -29,7 +29,7 @@ def model(
     name: Annotated[str, typer.Argument(help="Of the catalogue; see `reeltag models`.")],
     checkpoint: Annotated[Path | None, typer.Option(help="Its weights; random ones are as fast.")] = None,
     labels: Annotated[Path | None, typer.Option(help="The checkpoint's class names, one a line.")] = None,
-    activation: Annotated[str | None, typer.Option(help="Of a YOLOX checkpoint: silu, mish or relu.")] = None,
+    activation: Annotated[str | None, typer.Option(help="Of a YOLOX checkpoint: silu, leaky_relu, mish, relu.")] = None,
     iterations: Annotated[int, typer.Option(help="Of each time, at most; of the network alone.", min=1)] = 900,
     seconds: Annotated[float, typer.Option(help="For each row, about, at most.", min=0.1)] = 15.0,
     sizes: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -17,6 +18,7 @@ from rich.table import Table
 from reeltag.errors import TritonUnavailable
 
 if TYPE_CHECKING:
+    from reeltag.embedded import EmbeddedTriton
     from reeltag.settings import Settings
     from reeltag.triton import TritonClient
 
@@ -33,6 +35,9 @@ UrlOption = Annotated[
         help="A running server: the gateway (http://127.0.0.1:8000) or Triton's gRPC (127.0.0.1:8001, unix:PATH). "
         "Without it one is started for this command.",
     ),
+]
+KeysFileOption = Annotated[
+    Path | None, typer.Option("--keys-file", help="File of API keys; with it only who has a good key may ask.")
 ]
 RepositoryOption = Annotated[
     Path | None, typer.Option("--model-repository", help="Triton model repository. Default: the project's own.")
@@ -53,32 +58,51 @@ def repository_at(chosen: Path | None) -> Path:
     return chosen or settings_of().model_repository or default_repository()
 
 
+@dataclass(frozen=True)
+class UsedTriton:
+    """The server that a command talks to."""
+
+    address: str
+    """Of its gRPC endpoint."""
+    own: EmbeddedTriton | None = None
+    """The server itself, where it was started for the command."""
+
+    def client(self, settings: Settings) -> TritonClient:
+        """A client of it, which has it started again where it lost a backend."""
+        from reeltag.triton import TritonClient
+
+        return TritonClient(
+            self.address,
+            timeout_seconds=settings.timeout_seconds,
+            secret=settings.triton_secret_value,
+            on_lost=self.own.restart if self.own is not None else None,
+        )
+
+
 @contextlib.contextmanager
-def running_triton(settings: Settings, metrics_port: int | None = None) -> Iterator[str]:
-    """Address of the Triton server to use: the one named in the settings, or an embedded one for the block."""
+def running_triton(settings: Settings, metrics_port: int | None = None) -> Iterator[UsedTriton]:
+    """The Triton server to use: the one named in the settings, or an embedded one for the block."""
     if settings.triton_url is not None:
-        yield settings.triton_url
+        yield UsedTriton(settings.triton_url)
         return
-    from exporters.publishing.repository import check_embedded, publish
+    from exporters.publishing.serving import prepared
     from reeltag.embedded import EmbeddedTriton, find
 
     find()
-    repository = repository_at(settings.model_repository)
-    with progress.status("preparing the model repository") as status:
-        publish(repository)
-        check_embedded(repository)
-        status.update("starting Triton")
-        triton: EmbeddedTriton = EmbeddedTriton(repository, metrics_port=metrics_port)
-        triton.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        with progress.status("preparing the model repository") as status:
+            repository = stack.enter_context(prepared(repository_at(settings.model_repository)))
+            status.update("starting Triton")
+            triton = stack.enter_context(EmbeddedTriton(repository.link, metrics_port=metrics_port))
+            repository.release()
+        for notice in repository.notices:
+            progress.print(notice, markup=False, soft_wrap=True)
         metrics = "" if metrics_port is None else f", metrics http://127.0.0.1:{metrics_port}/metrics"
         progress.print(
             f"Triton: gRPC {triton.url}{metrics}, ready in {triton.startup_seconds:.1f} s, log {triton.log}",
             soft_wrap=True,
         )
-        yield triton.url
-    finally:
-        triton.stop()
+        yield UsedTriton(triton.url, triton)
 
 
 @contextlib.contextmanager
@@ -126,18 +150,11 @@ def _reachable(address: str) -> str:
     return address
 
 
-def client_of(address: str, settings: Settings) -> TritonClient:
-    """A client of the server at `address`."""
-    from reeltag.triton import TritonClient
-
-    return TritonClient(address, timeout_seconds=settings.timeout_seconds, secret=settings.triton_secret_value)
-
-
-def table_of(title: str, rows: Sequence[Mapping[str, str]]) -> Table:
-    """A table with a column for each key of the first row."""
+def table_of(title: str, rows: Sequence[Mapping[str, str]], *, whole: str = "") -> Table:
+    """A table with a column for each key of the first row; that of `whole` is the last to be folded."""
     table = Table(title=title, title_justify="left", show_edge=False, padding=(0, 1))
     for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == whole)
     for row in rows:
         table.add_row(*(value.replace("[", "\\[") for value in row.values()))
     return table

@@ -13,7 +13,6 @@ import typer
 from reeltag.commands.common import (
     RepositoryOption,
     UrlOption,
-    client_of,
     progress,
     results,
     running_triton,
@@ -152,10 +151,10 @@ def _measured(
     from rich.progress import track
 
     settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
-    with running_triton(settings) as address:
+    with running_triton(settings) as triton:
 
         async def run() -> Report:
-            async with client_of(address, settings) as client:
+            async with triton.client(settings) as client:
                 batches = track(dataset.batches(), description="images", console=progress, total=dataset.batch_count)
                 return await measure(client, batches)
 

@@ -89,12 +89,13 @@ def _rebuild(name: str | None, target: Path) -> None:
 def _print_layers(artefact: Artefact, target: Path) -> None:
     from exporters.graphs.compare import sample_frames
     from exporters.plans.layer_times import layer_times
-    from exporters.publishing.artefact import PLAN_FILE
+    from exporters.publishing.exported import artefacts_in
 
     built = artefact.passport.plan
     assert built is not None
     _, usual, _ = built.batch_sizes
-    plan = (target / artefact.spec.name / PLAN_FILE).read_bytes()
+    (published,) = (one for one in artefacts_in(target) if one.spec.name == artefact.spec.name)
+    plan = published.file.read_bytes()
     times = layer_times(plan, sample_frames(artefact.spec, usual), module=built.module)
     rows = [{"layer": one.layer, "ms": f"{one.milliseconds:.3f}", "share": f"{one.share:.1%}"} for one in times]
     results.print(table_of(f"\nlayers of the plan, batches of {usual}", rows))

@@ -79,7 +79,9 @@ class SourceOptions:
     pad: Annotated[
         str | None, typer.Option(help="Letterbox's border: a grey level or red,green,blue. Default: likewise.")
     ] = None
-    activation: Annotated[str | None, typer.Option(help="YOLOX: silu, mish or relu. Default: silu.")] = None
+    activation: Annotated[
+        str | None, typer.Option(help="YOLOX: silu, leaky_relu, mish, relu. Default: as published.")
+    ] = None
     upsampling: Annotated[str | None, typer.Option(help="SwiftNet: bilinear or nearest. Default: bilinear.")] = None
 
     def fetched(self, name: str, progress: Progress) -> Checkpoint | None:
@@ -104,9 +106,7 @@ class SourceOptions:
         from exporters.sources.names import check_own_name
 
         if self.network is not None and self.onnx is not None:
-            raise InvalidOption(
-                "--network goes with --checkpoint FILE, --download, or a network that comes with reeltag"
-            )
+            raise InvalidOption("--network is of the catalogue, and --onnx brings another; leave one of them out")
         if self.network is not None and self.network != name:
             model_spec(self.network)
             check_own_name(name)

@@ -7,12 +7,17 @@ from typing import Annotated
 import typer
 
 from reeltag import __version__
-from reeltag.commands.common import RepositoryOption, progress, running_triton, settings_of
+from reeltag.commands.common import KeysFileOption, RepositoryOption, progress, running_triton, settings_of
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the gateway. Default: 8000.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port of the gateway's gRPC; 0: none. Default: 8001.")] = None,
+    keys_file: KeysFileOption = None,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Without keys, let everybody ask who reaches the address.")
+    ] = False,
     triton_url: Annotated[
         str | None, typer.Option(help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH.")
     ] = None,
@@ -27,14 +32,23 @@ def serve(
     model_repository: RepositoryOption = None,
 ) -> None:
     """Serve the gateway, and Triton behind it, until Ctrl-C."""
-    from gateway.server import check_port
+    from gateway.server import check_options
     from gateway.server import serve as serve_gateway
 
-    settings = settings_of(host=host, port=port, triton_url=triton_url, model_repository=model_repository)
-    check_port(settings.host, settings.port)
-    with running_triton(settings, triton_metrics_port) as triton_address:
+    settings = settings_of(
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        keys_file=keys_file,
+        anonymous=anonymous or None,
+        triton_url=triton_url,
+        model_repository=model_repository,
+    )
+    check_options(settings)
+    with running_triton(settings, triton_metrics_port) as triton:
 
         def announce(address: str) -> None:
-            progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs). Ctrl-C stops it.")
+            grpc = f", gRPC at port {settings.grpc_port}" if settings.grpc_port else ""
+            progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs){grpc}. Ctrl-C stops it.")
 
-        serve_gateway(settings.model_copy(update={"triton_url": triton_address}), on_ready=announce)
+        serve_gateway(settings.model_copy(update={"triton_url": triton.address}), on_ready=announce, own=triton.own)

@@ -12,7 +12,6 @@ import typer
 from reeltag.commands.common import (
     RepositoryOption,
     UrlOption,
-    client_of,
     progress,
     results,
     running_triton,
@@ -53,10 +52,10 @@ def tag(
     options = TagOptions(sample=Sample(sample.value), fps=rate, frames=frames, force=force)
     check_inputs(paths, out)
     settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
-    with running_triton(settings) as address:
+    with running_triton(settings) as triton:
 
         async def run() -> bool:
-            async with client_of(address, settings) as client:
+            async with triton.client(settings) as client:
                 with ConsoleProgress(progress) as bar:
                     return bar.conclude(await tag_paths(paths, out, client, options, bar))
 

@@ -8,12 +8,13 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from reeltag.embedded.files import TritonFiles
-from reeltag.errors import EmbeddedUnavailable
+from reeltag.errors import EmbeddedUnavailable, ModelRepositoryError
 
 SHM_FAMILY: Final = "reeltag_triton"
 """Names of a server's shared memory start with this and the starter's process id."""
@@ -86,22 +87,44 @@ class RunFolder:
         ]
 
     def add_backend(self, files: TritonFiles) -> None:
-        """Put the Python backend in.
+        """Put the Python backend in, where it is not in yet.
 
         Raises:
             EmbeddedUnavailable: The disk is full or cannot be written.
         """
         folder = self.path / "python"
+        stub = folder / files.stub.name
+        if os.access(stub, os.X_OK):
+            return
         try:
+            shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             for part in files.python_backend.iterdir():
                 if part.is_file():
                     (folder / part.name).symlink_to(part)
-            stub = folder / files.stub.name
             shutil.copyfile(files.stub, stub)  # the wheel's file lacks the run bit
             stub.chmod(0o700)
         except OSError as error:
             raise unwritable(error) from error
+
+    def models(self, repository: Path | Callable[[Path], None]) -> Path:
+        """The folder with the models to serve: one that is there, or one in this folder that is filled anew.
+
+        Raises:
+            EmbeddedUnavailable: The disk is full or cannot be written, or there is nothing to serve.
+        """
+        if isinstance(repository, Path):
+            return repository.resolve()
+        own = self.path / "models"
+        try:
+            shutil.rmtree(own, ignore_errors=True)
+            own.mkdir()
+            repository(own)
+        except OSError as error:
+            raise unwritable(error) from error
+        except ModelRepositoryError as error:
+            raise EmbeddedUnavailable(str(error)) from error
+        return own
 
     def remove(self) -> None:
         """Remove the folder and give up the lock; once."""

@@ -1,30 +1,45 @@
 """Runs one tritonserver and outlives neither it nor the process that wanted it.
 
-`server.py` starts this file as a script of its own, with the standard library alone. It watches its standard
-input: the line `ready` says that the server came up, and from then on a death gets one restart; the end of input says
-that the parent is gone or done, whatever ended it. In every case it leaves no process, shared memory or file behind.
+`run.py` starts this file as a script of its own, with the standard library alone. The first line of its standard input
+says what to run; the end of the input says that the parent is gone or done, whatever ended it. On its standard output
+it tells the parent `pid N`, then `ready`, and at the end `died REASON` or `paused REASON`. Whatever happens, it leaves
+no process and no shared memory behind, and no folder when the parent is gone.
+
+The server ends with each of its backends. Where one dies, Triton answers every request to its models with an error,
+and goes on to. Where one stands still for a second, Triton gives it up, hears its late answer as that to the next
+request, and hands out results of another picture until it crashes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
+import math
 import os
 import select
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-STOP_GRACE_SECONDS: Final = 10.0
-"""How long the server may take to finish its requests after SIGTERM."""
-CRASH_LOOP_SECONDS: Final = 60.0
-"""A server that dies again this soon after its restart is not restarted again."""
+LOOK_SECONDS: Final = 0.25
+"""How often it looks whether a process stands still."""
+STANDSTILL_SECONDS: Final = 1.0
+"""When it was itself kept from looking for so long, so were the others; Triton gives up a backend after as long."""
+PULSE: Final = "pulse"
+"""File in the server's folder from which clients learn whether what they were answered can be trusted."""
+PULSE_FORMAT: Final = struct.Struct("dd")
+"""When the guard looked the last time, and when it last saw something stand still; seconds as `now` has them."""
+PAUSE_MEMORY_SECONDS: Final = 30.0
+"""A death so soon after a pause counts as its consequence."""
 SHARED_MEMORY: Final = Path("/dev/shm")
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -45,55 +60,68 @@ _FILTER: Final = (
 )
 
 
-def main() -> int:
-    """Run the server that the first argument, a JSON file, describes; 0 after a wanted stop, 1 after its last death."""
+def main() -> None:
+    """Run the server that the first line of the input, a JSON object, describes."""
     os.umask(0o077)
-    spec: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)  # only the end of input stops the guard, so nothing is left behind
+    spec: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    folder = Path(spec["folder"])
+    hold = os.open(folder, os.O_RDONLY)
+    fcntl.flock(hold, fcntl.LOCK_SH)  # until the guard is gone, nobody takes it for abandoned
     remove_stale_shared_memory(spec["shm_family"])
+    log = _Log(Path(spec["log"]))
+    server = _start(spec, log)
+    _tell(f"pid {server.pid}")
     try:
-        with Path(spec["log"]).open("ab", buffering=0) as log:
-            return _run(spec, log)
+        ending = _Watch(server, folder / PULSE, Path(spec["socket"]), spec["shm_prefix"], log).until_the_end()
     finally:
+        kill_session(server.pid)
+        server.wait()
         remove_shared_memory(spec["shm_prefix"])
-        shutil.rmtree(spec["scratch"], ignore_errors=True)
+    if ending is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    log.write(ending)
+    _tell(ending)
 
 
-def _run(spec: dict[str, Any], log: Any) -> int:
-    armed, restarted_at = False, 0.0
-    while True:
-        server = _start(spec, log)
+def _tell(line: str) -> None:
+    with contextlib.suppress(OSError):  # the parent is gone
+        os.write(1, f"{line}\n".encode())
+
+
+class _Log:
+    """The server's log, which may be on a full disk."""
+
+    def __init__(self, path: Path) -> None:
         try:
-            wanted, armed = _wait(server, armed, spec["shm_prefix"], log)
-        finally:
-            _stop(server)
-            remove_shared_memory(spec["shm_prefix"])
-        if wanted:
-            return 0
-        again = restarted_at > 0 and time.monotonic() - restarted_at < CRASH_LOOP_SECONDS
-        log.write(f"reeltag: tritonserver died with exit status {server.returncode}\n".encode())
-        if again or not armed:
-            log.write(b"reeltag: it is not restarted\n")
-            return 1
-        log.write(b"reeltag: restarting it once\n")
-        restarted_at = time.monotonic()
+            self.file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError:
+            self.file = os.open(os.devnull, os.O_WRONLY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            # The server inherits it, so that nobody removes the log while it runs.
+            fcntl.flock(self.file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def write(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self.file, f"reeltag: {line}\n".encode())
 
 
-def _start(spec: dict[str, Any], log: Any) -> subprocess.Popen[bytes]:
+def _start(spec: dict[str, Any], log: _Log) -> subprocess.Popen[bytes]:
     Path(spec["socket"]).unlink(missing_ok=True)  # one that is there is one that is listened to
     libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         keep_files_private(libc)
 
     return subprocess.Popen(
         spec["command"],
         env=spec["environment"],
         stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
+        stdout=log.file,
+        stderr=log.file,
         start_new_session=True,
         preexec_fn=prepare,  # noqa: PLW1509 - the guard has a single thread
     )
@@ -113,34 +141,166 @@ def keep_files_private(libc: ctypes.CDLL) -> None:
     libc.syscall(_SYS_SECCOMP, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_SPEC_ALLOW, program)
 
 
-def _wait(server: subprocess.Popen[bytes], armed: bool, prefix: str, log: Any) -> tuple[bool, bool]:
-    """Until the parent is done or the server dead: (whether the parent is done, whether `ready` was heard)."""
-    pidfd = os.pidfd_open(server.pid)
-    try:
+class _Pulse:
+    """Tells clients that the guard looks, and what it sees."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        said = os.pread(self._file, PULSE_FORMAT.size, 0)
+        self.stood_still_at = PULSE_FORMAT.unpack(said)[1] if len(said) == PULSE_FORMAT.size else -math.inf
+
+    def beat(self) -> None:
+        try:
+            os.pwrite(self._file, PULSE_FORMAT.pack(now(), self.stood_still_at), 0)
+        except OSError:  # no room, on a file system that writes each time to another place: then it tells nothing
+            os.ftruncate(self._file, 0)
+
+    def standstill(self) -> None:
+        self.stood_still_at = now()
+        self.beat()
+
+
+class _Watch:
+    """Looks at the server and its backends until one of them ends or stands still, or the parent is done."""
+
+    def __init__(self, server: subprocess.Popen[bytes], pulse: Path, address: Path, shm_prefix: str, log: _Log) -> None:
+        self._server = server
+        self._pulse = _Pulse(pulse)
+        self._address = address
+        self._shm_prefix = shm_prefix
+        self._log = log
+        self._ready = False
+        self._backends: dict[int, str] = {}
+        """What each process descriptor stands for."""
+        self._pids = {server.pid: "tritonserver"}
+        self._standing: frozenset[int] = frozenset()
+        self._looked_at = now()
+
+    def until_the_end(self) -> str | None:
+        """`died REASON` or `paused REASON`; None when the parent is done or gone."""
+        process = os.pidfd_open(self._server.pid)
         while True:
-            readable, _, _ = select.select([0, pidfd], [], [])
-            if 0 in readable:
-                words = os.read(0, 4096)
-                if not words:
-                    return True, armed
-                if b"ready" in words and not armed:
-                    armed = True
-                    for path in close_to_others(prefix):
-                        log.write(f"reeltag: another user could have opened {path}\n".encode())
-            if pidfd in readable:
-                return False, armed
-    finally:
-        os.close(pidfd)
+            readable, _, _ = select.select([0, process, *self._backends], [], [], LOOK_SECONDS)
+            if self._look_at_clock() and self._ready:
+                return "paused all processes stood still"
+            if 0 in readable and not os.read(0, 4096):
+                return None
+            ended = [name for backend, name in self._backends.items() if backend in readable]
+            if ended:
+                return self._death(f"the backend of {', '.join(sorted(ended))} died")
+            if process in readable:
+                return self._death(f"tritonserver {how_it_ended(self._server.wait())}")
+            standing = self._stands_still()
+            if standing:
+                return f"paused {standing} was stopped"
+            if not self._ready and _listens(self._address):  # Triton listens once every model is loaded
+                self._become_ready()
+
+    def _look_at_clock(self) -> bool:
+        """Tell the clients that it looks; whether all stood still since it did the last time."""
+        before, self._looked_at = self._looked_at, now()
+        stood_still = self._looked_at - before > LOOK_SECONDS + STANDSTILL_SECONDS
+        if stood_still:
+            self._pulse.standstill()
+        else:
+            self._pulse.beat()
+        return stood_still
+
+    def _death(self, reason: str) -> str:
+        """A death, or what a pause led to."""
+        return f"{'paused' if now() - self._pulse.stood_still_at < PAUSE_MEMORY_SECONDS else 'died'} {reason}"
+
+    def _stands_still(self) -> str:
+        """Names of the processes that were stopped by a signal when it looked the last time and still are."""
+        standing = frozenset(one.pid for one in map(status_of, self._pids) if one is not None and one.state == "T")
+        again, self._standing = standing & self._standing, standing
+        if standing:
+            self._pulse.standstill()
+        return ", ".join(sorted(self._pids[pid] for pid in again)) if self._ready else ""
+
+    def _become_ready(self) -> None:
+        for one in processes():
+            if one.parent == self._server.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    name = f"the backend of {_model_of(one.pid)}"
+                    self._backends[os.pidfd_open(one.pid)] = _model_of(one.pid)
+                    self._pids[one.pid] = name
+        for path in close_to_others(self._shm_prefix):
+            self._log.write(f"this kernel takes no filter: another user could have opened {path}")
+        self._ready = True
+        _tell("ready")
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
-        server.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(STOP_GRACE_SECONDS)
-    with contextlib.suppress(ProcessLookupError):  # the Python backends' stubs are of the server's process group
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+def how_it_ended(status: int) -> str:
+    """In words, the status of a process as `subprocess` has it."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    known = {one.value: one.name for one in signal.Signals}
+    return f"was killed by {known.get(-status, f'signal {-status}')}"
+
+
+def _model_of(pid: int) -> str:
+    """Name of the model that a stub runs: it is started with the path of its `model.py`."""
+    with contextlib.suppress(OSError):
+        for argument in Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"):
+            if argument.endswith("/model.py"):
+                return Path(argument).parent.parent.name
+    return f"process {pid}"
+
+
+def _listens(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as one:
+        try:
+            one.connect(str(address))
+        except OSError:
+            return False
+        return True
+
+
+def now() -> float:
+    """Seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Status(NamedTuple):
+    """What the kernel says of a process."""
+
+    pid: int
+    state: str
+    """`T` for one that a signal has stopped, `Z` for one that has ended."""
+    parent: int
+    session: int
+
+
+def status_of(pid: int) -> Status | None:
+    """Status of a process; None when there is none."""
+    try:
+        # The name, in brackets, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return Status(pid, fields[0], int(fields[1]), int(fields[3]))
+
+
+def processes() -> Iterator[Status]:
+    """Status of every process."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            one = status_of(int(entry.name))
+            if one is not None:
+                yield one
+
+
+def kill_session(session: int) -> None:
+    """Kill the processes of a session, and those that they start meanwhile."""
+    for _ in range(20):
+        alive = [one for one in processes() if one.session == session and one.state not in "ZX"]
+        if not alive:
+            return
+        for one in alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def close_to_others(prefix: str) -> list[Path]:
@@ -174,4 +334,4 @@ def _remove_own(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

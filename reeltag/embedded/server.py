@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
-from reeltag.embedded import guard
 from reeltag.embedded.files import TritonFiles, find
-from reeltag.embedded.folder import SHM_FAMILY, RunFolder
-from reeltag.errors import EmbeddedUnavailable, PortInUse
-from reeltag.places import cache_folder
-
-_KEPT_LOGS: Final = 10
-_WITHOUT_GPU: Final = ("unable to create stream", "CUDA driver version is insufficient", "NVML", "DCGM")
-"""In lines that every start without a GPU logs as errors."""
+from reeltag.embedded.folder import RunFolder
+from reeltag.embedded.keeper import Keeper
+from reeltag.embedded.logs import new_log
+from reeltag.embedded.run import Run
+from reeltag.errors import PortInUse
 
 
 class EmbeddedTriton:
@@ -30,24 +23,29 @@ class EmbeddedTriton:
     a web page can load models into it, read its shared memory or ask it anything.
 
     Args:
-        model_repository: Folder that it serves, every model of it.
+        model_repository: Folder that it serves, every model of it; or what fills a folder of its own before each start,
+            which is removed with it.
         metrics_port: Port on 127.0.0.1 of its Prometheus metrics, which any user of the machine can then read; without
             it there are none.
         ready_timeout_seconds: Longest wait for all models to be loaded.
     """
 
     def __init__(
-        self, model_repository: Path, *, metrics_port: int | None = None, ready_timeout_seconds: float = 120.0
+        self,
+        model_repository: Path | Callable[[Path], None],
+        *,
+        metrics_port: int | None = None,
+        ready_timeout_seconds: float = 120.0,
     ) -> None:
-        self.model_repository = model_repository.resolve()
+        self.model_repository = model_repository
         self.metrics_port = metrics_port
         self.ready_timeout_seconds = ready_timeout_seconds
-        self.log = _new_log()
-        """What the server wrote, kept after it stopped."""
+        self.log = Path()
+        """What the server writes, kept after it stopped; known once it was started."""
         self.startup_seconds = 0.0
         """From the start to all models loaded."""
-        self._guard: subprocess.Popen[bytes] | None = None
         self._folder: RunFolder | None = None
+        self._keeper: Keeper | None = None
 
     @property
     def url(self) -> str:
@@ -57,9 +55,14 @@ class EmbeddedTriton:
         return self._folder.url
 
     @property
-    def running(self) -> bool:
-        """Whether the server runs or is being restarted; False once it died for good."""
-        return self._guard is not None and self._guard.poll() is None
+    def trouble(self) -> str | None:
+        """Why the server does not come back by itself; None where it runs or is being started again."""
+        return self._keeper.trouble if self._keeper is not None else "it was not started"
+
+    def restart(self, reason: str) -> None:
+        """Kill the server at once, so that none of its answers arrives any more, and start it again."""
+        if self._keeper is not None:
+            self._keeper.restart(reason)
 
     def __enter__(self) -> EmbeddedTriton:
         self.start()
@@ -71,7 +74,7 @@ class EmbeddedTriton:
         self.stop()
 
     def start(self) -> None:
-        """Start the server and wait until it serves every model.
+        """Start the server and wait until it serves every model; from then on it is started again when it ends.
 
         Raises:
             EmbeddedUnavailable: It cannot run here, did not come up in time, or a model failed to load.
@@ -81,98 +84,54 @@ class EmbeddedTriton:
         began = time.monotonic()
         if self.metrics_port is not None:
             _check_free(self.metrics_port)
-        self._folder = RunFolder.make()
+        log = self.log = new_log()
+        folder = RunFolder.make()
         try:
-            self._folder.add_backend(files)
-            self._launch(files, self._folder)
-            self._wait_until_ready(self._folder, began + self.ready_timeout_seconds)
+            environment = files.environment()
+
+            def launch() -> Run:
+                folder.add_backend(files)
+                return Run(self._command(files, folder), environment, folder, log)
+
+            run = launch()
+            run.wait_until_ready(self.ready_timeout_seconds)
         except BaseException:
-            self.stop()
+            folder.remove()
             raise
+        self._folder = folder
+        self._keeper = Keeper(run, launch, self.ready_timeout_seconds)
         self.startup_seconds = time.monotonic() - began
 
     def stop(self) -> None:
         """Stop the server and its stubs, and remove its shared memory; does nothing when it does not run."""
-        running, self._guard = self._guard, None
-        if running is not None:
-            if running.stdin is not None:
-                running.stdin.close()
-            running.wait()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.stop()
         folder, self._folder = self._folder, None
         if folder is not None:
             folder.remove()
 
-    def _launch(self, files: TritonFiles, folder: RunFolder) -> None:
-        spec = {
-            "command": self._command(files, folder),
-            "environment": files.environment(),
-            "log": str(self.log),
-            "scratch": str(folder.path),
-            "socket": str(folder.socket),
-            "shm_family": SHM_FAMILY,
-            "shm_prefix": folder.shm_prefix,
-        }
-        # A file rather than an argument, so that `pkill -f tritonserver` does not take the guard along.
-        described = folder.path / "guard.json"
-        described.write_text(json.dumps(spec))
-        # -I and -S: the guard needs no site-packages and must not be misled by the user's environment.
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, str(described)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C in the terminal must not reach the server before its clients are done
-        )
-
     def _command(self, files: TritonFiles, folder: RunFolder) -> list[str]:
+        models = folder.models(self.model_repository)
         metrics = ["--allow-metrics=false"]
         if self.metrics_port is not None:
             metrics = ["--metrics-address=127.0.0.1", f"--metrics-port={self.metrics_port}"]
             metrics.append("--allow-gpu-metrics=false")
         return [
             str(files.server),
-            f"--model-repository={self.model_repository}",
+            f"--model-repository={models}",
             "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in self._models()),
+            *(f"--load-model={name}" for name in _names_in(models)),
             *folder.server_options,
             "--allow-http=false",
             *metrics,
             "--log-format=ISO8601",
         ]
 
-    def _models(self) -> list[str]:
-        """Names of the models in the repository; it also holds sources of backends that nothing there uses yet."""
-        return sorted(config.parent.name for config in self.model_repository.glob("*/config.pbtxt"))
 
-    def _wait_until_ready(self, folder: RunFolder, deadline: float) -> None:
-        running = self._guard
-        assert running is not None
-        assert running.stdin is not None
-        while not _listens(folder.socket):  # Triton listens once every model is loaded
-            if running.poll() is not None:
-                raise EmbeddedUnavailable(f"Triton did not start. {self._failure()}")
-            if time.monotonic() > deadline:
-                seconds = f"{self.ready_timeout_seconds:.0f}"
-                raise EmbeddedUnavailable(f"Triton was not ready after {seconds} seconds. {self._failure()}")
-            time.sleep(0.05)
-        running.stdin.write(b"ready\n")
-        running.stdin.flush()
-
-    def _failure(self) -> str:
-        lines = self._log_tail().splitlines()
-        lines = [line for line in lines if not any(harmless in line for harmless in _WITHOUT_GPU)]
-        telling = [line for line in lines if " E " in line or "error" in line.lower() or line.startswith("E")]
-        return "\n".join([f"Its log is {self.log}; the last errors in it:", *(telling or lines)[-8:]])
-
-    def _log_tail(self) -> str:
-        return self.log.read_text(errors="replace")[-20_000:] if self.log.exists() else ""
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as one:
-        try:
-            one.connect(str(path))
-        except OSError:
-            return False
-        return True
+def _names_in(models: Path) -> list[str]:
+    """Of the models in a repository; it also holds sources of backends that nothing there uses yet."""
+    return sorted(config.parent.name for config in models.glob("*/config.pbtxt"))
 
 
 def _check_free(port: int) -> None:
@@ -182,11 +141,3 @@ def _check_free(port: int) -> None:
             one.bind(("127.0.0.1", port))
         except OSError as error:
             raise PortInUse(f"port {port} on 127.0.0.1 is in use; choose another for Triton's metrics") from error
-
-
-def _new_log() -> Path:
-    folder = cache_folder() / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.glob("triton-*.log"))[: -_KEPT_LOGS + 1]:
-        old.unlink(missing_ok=True)
-    return folder / f"triton-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 100_000:05}.log"

@@ -24,6 +24,8 @@ _MAX_COLOURS: Final = 1 << 16
 
 _SECONDS_PER_PIXEL: Final = 12e-9
 _SECONDS_PER_BYTE: Final = 2e-9
+_BYTES_PER_PIXEL: Final = 7
+"""Four in Pillow, and three as RGB."""
 
 
 class Bmp:
@@ -48,7 +50,7 @@ class Bmp:
         if not width or not height:
             raise damaged(f"the BMP's header is damaged ({width}x{height} pixels)")
         seconds = width * height * _SECONDS_PER_PIXEL + len(data) * _SECONDS_PER_BYTE
-        self.header = ImageHeader("BMP", width, height, 1, seconds)
+        self.header = ImageHeader("BMP", width, height, 1, seconds, width * height * _BYTES_PER_PIXEL)
 
     def pixels(self, min_width: int, min_height: int) -> Pixels:
         """Decode at full size."""

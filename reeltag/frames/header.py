@@ -11,7 +11,7 @@ MAX_ENCODED_BYTES: Final = 1 << 29
 """Largest file of one picture: 536,870,912 bytes; the largest picture as an uncompressed bitmap takes half of it."""
 MAX_DECODE_SECONDS: Final = 8.0
 """Longest estimate of the processor time that decoding takes, on a core of 2.5 GHz; more is refused by the header."""
-ORDINARY_SECONDS: Final = 0.2
+ORDINARY_SECONDS: Final = 0.1
 """Pictures with a longer estimate are `large`: they are decoded beside the others, never before them."""
 MAX_CHUNKS: Final = 16_384
 """Most chunks of a PNG or WebP: a PNG of 32 MiB, in the 8 KiB chunks that encoders write, has 4,096."""
@@ -42,6 +42,8 @@ class ImageHeader:
     """EXIF orientation, 1 to 8; 1 is upright."""
     seconds: float
     """Estimate of the processor time that decoding takes, on a core of 2.5 GHz; at most `MAX_DECODE_SECONDS`."""
+    memory: int
+    """Estimate of the memory that decoding takes beside the file, bytes."""
 
     @property
     def width(self) -> int:

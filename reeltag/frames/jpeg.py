@@ -22,11 +22,20 @@ MAX_SCANS: Final = 500
 """Most scans, as libjpeg-turbo's fuzzers and TJFLAG_LIMITSCANS have it; encoders write about ten."""
 _MAX_GAP: Final = 4096
 """Most fill bytes before a marker."""
+_LITTLE: Final = 1 << 20
+"""Files of so many bytes are looked through whatever they hold."""
+_MARKER_SHARE: Final = 16
+"""Of larger ones at most one byte in so many may begin a marker; in coded pixels it is one in 256."""
 
 _SECONDS_PER_SAMPLE: Final = 2e-9
 _SECONDS_PER_ARITHMETIC_SAMPLE: Final = 40e-9
 _SECONDS_PER_PIXEL: Final = 10e-9
 _SECONDS_PER_BYTE: Final = 8e-9
+_BYTES_PER_PIXEL: Final = 3
+_BYTES_PER_CMYK_PIXEL: Final = 7
+"""Four in Pillow, and three as RGB."""
+_BYTES_PER_COEFFICIENT: Final = 2
+"""All are held where there are several scans."""
 _REDUCED_SIDE: Final = 1280
 """The shorter side at which decoding at a reduced scale may end."""
 
@@ -85,8 +94,8 @@ class Jpeg:
             raise damaged("the JPEG has no size before its first scan")
         self._components = len(frame.ratios)
         self._scan = scan
-        orientation = orientation_of(exif, xmp)
-        self.header = ImageHeader("JPEG", frame.width, frame.height, orientation, self._seconds(frame))
+        seconds, memory = self._cost(frame)
+        self.header = ImageHeader("JPEG", frame.width, frame.height, orientation_of(exif, xmp), seconds, memory)
 
     def pixels(self, min_width: int, min_height: int) -> Pixels:
         """Decode, at a reduced scale that keeps at least so many stored columns and rows; 0 for full size."""
@@ -104,20 +113,18 @@ class Jpeg:
         parts = [self._data[segment.start - 4 : segment.end] for segment in self._kept]
         return b"".join([b"\xff\xd8", *parts, self._data[self._scan.end :]])
 
-    def _seconds(self, frame: _Frame) -> float:
-        """Estimate of the time that decoding takes; refuses what would take too long."""
+    def _cost(self, frame: _Frame) -> tuple[float, int]:
+        """Estimates of the time and of the memory that decoding takes; refuses what would take too long."""
         stored = frame.width * frame.height
         if stored > MAX_IMAGE_PIXELS:
-            return 0.0  # it is refused for its size
-        reduced = min(8, max(1, min(frame.width, frame.height) // _REDUCED_SIDE))
-        if self._components == 4:  # Pillow decodes these at full size
-            reduced = 1
-        fixed = stored / reduced**2 * _SECONDS_PER_PIXEL + len(self._data) * _SECONDS_PER_BYTE
+            return 0.0, 0  # it is refused for its size
+        is_cmyk = self._components == 4
+        reduced = 1 if is_cmyk else min(8, max(1, min(frame.width, frame.height) // _REDUCED_SIDE))
+        pixels = stored / reduced**2
+        seconds = pixels * _SECONDS_PER_PIXEL + len(self._data) * _SECONDS_PER_BYTE
         rate = _SECONDS_PER_ARITHMETIC_SAMPLE if frame.marker >= 0xC9 else _SECONDS_PER_SAMPLE
-        samples = 0.0
         for scans, ratio in enumerate(self._scans(frame), 1):
-            samples += ratio * stored
-            seconds = fixed + samples * rate
+            seconds += ratio * stored * rate
             if scans > MAX_SCANS or seconds > MAX_DECODE_SECONDS:
                 raise ImageError(
                     "too_costly",
@@ -125,16 +132,24 @@ class Jpeg:
                     f"decode (at most {MAX_SCANS} are, in about {MAX_DECODE_SECONDS:.0f} seconds); "
                     "save it anew, baseline",
                 )
-        return fixed + samples * rate
+        memory = pixels * (_BYTES_PER_CMYK_PIXEL if is_cmyk else _BYTES_PER_PIXEL)
+        if not self._is_sequential(frame):
+            memory += stored * sum(frame.ratios.values()) * _BYTES_PER_COEFFICIENT
+        return seconds, int(memory)
+
+    def _is_sequential(self, frame: _Frame) -> bool:
+        """Whether libjpeg takes it for a single scan: a sequential frame whose first scan has every component."""
+        return frame.marker not in _PROGRESSIVE and len(_components(self._data, self._scan)) >= len(frame.ratios)
 
     def _scans(self, frame: _Frame) -> Iterator[float]:
         """Samples a pixel of each scan."""
         data, scan = self._data, self._scan
-        names = _components(data, scan)
-        yield sum(frame.ratios.get(name, 1.0) for name in names)
-        if frame.marker not in _PROGRESSIVE and len(names) >= len(frame.ratios):
-            return  # libjpeg takes a sequential frame whose first scan has every component for a single scan
+        yield sum(frame.ratios.get(name, 1.0) for name in _components(data, scan))
+        if self._is_sequential(frame):
+            return
         position = scan.end
+        if len(data) > _LITTLE and data.count(b"\xff", position) * _MARKER_SHARE > len(data):
+            raise ImageError("too_costly", "the JPEG is made of little else than markers; save it anew, baseline")
         for _ in range(MAX_SEGMENTS):
             match = _AFTER_DATA.search(data, position)
             if match is None:

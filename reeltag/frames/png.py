@@ -22,6 +22,8 @@ _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _SECONDS_PER_RAW_BYTE: Final = 5e-9
 _SECONDS_PER_PIXEL: Final = 20e-9
 _SECONDS_PER_BYTE: Final = 20e-9
+_BYTES_PER_PIXEL: Final = 7
+"""Four in Pillow, and three as RGB."""
 
 
 class Png:
@@ -48,7 +50,7 @@ class Png:
         raw = height * (1 + (width * depth * _CHANNELS[colours] + 7) // 8)
         seconds = raw * _SECONDS_PER_RAW_BYTE + width * height * _SECONDS_PER_PIXEL + len(data) * _SECONDS_PER_BYTE
         orientation = orientation_of(self._exif or _exif_of_text(*self._profile), _text_of_international(self._xmp))
-        self.header = ImageHeader("PNG", width, height, orientation, seconds)
+        self.header = ImageHeader("PNG", width, height, orientation, seconds, width * height * _BYTES_PER_PIXEL)
 
     def pixels(self, min_width: int, min_height: int) -> Pixels:
         """Decode at full size."""

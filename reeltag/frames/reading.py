@@ -46,8 +46,8 @@ def read(data: bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> Encoded:
     if header.width * header.height > max_pixels:
         raise ImageError(
             "too_many_pixels",
-            f"the image is too large ({header.height}x{header.width}, rows x columns); at most {max_pixels:,} pixels are "
-            "decoded: scale it down",
+            f"the image is too large ({header.height}x{header.width}, rows x columns); at most {max_pixels:,} pixels "
+            "are decoded: scale it down",
         )
     if header.seconds > MAX_DECODE_SECONDS:
         raise ImageError(

@@ -24,6 +24,8 @@ _ALPHA: Final = 0x10
 
 _SECONDS_PER_PIXEL: Final = 45e-9
 _SECONDS_PER_BYTE: Final = 30e-9
+_BYTES_PER_PIXEL: Final = 11
+"""Four in libwebp, four with alpha, and three as RGB."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Webp:
         if not width:
             raise damaged("the WebP's header is damaged or cut off")
         seconds = width * height * _SECONDS_PER_PIXEL + len(data) * _SECONDS_PER_BYTE
-        self.header = ImageHeader("WEBP", width, height, orientation_of(self._exif, self._xmp), seconds)
+        orientation = orientation_of(self._exif, self._xmp)
+        self.header = ImageHeader("WEBP", width, height, orientation, seconds, width * height * _BYTES_PER_PIXEL)
 
     def pixels(self, min_width: int, min_height: int) -> Pixels:
         """Decode at full size."""

@@ -28,10 +28,8 @@ class Service:
 
     url: str
     process: psutil.Process
-
-    def server(self) -> psutil.Process:
-        """Its tritonserver."""
-        return next(p for p in self.process.children(recursive=True) if p.name().startswith("tritonserver"))
+    log: Path
+    """What it writes to its standard error."""
 
 
 def free_port() -> int:
@@ -48,18 +46,19 @@ def jpeg(width: int = 320, height: int = 200, seed: int = 0) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def service(model_repository: Path) -> Iterator[Service]:
+def service(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     try:
         find()
     except EmbeddedUnavailable as error:
         pytest.skip(str(error))
     port = free_port()
-    command = [REELTAG, "serve", "--port", str(port), "--model-repository", str(model_repository)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    command = [REELTAG, "serve", "--port", str(port), "--grpc-port", "0", "--model-repository", str(model_repository)]
+    log = tmp_path_factory.mktemp("service") / "log"
+    with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, process)
+        wait_until_ready(url, process, log)
         family = psutil.Process(process.pid)
-        yield Service(url, family)
+        yield Service(url, family, log)
         everything = [family, *family.children(recursive=True)]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
@@ -67,10 +66,10 @@ def service(model_repository: Path) -> Iterator[Service]:
     assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 
-def wait_until_ready(url: str, process: subprocess.Popen[str], seconds: float = 90) -> None:
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert process.poll() is None, log.read_text()
         try:
             if httpx.get(f"{url}/readyz").status_code == 200:
                 return

@@ -88,8 +88,9 @@ def server(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 @pytest.fixture(scope="module")
 def client(server: EmbeddedTriton) -> Iterator[httpx.Client]:
+    settings = Settings(port=0, drain_seconds=0, triton_url=server.url)
     with (
-        serving(create_app(Settings(triton_url=server.url))) as address,
+        serving(create_app(settings), settings) as address,
         httpx.Client(base_url=address, timeout=60) as http,
     ):
         yield http
@@ -111,7 +112,8 @@ def in_torch(network: Any, pixels: Pixels) -> Found:
 def ask(server: EmbeddedTriton, tasks: tuple[Task, ...], images: list[bytes], *, class_maps: bool) -> list[Any]:
     async def run() -> list[Any]:
         async with TritonClient(server.url) as triton:
-            return list(await triton.infer_images(tasks, images, class_maps=class_maps))
+            cards = {task: await triton.card(task.value) for task in tasks}
+            return list(await triton.infer_images(cards, images, class_maps=class_maps))
 
     return asyncio.run(run())
 
@@ -155,7 +157,8 @@ def test_frames_have_the_shares_of_the_whole_input(server: EmbeddedTriton, netwo
 
     async def run(class_maps: bool) -> list[dict[str, Array]]:
         async with TritonClient(server.url) as triton:
-            return await triton.infer_frames(Task.SEGMENT, frames, class_maps=class_maps)
+            card = await triton.card(Task.SEGMENT.frames_ensemble)
+            return await triton.infer_frames(card, frames, class_maps=class_maps)
 
     for (class_map, shares), found in zip(expected, asyncio.run(run(True)), strict=True):
         assert (found[CLASS_MAP] != class_map).mean() < 1e-4

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +15,13 @@ from exporters.export import ExportOptions, export
 from exporters.making import Making
 from exporters.plans.build import BatchProfile, PlanOptions
 from exporters.publishing import repository
-from exporters.publishing.exported import artefacts_in
+from exporters.publishing.exported import artefacts_in, serving
+from exporters.publishing.listing import listing
 from exporters.publishing.passport import Gpu, find_gpu
+from exporters.publishing.serving import check_artefact, prepared
 from exporters.rebuilding import rebuild_stale
 from exporters.sources.source import bundled_source
-from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError
+from reeltag.errors import InvalidOption, ModelRepositoryError
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
 
@@ -48,14 +53,14 @@ def test_a_plan_is_published_with_its_graph_and_passport(published: Path) -> Non
 
 def test_a_plan_for_another_gpu_or_version_is_refused_by_name(published: Path) -> None:
     (artefact,) = artefacts_in(published)
-    repository.check_artefact(artefact, Gpu(name="NVIDIA L4", compute_capability="8.9"))
+    check_artefact(artefact, Gpu(name="NVIDIA L4", compute_capability="8.9"))
     with pytest.raises(ModelRepositoryError, match=rf"plan of {NAME}.*for SM89, and Orin .* {NAME} --rebuild-stale"):
-        repository.check_artefact(artefact, Gpu(name="Orin", compute_capability="8.7"))
+        check_artefact(artefact, Gpu(name="Orin", compute_capability="8.7"))
     with pytest.raises(ModelRepositoryError, match=r"built by tensorrt_rtx .*, and 9\.0\.1 is here"):
-        repository.check_artefact(artefact, None, tensorrt_version="9.0.1")
-    listed = {model.name: model for model in repository.listing(published)}
+        check_artefact(artefact, None, tensorrt_version="9.0.1")
+    listed = {model.name: model for model in listing(published)}
     if find_gpu() is None:
-        assert "there is no NVIDIA GPU" in listed[NAME].problem
+        assert "there is no NVIDIA GPU" in listed[NAME].why_not
 
 
 def test_a_stale_plan_is_built_anew_from_the_graph_beside_it(published: Path, tmp_path: Path) -> None:
@@ -74,7 +79,8 @@ def test_a_stale_plan_is_built_anew_from_the_graph_beside_it(published: Path, tm
 
 
 def test_a_plan_that_was_damaged_is_refused(published: Path) -> None:
-    file = published / NAME / "1" / "model.plan"
+    (artefact,) = artefacts_in(published)
+    file = artefact.file
     whole = file.read_bytes()
     file.write_bytes(whole[:-1])
     try:
@@ -84,16 +90,34 @@ def test_a_plan_that_was_damaged_is_refused(published: Path) -> None:
         file.write_bytes(whole)
 
 
-def test_without_tensorrt_the_extra_is_named(tmp_path: Path) -> None:
+def test_tensorrt_for_rtx_builds_where_it_is_what_is_installed(tmp_path: Path) -> None:
     if importlib.util.find_spec("tensorrt") is not None:
         pytest.skip("tensorrt is here")
-    with pytest.raises(SetupError, match=r"pip install 'reeltag\[tensorrt\]'"):
-        export(bundled_source(NAME), ExportOptions(Making(runtime="tensorrt")), target=tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    report = export(bundled_source(NAME), ExportOptions(Making(runtime="tensorrt")), target=tmp_path)
+    plan = report.artefact.passport.plan
+    assert plan is not None
+    assert (plan.module, plan.gpu, plan.targets) == ("tensorrt_rtx", None, ("SM80", "SM86", "SM89", "SM120"))
 
 
-def test_the_embedded_server_does_not_start_on_a_plan(published: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelRepositoryError, match=rf"{NAME}.*--rebuild-stale|{NAME}.*NVIDIA's Triton container"):
-        repository.check_embedded(published)
-    repository.publish(tmp_path)
-    repository.check_embedded(tmp_path)
+def test_without_either_tensorrt_both_are_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules |= {'tensorrt': None, 'tensorrt_rtx': None}\n"
+        "from exporters.plans.tensorrt_api import installed; installed()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "SetupError" in run.stderr
+    assert "pip install 'reeltag[tensorrt]'" in run.stderr
+    assert "pip install tensorrt-rtx" in run.stderr
+
+
+def test_a_plan_serves_no_task_of_the_server_that_comes_with_reeltag(published: Path, tmp_path: Path) -> None:
+    target = tmp_path / "repository"
+    shutil.copytree(published, target)
+    with prepared(target) as ready:
+        (notice,) = ready.notices
+        assert notice.startswith(f"{NAME} is left out: ")
+        assert "it is a plan of TensorRT for RTX, which no server runs yet; export it with --runtime openvino" in notice
+        assert NAME not in ready.names
+        assert "classify" not in ready.names, "nothing else classifies"
+        assert {"detect", "detect_frames", "shots"} <= ready.names
+    assert serving(target) == ["nanodet_g", NAME, "transnetv2"], "for other servers all stays as it was published"

@@ -6,24 +6,24 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import httpx
 import numpy as np
-import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
 from gateway.app import create_app
-from gateway.tagger import TaskSet
+from gateway.server import Server
+from gateway.tagger import OwnTriton, TaskSet
 from reeltag import contract
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, ReeltagError
+from reeltag.errors import ImageRejected, NetworkReplaced, ReeltagError
 from reeltag.frames import ImageError, View, decode_image, geometry_of
 from reeltag.settings import Settings
-from reeltag.triton import Array, ImageOutputs
+from reeltag.triton import Array, ImageOutputs, IndexEntry
 
 LABELS = {
     Task.DETECT: ("person", "bicycle", "car"),
@@ -82,27 +82,38 @@ class FakeTagger:
         self.class_maps: list[bool] = []
         """Whether each request asked for class maps."""
         self.cancelled = 0
+        self.network_cards = {task: card(task) for task in Task}
+        """Of the networks that are served; a test that exchanges one replaces its card."""
+        self.versions: dict[str, str] = {}
+        """Of ensembles that are not of these networks."""
+        self.is_restless = False
+        """Whether another network has always come by the time that one is asked."""
 
     async def is_ready(self) -> bool:
         return self.error is None
 
-    async def served(self) -> dict[str, str]:
+    async def index(self) -> list[IndexEntry]:
         if self.error is not None:
             raise self.error
-        return dict.fromkeys([*self.ensembles, "decode"], "READY")
+        versions = {name: self._version(name) for name in self.ensembles} | {"decode": "1"}
+        return [IndexEntry(name, version, "READY", "") for name, version in versions.items()]
+
+    def _version(self, ensemble: str) -> str:
+        cards = {Task(task): self.network_cards[Task(task)] for task in ensemble.split("_")}
+        return self.versions.get(ensemble) or contract.ensemble_version(cards)
 
     async def cards(self) -> dict[str, ModelCard]:
         if self.error is not None:
             raise self.error
-        return {task.value: card(task) for task in Task if task.value in self.ensembles}
+        return {task.value: self.network_cards[task] for task in Task if task.value in self.ensembles}
 
     def forget_cards(self) -> None:
         pass
 
     async def infer_images(
-        self, tasks: TaskSet, images: Sequence[bytes], *, class_maps: bool = False
+        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
-        self.batches.append((tasks, len(images)))
+        self.batches.append((tuple(cards), len(images)))
         self.class_maps.append(class_maps)
         try:
             await asyncio.sleep(self.delay_seconds)
@@ -111,10 +122,13 @@ class FakeTagger:
             raise
         if self.error is not None:
             raise self.error
-        return [_outputs(tasks, image, class_maps) for image in images]
+        is_served = contract.ensemble_version(cards) == self._version(contract.image_ensemble(tuple(cards)))
+        if self.is_restless or not is_served:
+            raise NetworkReplaced("another network is served")
+        return [_outputs(cards, image, class_maps) for image in images]
 
 
-def _outputs(tasks: TaskSet, image: bytes, class_maps: bool) -> ImageOutputs | ImageRejected:
+def _outputs(cards: Mapping[Task, ModelCard], image: bytes, class_maps: bool) -> ImageOutputs | ImageRejected:
     try:
         _, header = decode_image(image)
     except ImageError as error:
@@ -127,11 +141,11 @@ def _outputs(tasks: TaskSet, image: bytes, class_maps: bool) -> ImageOutputs | I
         },
         Task.CLASSIFY: {contract.SCORES: np.array([0.1, 0.6, 0.05, 0.25], np.float32)},
     }
-    if Task.SEGMENT in tasks:
+    if Task.SEGMENT in cards:
         class_map = class_map_of(header.width, header.height)
         tensors[Task.SEGMENT] = {contract.SHARES: np.array([0.5, 0.2, 0.3, 0, 0.0000001], np.float32)}
         tensors[Task.SEGMENT] |= {contract.CLASS_MAP: class_map} if class_maps else {}
-    return ImageOutputs(header.width, header.height, {task: tensors[task] for task in tasks})
+    return ImageOutputs(header.width, header.height, {task: tensors[task] for task in cards}, cards)
 
 
 def class_map_of(width: int, height: int) -> ClassMap:
@@ -144,9 +158,9 @@ def class_map_of(width: int, height: int) -> ClassMap:
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve the app with a real uvicorn in a thread; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http="httptools", ws="none", log_config=None, lifespan="on"))
+def serving(app: FastAPI, settings: Settings) -> Iterator[str]:
+    """Serve the app in a thread, as `serve` does; yields its address."""
+    server = Server(app, settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -160,10 +174,13 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 @contextmanager
-def gateway(tagger: FakeTagger, settings: Settings | None = None) -> Iterator[httpx.Client]:
+def gateway(
+    tagger: FakeTagger, settings: Settings | None = None, own: OwnTriton | None = None
+) -> Iterator[httpx.Client]:
     """A client of a gateway before the fake."""
+    settings = (settings or Settings()).model_copy(update={"port": 0, "drain_seconds": 0.0})
     with (
-        serving(create_app(settings or Settings(), tagger)) as address,
+        serving(create_app(settings, tagger, own), settings) as address,
         httpx.Client(base_url=address, timeout=20) as client,
     ):
         yield client

@@ -39,7 +39,7 @@ class Triton:
 
 def _output(image: bytes) -> ImageOutputs:
     request, index = image.split(b":")
-    return ImageOutputs(int(request), int(index), {})
+    return ImageOutputs(int(request), int(index), {}, {})
 
 
 def images_of(request: int, count: int) -> list[bytes]:

@@ -94,6 +94,24 @@ def test_a_large_request_is_split_and_small_ones_are_merged() -> None:
     run(main())
 
 
+def test_one_image_does_not_wait_for_the_many_of_other_requests() -> None:
+    async def later(batcher: Batcher, wanted: Wanted, request: int) -> float:
+        await asyncio.sleep(0.5)
+        return (await batcher.submit(wanted, images_of(request, 1))).queue_seconds
+
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 1, 1000, 1000))
+        many = [asyncio.ensure_future(batcher.submit(DETECT, images_of(request, 32))) for request in range(4)]
+        ones = await asyncio.gather(later(batcher, DETECT, 8), later(batcher, CLASSIFY, 9))
+        assert max(ones) < 3, "they are in the next batches, each of which takes a second"
+        assert [identities(answer) for answer in await asyncio.gather(*many)] == [own(r, 32) for r in range(4)]
+        assert sum(triton.sizes) == 4 * 32 + 2
+        assert len(triton.sizes) <= 4 * 32 / 4 + 2
+
+    run(main())
+
+
 def test_different_tasks_do_not_share_a_batch_and_the_oldest_goes_first() -> None:
     async def main() -> None:
         triton = Triton()
@@ -135,7 +153,8 @@ def test_a_cancelled_request_is_dropped_without_harm_to_its_batch() -> None:
         assert batcher.waiting == 4
         assert identities(await requests[1]) == own(1, 2)
         assert identities(await requests[3]) == own(3, 2)
-        assert [images for _, _, images in triton.batches] == [images_of(0, 2), images_of(1, 2) + images_of(3, 2)]
+        sent = [sorted(images) for _, _, images in triton.batches]
+        assert sent == [images_of(0, 2), images_of(1, 2) + images_of(3, 2)]
         assert (batcher.inflight, batcher.waiting) == (0, 0)
 
     run(main())
@@ -165,7 +184,7 @@ def test_an_error_reaches_exactly_its_batch(error: Exception) -> None:
 
 def test_a_wrong_number_of_answers_is_an_error_and_not_a_wait_for_ever() -> None:
     async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
-        return [ImageOutputs(1, 1, {})] * (len(images) - 1)
+        return [ImageOutputs(1, 1, {}, {})] * (len(images) - 1)
 
     async def main() -> None:
         with pytest.raises(RuntimeError, match="1 answers to 2 images"):
@@ -184,6 +203,57 @@ def test_what_is_not_answered_in_time_is_given_up_and_the_rest_is_kept() -> None
         assert batcher.waiting == 0
         await batcher.close(10)
         assert triton.sizes == [2, 2], "the last two were withdrawn before they were sent"
+
+    run(main())
+
+
+def test_bytes_fill_a_batch_too_and_no_more_than_two_such_are_sent_at_once() -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, BatchLimits(4, 0.01, 8, 64, 100, max_bytes=100))
+        sizes = [3, 60, 60, 3, 3, 60, 3, 3, 1000, 90, 90]
+        images = [b"0:%d" % index + b" " * (size - len(b"0:%d" % index)) for index, size in enumerate(sizes)]
+        assert identities(await batcher.submit(DETECT, images)) == own(0, len(sizes))
+        assert [[len(image) for image in images] for _, _, images in triton.batches] == [
+            [3, 60],
+            [60, 3, 3],
+            [60, 3, 3],
+            [1000],
+            [90],
+            [90],
+        ]
+        starts = [start for start, _, _ in triton.batches]
+        assert [round(start) for start in starts] == [0, 0, 1, 1, 2, 2]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(0.01, 1), (1.0, 9), (2.0, 18), (100.0, 60)])
+def test_who_is_refused_hears_when_the_queue_will_be_done(seconds: float, waits: int) -> None:
+    async def main() -> None:
+        batcher = Batcher(Triton(seconds).infer, BatchLimits(4, 0.001, 2, 64, 10_000))
+        clients = [asyncio.create_task(batcher.submit(DETECT, images_of(r, 4))) for r in range(18)]
+        for _ in range(5):
+            await asyncio.sleep(seconds * 1.001)
+            clients += [asyncio.create_task(batcher.submit(DETECT, images_of(r, 4))) for r in range(2)]
+            await asyncio.sleep(0)
+        assert (batcher.waiting, batcher.inflight) == (64, 2)
+        with pytest.raises(Overloaded) as refused:
+            batcher.admit(1)
+        assert refused.value.retry_after_seconds == pytest.approx(waits, abs=1)  # 72 images, 8 in `seconds`
+        await batcher.close(10_000)
+        assert {len(batched.answers) for batched in await asyncio.gather(*clients)} == {4}
+
+    run(main())
+
+
+def test_who_is_given_up_hears_when_the_queue_will_be_done() -> None:
+    async def main() -> None:
+        batcher = Batcher(Triton(1000).infer, BatchLimits(4, 0.01, 1, 64, timeout_seconds=20))
+        batched = await batcher.submit(DETECT, images_of(0, 1))
+        (late,) = batched.answers
+        assert isinstance(late, DeadlineExceeded)
+        assert late.retry_after_seconds == pytest.approx(10, abs=2), "as long again as was waited for, of late"
 
     run(main())
 

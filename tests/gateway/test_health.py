@@ -9,7 +9,7 @@ import pytest
 
 from gateway.catalogue import Catalogue
 from reeltag.errors import TritonUnavailable
-from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway
+from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway, wait_until
 
 
 @pytest.fixture
@@ -26,13 +26,14 @@ def client(tagger: FakeTagger) -> Iterator[httpx.Client]:
 def test_alive_without_triton_but_not_ready(client: httpx.Client, tagger: FakeTagger) -> None:
     assert client.get("/readyz").json() == {"status": "ready"}
     tagger.error = TritonUnavailable("down")
+    wait_until(lambda: client.get("/readyz").status_code != 200)  # an answer counts for a second
     assert client.get("/healthz").json() == {"status": "ok"}
     for _ in range(2):
         answer = client.get("/readyz")
         assert (answer.status_code, code_of(answer)) == (503, "triton_unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
     tagger.error = None
-    assert client.get("/readyz").status_code == 200
+    wait_until(lambda: client.get("/readyz").status_code == 200)
 
 
 def test_not_ready_without_an_ensemble() -> None:
@@ -128,16 +129,20 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
     schema = client.get("/openapi.json").json()
     operation = schema["paths"]["/v1/images"]["post"]
     content = operation["requestBody"]["content"]
-    assert content["image/jpeg"]["schema"] == {"type": "string", "format": "binary"}
+    assert content["image/jpeg"]["schema"] == {"type": "string", "format": "binary", "minLength": 1}
     assert content["multipart/form-data"]["schema"]["properties"]["file"]["type"] == "array"
     assert {parameter["name"] for parameter in operation["parameters"]} == {
-        *("tasks", "score_threshold", "top_k", "class_map")
+        *("tasks", "score_threshold", "top_k", "boxes", "class_map")
     }
     assert all(parameter["description"] for parameter in operation["parameters"])
-    assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "429", "503", "504"}
+    failures = {"400", "401", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
+    assert set(operation["responses"]) == {"200", *failures}
+    for status in ("429", "503", "504"):
+        assert operation["responses"][status]["headers"]["Retry-After"]["schema"]["maximum"] == 60
     for status, response in operation["responses"].items():
         name = "TagAnswer" if status == "200" else "ErrorAnswer"
         assert response["content"]["application/json"]["schema"]["$ref"].endswith(f"/{name}")
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
     result = schema["components"]["schemas"]["ImageResult"]
     assert result["required"] == ["name"]
     assert result["properties"]["width"]["type"] == "integer"

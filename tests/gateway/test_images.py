@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -255,11 +256,20 @@ def test_what_is_in_flight_is_finished_when_the_gateway_stops() -> None:
     assert tagger.cancelled == 0
 
 
-def test_a_models_own_error_is_a_500_that_tells_what_triton_said(client: httpx.Client, tagger: FakeTagger) -> None:
+def test_a_models_own_error_is_a_500_whose_text_only_the_log_has(
+    client: httpx.Client, tagger: FakeTagger, caplog: pytest.LogCaptureFixture
+) -> None:
     client.get("/v1/models")
-    tagger.error = Broken("Triton: the model ran out of memory")
-    answer = client.post("/v1/images", content=encoded(), headers=JPEG)
+    tagger.error = Broken("Triton at unix:/tmp/private: model 'secret_0_0' ran out of memory")
+    answer = client.post("/v1/images", files=files(("a", encoded()), ("b", encoded())))
     assert (answer.status_code, code_of(answer)) == (500, "broken")
+    assert "secret" not in answer.text
+    assert "private" not in answer.text
+    message = answer.json()["error"]["message"]
+    assert {result["error"]["message"] for result in answer.json()["results"]} == {message}
+    lines = [line for line in caplog.text.splitlines() if message.rsplit(" ", 1)[-1] in line]
+    assert len(lines) == 1
+    assert "secret_0_0" in lines[0]
 
 
 def test_an_unexpected_error_has_an_id_that_the_log_has_too(
@@ -272,3 +282,44 @@ def test_an_unexpected_error_has_an_id_that_the_log_has_too(
     assert "secret" not in answer.text
     assert message.rsplit(" ", 1)[-1] in caplog.text
     assert "secret detail" in caplog.text
+
+
+def test_boxes_as_shares_of_the_picture(client: httpx.Client) -> None:
+    query = {"tasks": "detect", "boxes": "normalised"}
+    answer = client.post("/v1/images", params=query, content=encoded(80, 40), headers=JPEG)
+    boxes = [one["box"] for one in answer.json()["results"][0]["detections"]]
+    assert boxes == [[1 / 80, 2 / 40, 3 / 80, 4 / 40], [0, 0, 9 / 80, 9 / 40]]
+    answer = client.post("/v1/images", params={"boxes": "percent"}, content=encoded(), headers=JPEG)
+    assert (answer.status_code, code_of(answer)) == (422, "invalid_option")
+
+
+def test_a_line_for_each_image_as_soon_as_it_is_there(client: httpx.Client, tagger: FakeTagger) -> None:
+    named = [(f"{i}.jpg", encoded() if i != 5 else b"no image") for i in range(20)]
+    headers = {"Accept": "application/x-ndjson, application/json;q=0.5"}
+    with client.stream("POST", "/v1/images", files=files(*named), headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("application/x-ndjson")
+        results = [json.loads(line) for line in answer.iter_lines()]
+    assert [result["name"] for result in results] == [name for name, _ in named]
+    assert [result.get("error", {}).get("code") for result in results] == [
+        "not_an_image" if i == 5 else None for i in range(20)
+    ]
+    tagger.error = TritonUnavailable("Triton is away")
+    lines = client.post("/v1/images", files=files(*named[:2]), headers=headers).text.splitlines()
+    assert [json.loads(line)["error"]["code"] for line in lines] == ["triton_unavailable"] * 2
+
+
+def test_a_request_that_is_wrong_as_a_whole_has_no_lines(client: httpx.Client) -> None:
+    headers = {"Accept": "application/x-ndjson"}
+    answer = client.post("/v1/images", params={"tasks": "colour"}, files=files(("a", encoded())), headers=headers)
+    assert (answer.status_code, code_of(answer)) == (422, "unknown_task")
+    answer = client.post("/v1/images", content=b"", headers={**headers, **JPEG})
+    assert (answer.status_code, code_of(answer)) == (400, "empty")
+
+
+def test_lines_that_nobody_reads_to_the_end_let_go_of_their_body(client: httpx.Client, tagger: FakeTagger) -> None:
+    tagger.delay_seconds = 0.5
+    headers = {"Accept": "application/x-ndjson"}
+    with client.stream("POST", "/v1/images", files=files(*[("a", encoded())] * 9), headers=headers) as answer:
+        next(answer.iter_lines())
+    wait_until(lambda: "reeltag_held_bytes 0.0" in client.get("/metrics").text)

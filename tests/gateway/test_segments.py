@@ -69,10 +69,13 @@ def test_a_class_map_is_a_picture_as_large_as_the_image(client: httpx.Client, wi
     assert {entry["label"] for entry in class_map["legend"]} <= {"road", "sky", "tree"}
 
 
-def test_a_class_map_needs_the_task(client: httpx.Client, tagger: FakeTagger) -> None:
-    answer = client.post("/v1/images?tasks=detect&class_map=true", content=encoded(), headers=JPEG)
-    assert (answer.status_code, code_of(answer)) == (422, "invalid_option")
-    assert "tasks=segment" in answer.json()["error"]["message"]
+def test_a_class_map_brings_its_task_along(client: httpx.Client, tagger: FakeTagger) -> None:
+    found = result(client, "tasks=detect&class_map=true", encoded())
+    assert set(found) == {"name", "width", "height", "detections", "shares", "class_map"}
+    assert tagger.class_maps == [True]
+
+
+def test_a_class_map_is_wanted_or_not(client: httpx.Client, tagger: FakeTagger) -> None:
     answer = client.post("/v1/images?tasks=segment&class_map=perhaps", content=encoded(), headers=JPEG)
     assert (answer.status_code, code_of(answer)) == (422, "invalid_option")
     assert tagger.batches == []

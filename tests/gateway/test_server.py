@@ -24,7 +24,8 @@ PROGRAM = """
 import sys
 from gateway.server import serve
 from reeltag.settings import Settings
-serve(Settings(port=0, triton_url=sys.argv[1], timeout_seconds=2), on_ready=lambda address: print(address, flush=True))
+settings = Settings(port=0, grpc_port=0, triton_url=sys.argv[1], timeout_seconds=2)
+serve(settings, on_ready=lambda address: print(address, flush=True))
 print("returned", flush=True)
 """
 
@@ -81,7 +82,7 @@ def test_a_port_in_use_says_so_and_how_to_go_on() -> None:
         with pytest.raises(PortInUse, match=expected):
             check_port("127.0.0.1", port)
         with pytest.raises(PortInUse, match=expected):
-            serve(Settings(port=port, triton_url="127.0.0.1:1"), on_ready=lambda _: None)
+            serve(Settings(port=port, grpc_port=0, triton_url="127.0.0.1:1"), on_ready=lambda _: None)
     check_port("127.0.0.1", port)
 
 

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import encodings.aliases
+import select
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from gateway.forms import FormReader
 from reeltag.settings import Settings
 from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway, wait_until
 
@@ -97,6 +102,43 @@ def test_bodies_together_are_limited(client: httpx.Client) -> None:
     assert client.post("/v1/images", content=encoded() + bytes(30_000), headers=JPEG).status_code == 200
 
 
+def held(client: httpx.Client, stack: ExitStack, count: int, size: int) -> list[socket.socket]:
+    """Uploads that stop short of their end."""
+    connections = [stack.enter_context(connected(client)) for _ in range(count)]
+    before = metric(client, "reeltag_held_bytes")
+    for connection in connections:
+        connection.sendall(head(f"Content-Length: {size + 1000}") + bytes(size))
+    wait_until(lambda: metric(client, "reeltag_held_bytes") == before + count * size)
+    return connections
+
+
+@pytest.mark.parametrize("trickle", [False, True])
+def test_held_uploads_give_way_to_those_that_move(client: httpx.Client, trickle: bool) -> None:
+    with ExitStack() as stack:
+        uploads = held(client, stack, 9, 10_000)
+        for _ in range(6):
+            time.sleep(0.2)
+            for connection in uploads if trickle else ():
+                connection.sendall(b"a")
+        bytes_before = metric(client, "reeltag_held_bytes")
+        answer = client.post("/v1/images", content=encoded() + bytes(30_000), headers=JPEG)
+        assert answer.status_code == 200, answer.text
+        assert 60_000 <= metric(client, "reeltag_held_bytes") < bytes_before, "no more was given up than was needed"
+        refused = [connection for connection in uploads if select.select([connection], [], [], 0.1)[0]]
+        assert 1 <= len(refused) <= 3
+        assert all(connection.recv(4096).startswith(b"HTTP/1.1 408 ") for connection in refused)
+    wait_until(lambda: metric(client, "reeltag_held_bytes") == 0)
+
+
+def test_uploads_that_move_are_not_given_up_and_newcomers_told_when_to_come(client: httpx.Client) -> None:
+    with ExitStack() as stack:
+        uploads = held(client, stack, 9, 10_000)
+        answer = client.post("/v1/images", content=encoded() + bytes(30_000), headers=JPEG)
+        assert (answer.status_code, code_of(answer)) == (429, "overloaded")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert not select.select(uploads, [], [], 0)[0]
+
+
 def test_too_many_images(client: httpx.Client, tagger: FakeTagger) -> None:
     parts = [("file", (f"{index}.jpg", encoded())) for index in range(4)]
     answer = client.post("/v1/images", files=parts)
@@ -107,6 +149,27 @@ def test_too_many_images(client: httpx.Client, tagger: FakeTagger) -> None:
 
 
 PART = b'--xyz\nContent-Disposition: form-data; name="%s"%s\n\nhello\n'
+EVERY_CODEC = sorted({*encodings.aliases.aliases.values(), "idna", "punycode", "undefined", "unicode_escape"})
+
+
+@pytest.mark.parametrize("where", ["form", "part", "name"])
+def test_charsets_are_known_or_refused(client: httpx.Client, where: str) -> None:
+    name = b'"a\xc3\xa9\\N{x}\\u12.jpg"'
+    for codec in [*EVERY_CODEC, "raw_unicode_escape", "nonsense", "", "utf-8\0", "a" * 500]:
+        of_part = f"Content-Type: image/jpeg; charset={codec}\r\n".encode() if where == "part" else b""
+        filename = f"filename*={codec}''a.jpg; filename=".encode() if where == "name" else b"filename="
+        body = b"--xyz\r\n" + of_part + b'Content-Disposition: form-data; name="file"; ' + filename + name + b"\r\n\r\n"
+        content_type = "multipart/form-data; boundary=xyz" + (f'; charset="{codec}"' if where == "form" else "")
+        if "\0" in codec and where == "form":
+            continue  # the parser of headers refuses it
+        answer = client.post(
+            "/v1/images", content=body + encoded() + b"\r\n--xyz--\r\n", headers={"Content-Type": content_type}
+        )
+        known = where != "form" or codec in ("utf-8", "us-ascii", "iso-8859-1")
+        assert answer.status_code == (200 if known else 415), (codec, answer.text)
+        assert not known or answer.json()["results"][0]["name"] == "a\N{LATIN SMALL LETTER E WITH ACUTE}\\N{x}\\u12.jpg"
+
+
 FORMS = {
     "no parts": (b"--xyz--\n", 422, "no parts"),
     "another name": (PART % (b"image", b'; filename="a.jpg"') + b"--xyz--\n", 422, "'image'"),
@@ -114,6 +177,9 @@ FORMS = {
     "no name": (b"--xyz\nContent-Disposition: form-data\n\nhello\n--xyz--\n", 400, "name"),
     "cut off": (PART % (b"file", b'; filename="a.jpg"'), 400, "closing boundary"),
     "empty": (b"", 400, "closing boundary"),
+    "no disposition": (b"--xyz\nContent-Type: image/jpeg\n\nhello\n--xyz--\n", 400, "Content-Disposition"),
+    "long header": (b"--xyz\nX: " + b"a" * 10_000 + b"\n\nhello\n--xyz--\n", 400, "header size"),
+    "many headers": (b"--xyz\n" + b"X: a\n" * 100 + b"\nhello\n--xyz--\n", 400, "header count"),
     "no form at all": (b"hello, I am text and no form at all", 400, "cannot be read"),
 }
 
@@ -127,10 +193,23 @@ def test_damaged_forms(client: httpx.Client, body: bytes, status: int, in_messag
     assert in_message in answer.json()["error"]["message"]
 
 
-def test_a_form_without_a_boundary(client: httpx.Client) -> None:
-    answer = client.post("/v1/images", content=b"--xyz--", headers={"Content-Type": "multipart/form-data"})
+@pytest.mark.parametrize("parameter", ["", "; boundary=", '; boundary=""', f"; boundary={'x' * 71}"])
+def test_a_form_without_a_boundary(client: httpx.Client, parameter: str) -> None:
+    headers = {"Content-Type": f"multipart/form-data{parameter}"}
+    answer = client.post("/v1/images", content=b"--xyz--", headers=headers)
     assert (answer.status_code, code_of(answer)) == (400, "input_error")
-    assert "boundary" in answer.json()["error"]["message"]
+    assert "boundary of 1 to 70 characters" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("step", [1, 7, 64, 10_000])
+def test_a_form_in_pieces_of_any_size_is_the_same_form(step: int) -> None:
+    images = [encoded(), b"", b"\r\n--xy", b"\r\n--xyzz\r\n--", bytes(range(256)) * 10]
+    part = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="%d"\r\n\r\n%b\r\n'
+    body = b"".join(part % (index, image) for index, image in enumerate(images)) + b"--xyz--\r\nand an epilogue"
+    form = FormReader("multipart/form-data; boundary=xyz", 5)
+    for start in range(0, len(body), step):
+        form.write(body[start : start + step])
+    assert form.finish() == [(str(index), image) for index, image in enumerate(images)]
 
 
 def test_a_client_that_leaves_while_sending_leaves_nothing(client: httpx.Client, tagger: FakeTagger) -> None:

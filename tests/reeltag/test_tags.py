@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from reeltag import errors
-from reeltag.tags import Detection, Shot, detections_of, image_tags_of, json_schema
+from reeltag.readings import detections_of, image_tags_of
+from reeltag.tags import Detection, Shot, json_schema
 
 
 def test_detections_come_by_falling_score_above_the_threshold() -> None:

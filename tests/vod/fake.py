@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reeltag.areas import shares_of
 from reeltag.contract import BOXES, CLASS_MAP, CLASSES, SCORES, SHARES, SHOTS_ENSEMBLE, ModelCard, Task
-from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable
+from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
 from reeltag.frames import ImageError, View, decode_image, fit_pixels
 from reeltag.triton import ImageOutputs, SharedTensor
 from vod.blocks import array_at
@@ -71,6 +71,8 @@ class FakeTagger:
         self.sent_requests = 0
         self.image_requests = 0
         self.hold: asyncio.Event | None = None
+        self._requests = 0
+        self._replacements: dict[int, dict[str, ModelCard]] = {}
         self._cards = {
             Task.DETECT.frames_ensemble: _card("detect", DETECTOR, LABELS),
             Task.CLASSIFY.frames_ensemble: _card("classify", CLASSIFIER, ("red", "green", "blue"), groups),
@@ -78,6 +80,10 @@ class FakeTagger:
         }
         if segmenter:
             self._cards[Task.SEGMENT.frames_ensemble] = _card("segment", segmenter, AREA_LABELS)
+
+    def replace(self, request: int, ensemble: str, changes: Mapping[str, object]) -> None:
+        """From its request of this number on there is another network behind an ensemble."""
+        self._replacements[request] = {ensemble: self._cards[ensemble].model_copy(update=changes)}
 
     async def cards(self) -> Mapping[str, ModelCard]:
         return self._cards
@@ -97,9 +103,10 @@ class FakeTagger:
         self.regions.pop(region, None)
 
     async def infer_frames(
-        self, task: Task, frames: Array | SharedTensor, *, class_maps: bool = False
+        self, card: ModelCard, frames: Array | SharedTensor, *, class_maps: bool = False
     ) -> list[dict[str, Array]]:
-        await self._answering()
+        task = Task(card.task)
+        await self._answering({task.frames_ensemble: card})
         with self._array(frames) as pixels:
             answers = [self._see(task, frame) for frame in pixels]
         if task is Task.SEGMENT:
@@ -107,35 +114,39 @@ class FakeTagger:
             return answers if class_maps else [{SHARES: answer[SHARES]} for answer in answers]
         return answers
 
-    async def infer_cuts(self, window: Array | SharedTensor) -> Array:
-        await self._answering()
+    async def infer_cuts(self, card: ModelCard, window: Array | SharedTensor) -> Array:
+        await self._answering({SHOTS_ENSEMBLE: card})
         with self._array(window) as pixels:
             means = pixels.astype(np.float32).mean(axis=(2, 3))
         jumps = np.abs(np.diff(means, axis=1)).max(axis=2) > 60
         return np.pad(jumps * 0.9, ((0, 0), (0, 1))).astype(np.float32)
 
     async def infer_images(
-        self, tasks: tuple[Task, ...], images: Sequence[bytes], *, class_maps: bool = False
+        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
     ) -> list[ImageOutputs | ImageRejected]:
-        await self._answering()
+        await self._answering({task.frames_ensemble: card for task, card in cards.items()})
         self.image_requests += 1
-        return [self._image(tasks, image) for image in images]
+        return [self._image(cards, image) for image in images]
 
-    def _image(self, tasks: tuple[Task, ...], image: bytes) -> ImageOutputs | ImageRejected:
+    def _image(self, cards: Mapping[Task, ModelCard], image: bytes) -> ImageOutputs | ImageRejected:
         try:
             pixels, header = decode_image(image)
         except ImageError as error:
             return ImageRejected(error.code, str(error))
         fitted = fit_pixels(DETECTOR, pixels, header.width, header.height)
-        return ImageOutputs(header.width, header.height, {task: self._see(task, fitted) for task in tasks})
+        return ImageOutputs(header.width, header.height, {task: self._see(task, fitted) for task in cards}, cards)
 
-    async def _answering(self) -> None:
+    async def _answering(self, asked: Mapping[str, ModelCard]) -> None:
         if self.hold is not None:
             await self.hold.wait()
         await asyncio.sleep(0)
         if self.away:
             self.away -= 1
             raise TritonUnavailable("away for a moment")
+        self._requests += 1
+        self._cards = self._cards | self._replacements.pop(self._requests, {})
+        if any(self._cards[ensemble] != card for ensemble, card in asked.items()):
+            raise NetworkReplaced("another network is served")
 
     def _see(self, task: Task, frame: Array) -> dict[str, Array]:
         if task is Task.SEGMENT:

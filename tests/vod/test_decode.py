@@ -78,7 +78,16 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
     video.close()
 
 
-@pytest.mark.parametrize("view", [LETTERBOX, CROP, View(Fit.LETTERBOX_TOP_LEFT, 48, 96, 114)])
+@pytest.mark.parametrize(
+    "view",
+    [
+        LETTERBOX,
+        CROP,
+        View(Fit.LETTERBOX_TOP_LEFT, 48, 96, 114),
+        View(Fit.STRETCH, 40, 64),
+        View(Fit.CENTER_CROP, 24, 48, 0, 0.95),
+    ],
+)
 @pytest.mark.parametrize("size", [(640, 360), (360, 640), (48, 32)])
 def test_scaling_agrees_with_still_images(tmp_path: Path, view: View, size: tuple[int, int]) -> None:
     path = write_video(tmp_path / "v.mp4", [BLUE] * 2, size=size, options={"crf": "5"}, ramp=160)

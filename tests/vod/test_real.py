@@ -59,12 +59,12 @@ def test_the_street_video(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -
 def test_triton_reads_frames_where_they_are_and_nobody_else_does(triton: EmbeddedTriton, bikes: Path) -> None:
     async def run() -> None:
         async with TritonClient(triton.url) as client:
-            cards = {Task.DETECT: await client.card(Task.DETECT.frames_ensemble)}
-            layout = RingLayout((cards[Task.DETECT].frames_view(),))
-            async with VideoReader(bikes, layout) as reader, RingInference(client, reader, cards) as inference:
+            card = await client.card(Task.DETECT.frames_ensemble)
+            layout = RingLayout((card.frames_view(),))
+            async with VideoReader(bikes, layout) as reader, RingInference(client, reader) as inference:
                 assert inference.is_shared
                 assert (SHARED_MEMORY / reader.region).stat().st_mode & 0o777 == 0o600
-                assert len(await inference.frames(Task.DETECT, 0, 8)) == 8
+                assert len(await inference.frames(card, 0, 8)) == 8
                 assert inference.is_shared
 
     asyncio.run(run())

@@ -27,6 +27,17 @@ def output_names(recognised: Recognised) -> list[str]:
     return [f"own_output{index}" for index in range(len(recognised.outputs))]
 
 
+def output_values(recognised: Recognised) -> list[ValueInfoProto]:
+    """The adapted network's outputs; how many boxes a network chose may differ from batch to batch."""
+    values = zip(output_names(recognised), recognised.shapes, strict=True)
+    if not isinstance(recognised.form, FinalLayout):
+        return [value_info(name, TensorProto.FLOAT, *shape) for name, shape in values]
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *([None] if shape else []), *shape[1:]])
+        for name, shape in values
+    ]
+
+
 def adapted(graph: OwnGraph, served: Served, layout: Layout, recognised: Recognised) -> ModelProto:
     """The network from `IMAGES` float32 `(N, 3, H, W)` to `output_names`, float32.
 
@@ -160,19 +171,6 @@ def _row(body: GraphProto, served: Served, output: str, nodes: list[NodeProto], 
     elif served.repeats > 1:
         then("Slice", "first", *(np.array([value]) for value in (0, 1, 0)))
     return name
-
-
-def output_values(recognised: Recognised) -> list[ValueInfoProto]:
-    """The adapted network's outputs; how many boxes a network chose may differ from batch to batch."""
-    names = output_names(recognised)
-    if not isinstance(recognised.form, FinalLayout):
-        return [
-            value_info(name, TensorProto.FLOAT, *shape) for name, shape in zip(names, recognised.shapes, strict=True)
-        ]
-    return [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *([None] if shape else []), *shape[1:]])
-        for name, shape in zip(names, recognised.shapes, strict=True)
-    ]
 
 
 def _sides(model: ModelProto, layout: Layout) -> tuple[int, int]:

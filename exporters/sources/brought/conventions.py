@@ -85,6 +85,8 @@ def preset(name: Preset, task: str, head: str) -> Convention:
     ImageNet's is of classifiers; of other networks it is the mean and deviation, and pictures are fitted as the head's.
     """
     if name == "ultralytics":
+        if task == "detect" and head == "rt-detr":
+            return _STRETCHED_TO_ONE
         return _WHOLE if task == "classify" else _ZERO_TO_ONE
     if name == "yolox":
         return _YOLOX

@@ -39,7 +39,7 @@ def read_metadata(model: ModelProto) -> Metadata:
         task=said.get("task", "").strip().lower(),
         names=_names(_value(said, "names")),
         size=_size(_value(said, "imgsz")),
-        is_ultralytics=_PUBLISHER in said.get("author", "").lower(),
+        is_ultralytics=any(_PUBLISHER in said.get(key, "").lower() for key in ("author", "description", "docs")),
         is_final=_value(said, "end2end") is True or has_suppression,
         keypoint_values=_product(_value(said, "kpt_shape")),
     )

@@ -25,7 +25,7 @@ from exporters.sources.brought.own_graph import Layout, OwnGraph, chosen_size, r
 from exporters.sources.brought.own_heads import decoded, own_head
 from exporters.sources.brought.pixel_heads import BACKGROUND
 from exporters.sources.brought.preparing import convention_for
-from exporters.sources.brought.probe import OwnNetwork
+from exporters.sources.brought.probe import OwnNetwork, open_session
 from exporters.sources.brought.recognition import Asked, recognised_outputs
 from exporters.sources.brought.settled import Brought, Settled, check_head, settled
 from exporters.sources.names import check_own_name
@@ -74,7 +74,7 @@ def own_source(name: str, brought: Brought) -> Source:
         return decoded(recognised, network.answers(compare.normalised(spec, frames)), spec)
 
     notes = "; ".join(
-        filter(None, (recognised.description, convention.text(spec.height, spec.width), *wanted.notes, note))
+        filter(None, (recognised.description, convention.text(spec.height, spec.width), note, *wanted.notes))
     )
     exact = None
     if network.exact is not network:
@@ -170,6 +170,7 @@ def _servable(spec: ModelSpec, network: OwnNetwork, recognised: Recognised) -> t
     if problem and served.is_free:
         served = one_by_one(network, problem)
         composed = _composed(spec, network, served, recognised)
+        open_session(composed)  # a graph that is only right for several pictures may not even load for one
         problem = problem_of(spec, composed)
     if problem:
         raise InputError(problem)

@@ -13,7 +13,7 @@ from reeltag.frames import Fit
 
 
 def convention_for(
-    brought: Brought, wanted: Settled, metadata: Metadata, *, is_bytes: bool, is_grey: bool
+    brought: Brought, wanted: Settled, metadata: Metadata, *, is_bytes: bool, is_grey: bool = False
 ) -> Convention:
     """Pre-processing of a network.
 

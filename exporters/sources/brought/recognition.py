@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporters.sources.brought.layouts.heads import READERS, VARIANTS, WITHOUT_HEAD, OwnTask
+from exporters.sources.brought.layouts.heads import KIN, READERS, VARIANTS, WITHOUT_HEAD, OwnTask
 from exporters.sources.brought.layouts.reading import Answers, ChoiceError, Evidence, MisfitError, Recognised
 from exporters.sources.brought.own_graph import shape_text
 from reeltag.errors import InputError
@@ -72,7 +72,9 @@ def _advice(asked: Asked, error: MisfitError, evidence: Evidence) -> str:
     heads = [other.head for other in others if _fits(other, evidence)]
     plain = [head for head in heads if VARIANTS.get(head) not in heads]
     if plain:
-        return f"{' or '.join(f'--head {head}' for head in plain)} fits"
+        fitting = f"{' or '.join(f'--head {head}' for head in plain)} fits"
+        is_kin = error.classes is not None and KIN.get(asked.head) in plain
+        return f"{fitting}, or --labels with {error.classes} lines" if is_kin else fitting
     if error.classes is not None:
         return f"give --labels with {error.classes} lines, one name each"
     for other in others:

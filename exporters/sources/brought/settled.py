@@ -71,8 +71,8 @@ def settled(brought: Brought, metadata: Metadata) -> Settled:
         InvalidOption: Something is said by neither, or out of range, or the two contradict each other.
         InputError: The labels cannot be read, or are the file's in another order.
     """
-    said = {"detect": "detect", "classify": "classify"}.get(metadata.task)
-    missing = [] if brought.task or said or metadata.task in _INSTANCES else ["--task"]
+    is_said = metadata.task in (*READERS, "pose", "obb")
+    missing = [] if brought.task or is_said else ["--task"]
     missing += [] if brought.labels or metadata.names else ["--labels"]
     if missing:
         raise InvalidOption(f"--onnx FILE needs {' and '.join(missing)}")
@@ -90,17 +90,19 @@ def settled(brought: Brought, metadata: Metadata) -> Settled:
 
 def _task(brought: Brought, metadata: Metadata) -> OwnTask:
     named, file = metadata.task, brought.file.name
-    if named == "obb" and metadata.is_ultralytics:
+    if named == "obb":
         raise InputError(f"{file} says in its metadata that its task is obb: {TURNED}")
-    if named in _INSTANCES and metadata.is_ultralytics and brought.task != "detect":
+    has_instances = named == "pose" or (named == "segment" and metadata.is_ultralytics)
+    if has_instances and brought.task != "detect":
         raise InvalidOption(
             f"{file} says in its metadata that its task is {named}: each box has {_INSTANCES[named]}, which are not "
             "served; for its boxes alone say --task detect"
         )
+    said: OwnTask | None = next((task for task in READERS if task == named), None)
     if brought.task is None:
-        return "classify" if named == "classify" else "detect"
-    is_other = metadata.is_ultralytics and named in ("detect", "classify") and brought.task != named
-    if is_other:
+        assert said is not None
+        return said
+    if said in ("detect", "classify") and brought.task != said:
         raise InvalidOption(
             f"{file} says in its metadata that its task is {named}, not {brought.task}; leave --task out"
         )

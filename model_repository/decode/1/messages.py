@@ -1,8 +1,9 @@
-"""What the pool and its workers say to each other, over sockets that keep messages apart."""
+"""What the pool and its workers say to each other, over sockets that keep messages apart, and the limits they hold."""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 JOB: Final = struct.Struct("<QQ?I")
@@ -12,7 +13,9 @@ DONE: Final = b"D"
 FAILED: Final = b"F"
 """First byte of an answer; `code: text` follows."""
 TOO_LARGE: Final = b"L"
-"""First byte of an answer to a picture that was taken for an ordinary one."""
+"""First byte of an answer to a picture that was taken for an ordinary one; the estimate of its memory follows."""
+MEMORY: Final = struct.Struct("<Q")
+"""Bytes."""
 STAYS: Final = b"S"
 """Second byte of an answer: the worker waits for its next job."""
 LEAVES: Final = b"E"
@@ -21,3 +24,21 @@ READY: Final = b"ready"
 """From the nursery, once."""
 MAX_BYTES: Final = 4096
 """Of a message."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What pictures may take."""
+
+    ordinary_seconds: float = 2.0
+    """Processor time of an ordinary picture; it is estimated to need a twentieth at most."""
+    large_seconds: float = 10.0
+    """Processor time of a large picture, see `frames.ImageHeader.is_large`."""
+    ordinary_bytes: int = 256 << 20
+    """Memory of an ordinary picture beside its file."""
+    large_bytes: int = 1 << 30
+    """Memory of a large picture beside its file."""
+    kept_bytes: int = 128 << 20
+    """A worker that keeps more between two pictures, of memory that is its own, is replaced."""
+    wall_seconds: float = 60.0
+    """Time that a picture may be at a worker, whatever it does."""

@@ -24,10 +24,8 @@ from workers import Nursery, Pixels, Shape, Worker
 Geometry = npt.NDArray[np.float32]
 """float32 `(6,)`, see `frames.Geometry.to_array`."""
 
-WORKERS_PER_LARGE: Final = 4
-"""Of so many workers one may be busy with a large picture, and at least one of all."""
-WALL_SECONDS: Final = 60.0
-"""Longest time of one picture at a worker where its request states none; its processor time ends earlier."""
+LARGE_BYTES: Final = 1 << 30
+"""What the large pictures that are decoded at one time may take by their estimates, for each four workers begun."""
 _IDLE_SECONDS: Final = 1.0
 """After so long without work, freed memory is given back."""
 _LOOK_SECONDS: Final = 0.1
@@ -49,16 +47,12 @@ class Picture:
     """Called once, in the pool's thread, with the geometry of each view, or with `code: text`."""
     until: float = float("inf")
     """When nobody waits for it any more, on the monotonic clock."""
-    is_large: bool = False
+    large: int = 0
+    """Estimate of the memory that a large picture takes, bytes; 0 for an ordinary one."""
     deaths: int = 0
     """Workers that died while they had it."""
-    began: float = 0.0
-    """When its worker got it, on the monotonic clock."""
-
-    @property
-    def ends(self) -> float:
-        """When its worker is killed."""
-        return min(self.until, self.began + WALL_SECONDS)
+    ends: float = float("inf")
+    """When its worker is killed, on the monotonic clock."""
 
 
 class Pool:
@@ -67,17 +61,21 @@ class Pool:
     Args:
         view_names: The views, as `frames.View.name` has them.
         shapes: `(H, W, 3)` of each view.
-        workers: Most processes that decode at one time, at least 2.
+        workers: Most large pictures that are decoded at one time, at least 1; there is one process more, so that
+            ordinary ones never wait for these.
+        limits: Of each picture.
 
     Raises:
         RuntimeError: They cannot be started.
     """
 
-    def __init__(self, view_names: Sequence[str], shapes: Sequence[Shape], *, workers: int) -> None:
-        self._view_names, self._shapes = view_names, shapes
-        self._most = max(2, workers)
-        self._most_large = max(1, self._most // WORKERS_PER_LARGE)
-        self._nursery: Nursery | None = Nursery(view_names)
+    def __init__(
+        self, view_names: Sequence[str], shapes: Sequence[Shape], *, workers: int, limits: messages.Limits | None = None
+    ) -> None:
+        self._view_names, self._shapes, self._limits = view_names, shapes, limits or messages.Limits()
+        self._most = workers + 1
+        self._room = LARGE_BYTES * -(-workers // 4)
+        self._nursery: Nursery | None = Nursery(view_names, self._limits)
         self._again = 0.0
         """When a nursery may be started again, on the monotonic clock."""
         self._looks_at = 0.0
@@ -104,8 +102,12 @@ class Pool:
         self._closing = True
         os.eventfd_write(self._wake, 1)
         self._thread.join()
+        for worker in (*self._idle, *self._busy):
+            worker.end()
         if self._nursery is not None:
             self._nursery.close()
+        self._selector.close()
+        os.close(self._wake)
 
     def _run(self) -> None:
         rests = True
@@ -139,13 +141,13 @@ class Pool:
             return
         kind, leaving, content = answer[:1], answer[1:2], answer[2:]
         if kind == messages.TOO_LARGE:
-            picture.is_large = True
+            picture.large = max(1, *messages.MEMORY.unpack(content))
             self._large.append(picture)
         elif kind == messages.FAILED:
             picture.done(content.decode(errors="replace"))
         else:
             for view, out in zip(picture.views, picture.outs, strict=True):
-                np.copyto(out, worker.pixels(view))
+                np.copyto(out, worker.pixels[view])
             picture.done(list(np.frombuffer(content, np.float32).reshape(-1, 6)))
         if leaving == messages.LEAVES:
             self._end(worker)
@@ -160,7 +162,7 @@ class Pool:
         elif picture.deaths > 1:
             picture.done(f"truncated: the decoder broke off on it twice (status {status}); save the image anew")
         else:
-            (self._large if picture.is_large else self._ordinary).appendleft(picture)
+            (self._large if picture.large else self._ordinary).appendleft(picture)
 
     def _end_overdue(self) -> None:
         """Fail what nobody waits for any more, and kill the workers that are at it."""
@@ -170,7 +172,9 @@ class Pool:
         for worker in [worker for worker, picture in self._busy.items() if picture.ends <= now]:
             picture = self._busy.pop(worker)
             self._end(worker)
-            too_long = f"too_costly: decoding takes more than {WALL_SECONDS:.0f} seconds; scale the image down"
+            too_long = (
+                f"too_costly: decoding takes more than {self._limits.wall_seconds:.0f} seconds; scale the image down"
+            )
             picture.done(late if picture.until <= now else too_long)
         for queue in (self._ordinary, self._large):
             for picture in [picture for picture in queue if picture.until <= now]:
@@ -178,21 +182,27 @@ class Pool:
                 picture.done(late)
 
     def _hand_out(self) -> None:
-        """Give every worker something to do; large pictures have a share of the workers, and no more."""
+        """Give every worker something to do; one is always left for ordinary pictures."""
         while self._ordinary or self._large:
-            large = sum(picture.is_large for picture in self._busy.values())
-            queue = self._large if self._large and large < self._most_large else self._ordinary
+            queue = self._large if self._has_room() else self._ordinary
             if not queue or not (self._idle or self._grow()):
                 return
             worker, picture = self._idle.pop(), queue.popleft()
             try:
-                worker.start(picture.file, picture.views, may_be_large=picture.is_large)
+                worker.start(picture.file, picture.views, may_be_large=bool(picture.large))
             except OSError as error:  # no memory for the file
                 self._idle.append(worker)
                 picture.done(f"internal: no room for the image ({error})")
                 continue
-            picture.began = time.monotonic()
+            picture.ends = min(picture.until, time.monotonic() + self._limits.wall_seconds)
             self._busy[worker] = picture
+
+    def _has_room(self) -> bool:
+        """Whether the next large picture may be decoded beside those that are."""
+        if not self._large:
+            return False
+        taken = [picture.large for picture in self._busy.values() if picture.large]
+        return not taken or (len(taken) < self._most - 1 and sum(taken) + self._large[0].large <= self._room)
 
     def _grow(self) -> bool:
         """Start one more worker, if there may be more."""
@@ -208,7 +218,7 @@ class Pool:
 
     def _forked(self) -> Worker | None:
         try:
-            self._nursery = self._nursery or Nursery(self._view_names)
+            self._nursery = self._nursery or Nursery(self._view_names, self._limits)
             return Worker(self._nursery, self._shapes)
         except (RuntimeError, OSError) as error:
             print(f"decode: no worker was started: {error}", flush=True)

@@ -1,7 +1,7 @@
 """Script of the processes that decode: a nursery that holds the libraries, and the workers that it forks.
 
-`pool.py` starts it with two arguments: the descriptor of a socket, and the names of the views as JSON. A worker does
-one picture after the other; what it may use is limited for each. All end when their parent does, whatever ended it.
+`workers.py` starts it with three arguments: the descriptor of a socket, the names of the views and the limits, both as
+JSON. A worker does one picture after the other. All end when their parent does, whatever ended it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,6 @@ import frames
 import messages
 import numpy as np
 
-ORDINARY_CPU_SECONDS: Final = 2.0
-"""Processor time that an ordinary picture may take; it is estimated to need a tenth of it at most."""
-LARGE_CPU_SECONDS: Final = 10.0
-"""Processor time that a large picture may take."""
-ORDINARY_BYTES: Final = 256 << 20
-"""Memory that an ordinary picture may take beside its file."""
-LARGE_BYTES: Final = 1 << 30
-"""Memory that a large picture may take beside its file."""
-KEPT_BYTES: Final = 128 << 20
-"""A worker that keeps more of its own memory between two pictures is replaced."""
 CHECK_EVERY: Final = 64
 """Ordinary pictures between two looks at the memory."""
 
@@ -42,7 +32,7 @@ _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
 
 
-def nursery(control: socket.socket, views: list[frames.View]) -> None:
+def nursery(control: socket.socket, views: list[frames.View], limits: messages.Limits) -> None:
     """Fork a worker, or end one, at each message, until the pool closes its end of the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)  # pictures are spread over processes
@@ -57,7 +47,7 @@ def nursery(control: socket.socket, views: list[frames.View]) -> None:
             parent, worker = os.getpid(), os.fork()
             if not worker:
                 control.close()
-                _work(socket.socket(fileno=descriptors[0]), descriptors[1], views, parent)
+                _work(_Worker(socket.socket(fileno=descriptors[0]), descriptors[1], views, limits), parent)
             for descriptor in descriptors:
                 os.close(descriptor)
             control.send(str(worker).encode())
@@ -68,7 +58,7 @@ def nursery(control: socket.socket, views: list[frames.View]) -> None:
             control.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _work(pool: socket.socket, desk: int, views: list[frames.View], parent: int) -> None:
+def _work(worker: _Worker, parent: int) -> None:
     """Do jobs until the pool closes its end, or too much memory is kept; never returns."""
     status = 1
     try:
@@ -76,7 +66,7 @@ def _work(pool: socket.socket, desk: int, views: list[frames.View], parent: int)
         with contextlib.suppress(OSError):  # where memory runs out, a worker is the least loss
             Path("/proc/self/oom_score_adj").write_text("800")
         if os.getppid() == parent:
-            _Worker(pool, desk, views).run()
+            worker.run()
         status = 0
     finally:
         os._exit(status)
@@ -85,8 +75,8 @@ def _work(pool: socket.socket, desk: int, views: list[frames.View], parent: int)
 class _Worker:
     """One process: the desk that it shares with the pool, where files lie behind the views' pixels."""
 
-    def __init__(self, pool: socket.socket, desk: int, views: list[frames.View]) -> None:
-        self.pool, self.desk, self.views = pool, desk, views
+    def __init__(self, pool: socket.socket, desk: int, views: list[frames.View], limits: messages.Limits) -> None:
+        self.pool, self.desk, self.views, self.limits = pool, desk, views, limits
         self.memory = mmap.mmap(desk, 0)
         self.pixels: list[frames.Pixels] = []
         self.file_at = 0
@@ -121,21 +111,20 @@ class _Worker:
 
     def _one(self, length: int, wanted: list[int], may_be_large: bool) -> tuple[bytes, bytes]:
         """Decode one picture; the kind of the answer, and the geometry or the error."""
-        signal.setitimer(signal.ITIMER_PROF, LARGE_CPU_SECONDS if may_be_large else ORDINARY_CPU_SECONDS)
+        limits = self.limits
+        memory = limits.large_bytes if may_be_large else limits.ordinary_bytes
+        signal.setitimer(signal.ITIMER_PROF, limits.large_seconds if may_be_large else limits.ordinary_seconds)
         try:
             encoded = frames.read(self.memory[self.file_at : self.file_at + length])
             if encoded.header.is_large and not may_be_large:
-                return messages.TOO_LARGE, b""
-            with _memory_limit(LARGE_BYTES if may_be_large else ORDINARY_BYTES):
+                return messages.TOO_LARGE, messages.MEMORY.pack(encoded.header.memory)
+            with _memory_limit(memory):
                 geometry = frames.fit_views(encoded, [self.views[i] for i in wanted], [self.pixels[i] for i in wanted])
         except frames.ImageError as error:
             return messages.FAILED, f"{error.code}: {error}".encode()[: messages.MAX_BYTES - 2]
         except MemoryError:
-            most = (LARGE_BYTES if may_be_large else ORDINARY_BYTES) >> 20
-            return (
-                messages.FAILED,
-                f"too_costly: decoding takes more than {most} MiB of memory; scale the image down".encode(),
-            )
+            text = f"too_costly: decoding takes more than {memory >> 20} MiB of memory; scale the image down"
+            return messages.FAILED, text.encode()
         except Exception as error:
             return messages.FAILED, f"internal: decoding failed ({error!r})".encode()[: messages.MAX_BYTES - 2]
         finally:
@@ -147,7 +136,7 @@ class _Worker:
         if not was_large and self.done % CHECK_EVERY:
             return False
         _LIBC.malloc_trim(0)
-        return _resident_bytes() > self.base + KEPT_BYTES
+        return _resident_bytes() > self.base + self.limits.kept_bytes
 
 
 @contextlib.contextmanager
@@ -169,4 +158,8 @@ def _resident_bytes() -> int:
 
 
 if __name__ == "__main__":
-    nursery(socket.socket(fileno=int(sys.argv[1])), [frames.View.parse(name) for name in json.loads(sys.argv[2])])
+    nursery(
+        socket.socket(fileno=int(sys.argv[1])),
+        [frames.View.parse(name) for name in json.loads(sys.argv[2])],
+        messages.Limits(**json.loads(sys.argv[3])),
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import math
 import mmap
 import os
 import shutil
@@ -34,21 +36,23 @@ class Nursery:
 
     Args:
         view_names: The views, as `frames.View.name` has them.
+        limits: Of each picture.
 
     Raises:
         RuntimeError: It did not start; its own words are in Triton's log.
     """
 
-    def __init__(self, view_names: Sequence[str]) -> None:
+    def __init__(self, view_names: Sequence[str], limits: messages.Limits) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).parent / "worker.py"
         # The one that runs this process may be embedded; a worker needs the same packages, whatever finds them here.
         python = sys.executable or shutil.which("python3") or "python3"
         packages = os.pathsep.join(filter(None, sys.path))
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
+        told = json.dumps(list(view_names)), json.dumps(dataclasses.asdict(limits))
         with theirs:
             self._process = subprocess.Popen(
-                [python, str(script), str(theirs.fileno()), json.dumps(list(view_names))],
+                [python, str(script), str(theirs.fileno()), *told],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **single, "PYTHONPATH": packages},
@@ -113,7 +117,9 @@ class Worker:
     def __init__(self, nursery: Nursery, shapes: Sequence[Shape]) -> None:
         self._nursery = nursery
         self._shapes = shapes
-        self._file_at = sum(int(np.prod(shape)) for shape in shapes)
+        self._file_at = sum(math.prod(shape) for shape in shapes)
+        self.pixels: list[Pixels] = []
+        """What it left on its desk for each view; overwritten by its next job."""
         # Anonymous memory has no name that others could open, and is gone with the last process that has it.
         self._desk = os.memfd_create("reeltag-decode")
         self._memory = self._mapped(self._file_at + KEPT_DESK_BYTES)
@@ -146,12 +152,6 @@ class Worker:
         except OSError:
             return b""
 
-    def pixels(self, view: int) -> Pixels:
-        """What it left on the desk for the view of this number; overwritten by its next job."""
-        start = sum(int(np.prod(shape)) for shape in self._shapes[:view])
-        shape = self._shapes[view]
-        return np.frombuffer(self._memory, np.uint8, int(np.prod(shape)), start).reshape(shape)
-
     def end(self) -> int | None:
         """Kill it, if it has not ended by itself; its exit status, negative for a signal, if it is known."""
         self._let_go()
@@ -165,4 +165,10 @@ class Worker:
         """The desk at another size; the room is taken now, as memory that is missing later would kill its user."""
         os.ftruncate(self._desk, size)
         os.posix_fallocate(self._desk, 0, size)
-        return mmap.mmap(self._desk, size)
+        memory = mmap.mmap(self._desk, size)
+        self.pixels, start = [], 0
+        for shape in self._shapes:
+            count = math.prod(shape)
+            self.pixels.append(np.frombuffer(memory, np.uint8, count, start).reshape(shape))
+            start += count
+        return memory

@@ -112,7 +112,7 @@ def test_a_line_that_breaks_off_again_and_again_is_no_reason_to_give_up_while_it
 
 
 def test_a_process_that_was_killed_is_gone_on_from(web: Web, cache: Path) -> None:
-    web.manners = [Manner(pause_seconds=0.05), Manner()]
+    web.manners = [Manner(pause_seconds=0.2), Manner()]
     file = published(web)
     process = subprocess.Popen([sys.executable, "-c", fetching(file)])
     part = cache / f"net-{file.sha256[:16]}" / "net.pth.part"
@@ -259,12 +259,12 @@ def test_redirects_are_followed_anew_at_each_try(web: Web) -> None:
 
 
 def test_a_slow_server_is_waited_for_and_a_silent_one_is_not(web: Web) -> None:
-    patience = Patience(silence_seconds=0.5, tries=2, pause_seconds=0.01)
-    web.manners = [Manner(pause_seconds=0.1)]
+    patience = Patience(silence_seconds=1.5, tries=1)
+    web.manners = [Manner(pause_seconds=0.2)]
     assert fetch(published(web), patience=patience).read_bytes() == CONTENT
     assert len(web.requests) == 1
-    web.manners, web.content = [Manner(pause_seconds=2)], CONTENT[::-1]
-    with pytest.raises(SetupError, match=r"says nothing for 0\.5 s"):
+    web.manners, web.content = [Manner(pause_seconds=10)], CONTENT[::-1]
+    with pytest.raises(SetupError, match=r"says nothing for 1\.5 s"):
         fetch(published(web, web.content), patience=patience)
 
 
@@ -293,7 +293,7 @@ def test_proxies_are_those_of_the_environment(web: Web, monkeypatch: pytest.Monk
 
 
 def test_two_at_once_fetch_one_file(web: Web, cache: Path) -> None:
-    web.manners = [Manner(pause_seconds=0.03)]
+    web.manners = [Manner(pause_seconds=0.1)]
     file, found, told = published(web), [], []
 
     def fetch_it() -> None:

@@ -49,12 +49,12 @@ def all_configs(runtime: str, nms: Nms) -> dict[str, Any]:
     made = [
         configs.decode_config([spec.view for spec in networks.values() if spec.view], workers=2),
         configs.nms_config(DETECTOR.candidates, nms),
-        configs.image_ensemble_config(networks, None, nms=nms),
+        configs.image_ensemble_config(networks, cards, nms=nms),
     ]
     for task, spec in networks.items():
         made += [
             configs.network_config(spec, cards[task], precision="f32", threads=2, nms=nms),
-            configs.image_ensemble_config({task: spec}, cards[task], nms=nms),
+            configs.image_ensemble_config({task: spec}, cards, nms=nms),
             configs.frames_ensemble_config(task, spec, cards[task], nms=nms),
         ]
     return {config.name: parsed(config) for config in made}
@@ -88,7 +88,8 @@ def test_a_plan_runs_on_the_gpu_and_a_graph_where_there_is_one() -> None:
 
 def test_ensembles_take_no_more_than_the_largest_batch_of_a_plan() -> None:
     small = replace(DETECTOR, max_batch_size=8)
-    whole = configs.image_ensemble_config({Task.DETECT: small, Task.CLASSIFY: CLASSIFIER}, None)
+    cards = {Task.DETECT: card(small, "tensorrt"), Task.CLASSIFY: card(CLASSIFIER, "openvino")}
+    whole = configs.image_ensemble_config({Task.DETECT: small, Task.CLASSIFY: CLASSIFIER}, cards)
     frames = configs.frames_ensemble_config(Task.DETECT, small, card(small, "tensorrt"))
     network = configs.network_config(small, card(small, "tensorrt"), precision="f32", threads=2)
     assert {config.max_batch_size for config in (whole, frames, network)} == {8}
@@ -149,7 +150,8 @@ def test_both_answer_the_same_through_triton(python_url: str, engine_url: str, s
 
     async def ask(url: str) -> list[Any]:
         async with TritonClient(url) as client:
-            return [answer for n in BATCHES for answer in await client.infer_images((Task.DETECT,), images[-n:])]
+            cards = {Task.DETECT: await client.card("detect")}
+            return [answer for n in BATCHES for answer in await client.infer_images(cards, images[-n:])]
 
     boxes = 0
     for found, expected in zip(asyncio.run(ask(engine_url)), asyncio.run(ask(python_url)), strict=True):
@@ -167,7 +169,8 @@ def test_both_answer_the_same_to_frames(python_url: str, engine_url: str) -> Non
 
     async def ask(url: str) -> list[dict[str, npt.NDArray[Any]]]:
         async with TritonClient(url) as client:
-            return [answer for n in BATCHES for answer in await client.infer_frames(Task.DETECT, frames[:n])]
+            card = await client.card("detect_frames")
+            return [answer for n in BATCHES for answer in await client.infer_frames(card, frames[:n])]
 
     answers = zip(asyncio.run(ask(engine_url)), asyncio.run(ask(python_url)), strict=True)
     assert sum(check_equal(found, expected) for found, expected in answers) > 100

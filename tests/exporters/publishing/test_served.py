@@ -33,7 +33,8 @@ def test_requests_that_share_a_batch_get_their_own_answers(triton: EmbeddedTrito
     async def ask() -> list[list[dict[str, npt.NDArray[Any]]]]:
         async with TritonClient(triton.url) as client:
             parts = [frames[a:b] for a, b in itertools.pairwise(starts)]
-            return await asyncio.gather(*(client.infer_frames(Task.CLASSIFY, part) for part in parts))
+            card = await client.card(Task.CLASSIFY.frames_ensemble)
+            return await asyncio.gather(*(client.infer_frames(card, part) for part in parts))
 
     answers = [answer[contract.SCORES] for part in asyncio.run(ask()) for answer in part]
     np.testing.assert_allclose(np.stack(answers), expected("efficientnet_lite0", frames), atol=5e-3)
@@ -44,7 +45,7 @@ def test_windows_of_frames_become_cuts(triton: EmbeddedTriton) -> None:
 
     async def ask() -> npt.NDArray[Any]:
         async with TritonClient(triton.url) as client:
-            return await client.infer_cuts(windows)
+            return await client.infer_cuts(await client.card(contract.SHOTS_ENSEMBLE), windows)
 
     np.testing.assert_allclose(asyncio.run(ask()), expected("transnetv2", windows), atol=5e-3)
 

@@ -70,6 +70,12 @@ def test_another_size_names_the_first_keys_and_the_one_that_fits(tmp_path: Path)
         checkpoint.load_network("yolox_s", path)
 
 
+def test_labels_for_weights_of_the_published_classes_are_named_as_what_to_leave_out(tmp_path: Path) -> None:
+    path = saved(tmp_path / "published.pth", {"model": entries.network("yolox_nano").state_dict()})
+    with pytest.raises(InputError, match="It fits yolox_nano with its 80 published classes: leave --labels out"):
+        checkpoint.load_network("yolox_nano", path, 10)
+
+
 def test_keys_of_another_network_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "other.pth", {"fc.weight": torch.ones(3)})
     with pytest.raises(

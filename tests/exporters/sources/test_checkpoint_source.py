@@ -20,6 +20,7 @@ from exporters.machine import processor
 from exporters.publishing import repository
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.exported import artefacts_in, serving
+from exporters.publishing.listing import listing
 from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag import contract
 from reeltag.errors import InputError, InvalidOption, ModelRepositoryError
@@ -127,7 +128,7 @@ def test_the_repository_serves_the_users_classes_and_size(published: Path) -> No
     assert spec.view.name in (published / "decode" / "config.pbtxt").read_text()
     assert '\\"labels\\":[\\"cat\\",\\"dog\\",\\"fox\\"]' in (published / "detect" / "config.pbtxt").read_text()
     assert serving(published) == ["yolox_nano"]
-    listed = {model.name: model for model in repository.listing(published)}
+    listed = {model.name: model for model in listing(published)}
     assert listed["yolox_nano"].in_repository
     assert listed["yolox_nano"].input == "96x160"
     assert listed["yolox_nano"].size_bytes > 3_000_000
@@ -137,7 +138,7 @@ def test_the_repository_serves_the_users_classes_and_size(published: Path) -> No
 
 def test_it_serves_until_another_is_named(published: Path) -> None:
     assert {"nanodet_g", "detect_classify"} <= set(repository.publish(published))
-    assert serving(published) == ["yolox_nano", "efficientnet_lite0"]
+    assert serving(published) == ["yolox_nano", "efficientnet_lite0", "transnetv2"]
     assert repository.publish(published) == []
     repository.publish(published, ["nanodet_g"])
     assert serving(published)[0] == "nanodet_g"

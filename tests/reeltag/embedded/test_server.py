@@ -1,49 +1,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 
 from exporters.publishing import repository
 from reeltag.embedded import EmbeddedTriton
-from reeltag.embedded.folder import SHM_FAMILY
-from reeltag.embedded.guard import SHARED_MEMORY
-from reeltag.errors import EmbeddedUnavailable, PortInUse, ReeltagError
+from reeltag.errors import EmbeddedUnavailable, PortInUse
 from reeltag.triton import TritonClient
-
-
-def shared_memory_of(pid: int) -> set[str]:
-    return {path.name for path in SHARED_MEMORY.glob(f"{SHM_FAMILY}_{pid}_*")}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return condition()
-
-
-def all_ended(processes: list[psutil.Process]) -> bool:
-    """Whether none runs; a killed process whose new parent has not collected it yet does not count."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                return False
-    return True
+from tests.reeltag.embedded.family import all_ended, shared_memory_of, wait_until
 
 
 def test_sources_of_backends_that_nothing_uses_are_left_alone(small_repository: Path, tmp_path: Path) -> None:
@@ -58,47 +31,6 @@ def test_sources_of_backends_that_nothing_uses_are_left_alone(small_repository: 
                 return await client.served()
 
         assert asyncio.run(served()) == {"nms": "READY"}
-
-
-def server_process() -> psutil.Process:
-    """The newest tritonserver that this process started."""
-    servers = [p for p in psutil.Process().children(recursive=True) if p.name().startswith("tritonserver")]
-    return max(servers, key=lambda process: process.create_time())
-
-
-def suppress_once(url: str) -> None:
-    async def ask() -> None:
-        async with TritonClient(url, timeout_seconds=5) as client:
-            await client.infer("nms", {"CANDIDATES": np.zeros((1, 300, 6), np.float32)}, ["COUNT"])
-
-    asyncio.run(ask())
-
-
-def answers(url: str) -> bool:
-    with contextlib.suppress(ReeltagError):
-        suppress_once(url)
-        return True
-    return False
-
-
-def test_a_killed_server_is_restarted_and_nothing_is_left_at_the_end(small_repository: Path) -> None:
-    before = shared_memory_of(os.getpid())  # of the server that other tests share
-    with EmbeddedTriton(small_repository) as server:
-        suppress_once(server.url)
-        assert shared_memory_of(os.getpid()) != before
-        first = server_process()
-        stubs = first.children(recursive=True)
-        first.kill()
-        assert wait_until(lambda: all_ended([first]) and answers(server.url), 30)
-        assert server_process().pid != first.pid
-        assert all_ended(stubs)
-        second = server_process()
-        everything = [second, *second.children(recursive=True)]
-        second.kill()  # again within a minute: a crash loop
-        assert wait_until(lambda: not server.running, 20)
-    assert wait_until(lambda: all_ended(everything), 5)
-    assert shared_memory_of(os.getpid()) == before
-    assert "it is not restarted" in server.log.read_text()
 
 
 def test_the_server_dies_with_a_killed_parent(small_repository: Path) -> None:

@@ -16,11 +16,13 @@ _AXES_ARE_INPUTS: Final = 13
 """Version of ONNX' operators from which axes are an input."""
 _HAS_BATCH_DIMS: Final = 12
 """Version from which GatherND has `batch_dims`."""
-_JOINING: Final = (
-    *("Concat", "GatherElements", "ScatterElements", "ScatterND", "GridSample"),
-    *("LSTM", "GRU", "RNN"),
-)
-"""Operators that do not repeat an operand for each picture by themselves."""
+_JOINING: Final[dict[str, tuple[int, ...] | None]] = {
+    **dict.fromkeys(("Concat", "GatherElements", "ScatterElements", "GridSample")),
+    "ScatterND": (0, 2),
+    "LSTM": (5, 6),
+    **dict.fromkeys(("GRU", "RNN"), (5,)),
+}
+"""Operators that do not repeat an operand for each picture by themselves, and which inputs are such; none for all."""
 _BROADCASTING: Final = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Where", "PRelu", "MatMul"),
     *("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"),
@@ -72,28 +74,39 @@ def _operands(graph: Following, node: NodeProto) -> None:
         return
     if node.op_type == "Concat" and _attribute(node, "axis", 0) % len(shape) == axis:
         return
+    if node.op_type == "MatMul" and axis >= len(shape) - 2:
+        return
+    taken = _JOINING.get(node.op_type)
     for index, name in enumerate(node.input):
-        is_index = node.op_type == "ScatterND" and index == 1
-        if name and not is_index and graph.axis(name) is None:
-            node.input[index] = _repeated(graph, name, len(shape) - axis, joins=node.op_type in _JOINING)
+        if name and graph.axis(name) is None and (taken is None or index in taken):
+            node.input[index] = _repeated(graph, node, name, followed, len(shape) - axis)
 
 
-def _repeated(graph: Following, name: str, from_the_right: int, *, joins: bool) -> str:
-    """Name of an operand with the side of the batch that those have which follow it."""
-    shape = graph.one.shape(name)
+def _repeated(graph: Following, node: NodeProto, name: str, followed: str, from_the_right: int) -> str:
+    """Name of an operand with the side of the batch that `followed` has."""
+    shape, wanted = graph.one.shape(name), graph.one.shape(followed)
     axis = len(shape) - from_the_right if shape else -1
-    if not shape or axis < 0 or shape[axis] != graph.batch or graph.many.shape(name) != shape:
+    if not shape or not wanted or axis < 0 or graph.many.shape(name) != shape:
         return name
-    first = name
-    if graph.batch > 1:
-        start, end, along = (graph.constant(np.array([value])) for value in (0, 1, axis))
-        first = graph.insert("Slice", [name, start, end, along])
-    if not joins:
-        return first
-    repeated = graph.insert("Expand", [first, graph.along_batch(np.ones(len(shape), np.int64), axis)])
+    if shape[axis] == graph.batch:
+        first = _first(graph, name, axis) if graph.batch > 1 else name
+        if node.op_type not in _JOINING:
+            return first
+        repeated = graph.insert("Expand", [first, graph.along_batch(np.ones(len(shape), np.int64), axis)])
+    elif graph.batch == graph.outer[followed] == 1 and shape[axis] == wanted[-from_the_right]:
+        # Beside heads or windows, all of which each picture has.
+        repeated = graph.insert("Tile", [name, graph.along_batch(np.ones(len(shape), np.int64), axis)])
+    else:
+        return name
     graph.outer[repeated] = 1
     graph.repeats[repeated] = name
     return repeated
+
+
+def _first(graph: Following, name: str, axis: int) -> str:
+    """Name of what a constant holds for the first picture."""
+    start, end, along = (graph.constant(np.array([value])) for value in (0, 1, axis))
+    return graph.insert("Slice", [name, start, end, along])
 
 
 def _reshape(graph: Following, node: NodeProto) -> None:

@@ -29,6 +29,8 @@ _TOLD_APART: Final = 0.5
 """Share of an output's channels that must tell two pictures apart, or their answers prove nothing."""
 _SAME_SHARE: Final = 0.999
 """Of whole numbers, such as classes of pixels: where two are equally likely, rounding chooses."""
+_SQUEEZING: Final = ("Sigmoid", "HardSigmoid", "Softmax", "LogSoftmax", "Tanh", "Clip", "Relu", "Cast", "Identity")
+"""Operators behind which answers to different pictures may become alike."""
 _BY_CONTENT: Final = frozenset({
     *("NonMaxSuppression", "NonZero", "Unique", "Compress", "If", "Loop", "Scan"),
     *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"),
@@ -103,12 +105,13 @@ def _freed(
 ) -> tuple[ModelProto | None, str]:
     """The graph with a free batch, or why there is none."""
     batch = network.graph.batch or 1
-    watched = _deciding(model, outputs)
+    deciding = _deciding(model, outputs)
+    watched = list(dict.fromkeys((*outputs, *deciding)))
     try:
         expected = network.exact.answers_of(open_session(_watching(in_float32(model), watched)), images)
     except InputError as error:
         return None, str(error)
-    if same := [name for name in watched if not _tells_apart(expected[name])]:
+    if same := [name for name in deciding if not _tells_apart(expected[name])]:
         return None, f"{same[0]!r} is alike for different pictures, which proves nothing"
     problem = "freed, it answers otherwise"
     starts: tuple[Callable[[ModelProto], ModelProto], ...] = (lambda graph: graph, simplified)
@@ -149,7 +152,10 @@ def _watching(model: ModelProto, names: Sequence[str]) -> ModelProto:
 
 
 def _deciding(model: ModelProto, outputs: Sequence[str]) -> list[str]:
-    """The outputs, and instead of whole numbers the floats that decide them: classes may be equal by chance."""
+    """What decides the outputs: the floats before classes are chosen and scores are squeezed into 0 to 1.
+
+    Classes may be equal by chance, and so may scores of pictures in which nothing is found.
+    """
     inferred = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
     pictured = _pictured(model)
@@ -158,10 +164,12 @@ def _deciding(model: ModelProto, outputs: Sequence[str]) -> list[str]:
     waiting = list(outputs)
     while waiting:
         name = waiting.pop(0)
-        if types.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        is_float = types.get(name) in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        taken = [n for n in makers[name].input if n in pictured and n in makers] if name in makers else []
+        if is_float and not (taken and makers[name].op_type in _SQUEEZING):
             deciding.append(name)
-        elif name in makers:
-            waiting += [taken for taken in makers[name].input if taken in pictured and taken in makers]
+        else:
+            waiting += taken
     return list(dict.fromkeys(deciding)) or list(outputs)
 
 

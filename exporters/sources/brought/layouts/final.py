@@ -33,6 +33,8 @@ _NONE: Final = (
 )
 _TENSORFLOW: Final = ("detection_boxes", "detection_scores", "detection_classes")
 _TENSORFLOW_COUNT: Final = "num_detections"
+_PORT: Final = ":0"
+"""Behind the name of a tensor of TensorFlow."""
 
 
 def end_to_end(head: str, evidence: Evidence) -> Recognised:
@@ -52,8 +54,7 @@ def end_to_end(head: str, evidence: Evidence) -> Recognised:
         _require_classes_from_0(found, evidence.classes, is_asked=is_asked)
         return FinalLayout(_kept(rows), fractions=fractions), f"final boxes in {_unit(fractions)}"
 
-    if set(_TENSORFLOW) <= evidence.answers.keys():
-        raise MisfitError(f"{', '.join(_TENSORFLOW)} are TensorFlow's, with y before x and a first class of 1")
+    _require_x_before_y(evidence)
     return recognised(evidence, _candidates(evidence), read, _NONE)
 
 
@@ -67,6 +68,7 @@ def torchvision(evidence: Evidence) -> Recognised:
         fractions = _are_fractions("torchvision", found)
         return FinalLayout(_kept(rows), first_class=first, fractions=fractions), f"final boxes in {_unit(fractions)}"
 
+    _require_x_before_y(evidence)
     candidates = [names for names in _candidates(evidence) if len(names) > 2]
     return recognised(evidence, candidates, read, _NONE)
 
@@ -82,8 +84,9 @@ def tensorflow(evidence: Evidence) -> Recognised:
         return FinalLayout(_kept(rows), fractions=True, rows_first=True, first_class=first), "TensorFlow's final boxes"
 
     names = tuple(evidence.answers)
-    if set(_TENSORFLOW) <= set(names):
-        names = (*_TENSORFLOW, *(name for name in names if name == _TENSORFLOW_COUNT))
+    own = {name.removesuffix(_PORT): name for name in names}
+    if own.keys() >= set(_TENSORFLOW):
+        names = tuple(own[name] for name in (*_TENSORFLOW, _TENSORFLOW_COUNT) if name in own)
     elif not evidence.are_chosen:
         wanted = ",".join((*_TENSORFLOW, _TENSORFLOW_COUNT))
         raise MisfitError(f"no outputs are named {', '.join(_TENSORFLOW)}; name yours in this order: --output {wanted}")
@@ -117,7 +120,7 @@ def _candidates(evidence: Evidence) -> Iterator[tuple[str, ...]]:
     lists = [
         name for name, answer in answers.items() if answer.ndim == 2 or (answer.ndim == 3 and answer.shape[2] == 1)
     ]
-    counts = [name for name in answers if _is_count(name, answers[name])]
+    counts = [name for name, answer in answers.items() if _is_count(name, answer)]
     for name, answer in answers.items():
         if answer.ndim != 3 or answer.shape[2] not in (4, 5):
             continue
@@ -131,8 +134,10 @@ def _candidates(evidence: Evidence) -> Iterator[tuple[str, ...]]:
 
 
 def _is_count(name: str, answer: Array) -> bool:
-    is_one = answer.size == len(answer)
-    return is_one and are_whole(answer) and any(word in name.lower() for word in ("num", "count", "valid"))
+    """One whole number for each picture, which is called a count or can be nothing else."""
+    if answer.size != len(answer) or not are_whole(answer) or answer.min() < 0:
+        return False
+    return answer.dtype.kind in "iu" or any(word in name.lower() for word in ("num", "count", "valid"))
 
 
 def _are_in_order(scores: str, classes: str, evidence: Evidence) -> bool:
@@ -142,6 +147,11 @@ def _are_in_order(scores: str, classes: str, evidence: Evidence) -> bool:
         return order.index(scores) < order.index(classes)
     is_swapped = "score" in classes.lower() or any(word in scores.lower() for word in ("label", "class"))
     return not is_swapped and evidence.answers[scores].dtype.kind == "f"
+
+
+def _require_x_before_y(evidence: Evidence) -> None:
+    if {name.removesuffix(_PORT) for name in evidence.answers} >= set(_TENSORFLOW):
+        raise MisfitError(f"{', '.join(_TENSORFLOW)} are TensorFlow's, with y before x and a first class of 1")
 
 
 def _require_known_columns(rows: Array, evidence: Evidence) -> None:
@@ -173,6 +183,7 @@ def _are_fractions(head: str, found: Array) -> bool:
         require(are_fractions(found[:, :4]), f"boxes reach {found[:, :4].max(initial=0):.3g}: they are pixels")
         return True
     if head.endswith("-pixels"):
+        require(not len(found) or not are_fractions(found[:, :4]), "its boxes are fractions of the input")
         return False
     if not found[:, :4].any():
         raise ChoiceError(

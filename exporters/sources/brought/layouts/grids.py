@@ -66,14 +66,20 @@ def require_corners(boxes: Array) -> None:
     require(_are_ordered(boxes), "boxes are not x1, y1, x2, y2: some end before they begin")
 
 
+def sure(boxes: Array, scores: Array) -> Array:
+    """Boxes `(n, 4)` of `(N, cells, 4)` whose best score is at least half of the best of all."""
+    best = scores.max(-1)
+    chosen: Array = boxes[best >= best.max() / 2]
+    return chosen
+
+
 def require_centres(boxes: Array, size: tuple[float, float]) -> None:
-    """Raise `MisfitError` unless `(..., 4)` may be the centre's x and y, width and height.
+    """Raise `MisfitError` unless `(n, 4)` may be the centre's x and y, width and height.
 
     Args:
-        boxes: In pixels or fractions.
+        boxes: In pixels or fractions; those that a network is sure of, as others may be anything.
         size: Rows and columns of the input, in the same unit.
     """
-    require((boxes[..., 2:] >= 0).all(), "widths and heights are negative: boxes are not decoded")
     limits = np.array([size[1], size[0]])
     low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
     outside = ((low < -_SLACK * limits) | (high > (1 + _SLACK) * limits)).any(-1).mean()

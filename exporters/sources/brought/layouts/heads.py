@@ -47,3 +47,5 @@ VARIANTS: Final = {
     **dict.fromkeys(_END_TO_END[1:], "end-to-end"),
 }
 """Heads that say more than is needed where the plain one fits."""
+KIN: Final = {"detr": "rt-detr", "rt-detr": "detr"}
+"""Heads that nothing but the number of labels tells apart."""

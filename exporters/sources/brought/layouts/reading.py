@@ -46,8 +46,6 @@ class Evidence:
     """Names of the classes."""
     size: tuple[int, int]
     """Rows and columns of the input, pixels."""
-    operators: frozenset[str] = frozenset()
-    """Of the graph."""
     metadata: Metadata = field(default_factory=Metadata)
     """What the file says of itself."""
     are_chosen: bool = False

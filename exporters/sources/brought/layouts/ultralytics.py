@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporters.sources.brought.dense_heads import DenseLayout
-from exporters.sources.brought.layouts.grids import boxes_of_a_cell, require_centres, require_pixels
+from exporters.sources.brought.layouts.grids import boxes_of_a_cell, require_centres, require_pixels, sure
 from exporters.sources.brought.layouts.reading import (
     Array,
     Evidence,
@@ -63,7 +63,8 @@ def _read(output: Array, evidence: Evidence) -> Reading:
     cut = _cut(output, evidence)
     rows = output.transpose(0, 2, 1) if cut.channels_first else output
     require(not _are_rows_of_six(rows), "its rows are x1, y1, x2, y2, score, class: boxes that were chosen already")
-    require_centres(rows[..., :_BOX], evidence.size)
+    require((rows[..., 2:_BOX] >= 0).all(), "widths and heights are negative: boxes are not decoded")
+    require_centres(sure(rows[..., :_BOX], rows[..., _BOX : cut.start + evidence.classes]), evidence.size)
     require_pixels(rows[..., :_BOX])
     note = _unused(rows, cut, evidence)
     end = cut.start + evidence.classes

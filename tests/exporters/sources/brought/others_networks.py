@@ -104,16 +104,16 @@ class Segmenter(nn.Module):
 
 
 class ByRows(nn.Module):
-    """A network that takes `(N, H, W, 3)`, of bytes if it is to cast them."""
+    """A network that takes `(N, H, W, 3)`, of bytes if it is to cast them, and perhaps answers so."""
 
-    def __init__(self, network: nn.Module, *, casts: bool = False) -> None:
+    def __init__(self, network: nn.Module, *, casts: bool = False, answers_rows: bool = False) -> None:
         super().__init__()
-        self.network, self.casts = network, casts
+        self.network, self.casts, self.answers_rows = network, casts, answers_rows
 
     def forward(self, images: Tensor) -> Tensor:
         pixels = images.float() / 255 if self.casts else images
         answer: Tensor = self.network(pixels.permute(0, 3, 1, 2))
-        return answer
+        return answer.permute(0, 2, 3, 1) if self.answers_rows else answer
 
 
 class Suppressed(nn.Module):

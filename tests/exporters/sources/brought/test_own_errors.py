@@ -24,7 +24,6 @@ from tests.exporters.sources.brought.others_networks import (  # noqa: E402
     Classifier,
     Detector,
     Determinant,
-    Mixing,
     Segmenter,
     Squeezed,
     brought,
@@ -120,15 +119,10 @@ def test_the_size_is_the_graphs_unless_it_leaves_it_open(tmp_path: Path) -> None
     assert brought(free, "detect", "ultralytics", 3, size=(96, 64)).spec.input_shape == (96, 64, 3)
 
 
-def test_batches_that_cannot_be_freed_say_how_to_export(tmp_path: Path) -> None:
-    path = exported(tmp_path / "net.onnx", Mixing(), free=())
-    with pytest.raises(InputError, match=r"batch is fixed at 1 \(1, 3, 160, 224\), .* with a dynamic one: .*--dynamic"):
-        brought(path, "classify", "softmax", 3)
-    path = exported(path, Mixing())
-    with pytest.raises(InputError, match="batch does not take several pictures at once"):
-        brought(path, "classify", "softmax", 3)
+def test_answers_of_several_pictures_need_a_row_for_each(tmp_path: Path) -> None:
+    path = exported(tmp_path / "net.onnx", Squeezed(), torch.rand(4, 3, *SIDES), free=())
     with pytest.raises(InputError, match=r"'output0' is \(3,\) for 4 pictures; one row for each picture fits"):
-        brought(exported(path, Squeezed()), "classify", "", 3)
+        brought(path, "classify", "", 3)
 
 
 def test_answers_that_are_not_finite_are_named(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_the_bundled_classifier_brought_back_answers_the_same(tmp_path: Path) ->
     expected = compare.run_onnx(onnx.load(spec.onnx_path), {contract.FRAMES: frames})[contract.SCORES]
     np.testing.assert_allclose(answers(source, frames)[contract.SCORES], expected, atol=1e-5)
     (tmp_path / "bare.data").unlink()
-    with pytest.raises(InputError, match=r"keeps its weights in bare\.data, which is not beside it"):
+    with pytest.raises(InputError, match=r"keeps its weights in bare\.data, which is not there beside it"):
         brought(path, "classify", "", 1000)
 
 

@@ -1,0 +1,113 @@
+"""The folders of a model repository that serving given networks takes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from exporters.catalogue.entries import ModelSpec
+from exporters.publishing import configs
+from exporters.publishing.artefact import Artefact
+from exporters.publishing.folders import ModelFolder
+from reeltag import areas, frames
+from reeltag.contract import AREAS, DECODE, NMS, ModelCard, Task, ensemble_version
+from reeltag.errors import ModelRepositoryError
+
+BACKENDS: Final = (DECODE, NMS, AREAS)
+"""Names of the Python backends around the networks."""
+
+
+def default_repository() -> Path:
+    """The `model_repository` folder beside this package: in a checkout the committed one."""
+    return Path(__file__).parents[2] / "model_repository"
+
+
+def network_folder(artefact: Artefact) -> ModelFolder:
+    """The network itself.
+
+    Raises:
+        ModelRepositoryError: Its file is missing or damaged.
+    """
+    files, version = artefact.files, artefact.card.version
+    if artefact.passport.runtime == "openvino":
+        files[f"{version}/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
+    precision, nms = artefact.openvino_precision, artefact.passport.nms
+    config = configs.network_config(
+        artefact.spec,
+        artefact.card,
+        precision=precision,
+        threads=_threads(),
+        nms=nms,
+        one_by_one=artefact.passport.one_by_one,
+    )
+    return ModelFolder(config, files, artefact.passport, version)
+
+
+def task_folders(
+    artefacts: Sequence[Artefact], cards: Mapping[str, ModelCard], there: Collection[str] = ()
+) -> Iterator[ModelFolder]:
+    """What stands around the networks: decoding, what follows them, and the ensembles.
+
+    Args:
+        artefacts: Of several with one task the first serves it.
+        cards: Theirs, by name.
+        there: Names of backends whose folders are made whole though none of these networks needs them: without
+            `--model-control-mode` Triton loads every folder, and does not start where it cannot.
+
+    Raises:
+        ModelRepositoryError: The source of a backend is missing.
+    """
+    served = {task: a for task in Task for a in reversed(artefacts) if a.spec.task == task.value}
+    networks = {task: artefact.spec for task, artefact in served.items()}
+    nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
+    yield from _backend_folders(networks, nms, there)
+    of_task = {task: cards[spec.name] for task, spec in networks.items()}
+
+    def image_ensemble(tasks: Sequence[Task]) -> ModelFolder:
+        some = {task: of_task[task] for task in tasks}
+        config = configs.image_ensemble_config({task: networks[task] for task in tasks}, some, nms=nms)
+        return ModelFolder(config, version=ensemble_version(some))
+
+    for task, spec in networks.items():
+        yield image_ensemble([task])
+        config = configs.frames_ensemble_config(task, spec, of_task[task], nms=nms)
+        yield ModelFolder(config, version=of_task[task].version)
+    for count in range(2, len(networks) + 1):
+        yield from map(image_ensemble, itertools.combinations(networks, count))
+    for artefact in [artefact for artefact in artefacts if artefact.spec.task == "shots"][:1]:
+        card = cards[artefact.spec.name]
+        yield ModelFolder(configs.shots_ensemble_config(artefact.spec, card), version=card.version)
+
+
+def _backend_folders(
+    networks: Mapping[Task, ModelSpec], nms: configs.Nms, there: Collection[str]
+) -> Iterator[ModelFolder]:
+    if networks or DECODE in there:
+        views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
+        config = configs.decode_config(list(views), workers=_threads())
+        package = Path(frames.__file__).parent
+        sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
+        yield ModelFolder(config, {**_python_sources(DECODE), **sources})
+    if Task.DETECT in networks or NMS in there:
+        detector = networks.get(Task.DETECT)
+        yield ModelFolder(configs.nms_config(detector.candidates if detector else -1, nms), _python_sources(NMS))
+    if Task.SEGMENT in networks or AREAS in there:
+        files = {**_python_sources(AREAS), "1/areas.py": Path(areas.__file__)}
+        yield ModelFolder(configs.areas_config(networks.get(Task.SEGMENT)), files)
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _python_sources(name: str) -> dict[str, Path]:
+    """The committed files of a Python backend, by path in its folder."""
+    sources = sorted((default_repository() / name / "1").glob("*.py"))
+    if not any(source.name == "model.py" for source in sources):
+        raise ModelRepositoryError(
+            f"{default_repository() / name / '1' / 'model.py'} is missing; restore it from the repository of reeltag"
+        )
+    return {f"1/{source.name}": source for source in sources if source.name != "frames.py"}

@@ -1,0 +1,62 @@
+"""Errors of a call as canonical status codes with `google.rpc` details, as the REST interface has statuses and JSON."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from reeltag.errors import ReeltagError
+
+DOMAIN: Final = "reeltag"
+"""Of every `ErrorInfo`."""
+_DETAILS: Final = "grpc-status-details-bin"
+_log: Final = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+    """End the call with what the block raises: one of our errors as it is, any other with an id that is in the log."""
+    try:
+        yield
+    except ReeltagError as error:
+        await abort(context, error)
+    except (grpc.aio.AbortError, grpc.RpcError):
+        raise
+    except Exception as error:
+        error_id = uuid.uuid4().hex[:12]
+        _log.error("unexpected error %s", error_id, exc_info=error)
+        text = f"an unexpected error happened; the gateway's log has it under the id {error_id}"
+        await context.abort(grpc.StatusCode.INTERNAL, text)
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
+    """End the call with an error of ours; raises what ends the handler."""
+    code = grpc.StatusCode[error.grpc_code]
+    if code is grpc.StatusCode.INTERNAL:
+        _log.error("%s: %s", error.code, error)
+    await context.abort(code, str(error), trailing_metadata=((_DETAILS, status_of(error).SerializeToString()),))
+
+
+def status_of(error: ReeltagError) -> Status:
+    """The error with its machine-readable details."""
+    details: list[Message] = [ErrorInfo(reason=error.code.upper(), domain=DOMAIN)]
+    if error.retry_after_seconds is not None:
+        details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
+    number: int = grpc.StatusCode[error.grpc_code].value[0]
+    return Status(code=number, message=str(error), details=[_packed(detail) for detail in details])
+
+
+def _packed(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

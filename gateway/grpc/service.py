@@ -1,0 +1,156 @@
+"""`reeltag.v1.Tagging`: messages in, the same tagging as over REST, messages out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import grpc
+
+from gateway.access import Access, Caller
+from gateway.catalogue import Catalogue
+from gateway.grpc.errors import abort, answered
+from gateway.grpc.messages import model_message, options_of, result_message, upload_of
+from gateway.metrics import Metrics
+from gateway.tagging import Question, Tagged, Tagging, failed_result
+from gateway.uploads import Upload, UploadReader
+from reeltag.errors import ReeltagError
+from reeltag.v1 import tagging_pb2 as pb
+from reeltag.v1.tagging_pb2_grpc import TaggingServicer
+
+Context = grpc.aio.ServicerContext[Any, Any]
+STREAM_WINDOW: Final = 32
+"""Images of one stream that are in work; the next is read when the oldest answer was taken."""
+_TURN_SECONDS: Final = 0.05
+"""How often a stream asks whether its next image may wait for Triton."""
+
+
+class TaggingService(TaggingServicer):
+    """Answers the calls of one gateway; belongs to its event loop.
+
+    Args:
+        tagging: Shared with the REST routes, so that images of both travel in the same batches.
+        catalogue: What Triton serves.
+        reader: Counts the bytes of requests, of both interfaces together.
+        metrics: Counts images by outcome.
+        access: Admits callers.
+    """
+
+    def __init__(
+        self, tagging: Tagging, catalogue: Catalogue, reader: UploadReader, metrics: Metrics, access: Access
+    ) -> None:
+        self._tagging = tagging
+        self._catalogue = catalogue
+        self._reader = reader
+        self._metrics = metrics
+        self._access = access
+
+    async def TagImages(  # noqa: N802 - named in the .proto file
+        self, request: pb.TagImagesRequest, context: Context
+    ) -> pb.TagImagesResponse:
+        """Tag several images; see the .proto file."""
+        started = time.perf_counter()
+        async with answered(context), self._admitted(context) as caller:
+            self._tagging.admit()
+            question = await self._question(request.options)
+            with self._reader.hold() as holding:
+                uploads = holding.take([upload_of(image) for image in request.images])
+                caller.take(len(uploads))
+                tagged = await self._tagging.tag(uploads, question, timeout_seconds=context.time_remaining())
+            self._metrics.count(tagged.results)
+            if len(tagged.errors) == len(tagged.results):
+                await abort(context, tagged.errors[0])
+            return _response(tagged, time.perf_counter() - started)
+        raise AssertionError("`answered` ends the call")
+
+    async def TagImageStream(  # noqa: N802
+        self, requests: AsyncIterator[pb.TagImageStreamRequest], context: Context
+    ) -> AsyncIterator[pb.TagImageStreamResponse]:
+        """Tag images as they come, in order; see the .proto file."""
+        answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None] = asyncio.Queue(STREAM_WINDOW)
+        working: set[asyncio.Task[pb.ImageResult]] = set()
+        async with answered(context), self._admitted(context) as caller:
+            feeding = asyncio.create_task(self._feed(requests, context, caller, answers, working))
+            try:
+                while (answer := await answers.get()) is not None:
+                    yield pb.TagImageStreamResponse(result=await answer)
+                await feeding
+            finally:
+                for task in (feeding, *working):
+                    task.cancel()
+                await asyncio.gather(feeding, *working, return_exceptions=True)
+
+    async def ListModels(  # noqa: N802
+        self, request: pb.ListModelsRequest, context: Context
+    ) -> pb.ListModelsResponse:
+        """List the network behind each task."""
+        async with answered(context), self._admitted(context):
+            served = await self._catalogue.read(fresh=True)
+            return pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
+        raise AssertionError("`answered` ends the call")
+
+    async def _feed(
+        self,
+        requests: AsyncIterator[pb.TagImageStreamRequest],
+        context: Context,
+        caller: Caller,
+        answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None],
+        working: set[asyncio.Task[pb.ImageResult]],
+    ) -> None:
+        """Begin the work on each image that comes; waits where as many are in work as may be."""
+        try:
+            question = await self._question(pb.TagOptions())
+            async for request in requests:
+                if request.HasField("options"):
+                    question = await self._question(request.options)
+                task = asyncio.create_task(self._tag_one(upload_of(request.image), question, context, caller))
+                working.add(task)
+                task.add_done_callback(working.discard)
+                await answers.put(task)
+        finally:
+            await answers.put(None)
+
+    async def _tag_one(self, upload: Upload, question: Question, context: Context, caller: Caller) -> pb.ImageResult:
+        """One image's result; an error is its own, and the stream goes on."""
+        try:
+            await self._turn(caller)
+            with self._reader.hold() as holding:
+                holding.take([upload])
+                seconds = context.time_remaining()
+                result = await self._tagging.tag_one(upload, question, timeout_seconds=seconds)
+        except ReeltagError as error:
+            result = failed_result(upload.name, error)
+        self._metrics.count([result])
+        return result_message(result)
+
+    async def _turn(self, caller: Caller) -> None:
+        """Wait until an image may wait for Triton: a stream is slowed down where a request is refused."""
+        while not self._tagging.has_room():
+            await asyncio.sleep(_TURN_SECONDS)
+        while (seconds := caller.wait_seconds(1)) > 0:
+            await asyncio.sleep(seconds)
+        caller.take(1)
+
+    @asynccontextmanager
+    async def _admitted(self, context: Context) -> AsyncIterator[Caller]:
+        sent = {str(key): value for key, value in context.invocation_metadata() or ()}
+        with self._access.admitted(str(sent.get("authorization", ""))) as caller:
+            yield caller
+
+    async def _question(self, message: pb.TagOptions) -> Question:
+        options = options_of(message)
+        tasks = await self._tagging.parse_tasks(options.all_tasks)
+        return Question.of(tasks, options)
+
+
+def _response(tagged: Tagged, seconds: float) -> pb.TagImagesResponse:
+    return pb.TagImagesResponse(
+        results=[result_message(result) for result in tagged.results],
+        model_versions=tagged.model_versions,
+        timings_ms=pb.Timings(
+            queue=tagged.queue_seconds * 1e3, triton=tagged.triton_seconds * 1e3, total=seconds * 1e3
+        ),
+    )

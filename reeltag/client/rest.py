@@ -1,0 +1,97 @@
+"""The REST interface as a client sees it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Final
+
+import httpx
+
+from reeltag.client.images import Image, Options
+from reeltag.client.results import ClassMap, ClassShare, Model, TaggedImage
+from reeltag.client.retrying import Refused
+from reeltag.tags import Detection, ImageTag
+
+_PASSING: Final = (429, 502, 503, 504)
+"""Statuses that may be others at the next try."""
+
+
+class RestTransport:
+    """Asks one gateway over HTTP.
+
+    Args:
+        url: Such as `http://127.0.0.1:8000`.
+        headers: Sent with each request.
+    """
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self._client = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
+
+    async def tag(self, images: Sequence[Image], options: Options, timeout_seconds: float) -> list[TaggedImage]:
+        """As `AsyncClient.tag_images`, once."""
+        query: dict[str, Any] = {"tasks": list(options.tasks), "class_map": "true" if options.class_map else None}
+        query |= {"score_threshold": options.score_threshold, "top_k": options.top_k}
+        answer = await self._request(
+            "POST",
+            "/v1/images",
+            timeout_seconds,
+            params={name: value for name, value in query.items() if value not in (None, [])},
+            files=[("file", (image.name, image.data)) for image in images],
+        )
+        return [_tagged(result) for result in answer["results"]]
+
+    async def models(self, timeout_seconds: float) -> list[Model]:
+        """As `AsyncClient.models`, once."""
+        answer = await self._request("GET", "/v1/models", timeout_seconds)
+        names = Model.__dataclass_fields__
+        return [
+            Model(**{name: model[name] for name in names if name != "labels"}, labels=tuple(model["labels"]))
+            for model in answer["models"]
+        ]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _request(self, method: str, path: str, timeout_seconds: float, **options: Any) -> dict[str, Any]:
+        try:
+            answer = await self._client.request(method, path, timeout=max(timeout_seconds, 0.001), **options)
+        except httpx.TimeoutException as error:
+            raise Refused("deadline_exceeded", f"no answer within {timeout_seconds:.1f} seconds", 0) from error
+        except httpx.TransportError as error:
+            raise Refused("unreachable", f"{self._client.base_url} cannot be reached ({error})", 0) from error
+        if answer.is_success:
+            return dict(answer.json())
+        raise _refused(answer)
+
+
+def _refused(answer: httpx.Response) -> Refused:
+    said = answer.headers.get("retry-after", "")
+    passing = answer.status_code in _PASSING
+    wait = float(said) if said.isdigit() else 0.0
+    try:
+        error = answer.json()["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):  # not our server, or a proxy before it
+        code, message = f"http_{answer.status_code}", answer.text[:200] or answer.reason_phrase
+    return Refused(code, message, wait if passing else None)
+
+
+def _tagged(result: dict[str, Any]) -> TaggedImage:
+    error, class_map = result.get("error") or {}, result.get("class_map")
+    return TaggedImage(
+        name=result["name"],
+        width=result.get("width", 0),
+        height=result.get("height", 0),
+        detections=tuple(Detection(**one) for one in result.get("detections", ())),
+        tags=tuple(ImageTag(**one) for one in result.get("tags", ())),
+        shares=tuple(ClassShare(**one) for one in result.get("shares", ())),
+        class_map=class_map and _class_map(class_map),
+        error_code=error.get("code", ""),
+        error=error.get("message", ""),
+    )
+
+
+def _class_map(picture: dict[str, Any]) -> ClassMap:
+    return ClassMap(base64.b64decode(picture["png"]), {one["index"]: one["label"] for one in picture["legend"]})

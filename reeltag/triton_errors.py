@@ -1,0 +1,46 @@
+"""What Triton's errors mean."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from reeltag.errors import (
+    BackendLost,
+    DeadlineExceeded,
+    ModelUnavailable,
+    OutOfSharedMemory,
+    ReeltagError,
+    SetupError,
+    TritonUnavailable,
+)
+
+_LOST: Final = ("is not healthy", "the health mutex")
+"""In what Triton's Python backend says of a stub that is dead, or that it takes for dead."""
+_NOT_SERVED: Final = ("is not ready", "no available versions", "unknown model", "failed to stat file")
+"""In what Triton says of a model, or of a version of it, that it does not serve, or not yet; the last where somebody is
+exchanging its folder."""
+_SHM_FULL: Final = ("shared memory pool size", "grown shared memory region", "initialize shared memory key")
+"""In what it says when `/dev/shm` is full."""
+
+
+def meaning_of(status: str, message: str, url: str) -> ReeltagError:
+    """Our error for one of the server at `url`, whose gRPC status and message are given."""
+    away = "UNAVAILABLE" in status
+    if any(sign in message for sign in _SHM_FULL):
+        return OutOfSharedMemory(
+            "Triton has too little shared memory for this request; send fewer or smaller images at once, "
+            "or give it more of /dev/shm (in a container --shm-size=1g)"
+        )
+    kind: type[ReeltagError] = ReeltagError
+    said = f": {message}"
+    if any(sign in message for sign in _LOST):
+        kind, said = BackendLost, f" lost a backend: {message}"
+    elif "DEADLINE_EXCEEDED" in status:
+        kind, said = DeadlineExceeded, " did not answer in time"
+    elif away and "is restricted" in message:
+        kind, said = SetupError, " restricts this call; name its secret with REELTAG_TRITON_SECRET"
+    elif "NOT_FOUND" in status or any(sign in message for sign in _NOT_SERVED):
+        kind = ModelUnavailable
+    elif away or "CANCELLED" in status:
+        kind, said = TritonUnavailable, " cannot be reached"
+    return kind(f"Triton at {url}{said}")

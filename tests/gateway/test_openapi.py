@@ -1,0 +1,163 @@
+"""What `/openapi.json` allows is taken, what it does not allow is refused, and it describes every answer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.gateway.fakes import FakeTagger, gateway
+
+WIDE = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with gateway(FakeTagger(("detect", "classify", "segment", "detect_classify"))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def document(client: httpx.Client) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+def check(document: dict[str, Any], path: str, answer: httpx.Response) -> None:
+    """Hold an answer against its description."""
+    described = document["paths"][path][answer.request.method.lower()]["responses"]
+    assert str(answer.status_code) in described, f"{answer.status_code} is not described: {answer.text}"
+    response = described[str(answer.status_code)]
+    media_type = answer.headers["content-type"].partition(";")[0]
+    assert media_type in response["content"]
+    schema = {**response["content"][media_type]["schema"], "components": document["components"]}
+    jsonschema.validate(answer.json() if media_type == "application/json" else answer.text, schema)
+    assert ("retry-after" in answer.headers) <= ("Retry-After" in response.get("headers", {}))
+
+
+def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that a parameter's schema allows."""
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    match schema["type"]:
+        case "array":
+            return st.lists(values_of(schema["items"]), min_size=1, max_size=4)
+        case "string":
+            return st.from_regex(schema["pattern"].replace("$", r"\Z"))
+        case "integer":
+            return st.integers(schema["minimum"], schema["maximum"])
+        case "number":
+            return st.floats(schema["minimum"], schema["maximum"])
+        case "boolean":
+            return st.sampled_from(["true", "false"])
+    raise AssertionError(schema)
+
+
+def picture(media_type: str) -> bytes:
+    kind = media_type.partition("/")[2].upper()
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 9)).save(buffer, kind if kind in ("JPEG", "PNG", "WEBP", "BMP") else "JPEG")
+    return buffer.getvalue()
+
+
+@WIDE
+@given(data=st.data())
+def test_what_it_allows_is_taken(client: httpx.Client, document: dict[str, Any], data: st.DataObject) -> None:
+    operation = document["paths"]["/v1/images"]["post"]
+    parameters = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
+    chosen = data.draw(st.fixed_dictionaries({}, optional={n: values_of(s) for n, s in parameters.items()}))
+    media_type = data.draw(st.sampled_from(sorted(operation["requestBody"]["content"])))
+    url = f"/v1/images?{urlencode(chosen, doseq=True)}"
+    if media_type == "multipart/form-data":
+        schema = operation["requestBody"]["content"][media_type]["schema"]
+        assert schema["additionalProperties"] is False
+        least = schema["properties"]["file"]["minItems"]
+        count = data.draw(st.integers(least, 4))
+        answer = client.post(url, files=[("file", ("a", picture("image/png")))] * count)
+    else:
+        answer = client.post(url, content=picture(media_type), headers={"Content-Type": media_type})
+    assert answer.status_code == 200, answer.text
+    check(document, "/v1/images", answer)
+
+
+@WIDE
+@given(
+    name=st.sampled_from(["tasks", "score_threshold", "top_k", "class_map", "no_such_thing"]),
+    value=st.one_of(
+        st.text(max_size=8),
+        st.integers().filter(lambda number: not -1 < number < 1001),
+        st.floats().filter(lambda number: not 0 <= number <= 1),
+        st.sampled_from(["null", "None", "NaN", "inf", "1e999", "0x1", "[]", "\0", "detect;classify", "segment,"]),
+    ),
+)
+def test_what_it_does_not_allow_is_refused(
+    client: httpx.Client, document: dict[str, Any], name: str, value: object
+) -> None:
+    try:
+        query = urlencode({name: value})
+    except UnicodeEncodeError:
+        return  # half a surrogate pair is no text
+    answer = client.post(f"/v1/images?{query}", content=picture("image/png"), headers={"Content-Type": "image/png"})
+    check(document, "/v1/images", answer)
+    if answer.status_code == 200:  # spaces around names, and every spelling of a truth value, are taken as well
+        assert name in ("tasks", "class_map", "score_threshold", "top_k")
+        assert str(value).strip().lower() in ("detect", "0", "1", "t", "f", "y", "n", "yes", "no", "on", "off", "true")
+    else:
+        assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/json", "image/gif", "*/*", "image/jpeg2", "a"])
+def test_other_content_types_are_refused(client: httpx.Client, document: dict[str, Any], media_type: str) -> None:
+    headers = {"Content-Type": media_type}
+    answer = client.post("/v1/images", content=picture("image/jpeg"), headers=headers)
+    assert answer.status_code == 415
+    check(document, "/v1/images", answer)
+
+
+def test_bad_bodies_have_described_answers(client: httpx.Client, document: dict[str, Any]) -> None:
+    png = picture("image/png")
+    assert len(png) > 60
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for content, headers, status in (
+        (b"", {}, 400),
+        (b"text", {}, 415),
+        (png[:50], {}, 422),
+        (b"--x--\r\n", form, 422),
+        (b"--x", form, 400),
+        (png, {"Content-Type": "multipart/form-data"}, 400),
+    ):
+        answer = client.post("/v1/images", content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+        check(document, "/v1/images", answer)
+
+
+def test_each_operation_takes_its_methods_and_no_others(client: httpx.Client, document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        described = {method.upper() for method in operations}
+        taken = described | ({"HEAD"} if "GET" in described else set())
+        for method in METHODS:
+            answer = client.request(method, path)
+            if method in taken:
+                assert answer.status_code in (200, 400), (method, path)
+                if method in described:
+                    check(document, path, answer)
+            else:
+                assert answer.status_code == 405, (method, path)
+                assert set(answer.headers["Allow"].split(", ")) == taken
+
+
+def test_head_is_get_without_a_body(client: httpx.Client) -> None:
+    for path in ("/", "/healthz", "/readyz", "/v1/models", "/docs", "/openapi.json"):
+        got, headed = client.get(path), client.head(path)
+        assert (headed.status_code, headed.content) == (got.status_code, b"")
+        for header in ("content-length", "content-type", "location"):
+            assert headed.headers.get(header) == got.headers.get(header)
+    assert 'method="HEAD",route="/healthz",status="200"' in client.get("/metrics").text

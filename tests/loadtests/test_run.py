@@ -1,0 +1,109 @@
+"""Whole load tests by Locust, in a process of their own, on a gateway whose Triton lives in the test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import create_app
+from reeltag.contract import BOXES, Task
+from reeltag.errors import Overloaded
+from reeltag.settings import Settings
+from tests.gateway.fakes import FakeTagger, encoded, serving
+
+ROOT = Path(__file__).parents[2]
+
+SETTINGS = Settings(port=0, drain_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[FakeTagger, str, str]]:
+    tagger = FakeTagger(["detect"])
+    app = create_app(SETTINGS, tagger, grpc_port=0)
+    with serving(app, SETTINGS) as address:
+        yield tagger, address, f"127.0.0.1:{app.state.grpc_port}"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for width in (64, 80, 96):
+        (tmp_path / f"{width}.jpg").write_bytes(encoded(width))
+    return tmp_path
+
+
+def load(
+    served: tuple[FakeTagger, str, str], pictures: Path, *options: str
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """A load test's process, and the words of its page."""
+    _, address, grpc_target = served
+    report = pictures / "report"
+    common = ["--host", address, "--grpc-target", grpc_target, "--pictures", str(pictures), "--report", str(report)]
+    command = [sys.executable, "-m", "loadtests", *common, "--peak-users", "4", *options]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    page = report / "index.html"
+    return run, page.read_text() if page.exists() else ""
+
+
+def test_every_kind_of_user_passes_and_leaves_a_page(served: tuple[FakeTagger, str, str], pictures: Path) -> None:
+    served[0].reset()
+    kinds = ("RestSingle", "RestForm", "GrpcSingle", "GrpcUnary", "GrpcStream", "MixedRest")
+    options = [word for kind in kinds for word in ("--kind", kind)]
+    run, page = load(served, pictures, "--seconds", "6", "--peak-users", "6", *options)
+    assert run.returncode == 0, run.stdout + run.stderr
+    for name in ("REST, one image", "REST, form of 8", "gRPC, one image", "gRPC, 8 images", "gRPC, image of a stream"):
+        assert f"<td>{name}</td>" in page
+    assert "Passed." in page
+    assert "<svg" in page
+    figures = json.loads((pictures / "report" / "figures.json").read_text())
+    assert figures["images_per_second"] > 0
+    assert figures["error_share"] == 0
+
+
+def test_wrong_answers_are_failures_whatever_their_status(
+    served: tuple[FakeTagger, str, str], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagger = served[0]
+    tagger.reset()
+    infer, asked = tagger.infer_images, 0
+
+    async def changing(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        answers: Any = await infer(*arguments, **options)
+        if asked > 20:  # what is known was asked before
+            for answer in answers:
+                answer.tensors[Task.DETECT][BOXES] += 50
+        return answers
+
+    monkeypatch.setattr(tagger, "infer_images", changing)
+    run, page = load(served, pictures, "--seconds", "3")
+    assert run.returncode == 1, run.stdout
+    assert "Not passed." in page
+    assert "misses car" in page
+
+
+def test_refusals_are_no_failures_but_nothing_was_answered(
+    served: tuple[FakeTagger, str, str], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagger = served[0]
+    tagger.reset()
+    infer, asked = tagger.infer_images, 0
+
+    async def refusing(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise Overloaded("too much waits already")
+        return await infer(*arguments, **options)
+
+    monkeypatch.setattr(tagger, "infer_images", refusing)
+    run, page = load(served, pictures, "--seconds", "3", "--impatient")
+    assert run.returncode == 1, run.stdout
+    assert "REST, one image (refused)" in page
+    assert "Nothing was answered rightly." in page
