@@ -123,8 +123,8 @@ def check(
             factor, unit = _factor(one), one.metric.split()[-1]
             text = f"{limit:g}" + (f" ({factor:g} for each point of {unit})" if factor > 1 else "")
             raise AccuracyLost(
-                f"{spec.name} in {artefact.passport.precision} {one}; allowed are {text}: nothing was published. "
-                f"{_advice(artefact, one)}"
+                f"{spec.name} in {artefact.passport.precision} {one}; allowed are {text}: it is not published. On "
+                f"the same frames {one.tensors}. {_advice(artefact, one)}"
             )
     return GateReport(losses, allowed * _factor(losses))
 

@@ -93,7 +93,7 @@ def test_a_segmenter_through_the_server(tmp_path: Path) -> None:
 def test_a_segmenter_that_mistakes_classes_is_refused(tmp_path: Path) -> None:
     spec = colour_spec()
     mistaken = artefact_of(spec, colour_segmenter(spec, COLOURS[[0, 2, 1]]), tmp_path, "int8")
-    with pytest.raises(AccuracyLost, match=r"loses .* mIoU of .*network .*allowed are 1\.5: nothing was published"):
+    with pytest.raises(AccuracyLost, match=r"loses .* mIoU of .*network .*allowed are 1\.5: it is not published"):
         accuracy.check(elsewhere(mistaken), nearest_colours, coloured_pictures(tmp_path))
 
 
