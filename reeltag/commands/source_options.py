@@ -46,7 +46,7 @@ class SourceOptions:
     head: Annotated[
         str | None,
         typer.Option(
-            help="Whose outputs the detector in --onnx has: yolox, ultralytics, detr and others, see docs/exporting.md."
+            help="Whose outputs the detector in --onnx has: yolox, detr and others, see docs/exporting.md."
         ),
     ] = None
     output: Annotated[
