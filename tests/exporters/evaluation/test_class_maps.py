@@ -88,7 +88,7 @@ def test_a_picture_in_colour_is_no_class_map(tmp_path: Path) -> None:
 
 def test_a_class_map_of_another_size(tmp_path: Path) -> None:
     dataset = read_class_maps(*[cityscapes(tmp_path, np.full((2, 4), 7, np.uint8))] * 2)
-    with pytest.raises(InputError, match=r"5x2 pixels, but its class map .* has 4x2"):
+    with pytest.raises(InputError, match=r"2x5 pixels, but its class map .* has 2x4"):
         add_picture(Confusion(CITYSCAPES), dataset, 0, np.zeros((2, 5), np.uint8))
 
 
