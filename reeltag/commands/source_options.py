@@ -45,9 +45,7 @@ class SourceOptions:
     ] = None
     head: Annotated[
         str | None,
-        typer.Option(
-            help="Whose outputs the detector in --onnx has: yolox, detr and others, see docs/exporting.md."
-        ),
+        typer.Option(help="Whose outputs the detector in --onnx has: yolox, detr and others, see docs/exporting.md."),
     ] = None
     output: Annotated[
         list[str] | None,
