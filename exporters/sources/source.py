@@ -56,7 +56,8 @@ class Source:
     def agreement(self, pictures: npt.NDArray[np.uint8] | None = None) -> str:
         """How closely the graph answers what the reference does, for people.
 
-        Compared are the first pictures on which the reference finds something: of those that are given, or drawn ones.
+        Compared are the first pictures on which the reference finds something: of those that are given, then of random
+        colours, then drawn scenes.
 
         Args:
             pictures: uint8 `(N, *input_shape)`, like those to come.
@@ -66,7 +67,7 @@ class Source:
         """
         if self.is_its_reference:
             return "it is what comes with reeltag, so that there is nothing to compare it with"
-        frames, expected, kind = self._telling(pictures)
+        frames, expected, kind = self.telling_frames(pictures)
         found = _answer(self.graph, frames)
         if self.exact is None:
             said = compare.check_agreement(self.spec, expected, found)
@@ -76,12 +77,21 @@ class Source:
             said = compare.check_agreement(self.spec, expected, found, exact=exact)
         return f"{said} ({len(frames)} {kind})"
 
-    def _telling(self, pictures: npt.NDArray[np.uint8] | None) -> tuple[npt.NDArray[np.uint8], compare.Floats, str]:
-        """Frames, what the reference answers to them, and for people what they are."""
+    def telling_frames(
+        self, pictures: npt.NDArray[np.uint8] | None
+    ) -> tuple[npt.NDArray[np.uint8], compare.Floats, str]:
+        """The first frames on which the reference finds something, or the last ones that there are.
+
+        Args:
+            pictures: As of `agreement`.
+
+        Returns:
+            The frames, what the reference answers to them, and for people what they are.
+        """
         count, what = (1, "window") if self.spec.task == "shots" else (4, "pictures")
         given = [] if pictures is None else np.array_split(pictures, -(-len(pictures) // count))
-        drawn, random = scenes(self.spec), compare.sample_frames(self.spec, count)
-        for frames, kind in (*((own, "of your") for own in given), (drawn, "drawn"), (random, "random")):
+        random, drawn = compare.sample_frames(self.spec, count), scenes(self.spec)
+        for frames, kind in (*((own, "of your") for own in given), (random, "random"), (drawn, "drawn")):
             expected = self.reference(frames)
             looked_at = (frames, expected, f"{kind} {what}")
             if compare.finds_something(self.spec, expected):

@@ -143,7 +143,7 @@ def test_float32_without_annotations_is_compared_alone(tmp_path: Path) -> None:
     assert report.gate is None
     compared, published = str(report).split("\n")
     assert compared.startswith("reddest against its source: scores within ")
-    assert compared.endswith("(4 drawn pictures)")
+    assert compared.endswith("(4 random pictures)")
     assert published.startswith("reddest in fp32: 0.0 MB; published reddest, ")
 
 
