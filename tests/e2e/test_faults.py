@@ -132,7 +132,16 @@ def test_a_pause_of_everything_under_load_gives_no_answer_of_another_picture(ser
 def test_a_stop_during_the_start_is_quick_and_leaves_nothing(
     model_repository: Path, tmp_path: Path, moment: str
 ) -> None:
-    command = [REELTAG, "serve", "--port", str(free_port()), "--model-repository", str(model_repository)]
+    command = [
+        REELTAG,
+        "serve",
+        "--port",
+        str(free_port()),
+        "--grpc-port",
+        "0",
+        "--model-repository",
+        str(model_repository),
+    ]
     with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
         own = psutil.Process(process.pid)
 
