@@ -69,7 +69,7 @@ def test_sixteen_large_forms_stay_in_their_bounds_and_leave_nothing(service: Ser
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small /dev/shm")
 def test_a_small_dev_shm_is_503_and_names_nothing(model_repository: Path, tmp_path: Path) -> None:
     port = free_port()
-    script = f"mount -t tmpfs -o size=12m tmpfs /dev/shm && exec {REELTAG} serve --port {port}"
+    script = f"mount -t tmpfs -o size=12m tmpfs /dev/shm && exec {REELTAG} serve --port {port} --grpc-port 0"
     environment = {**os.environ, "REELTAG_MODEL_REPOSITORY": str(model_repository)}
     log = tmp_path / "log"
     command = ["unshare", "--mount", "bash", "-c", script]
