@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
+
+import numpy as np
+from PIL import Image
 
 from benchmarks.hostile_files import (
     SIDE,
@@ -147,6 +151,29 @@ def _webps() -> Requests:
     ]
 
 
+def _damaged() -> Requests:
+    random, whole = np.random.default_rng(0), [png(256), jpeg(256, scans=3), webp(picture=WEBP_PICTURE)]
+    for mode, kind in (
+        ("RGB", "JPEG"),
+        ("CMYK", "JPEG"),
+        ("RGBA", "PNG"),
+        ("P", "PNG"),
+        ("RGBA", "WEBP"),
+        ("P", "BMP"),
+    ):
+        buffer = io.BytesIO()
+        Image.fromarray(random.integers(0, 255, (240, 320, 4), np.uint8)).convert(mode).save(buffer, kind)
+        whole.append(buffer.getvalue())
+
+    def damaged() -> bytes:
+        file = bytearray(whole[random.integers(len(whole))])
+        for place in random.integers(0, random.choice([len(file), 200]), random.integers(1, 5)):
+            file[place % len(file)] = random.integers(256)
+        return bytes(file[: random.integers(len(file) // 4, 2 * len(file))])
+
+    return [[damaged() for _ in range(_IMAGES)] for _ in range(60)]
+
+
 def _headers() -> Requests:
     small = jpeg(64)
     sized = [
@@ -176,5 +203,6 @@ ATTACKS: Final[dict[str, Callable[[], Requests]]] = {
     "compressed texts and rows": _bombs,
     "WebP": _webps,
     "sizes that the file does not hold": _headers,
+    "damaged pictures": _damaged,
 }
 """By the name in the table."""

@@ -241,7 +241,7 @@ class NetworkReplaced(ReeltagError):
     """
 
     status = 503
-    grpc_code = "ABORTED"
+    grpc_code = "UNAVAILABLE"
     retry_after_seconds = 1
 
 

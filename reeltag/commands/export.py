@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reeltag.commands.common import RepositoryOption, phases, progress, repository_at, results, table_of
-from reeltag.commands.export_options import GateOptions, PlanPanel, PrecisionOptions, SourceOptions
+from reeltag.commands.export_options import GateOptions, PlanPanel, PrecisionOptions
 from reeltag.commands.panels import with_panels
+from reeltag.commands.source_options import SourceOptions
 from reeltag.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:

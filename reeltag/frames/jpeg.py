@@ -36,7 +36,7 @@ _BYTES_PER_CMYK_PIXEL: Final = 7
 """Four in Pillow, and three as RGB."""
 _BYTES_PER_COEFFICIENT: Final = 2
 """All are held where there are several scans."""
-_REDUCED_SIDE: Final = 1280
+_REDUCED_SIDE: Final = 640
 """The shorter side at which decoding at a reduced scale may end."""
 
 _MARKER: Final = re.compile(rb"\xff([^\x00\xff])")
@@ -119,7 +119,7 @@ class Jpeg:
         if stored > MAX_IMAGE_PIXELS:
             return 0.0, 0  # it is refused for its size
         is_cmyk = self._components == 4
-        reduced = 1 if is_cmyk else min(8, max(1, min(frame.width, frame.height) // _REDUCED_SIDE))
+        reduced = 1.0 if is_cmyk else min(8.0, max(1.0, min(frame.width, frame.height) / _REDUCED_SIDE))
         pixels = stored / reduced**2
         seconds = pixels * _SECONDS_PER_PIXEL + len(self._data) * _SECONDS_PER_BYTE
         rate = _SECONDS_PER_ARITHMETIC_SAMPLE if frame.marker >= 0xC9 else _SECONDS_PER_SAMPLE

@@ -40,7 +40,7 @@ def edges(levels: npt.NDArray[Any]) -> tuple[float, float]:
     return float(lit[0]), float(lit[-1] + 1)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(VIEWS, SIDES, SIDES, st.data())
 def test_a_rectangle_lies_where_the_geometry_says(view: View, height: int, width: int, data: st.DataObject) -> None:
     geometry = geometry_of(view, width, height)

@@ -45,8 +45,9 @@ class Nursery:
     def __init__(self, view_names: Sequence[str], limits: messages.Limits) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         script = Path(__file__).parent / "worker.py"
-        # The one that runs this process may be embedded; a worker needs the same packages, whatever finds them here.
-        python = sys.executable or shutil.which("python3") or "python3"
+        # Python is embedded here, and may not know its own program; a worker needs the packages that are found here.
+        is_program = Path(sys.executable or "").name.startswith("python")
+        python = sys.executable if is_program else shutil.which("python3") or "python3"
         packages = os.pathsep.join(filter(None, sys.path))
         single = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
         told = json.dumps(list(view_names)), json.dumps(dataclasses.asdict(limits))

@@ -139,6 +139,9 @@ def test_class_maps_are_compared_pixel_by_pixel() -> None:
     expected[0, 100:] = 5
     found = expected.copy()
     found[0, 0, :4] = 18
+    nothing = "class maps differ in 0.0100% of the pixels, but there is one class alone: nothing was found to compare"
+    assert compare.check_agreement(spec, expected, found) == nothing
+    expected[0, 100:], found[0, 100:] = 2, 2
     assert compare.check_agreement(spec, expected, found) == "class maps differ in 0.0100% of the pixels"
     found[0, 0, 4] = 1
     with pytest.raises(SetupError, match=r"class maps differ in 0\.0125% of the pixels; allowed are 0\.01%"):

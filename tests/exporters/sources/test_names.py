@@ -11,7 +11,7 @@ from exporters.catalogue import entries
 from exporters.publishing import repository
 from exporters.publishing.exported import artefacts_in, serving
 from exporters.publishing.listing import listing
-from reeltag.commands.export_options import SourceOptions
+from reeltag.commands.source_options import SourceOptions
 from reeltag.errors import InvalidOption, UnknownModel
 
 torch: Any = pytest.importorskip("torch")

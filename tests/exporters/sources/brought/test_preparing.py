@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reeltag.commands.export_options import SourceOptions, colour, listed
+from reeltag.commands.source_options import SourceOptions, colour, listed
 from reeltag.errors import InvalidOption
 from reeltag.frames import Fit, View
 
