@@ -47,7 +47,7 @@ class TorchGraph:
             if node.op_type not in OPERATORS and node.op_type not in _QUANTIZATION:
                 raise InputError(
                     f"node {node.name!r} is of the operator {node.op_type}, which fine-tuning cannot differentiate; "
-                    f"calibrate without it, or build the network of: {', '.join(sorted(OPERATORS))}"
+                    f"leave --qat out, or build the network of: {', '.join(sorted(OPERATORS))}"
                 )
 
     def run(self, inputs: Mapping[str, Tensor], replaced: Mapping[str, Tensor] | None = None) -> list[Tensor]:

@@ -78,7 +78,7 @@ class Source:
         return f"{said} ({len(frames)} {kind})"
 
     def telling_frames(
-        self, pictures: npt.NDArray[np.uint8] | None
+        self, pictures: npt.NDArray[np.uint8] | None = None
     ) -> tuple[npt.NDArray[np.uint8], compare.Floats, str]:
         """The first frames on which the reference finds something, or the last ones that there are.
 
