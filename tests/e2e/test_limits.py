@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -12,10 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 
+from reeltag import contract
+from reeltag.errors import OutOfSharedMemory
 from reeltag.settings import Settings
+from reeltag.triton import TritonClient
 from tests.e2e.conftest import REELTAG, Service, free_port, jpeg, wait_until_ready
 
 SIZE = 30_000_000
@@ -66,6 +71,14 @@ def test_sixteen_large_forms_stay_in_their_bounds_and_leave_nothing(service: Ser
     assert shared_memory(service) < shared_before + settings.max_upload_bytes / MIB
 
 
+async def decoded(url: str, count: int) -> None:
+    """Ask the model `decode` for as many pictures as come to 16 MiB and more."""
+    address = httpx.get(f"{url}/v1/models").json()["triton"]["grpc_url"]
+    async with TritonClient(address, timeout_seconds=20) as client:
+        images = np.array([[jpeg()]] * count, np.object_)
+        await client.infer("decode", {contract.IMAGE: images}, ["LETTERBOX_416X416_PAD114", contract.ERROR])
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small /dev/shm")
 def test_a_small_dev_shm_is_503_and_names_nothing(model_repository: Path, tmp_path: Path) -> None:
     port = free_port()
@@ -86,6 +99,8 @@ def test_a_small_dev_shm_is_503_and_names_nothing(model_repository: Path, tmp_pa
                     assert answer.json()["error"]["code"] == "out_of_shared_memory"
                     assert int(answer.headers["Retry-After"]) >= 1
                     assert not any(private in answer.text for private in ("reeltag_triton", "unix:", "/tmp", "127.0.0"))
+            with pytest.raises(OutOfSharedMemory):  # for what comes out of decoding
+                asyncio.run(decoded(url, 32))
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import c_python_backend_utils
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -45,7 +47,11 @@ class TritonPythonModel:
         for request in requests:
             wanted = set(request.requested_output_names())
             views = [i for i, name in enumerate(self.views) if wanted & {name, f"{name}_GEOMETRY"}]
-            self.pool.submit(_Batch(request, self, views).pictures(request))
+            batch = _Batch(request, self, views)
+            try:
+                self.pool.submit(batch.pictures(request))
+            except Exception as error:  # the other requests are in work already
+                batch.send(pb_utils.InferenceResponse(error=pb_utils.TritonError(f"decoding did not begin: {error!r}")))
 
 
 class _Batch:
@@ -83,12 +89,35 @@ class _Batch:
         if not self.left:
             self.model.answering.submit(self.answer)
 
+    def send(self, response: Any) -> None:
+        """Send the only response; a sender that fails cannot send an error any more."""
+        try:
+            self.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception as error:
+            pb_utils.Logger.log_error(f"decode: a response could not be sent: {error!r}")
+
     def answer(self) -> None:
-        """Send the tensors as Triton's response."""
+        """Send the pictures, if there is room for them in the memory that is shared with Triton."""
+        size = sum(tensor.nbytes for tensor in (*self.pixels, *self.geometry))
+        if _has_room(2 * size):
+            response = self.response()
+        else:
+            text = f"the shared memory pool size cannot grow for {len(self.errors)} decoded pictures of {size:,} bytes"
+            response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text))
+        self.send(response)
+
+    def response(self) -> Any:
+        """The tensors."""
         tensors = [pb_utils.Tensor("ERROR", self.errors)]
         for view, pixels, geometry in zip(self.views, self.pixels, self.geometry, strict=True):
             tensors.append(pb_utils.Tensor(self.model.views[view], pixels))
             tensors.append(pb_utils.Tensor(f"{self.model.views[view]}_GEOMETRY", geometry))
-        self.sender.send(
-            pb_utils.InferenceResponse(output_tensors=tensors), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-        )
+        return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _has_room(size: int) -> bool:
+    """Whether so many bytes are free in the memory that is shared with Triton, or where it would grow."""
+    if c_python_backend_utils.shared_memory.free_memory() >= size:
+        return True
+    shared = os.statvfs("/dev/shm")
+    return shared.f_bavail * shared.f_frsize >= size
