@@ -41,7 +41,7 @@ def _scans() -> Requests:
 
 
 def _scans_within_limits() -> Requests:
-    return [[jpeg(scans=50)], [jpeg(2048, scans=450)], [jpeg(512, scans=500)] * _IMAGES]
+    return [[jpeg(scans=50)], [jpeg(2048, scans=450)], [jpeg(512, scans=450)] * _IMAGES]
 
 
 def _baseline_scans() -> Requests:

@@ -33,8 +33,8 @@ HEALTH_SECONDS: Final = 1.0
 """Bound of an answer of `/healthz`."""
 DEADLINE_SECONDS: Final = 30.0
 """Bound of an innocent request's answer: the default of `REELTAG_TIMEOUT_SECONDS`."""
-MEMORY_MIB: Final = {"gateway": 2048, "Triton": 2048, "Python backend decode": 1024, "decoding process": 1280}
-"""Bounds of one process; see `docs/operating.md`."""
+MEMORY_MIB: Final = {"gateway": 1174, "Triton": 1024, "Python backend decode": 512, "decoding process": 1216}
+"""Bounds of one process with the default settings; `docs/operating.md` says what they are made of."""
 _SAMPLE_SECONDS: Final = 0.1
 
 
