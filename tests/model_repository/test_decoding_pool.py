@@ -202,6 +202,16 @@ def test_a_worker_that_is_killed_loses_no_picture(open_pool: Callable[..., Any])
     assert asked.wait().codes == ["ok"] * 6
 
 
+def test_a_worker_that_is_stopped_loses_no_picture(open_pool: Callable[..., Any]) -> None:
+    pool = open_pool(workers=1, ordinary_wall_seconds=0.5, large_wall_seconds=30)
+    Asked(pool, [SMALL] * 2).wait()
+    stopped = processes()[1:]
+    for worker in stopped:
+        worker.suspend()
+    assert Asked(pool, [SMALL] * 4).wait().codes == ["ok"] * 4
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in stopped)
+
+
 def test_an_idle_worker_that_is_killed_is_replaced(open_pool: Callable[..., Any]) -> None:
     pool = open_pool(workers=1)
     Asked(pool, [SMALL]).wait()

@@ -40,5 +40,7 @@ class Limits:
     """Memory of a large picture beside its file."""
     kept_bytes: int = 128 << 20
     """A worker that keeps more between two pictures, of memory that is its own, is replaced."""
-    wall_seconds: float = 60.0
-    """Time that a picture may be at a worker, whatever it does."""
+    ordinary_wall_seconds: float = 10.0
+    """Time that an ordinary picture may be at a worker that is stopped or starved; it then gets a second one."""
+    large_wall_seconds: float = 60.0
+    """Time that a large picture may be at a worker."""

@@ -11,6 +11,7 @@ import selectors
 import signal
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Picture:
     large: int = 0
     """Estimate of the memory that a large picture takes, bytes; 0 for an ordinary one."""
     deaths: int = 0
-    """Workers that died while they had it."""
+    """Workers that were lost while they had it."""
     ends: float = float("inf")
     """When its worker is killed, on the monotonic clock."""
 
@@ -89,7 +90,7 @@ class Pool:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="decode-pool", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="decode-pool", daemon=True)
         self._thread.start()
 
     def submit(self, pictures: Sequence[Picture]) -> None:
@@ -108,6 +109,14 @@ class Pool:
             self._nursery.close()
         self._selector.close()
         os.close(self._wake)
+
+    def _serve(self) -> None:
+        """Run; without this thread nothing would ever be answered, so that its end is the end of the process."""
+        try:
+            self._run()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
 
     def _run(self) -> None:
         rests = True
@@ -136,8 +145,12 @@ class Pool:
             if picture is None:
                 self._idle.remove(worker)
             status = self._end(worker)
-            if picture is not None:
-                self._died(picture, status)
+            if picture is not None and status == -signal.SIGPROF:
+                picture.done(
+                    "too_costly: decoding takes too much processor time; scale the image down, or save it anew"
+                )
+            elif picture is not None:
+                self._lost(picture, f"truncated: the decoder broke off on it twice (status {status}); save it anew")
             return
         kind, leaving, content = answer[:1], answer[1:2], answer[2:]
         if kind == messages.TOO_LARGE:
@@ -154,13 +167,11 @@ class Pool:
         else:
             self._idle.append(worker)
 
-    def _died(self, picture: Picture, status: int | None) -> None:
-        """Its worker is gone; it gets a second one, unless it is to blame."""
+    def _lost(self, picture: Picture, blame: str) -> None:
+        """Its worker is gone; it gets a second one, and then the blame."""
         picture.deaths += 1
-        if status == -signal.SIGPROF:
-            picture.done("too_costly: decoding takes too much processor time; scale the image down, or save it anew")
-        elif picture.deaths > 1:
-            picture.done(f"truncated: the decoder broke off on it twice (status {status}); save the image anew")
+        if picture.deaths > 1:
+            picture.done(blame)
         else:
             (self._large if picture.large else self._ordinary).appendleft(picture)
 
@@ -172,10 +183,11 @@ class Pool:
         for worker in [worker for worker, picture in self._busy.items() if picture.ends <= now]:
             picture = self._busy.pop(worker)
             self._end(worker)
-            too_long = (
-                f"too_costly: decoding takes more than {self._limits.wall_seconds:.0f} seconds; scale the image down"
-            )
-            picture.done(late if picture.until <= now else too_long)
+            if picture.until <= now:
+                picture.done(late)
+            else:
+                seconds = self._wall_seconds(picture)
+                self._lost(picture, f"too_costly: it was not decoded in twice {seconds:.0f} seconds; scale it down")
         for queue in (self._ordinary, self._large):
             for picture in [picture for picture in queue if picture.until <= now]:
                 queue.remove(picture)
@@ -194,8 +206,11 @@ class Pool:
                 self._idle.append(worker)
                 picture.done(f"internal: no room for the image ({error})")
                 continue
-            picture.ends = min(picture.until, time.monotonic() + self._limits.wall_seconds)
+            picture.ends = min(picture.until, time.monotonic() + self._wall_seconds(picture))
             self._busy[worker] = picture
+
+    def _wall_seconds(self, picture: Picture) -> float:
+        return self._limits.large_wall_seconds if picture.large else self._limits.ordinary_wall_seconds
 
     def _has_room(self) -> bool:
         """Whether the next large picture may be decoded beside those that are."""
@@ -222,7 +237,8 @@ class Pool:
             return Worker(self._nursery, self._shapes)
         except (RuntimeError, OSError) as error:
             print(f"decode: no worker was started: {error}", flush=True)
-            self._nursery = None
+            if isinstance(error, RuntimeError):
+                self._nursery = None
             return None
 
     def _end(self, worker: Worker) -> int | None:

@@ -113,6 +113,7 @@ class Worker:
 
     Raises:
         RuntimeError: The nursery is gone.
+        OSError: There is no memory for the desk, or there are no descriptors.
     """
 
     def __init__(self, nursery: Nursery, shapes: Sequence[Shape]) -> None:
@@ -121,16 +122,15 @@ class Worker:
         self._file_at = sum(math.prod(shape) for shape in shapes)
         self.pixels: list[Pixels] = []
         """What it left on its desk for each view; overwritten by its next job."""
-        # Anonymous memory has no name that others could open, and is gone with the last process that has it.
-        self._desk = os.memfd_create("reeltag-decode")
-        self._memory = self._mapped(self._file_at + KEPT_DESK_BYTES)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                self._process = nursery.fork(theirs, self._desk)
-            except RuntimeError:
-                self._let_go()
-                raise
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(self._socket.close)
+            # Anonymous memory has no name that others could open, and is gone with the last process that has it.
+            self._desk = os.memfd_create("reeltag-decode")
+            undo.callback(os.close, self._desk)
+            self._memory = self._mapped(self._file_at + KEPT_DESK_BYTES)
+            self._process = nursery.fork(theirs, self._desk)
+            undo.pop_all()
 
     def fileno(self) -> int:
         """Readable when it has answered, or is gone."""
@@ -155,12 +155,9 @@ class Worker:
 
     def end(self) -> int | None:
         """Kill it, if it has not ended by itself; its exit status, negative for a signal, if it is known."""
-        self._let_go()
-        return self._nursery.end(self._process)
-
-    def _let_go(self) -> None:
         self._socket.close()
         os.close(self._desk)
+        return self._nursery.end(self._process)
 
     def _mapped(self, size: int) -> mmap.mmap:
         """The desk at another size; the room is taken now, as memory that is missing later would kill its user."""
