@@ -66,7 +66,7 @@ def test_sixteen_large_forms_stay_in_their_bounds_and_leave_nothing(service: Ser
         assert set(pool.map(post, range(16))) == {200}
     bodies = 16 * SIZE / MIB
     copies = 4 * settings.max_inflight_requests * settings.max_upload_bytes / MIB
-    assert bodies < peak[0] - before < bodies + copies
+    assert bodies / 2 < peak[0] - before < bodies + copies  # they need not all lie there at once
     assert service.process.memory_info().rss / MIB < before + 40
     assert shared_memory(service) < shared_before + settings.max_upload_bytes / MIB
 
