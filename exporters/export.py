@@ -53,6 +53,8 @@ class ExportOptions:
     is_fastest_wanted: bool = False
     """Whether the fastest precision on this machine is chosen of those that lose little enough, whatever `making` says
     of it."""
+    is_default: bool = False
+    """Whether it becomes the default of its task where another network was exported before."""
 
     @property
     def is_lowered(self) -> bool:
@@ -92,7 +94,7 @@ class ExportReport:
 def export(
     source: Source, options: ExportOptions | None = None, *, target: Path, progress: Progress | None = None
 ) -> ExportReport:
-    """Make an artefact of a source, measure it, and publish it first of its task.
+    """Make an artefact of a source, measure it, and publish it.
 
     Args:
         source: What to export.
@@ -129,7 +131,7 @@ def export(
             chosen = measured.stamped(chosen)
         chosen = _with_speed(chosen, speeds)
         megabytes = chosen.file.stat().st_size / 1e6
-        written = publish(target, [chosen])
+        written = publish(target, [chosen], beside=not options.is_default)
     report = made_ones[chosen.passport.precision][1]
     return ExportReport(chosen, agreement, report, measured, speeds, refused, megabytes, written)
 

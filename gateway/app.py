@@ -121,7 +121,8 @@ async def _running(
     readiness = Readiness(client, catalogue)
 
     async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
-        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images))
+        asked = catalogue.infer_images(wanted, images)
+        return await (asked if wanted.models else readiness.observe(wanted.tasks, asked))  # readiness is of defaults
 
     lanes = Lanes(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
     headers = HeaderReader(settings.max_image_pixels)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reeltag.contract import BUNDLED_TASKS, Task
 from reeltag.errors import InvalidOption
 
+_MODELS: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*(,[A-Za-z0-9][A-Za-z0-9._-]*)*$"
 _TASK: Final = "|".join(task.value for task in Task)
 
 
@@ -36,6 +37,9 @@ class TagOptions(BaseModel):
     """Most detections and tags of an image, 1 to 1000. By default tags have the server's, detections have none."""
     boxes: Literal["pixels", "normalised"] = "pixels"
     """Boxes of detections in pixels of the upright picture, or as shares of its width and height, 0 to 1."""
+    model: list[Annotated[str, Field(min_length=1, max_length=1024, json_schema_extra={"pattern": _MODELS})]] = []
+    """Networks that answer instead of the defaults of their tasks, by name; at most one a task, whose task is asked.
+    `GET /v1/models` lists them. Repeated, or separated by commas."""
     class_map: bool = False
     """Also the class of each pixel, as a PNG with a palette; the task `segment`, which makes it, is then done, too."""
 

@@ -77,8 +77,8 @@ class Readiness:
             if not await self._client.is_ready():
                 raise TritonUnavailable(f"Triton at {self._client.url} is not ready")
             served = await self._catalogue.read(fresh=True)
-            rest = tuple((task,) for task in served.cards if task not in BUNDLED_TASKS)
-            for tasks in (*served.plan(BUNDLED_TASKS), *rest):
+            bundled = [wanted.tasks for wanted in served.plan(BUNDLED_TASKS)]
+            for tasks in (*bundled, *((task,) for task in served.cards if task not in BUNDLED_TASKS)):
                 await self._try(tasks)
         except ServiceError as error:
             return error

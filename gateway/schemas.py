@@ -121,6 +121,7 @@ _RETRY_AFTER: Final = {
 _FAILURES: Final = {
     401: "A key is needed, and none that is good was sent.",
     400: "The request is not valid HTTP/1.1.",
+    404: "A model is not served.",
     408: "The request came too slowly.",
     413: "Too many bytes, images or pixels.",
     415: "The Content-Type is not taken, or the bytes are no image.",
@@ -152,10 +153,13 @@ def failures(*statuses: int, **descriptions: str) -> dict[int | str, dict[str, A
 
 
 class ServedModel(_Answer):
-    """One network behind a task."""
+    """One network that does a task."""
 
     task: str = Field(examples=["detect"])
     network: str = Field(examples=["nanodet_g"])
+    """What `model=` asks for."""
+    is_default: bool
+    """Whether it answers its task where no model is named."""
     version: str
     runtime: str = Field(examples=["openvino"])
     precision: str = Field(examples=["bf16"])
@@ -169,9 +173,9 @@ class ServedModel(_Answer):
     """Of the served network file."""
 
     @classmethod
-    def of(cls, card: ModelCard) -> ServedModel:
+    def of(cls, card: ModelCard, *, is_default: bool) -> ServedModel:
         """From the card that Triton carries."""
-        return cls(**card.model_dump(include=set(cls.model_fields)))
+        return cls(**card.model_dump(include=set(cls.model_fields)), is_default=is_default)
 
 
 class TritonAddress(_Answer):

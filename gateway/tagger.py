@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from reeltag.contract import ModelCard, Task
@@ -19,6 +19,8 @@ class Wanted(NamedTuple):
     tasks: TaskSet
     class_maps: bool = False
     """The segmenter's class maps as well as its shares."""
+    models: tuple[str, ...] = ()
+    """Networks that were named, at most one a task; the defaults answer the other tasks."""
 
 
 class OwnTriton(Protocol):
@@ -48,13 +50,21 @@ class ImageTagger(Protocol):
     async def cards(self) -> dict[str, ModelCard]:
         """Model cards of the ready ensembles, by ensemble name; may be remembered."""
 
+    async def networks(self) -> dict[str, ModelCard]:
+        """Model cards of the networks that can be asked by name, by it; may be remembered."""
+
     def forget_cards(self) -> None:
         """Read the cards again at the next call."""
 
     async def infer_images(
-        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
+        self,
+        cards: Mapping[Task, ModelCard],
+        images: Sequence[bytes],
+        *,
+        class_maps: bool = False,
+        named: Collection[str] = (),
     ) -> list[ImageOutputs | ImageRejected]:
-        """Answers of the networks of these cards, one an image, in order.
+        """Answers of the networks of these cards, some of which are asked by name; one an image, in order.
 
         Raises:
             NetworkReplaced: Others have taken their place.

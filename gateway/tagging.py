@@ -25,7 +25,7 @@ from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTas
 from reeltag.readings import detections_of, image_tags_of
 from reeltag.settings import Settings
 from reeltag.tags import Box, Detection, ImageTag
-from reeltag.triton import ImageOutputs
+from reeltag.triton import ImageOutputs, joined
 
 _SHARE_DECIMALS: Final = 6
 """A pixel of 500,000 still shows."""
@@ -44,12 +44,14 @@ class Question:
     """Whether the class of each pixel is wanted; `segment` is then one of the tasks."""
     normalised: bool = False
     """Whether boxes are shares of the picture's width and height instead of pixels."""
+    models: tuple[str, ...] = ()
+    """Networks that are to answer, at most one a task, instead of the defaults."""
 
     @classmethod
-    def of(cls, tasks: TaskSet, options: TagOptions) -> Question:
-        """What a request's options ask."""
+    def of(cls, tasks: TaskSet, options: TagOptions, models: tuple[str, ...] = ()) -> Question:
+        """What a request's options ask, whose tasks and models were parsed."""
         normalised = options.boxes == "normalised"
-        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised)
+        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised, models)
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,17 @@ class Tagging:
         served = ", ".join(task.value for task in await self._served_tasks())
         raise UnknownTask(f"unknown task {unknown[0]!r}; tasks served: {served}")
 
+    async def parse_models(self, names: Sequence[str], tasks: TaskSet) -> tuple[str, ...]:
+        """Networks from their names; each string may hold several, separated by commas.
+
+        Raises:
+            UnknownModel: One is not served; the text names those that are.
+            InvalidOption: One's task is not among those asked, or two do the same.
+            ServiceError: Triton cannot be asked what it serves.
+        """
+        wanted = [name.strip() for names_of in names for name in names_of.split(",")]
+        return await self._catalogue.chosen(tasks, wanted)
+
     async def _served_tasks(self) -> tuple[Task, ...]:
         try:
             return tuple((await self._catalogue.read()).cards)
@@ -125,8 +138,8 @@ class Tagging:
             results = tuple(failed_result(u.name, error) for u, error in zip(uploads, errors, strict=True))
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
-            served = await self._catalogue.read()
-            batched = await self._ask(served.plan(question.tasks), question.class_map, sound, timeout_seconds)
+            plan = await self._catalogue.plan(question.tasks, question.models)
+            batched = await self._ask(plan, question.class_map, sound, timeout_seconds)
         except ServiceError:
             self._catalogue.forget()
             raise
@@ -155,12 +168,12 @@ class Tagging:
             return failed_result(upload.name, error)
 
     async def _ask(
-        self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound], timeout_seconds: float | None
+        self, plan: Sequence[Wanted], class_map: bool, images: Sequence[Sound], timeout_seconds: float | None
     ) -> Batched:
-        wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
+        wanted = [each._replace(class_maps=class_map and Task.SEGMENT in each.tasks) for each in plan]
         parts = [await self._lanes.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
         return Batched(
-            tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
+            tuple(joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
             sum(part.triton_seconds for part in parts),
         )
@@ -223,18 +236,6 @@ def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:
 def failed_result(name: str, error: ReeltagError) -> ImageResult:
     """The result of an image that could not be tagged."""
     return ImageResult(name=name, error=detail_of(error))
-
-
-def _joined(answers: tuple[Answer, ...]) -> Answer:
-    """One image's answers to several requests as one; an error of any of them is the image's."""
-    outputs: list[ImageOutputs] = []
-    for answer in answers:
-        if isinstance(answer, ReeltagError):
-            return answer
-        outputs.append(answer)
-    tensors = {task: value for output in outputs for task, value in output.tensors.items()}
-    cards = {task: card for output in outputs for task, card in output.cards.items()}
-    return ImageOutputs(outputs[0].width, outputs[0].height, tensors, cards)
 
 
 def _versions(answers: Sequence[Answer]) -> dict[str, str]:

@@ -56,10 +56,16 @@ SCORE_THRESHOLD: Final = 0.01
 IOU_THRESHOLD: Final = 0.65
 """Two boxes of one class that overlap more are one object: YOLOX's published value, as good for NanoDet."""
 
+Suppression = Literal["python", "engine", "network"]
+"""What suppresses a detector's boxes: the `nms` backend, its graph, or nothing, because those of the network are final;
+the backend then only chooses the best of them and brings them into the picture."""
 DECODE: Final = "decode"
 """Name of the backend that turns `IMAGE` into `FRAMES` of each view."""
 NMS: Final = "nms"
 """Name of the backend that turns `CANDIDATES` into `BOXES`, `SCORES`, `CLASSES` and `COUNT`."""
+NMS_OF_KIND: Final[dict[Suppression, str]] = {"python": NMS, "engine": f"{NMS}_engine", "network": f"{NMS}_final"}
+"""Name of that backend by what suppresses a detector's boxes: each kind has a model of its own, so that detectors of
+several kinds are served at once."""
 AREAS: Final = "areas"
 """Name of the backend that leaves a letterbox's border out of a class map."""
 
@@ -100,6 +106,11 @@ SHOTS_ENSEMBLE: Final = "shots"
 def image_ensemble(tasks: tuple[Task, ...]) -> str:
     """Name of the ensemble that answers `tasks` from one decoding: such as `detect` or `detect_segment`."""
     return "_".join(task.value for task in Task if task in tasks)
+
+
+def named_ensemble(ensemble: str, network: str) -> str:
+    """Name of the ensemble of one network by its name: such as `detect.yolox_s`, beside the `detect` of the default."""
+    return f"{ensemble}.{network}"
 
 
 def joint_output(task: Task, tensor: str) -> str:

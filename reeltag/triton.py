@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import grpc
 import numpy as np
@@ -18,7 +19,15 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
+from reeltag.errors import (
+    ImageRejected,
+    InvalidOption,
+    ModelUnavailable,
+    NetworkReplaced,
+    ReeltagError,
+    TritonUnavailable,
+    UnknownModel,
+)
 from reeltag.triton_errors import meaning_of
 from reeltag.trust import Trust
 
@@ -29,6 +38,7 @@ RESTRICTION_HEADER: Final = "triton-grpc-protocol-reeltag"
 """Header that Triton compares with SECRET where a protocol is restricted with `reeltag=SECRET`."""
 _MAX_MESSAGE_BYTES: Final = 2**31 - 1
 Array = npt.NDArray[Any]
+Failure = TypeVar("Failure", bound=ReeltagError)
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,18 @@ class ImageOutputs:
     """By task, of the network that answered."""
 
 
+def joined(answers: Sequence[ImageOutputs | Failure]) -> ImageOutputs | Failure:
+    """One image's answers to several requests as one; an error of any of them is the image's."""
+    outputs: list[ImageOutputs] = []
+    for answer in answers:
+        if not isinstance(answer, ImageOutputs):
+            return answer
+        outputs.append(answer)
+    tensors = {task: value for output in outputs for task, value in output.tensors.items()}
+    cards = {task: card for output in outputs for task, card in output.cards.items()}
+    return ImageOutputs(outputs[0].width, outputs[0].height, tensors, cards)
+
+
 @dataclass(frozen=True)
 class IndexEntry:
     """One version of a model, as the server lists it."""
@@ -97,6 +119,7 @@ class TritonClient:
         secret: What the server wants to be told before it lets anybody use its restricted protocols, where it was
             started with `--grpc-restricted-protocol=...:reeltag=SECRET`.
         on_lost: Called with the reason when a backend was lost, which takes a new start of the server.
+        models: Names of networks that answer their tasks here, instead of those that are the server's defaults.
     """
 
     def __init__(
@@ -106,6 +129,7 @@ class TritonClient:
         timeout_seconds: float = 60.0,
         secret: str | None = None,
         on_lost: Callable[[str], None] | None = None,
+        models: Sequence[str] = (),
     ) -> None:
         self.url = url.removeprefix("grpc://")
         self.timeout_seconds = timeout_seconds
@@ -121,7 +145,9 @@ class TritonClient:
         )
         if secret is not None:
             self._client.register_plugin(_Secret(secret))
+        self._models = tuple(models)
         self._cards: dict[str, ModelCard] | None = None
+        """Of every ready model that carries one, by its name."""
         self._trust = Trust(self.url, on_lost)
 
     async def __aenter__(self) -> TritonClient:
@@ -162,15 +188,38 @@ class TritonClient:
         return {entry.name: entry.state for entry in entries}
 
     async def cards(self) -> dict[str, ModelCard]:
-        """Model cards of the ready ensembles that carry one, by ensemble name; remembered once all were read."""
+        """Model cards of the ready ensembles that carry one, by ensemble name; remembered once all were read.
+
+        Raises:
+            UnknownModel: A network of `models` is not served.
+            InvalidOption: Two of them do the same.
+        """
+        every, networks = await self._all_cards(), await self.networks()
+        cards = {name: card for name, card in every.items() if not _is_named(name, card)}
+        chosen: dict[Task, ModelCard] = {}
+        for card in (known(name, networks) for name in self._models):
+            task = Task(card.task)
+            if task in chosen:
+                raise InvalidOption(f"{chosen[task].network} and {card.network} both do {task.value}; name one of them")
+            chosen[task] = cards[task.value] = cards[task.frames_ensemble] = card
+        return cards
+
+    async def networks(self) -> dict[str, ModelCard]:
+        """Cards of the networks that can be asked by name, by it; remembered as those of `cards` are."""
+        cards = await self._all_cards()
+        named = (card for name, card in cards.items() if name == contract.named_ensemble(card.task, card.network))
+        return {card.network: card for card in named}
+
+    async def _all_cards(self) -> dict[str, ModelCard]:
         if self._cards is None:
-            cards: dict[str, ModelCard] = {}
-            for entry in await self.index():
-                parameters = (await self._config(entry)).parameters if entry.state == "READY" else {}
-                if contract.CARD_PARAMETER in parameters:
-                    text = parameters[contract.CARD_PARAMETER].string_value
-                    cards[entry.name] = ModelCard.model_validate_json(text)
-            self._cards = cards
+            ready = [entry for entry in await self.index() if entry.state == "READY"]
+            configs = await asyncio.gather(*(self._config(entry) for entry in ready))
+            said = {entry.name: config.parameters for entry, config in zip(ready, configs, strict=True)}
+            self._cards = {
+                name: ModelCard.model_validate_json(parameters[contract.CARD_PARAMETER].string_value)
+                for name, parameters in said.items()
+                if contract.CARD_PARAMETER in parameters
+            }
         return self._cards
 
     def forget_cards(self) -> None:
@@ -243,14 +292,21 @@ class TritonClient:
             ) from error
 
     async def infer_images(
-        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
+        self,
+        cards: Mapping[Task, ModelCard],
+        images: Sequence[bytes],
+        *,
+        class_maps: bool = False,
+        named: Collection[str] = (),
     ) -> list[ImageOutputs | ImageRejected]:
-        """Ask the networks of these cards, and no others, about encoded images, all in one request.
+        """Ask the networks of these cards, and no others, about encoded images: all in one request, or one a task.
 
         Args:
             cards: Of the tasks to do, at least one; as `card` gives them for the tasks' ensembles.
             images: 1 to `MAX_BATCH_SIZE` encoded images.
             class_maps: Ask for `CLASS_MAP` too, a byte for each pixel of the input.
+            named: Names of the networks among them that are asked by name, because they need not be the defaults of
+                their tasks. Ensembles of several tasks are of the defaults alone: each task is then asked alone.
 
         Returns:
             One entry an image, in order; an image that cannot be decoded gives its own error.
@@ -260,7 +316,13 @@ class TritonClient:
             ReeltagError: As `infer`.
         """
         tasks = tuple(task for task in Task if task in cards)
-        ensemble = contract.image_ensemble(tasks)
+        by_name = {*named, *self._models}
+        if len(tasks) > 1 and any(cards[task].network in by_name for task in tasks):
+            alone = [
+                self.infer_images({task: cards[task]}, images, class_maps=class_maps, named=by_name) for task in tasks
+            ]
+            return [joined(answers) for answers in zip(*await asyncio.gather(*alone), strict=True)]
+        ensemble = _asked(contract.image_ensemble(tasks), cards[tasks[0]], by_name)
         joint = len(tasks) > 1
         outputs = {task: _wanted(task, class_maps) for task in tasks}
         names = {(task, t): contract.joint_output(task, t) if joint else t for task in tasks for t in outputs[task]}
@@ -303,7 +365,8 @@ class TritonClient:
         """
         task = Task(card.task)
         outputs = _wanted(task, class_maps)
-        tensors = await self.infer(task.frames_ensemble, {contract.FRAMES: frames}, outputs, version=card.version)
+        ensemble = _asked(task.frames_ensemble, card, self._models)
+        tensors = await self.infer(ensemble, {contract.FRAMES: frames}, outputs, version=card.version)
         return [_unpadded({name: tensors[name][i] for name in outputs}) for i in range(frames.shape[0])]
 
     async def infer_cuts(self, card: ModelCard, window: Array | SharedTensor) -> Array:
@@ -358,6 +421,29 @@ class TritonClient:
             raise meaning_of(str(error.status() or ""), str(error.message() or ""), self.url) from error
         except grpc.aio.UsageError as error:  # the channel was closed under us
             raise TritonUnavailable(f"the connection to Triton at {self.url} is closed") from error
+
+
+def known(name: str, networks: Mapping[str, ModelCard]) -> ModelCard:
+    """Card of a network that is served by its name.
+
+    Raises:
+        UnknownModel: None is; the text names those that are.
+    """
+    if name not in networks:
+        served = ", ".join(f"{one} ({card.task})" for one, card in sorted(networks.items())) or "none"
+        raise UnknownModel(f"unknown model {name!r}; models served: {served}")
+    return networks[name]
+
+
+def _is_named(model: str, card: ModelCard) -> bool:
+    """Whether it is an ensemble of one network by its name."""
+    return "." in model and model in (
+        contract.named_ensemble(base, card.network) for base in (card.task, f"{card.task}_frames")
+    )
+
+
+def _asked(ensemble: str, card: ModelCard, by_name: Collection[str]) -> str:
+    return contract.named_ensemble(ensemble, card.network) if card.network in by_name else ensemble
 
 
 def _infer_input(name: str, value: Array | SharedTensor) -> Any:

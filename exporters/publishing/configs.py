@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import (
@@ -24,7 +24,7 @@ from reeltag.contract import (
     IOU_THRESHOLD,
     MAX_BATCH_SIZE,
     MAX_DETECTIONS,
-    NMS,
+    NMS_OF_KIND,
     SCORE_THRESHOLD,
     SCORES,
     SHARES,
@@ -33,9 +33,11 @@ from reeltag.contract import (
     TASK_OUTPUTS,
     VIEWS_PARAMETER,
     ModelCard,
+    Suppression,
     Task,
     image_ensemble,
     joint_output,
+    named_ensemble,
 )
 from reeltag.frames import View
 from reeltag.triton import model_config_pb2
@@ -44,9 +46,7 @@ Dims = Sequence[int]
 """Shape of a tensor without the batch axis."""
 ModelConfig = Any
 """`model_config_pb2.ModelConfig`; tritonclient publishes no type information."""
-Nms = Literal["python", "engine", "network"]
-"""What suppresses a detector's boxes: the `nms` backend, its graph, or nothing, because those of the network are final;
-the backend then only chooses the best of them and brings them into the picture."""
+Nms = Suppression
 
 LABELS_FILE: Final = "labels.txt"
 QUEUE_DELAY_MICROSECONDS: Final = 500
@@ -68,22 +68,21 @@ def decode_config(views: Sequence[View], *, workers: int) -> ModelConfig:
     return config
 
 
-def nms_config(candidates: int, nms: Nms = "python") -> ModelConfig:
-    """`CANDIDATES`, and on the image path `GEOMETRY`, to `BOXES`, `SCORES`, `CLASSES` and `COUNT`.
+def nms_config(nms: Nms = "python") -> ModelConfig:
+    """Any number of `CANDIDATES`, and on the image path `GEOMETRY`, to `BOXES`, `SCORES`, `CLASSES` and `COUNT`.
 
     Where the network suppresses by itself, only its `BOXES` and `GEOMETRY` to `BOXES` in source pixels.
 
     Args:
-        candidates: Of a picture; -1 for any number.
         nms: What suppresses.
     """
-    config = _python_model(NMS, MAX_BATCH_SIZE)
+    config = _python_model(NMS_OF_KIND[nms], MAX_BATCH_SIZE)
     if nms == "engine":
         _add(config.input, BOXES, *_DETECT_TENSORS[BOXES])
         _add(config.input, GEOMETRY, "TYPE_FP32", [6])
         _add(config.output, BOXES, *_DETECT_TENSORS[BOXES])
         return config
-    _add(config.input, CANDIDATES, "TYPE_FP32", [candidates, 6])
+    _add(config.input, CANDIDATES, "TYPE_FP32", [-1, 6])
     _add(config.input, GEOMETRY, "TYPE_FP32", [6]).optional = True
     for name in TASK_OUTPUTS[Task.DETECT]:
         _add(config.output, name, *_DETECT_TENSORS[name])
@@ -92,14 +91,10 @@ def nms_config(candidates: int, nms: Nms = "python") -> ModelConfig:
     return config
 
 
-def areas_config(spec: ModelSpec | None) -> ModelConfig:
-    """`CLASS_MAP` of a segmenter's input and `GEOMETRY` to `CLASS_MAP` and `SHARES` of the picture alone.
-
-    Args:
-        spec: The segmenter; without one, tensors of any size.
-    """
+def areas_config() -> ModelConfig:
+    """`CLASS_MAP` of any segmenter's input and `GEOMETRY` to `CLASS_MAP` and `SHARES` of the picture alone."""
     config = _python_model(AREAS, MAX_BATCH_SIZE)
-    tensors = network_outputs(spec) if spec else {CLASS_MAP: ("TYPE_UINT8", [-1, -1]), SHARES: ("TYPE_FP32", [-1])}
+    tensors: dict[str, tuple[str, Dims]] = {CLASS_MAP: ("TYPE_UINT8", [-1, -1]), SHARES: ("TYPE_FP32", [-1])}
     _add(config.input, CLASS_MAP, *tensors[CLASS_MAP])
     _add(config.input, GEOMETRY, "TYPE_FP32", [6])
     for name in TASK_OUTPUTS[Task.SEGMENT]:
@@ -145,7 +140,7 @@ def network_outputs(spec: ModelSpec, nms: Nms = "python") -> dict[str, tuple[str
 
 
 def image_ensemble_config(
-    networks: Mapping[Task, ModelSpec], cards: Mapping[Task, ModelCard], *, nms: Nms = "python"
+    networks: Mapping[Task, ModelSpec], cards: Mapping[Task, ModelCard], *, nms: Nms = "python", by_name: bool = False
 ) -> ModelConfig:
     """`IMAGE` to the outputs of one or several tasks, `GEOMETRY` and `ERROR`; one decoding for all.
 
@@ -153,10 +148,12 @@ def image_ensemble_config(
         networks: The network of each task.
         cards: Theirs; where there is only one network, the ensemble carries its card.
         nms: Of the detector.
+        by_name: Whether it is the ensemble of a single network by its name.
     """
     tasks = tuple(task for task in Task if task in networks)
     card = cards[tasks[0]] if len(tasks) == 1 else None
-    config = _ensemble(image_ensemble(tasks), card, min(spec.max_batch_size for spec in networks.values()))
+    name = named_ensemble(tasks[0].value, networks[tasks[0]].name) if by_name else image_ensemble(tasks)
+    config = _ensemble(name, card, min(spec.max_batch_size for spec in networks.values()))
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     # Tasks may share a view; its tensors in the ensemble are then those of the first.
     decoded = {ERROR: ERROR, geometry_tensor(_view(networks[tasks[0]])): GEOMETRY}
@@ -176,9 +173,12 @@ def image_ensemble_config(
     return config
 
 
-def frames_ensemble_config(task: Task, spec: ModelSpec, card: ModelCard, *, nms: Nms = "python") -> ModelConfig:
+def frames_ensemble_config(
+    task: Task, spec: ModelSpec, card: ModelCard, *, nms: Nms = "python", by_name: bool = False
+) -> ModelConfig:
     """`FRAMES` to the task's outputs; boxes stay in input pixels, and areas are of the whole input."""
-    config = _ensemble(task.frames_ensemble, card, spec.max_batch_size)
+    name = named_ensemble(task.frames_ensemble, spec.name) if by_name else task.frames_ensemble
+    config = _ensemble(name, card, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     _add_task(config, spec, card, FRAMES, {name: name for name in TASK_OUTPUTS[task]}, geometry=None, nms=nms)
     return config
@@ -225,11 +225,11 @@ def _add_task(
         candidates = f"{task.value}_{CANDIDATES}"
         _add_step(config, spec.name, inputs, {CANDIDATES: candidates}, version=card.version)
         taken = {CANDIDATES: candidates} | ({GEOMETRY: geometry} if geometry else {})
-        _add_step(config, NMS, taken, names)
+        _add_step(config, NMS_OF_KIND[nms], taken, names)
     elif task is Task.DETECT and geometry:
         boxes = f"{task.value}_INPUT_{BOXES}"
         _add_step(config, spec.name, inputs, {**names, BOXES: boxes}, version=card.version)
-        _add_step(config, NMS, {BOXES: boxes, GEOMETRY: geometry}, {BOXES: names[BOXES]})
+        _add_step(config, NMS_OF_KIND[nms], {BOXES: boxes, GEOMETRY: geometry}, {BOXES: names[BOXES]})
     elif task is Task.SEGMENT and geometry:
         class_map = f"{task.value}_INPUT_{CLASS_MAP}"
         _add_step(config, spec.name, inputs, {CLASS_MAP: class_map}, version=card.version)

@@ -8,15 +8,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from exporters.catalogue.entries import ModelSpec
 from exporters.publishing import configs
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.folders import ModelFolder
 from reeltag import areas, frames
-from reeltag.contract import AREAS, DECODE, NMS, ModelCard, Task, ensemble_version
+from reeltag.contract import AREAS, DECODE, NMS, NMS_OF_KIND, ModelCard, Task, ensemble_version
 from reeltag.errors import ModelRepositoryError
 
-BACKENDS: Final = (DECODE, NMS, AREAS)
+BACKENDS: Final = (DECODE, *NMS_OF_KIND.values(), AREAS)
 """Names of the Python backends around the networks."""
 
 
@@ -52,7 +51,7 @@ def task_folders(
     """What stands around the networks: decoding, what follows them, and the ensembles.
 
     Args:
-        artefacts: Of several with one task the first serves it.
+        artefacts: Of several with one task the first serves it; each is served by its name, too.
         cards: Theirs, by name.
         there: Names of backends whose folders are made whole though none of these networks needs them: without
             `--model-control-mode` Triton loads every folder, and does not start where it cannot.
@@ -63,7 +62,8 @@ def task_folders(
     served = {task: a for task in Task for a in reversed(artefacts) if a.spec.task == task.value}
     networks = {task: artefact.spec for task, artefact in served.items()}
     nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
-    yield from _backend_folders(networks, nms, there)
+    of_tasks = [artefact for artefact in artefacts if artefact.spec.task in {task.value for task in Task}]
+    yield from _backend_folders(of_tasks, there)
     of_task = {task: cards[spec.name] for task, spec in networks.items()}
 
     def image_ensemble(tasks: Sequence[Task]) -> ModelFolder:
@@ -75,6 +75,8 @@ def task_folders(
         yield image_ensemble([task])
         config = configs.frames_ensemble_config(task, spec, of_task[task], nms=nms)
         yield ModelFolder(config, version=of_task[task].version)
+    for artefact in of_tasks:
+        yield from _by_name(artefact, cards[artefact.spec.name])
     for count in range(2, len(networks) + 1):
         yield from map(image_ensemble, itertools.combinations(networks, count))
     for artefact in [artefact for artefact in artefacts if artefact.spec.task == "shots"][:1]:
@@ -82,21 +84,30 @@ def task_folders(
         yield ModelFolder(configs.shots_ensemble_config(artefact.spec, card), version=card.version)
 
 
-def _backend_folders(
-    networks: Mapping[Task, ModelSpec], nms: configs.Nms, there: Collection[str]
-) -> Iterator[ModelFolder]:
-    if networks or DECODE in there:
-        views = dict.fromkeys(spec.view for spec in networks.values() if spec.view)
+def _by_name(artefact: Artefact, card: ModelCard) -> Iterator[ModelFolder]:
+    """The ensembles of one network alone, whichever serves its task."""
+    spec, task, nms = artefact.spec, Task(artefact.spec.task), artefact.passport.nms
+    of_images = configs.image_ensemble_config({task: spec}, {task: card}, nms=nms, by_name=True)
+    of_frames = configs.frames_ensemble_config(task, spec, card, nms=nms, by_name=True)
+    for config in (of_images, of_frames):
+        yield ModelFolder(config, version=card.version)
+
+
+def _backend_folders(artefacts: Sequence[Artefact], there: Collection[str]) -> Iterator[ModelFolder]:
+    if artefacts or DECODE in there:
+        views = dict.fromkeys(artefact.spec.view for artefact in artefacts if artefact.spec.view)
         config = configs.decode_config(list(views), workers=_threads())
         package = Path(frames.__file__).parent
         sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
         yield ModelFolder(config, {**_python_sources(DECODE), **sources})
-    if Task.DETECT in networks or NMS in there:
-        detector = networks.get(Task.DETECT)
-        yield ModelFolder(configs.nms_config(detector.candidates if detector else -1, nms), _python_sources(NMS))
-    if Task.SEGMENT in networks or AREAS in there:
+    detectors = [artefact for artefact in artefacts if artefact.spec.task == Task.DETECT.value]
+    kinds = {artefact.passport.nms for artefact in detectors}
+    for kind, name in NMS_OF_KIND.items():
+        if kind in kinds or name in there:
+            yield ModelFolder(configs.nms_config(kind), _python_sources(NMS))
+    if any(artefact.spec.task == Task.SEGMENT.value for artefact in artefacts) or AREAS in there:
         files = {**_python_sources(AREAS), "1/areas.py": Path(areas.__file__)}
-        yield ModelFolder(configs.areas_config(networks.get(Task.SEGMENT)), files)
+        yield ModelFolder(configs.areas_config(), files)
 
 
 def _threads() -> int:

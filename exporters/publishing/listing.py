@@ -39,7 +39,9 @@ class ListedModel:
     passport: Passport | None
     """Of what is in the repository."""
     serves: bool
-    """Whether `reeltag serve` answers its task with it."""
+    """Whether `reeltag serve` answers its task with it where no model is named."""
+    by_name: bool
+    """Whether `reeltag serve` answers its task with it where it is named."""
     why_not: str
     """Why it does not, where it is in the repository."""
 
@@ -62,7 +64,7 @@ def listing(target: Path) -> list[ListedModel]:
     for name, spec in (MODELS | CHECKPOINT_MODELS | {name: artefact.spec for name, artefact in there.items()}).items():
         is_there, serving = name in there, first.get(spec.task, "")
         file = there[name].file if is_there else spec.onnx_path
-        why_not = "" if name == serving else problems.get(name) or f"{serving} was exported later"
+        why_not = "" if name == serving else problems.get(name) or f"{serving} is the default"
         listed.append(
             ListedModel(
                 name=name,
@@ -76,6 +78,7 @@ def listing(target: Path) -> list[ListedModel]:
                 needs_checkpoint=spec.source == "checkpoint",
                 passport=there[name].passport if is_there else None,
                 serves=name == serving,
+                by_name=is_there and name not in problems and spec.task != SHOTS_ENSEMBLE,
                 why_not=why_not if is_there else "",
             )
         )

@@ -18,7 +18,7 @@ from exporters.publishing.artefact import Artefact, bundled_artefact
 from exporters.publishing.contents import BACKENDS, default_repository, network_folder, task_folders
 from exporters.publishing.exported import artefacts_in
 from exporters.publishing.folders import ModelFolder, is_interrupted, locked, recover_all
-from exporters.publishing.passport import Passport, turn_in
+from exporters.publishing.passport import Passport, read_passport, turn_in
 from reeltag.errors import ModelRepositoryError
 
 __all__ = ["NotWritable", "check_target", "default_repository", "publish", "replace_published"]
@@ -35,7 +35,7 @@ class NotWritable(ModelRepositoryError):
         """Names of the folders that are not up to date, as far as they are known."""
 
 
-def publish(target: Path, names: Sequence[str | Artefact] | None = None) -> list[str]:
+def publish(target: Path, names: Sequence[str | Artefact] | None = None, *, beside: bool = False) -> list[str]:
     """Bring a model repository up to date; does nothing where it is.
 
     Networks that were published before stay, and serve their ensembles until others are named; folders that are not
@@ -45,6 +45,8 @@ def publish(target: Path, names: Sequence[str | Artefact] | None = None) -> list
         target: The repository; made where it is missing.
         names: Networks of the catalogue or of the repository, or what was just exported; without it all that come with
             reeltag. Of several with one task the first serves its ensembles.
+        beside: Leave the defaults of the tasks to those that were exported before; what is exported again keeps its
+            place.
 
     Returns:
         Names of the model folders that were written.
@@ -56,7 +58,7 @@ def publish(target: Path, names: Sequence[str | Artefact] | None = None) -> list
     """
     if not target.exists():
         _folders(_chosen(target, names), target)  # what cannot be published makes no folder
-    return _brought_up(target, lambda: _chosen(target, names))
+    return _brought_up(target, lambda: _chosen(target, names, beside=beside))
 
 
 def replace_published(target: Path, artefact: Artefact, *, of: Passport) -> bool:
@@ -132,7 +134,7 @@ def _folders(artefacts: Sequence[Artefact], target: Path) -> list[ModelFolder]:
     return [*map(network_folder, artefacts), *task_folders(artefacts, cards, backends)]
 
 
-def _chosen(target: Path, names: Sequence[str | Artefact] | None) -> list[Artefact]:
+def _chosen(target: Path, names: Sequence[str | Artefact] | None, *, beside: bool = False) -> list[Artefact]:
     """What a repository should hold, those that serve their tasks first: what is named, then what is there."""
     replaced = [name.spec.name for name in names or () if isinstance(name, Artefact)]
     there = {artefact.spec.name: artefact for artefact in artefacts_in(target, replaced=replaced)}
@@ -145,11 +147,27 @@ def _chosen(target: Path, names: Sequence[str | Artefact] | None) -> list[Artefa
         return _with_turn(renewed, old.passport.turn) if old else renewed
 
     named = [name if isinstance(name, Artefact) else artefact_of(name) for name in names or ()]
+    if beside:
+        named = _behind_others(named, there, target)
     bundled = [artefact_of(name) for name in MODELS] if names is None else []
     unique: dict[str, Artefact] = {}
     for artefact in (*_in_turn(named, there, target), *map(artefact_of, there), *bundled):
         unique.setdefault(artefact.spec.name, artefact)
     return list(unique.values())
+
+
+def _behind_others(named: Sequence[Artefact], there: dict[str, Artefact], target: Path) -> list[Artefact]:
+    """With the networks of their tasks that were exported before, in the order in which they serve them."""
+    ordered: list[tuple[int, Artefact]] = []
+    for artefact in named:
+        others = [one for one in there.values() if one.passport.exported and one.spec.task == artefact.spec.task]
+        ordered += [(one.passport.turn, one) for one in others]
+        try:
+            before = read_passport(target / artefact.spec.name)
+        except ModelRepositoryError:
+            before = Passport()
+        ordered.append((before.turn if before.exported else 0, artefact))
+    return [artefact for _, artefact in sorted(ordered, key=lambda one: -one[0])]
 
 
 def _in_turn(named: Sequence[Artefact], there: dict[str, Artefact], target: Path) -> list[Artefact]:

@@ -7,14 +7,14 @@ import re
 from typing import Final
 
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS
-from reeltag.contract import AREAS, DECODE, NMS, SHOTS_ENSEMBLE, Task, image_ensemble
+from reeltag.contract import AREAS, DECODE, NMS_OF_KIND, SHOTS_ENSEMBLE, Task, image_ensemble
 from reeltag.errors import InvalidOption
 
 _ENSEMBLES: Final = [
     image_ensemble(tasks) for count in range(1, len(Task) + 1) for tasks in itertools.combinations(Task, count)
 ]
 _TAKEN: Final = {
-    *(DECODE, NMS, AREAS, SHOTS_ENSEMBLE),
+    *(DECODE, *NMS_OF_KIND.values(), AREAS, SHOTS_ENSEMBLE),
     *_ENSEMBLES,
     *(task.frames_ensemble for task in Task),
 }
@@ -30,7 +30,7 @@ def check_own_name(name: str) -> None:
     """
     if name in MODELS | CHECKPOINT_MODELS:
         raise InvalidOption(f"{name} is a network of the catalogue; give yours another name")
-    if name in _TAKEN:
+    if name in _TAKEN or name.partition(".")[0] in _TAKEN:  # `detect.NETWORK` is the ensemble of that network
         raise InvalidOption(f"{name} is a part of what is served already; give your network another name")
     if not re.fullmatch(_NAME, name):
         raise InvalidOption(

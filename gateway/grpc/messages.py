@@ -23,6 +23,8 @@ def options_of(message: pb.TagOptions) -> TagOptions:
         given["boxes"] = "normalised"
     if message.tasks:
         given["tasks"] = list(message.tasks)
+    if message.model:
+        given["model"] = [message.model]
     for name in ("score_threshold", "top_k"):
         if message.HasField(name):
             given[name] = getattr(message, name)
@@ -51,8 +53,8 @@ def result_message(result: ImageResult) -> pb.ImageResult:
     return message
 
 
-def model_message(card: ModelCard) -> pb.Model:
-    """The network behind a task."""
+def model_message(card: ModelCard, is_default: bool) -> pb.Model:
+    """A network that does a task, and whether it is the task's default."""
     return pb.Model(
         task=card.task,
         network=card.network,
@@ -63,6 +65,7 @@ def model_message(card: ModelCard) -> pb.Model:
         width=card.width,
         labels=card.labels,
         sha256=card.sha256,
+        is_default=is_default,
     )
 
 

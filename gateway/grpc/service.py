@@ -89,7 +89,7 @@ class TaggingService(TaggingServicer):
         """List the network behind each task."""
         async with answered(context), self._admitted(context):
             served = await self._catalogue.read(fresh=True)
-            return pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
+            return pb.ListModelsResponse(models=[model_message(*listed) for listed in served.listed()])
         raise AssertionError("`answered` ends the call")
 
     async def _feed(
@@ -143,7 +143,7 @@ class TaggingService(TaggingServicer):
     async def _question(self, message: pb.TagOptions) -> Question:
         options = options_of(message)
         tasks = await self._tagging.parse_tasks(options.all_tasks)
-        return Question.of(tasks, options)
+        return Question.of(tasks, options, await self._tagging.parse_models(options.model, tasks))
 
 
 def _response(tagged: Tagged, seconds: float) -> pb.TagImagesResponse:

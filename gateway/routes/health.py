@@ -67,11 +67,11 @@ async def metrics(request: Request) -> Response:
 
 @router.get("/v1/models", summary="What is served")
 async def models(request: Request) -> ModelsAnswer:
-    """Answer the network behind each task, and where Triton is."""
+    """Answer the networks that do each task, the default first, and where Triton is."""
     client: ImageTagger = request.app.state.client
     catalogue: Catalogue = request.app.state.catalogue
     served = await catalogue.read(fresh=True)
     return ModelsAnswer(
-        models=tuple(ServedModel.of(card) for card in served.cards.values()),
+        models=tuple(ServedModel.of(card, is_default=is_default) for card, is_default in served.listed()),
         triton=TritonAddress(grpc_url=client.url),
     )

@@ -51,7 +51,7 @@ _BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the
     response_model=TagAnswer,
     responses={
         200: {"content": {JSON_LINES: {"schema": _LINES}}},
-        **failures(401, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
+        **failures(401, 404, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
     },
     openapi_extra={"requestBody": _BODY},
 )
@@ -69,7 +69,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     reader: UploadReader = request.app.state.reader
     tagging.admit()
     tasks = await tagging.parse_tasks(options.all_tasks)
-    question = Question.of(tasks, options)
+    question = Question.of(tasks, options, await tagging.parse_models(options.model, tasks))
     if _takes_lines(request):
         return await _streamed(request, question)
     with reader.hold() as holding:

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from reeltag.client.grpc import GrpcTransport
-from reeltag.client.images import ImageInput, Options, image_of
+from reeltag.client.images import ImageInput, Options, image_of, names_of
 from reeltag.client.rest import RestTransport
 from reeltag.client.results import Model, TaggedImage
 from reeltag.client.retrying import Refused, retried
@@ -65,6 +65,7 @@ class AsyncClient:
         score_threshold: float | None = None,
         top_k: int | None = None,
         class_map: bool = False,
+        model: str | Sequence[str] = (),
     ) -> list[TaggedImage]:
         """Tag images in one request.
 
@@ -74,6 +75,7 @@ class AsyncClient:
             score_threshold: Lowest score, 0 to 1.
             top_k: Most detections and tags of an image.
             class_map: With `segment`, also the class of each pixel.
+            model: Network that answers instead of the default of its task, or several, of a task each.
 
         Returns:
             One result an image, in order; one that cannot be tagged has an `error` there.
@@ -82,7 +84,7 @@ class AsyncClient:
             Refused: The request as a whole failed, or every image did; errors that may pass were retried.
             InputError: A file cannot be read.
         """
-        options = Options(tasks, score_threshold, top_k, class_map)
+        options = Options(tasks, score_threshold, top_k, class_map, names_of(model))
         read = [await asyncio.to_thread(image_of, image) for image in images]
         return await retried(partial(self._transport.tag, read, options), self._timeout_seconds)
 
@@ -94,6 +96,7 @@ class AsyncClient:
         score_threshold: float | None = None,
         top_k: int | None = None,
         class_map: bool = False,
+        model: str | Sequence[str] = (),
         window: int = DEFAULT_WINDOW,
     ) -> AsyncGenerator[TaggedImage, None]:
         """Tag any number of images, `window` of them at a time; options as those of `tag_images`.
@@ -105,7 +108,7 @@ class AsyncClient:
             Refused: The server did not answer in time, whatever was tried.
             InputError: A file cannot be read.
         """
-        options = Options(tasks, score_threshold, top_k, class_map)
+        options = Options(tasks, score_threshold, top_k, class_map, names_of(model))
         working: deque[asyncio.Task[TaggedImage]] = deque()
         try:
             async for image in _each(images):
@@ -120,7 +123,7 @@ class AsyncClient:
             await asyncio.gather(*working, return_exceptions=True)
 
     async def models(self) -> list[Model]:
-        """The network behind each task.
+        """The networks that do each task.
 
         Raises:
             Refused: Triton is away, or the gateway is.
@@ -132,7 +135,7 @@ class AsyncClient:
         try:
             (result,) = await retried(partial(self._transport.tag, [image], options), self._timeout_seconds)
         except Refused as error:
-            if error.wait_seconds is not None or error.code in ("unknown_task", "invalid_option"):
+            if error.wait_seconds is not None or error.code in ("unknown_task", "unknown_model", "invalid_option"):
                 raise
             return TaggedImage(image.name, error_code=error.code, error=str(error))
         return result

@@ -52,6 +52,7 @@ class GrpcTransport:
                 score_threshold=options.score_threshold,
                 top_k=options.top_k,
                 class_map=options.class_map,
+                model=",".join(options.models),
             ),
         )
         answer = await self._call(self._stub.TagImages, request, timeout_seconds)
@@ -71,6 +72,7 @@ class GrpcTransport:
                 width=model.width,
                 labels=tuple(model.labels),
                 sha256=model.sha256,
+                is_default=model.is_default,
             )
             for model in answer.models
         ]

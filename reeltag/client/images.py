@@ -33,6 +33,13 @@ class Options:
     score_threshold: float | None = None
     top_k: int | None = None
     class_map: bool = False
+    models: Sequence[str] = ()
+    """Networks that answer instead of the defaults of their tasks."""
+
+
+def names_of(given: str | Sequence[str]) -> Sequence[str]:
+    """One name or several, as several."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def image_of(given: ImageInput) -> Image:

@@ -30,8 +30,9 @@ class RestTransport:
 
     async def tag(self, images: Sequence[Image], options: Options, timeout_seconds: float) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`, once."""
-        query: dict[str, Any] = {"tasks": list(options.tasks), "class_map": "true" if options.class_map else None}
-        query |= {"score_threshold": options.score_threshold, "top_k": options.top_k}
+        query: dict[str, Any] = {"tasks": list(options.tasks), "model": list(options.models)}
+        query |= {"class_map": "true" if options.class_map else None, "score_threshold": options.score_threshold}
+        query["top_k"] = options.top_k
         answer = await self._request(
             "POST",
             "/v1/images",

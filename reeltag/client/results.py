@@ -52,7 +52,7 @@ class TaggedImage:
 
 @dataclass(frozen=True)
 class Model:
-    """The network behind a task."""
+    """A network that does a task."""
 
     task: str
     network: str
@@ -67,3 +67,5 @@ class Model:
     """Class names by index."""
     sha256: str
     """Of the served network file."""
+    is_default: bool
+    """Whether it answers its task where no model is named."""

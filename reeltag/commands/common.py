@@ -39,6 +39,10 @@ UrlOption = Annotated[
 KeysFileOption = Annotated[
     Path | None, typer.Option("--keys-file", help="File of API keys; with it only who has a good key may ask.")
 ]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="A network that answers instead of the default of its task; may be repeated."),
+]
 RepositoryOption = Annotated[
     Path | None, typer.Option("--model-repository", help="Triton model repository. Default: the project's own.")
 ]
@@ -67,8 +71,13 @@ class UsedTriton:
     own: EmbeddedTriton | None = None
     """The server itself, where it was started for the command."""
 
-    def client(self, settings: Settings) -> TritonClient:
-        """A client of it, which has it started again where it lost a backend."""
+    def client(self, settings: Settings, models: Sequence[str] = ()) -> TritonClient:
+        """A client of it, which has it started again where it lost a backend.
+
+        Args:
+            settings: Time limit and secret.
+            models: Networks that answer instead of the defaults of their tasks.
+        """
         from reeltag.triton import TritonClient
 
         return TritonClient(
@@ -76,6 +85,7 @@ class UsedTriton:
             timeout_seconds=settings.timeout_seconds,
             secret=settings.triton_secret_value,
             on_lost=self.own.restart if self.own is not None else None,
+            models=models,
         )
 
 

@@ -27,6 +27,9 @@ def export(
     name: Annotated[
         str | None, typer.Argument(help="A network of the catalogue, see `reeltag models`; or a name for yours.")
     ] = None,
+    default: Annotated[
+        bool, typer.Option("--default", help="Answer its task where another network was exported before.")
+    ] = False,
     model_repository: RepositoryOption = None,
 ) -> None:
     """Make a served model of a network: verify, lower its precision, measure what that loses, publish."""
@@ -35,7 +38,7 @@ def export(
         if plan.rebuild_stale:
             _rebuild(name, target)
             return
-        report = _exported(name, source, precision, gate, plan, target)
+        report = _exported(name, source, precision, gate, plan, target, is_default=default)
     except ModuleNotFoundError as error:
         raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
     except KeyboardInterrupt:
@@ -53,6 +56,8 @@ def _exported(
     gate: GateOptions,
     plan: PlanPanel,
     target: Path,
+    *,
+    is_default: bool,
 ) -> ExportReport:
     from exporters.export import ExportOptions
     from exporters.export import export as export_source
@@ -74,6 +79,7 @@ def _exported(
         gate.annotated(source.spec.task),
         gate.max_drop,
         is_fastest_wanted=precision.is_fastest_wanted,
+        is_default=is_default,
     )
     with phases() as tell:
         return export_source(source, options, target=target, progress=tell)

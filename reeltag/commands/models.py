@@ -81,7 +81,9 @@ def _print_listing(target: Path, listed: list[ListedModel]) -> None:
     results.print(table_of("", [_task_row(task, serving.get(task)) for task in TASKS], whole="network"))
     results.print(table_of("\nnetworks", [_network_row(model) for model in listed], whole="network"))
     for model in listed:
-        if model.why_not:
+        if model.by_name and not model.serves:
+            results.print(f"{model.name} does {model.task} where model={model.name} asks for it", markup=False)
+        elif model.why_not:
             results.print(f"{model.name} does not serve {model.task}: {model.why_not}", markup=False)
     if any(model.needs_checkpoint and not model.in_repository for model in listed):
         results.print(
@@ -112,9 +114,15 @@ def _network_row(model: ListedModel) -> dict[str, str]:
         "task": model.task,
         "input": model.input,
         "MiB": f"{model.size_bytes / 2**20:.1f}" if model.size_bytes else "",
-        "serves": "yes" if model.serves else "no" if model.in_repository else "",
+        "serves": "default" if model.serves else _serves_otherwise(model),
         "licence": model.licence,
     }
+
+
+def _serves_otherwise(model: ListedModel) -> str:
+    if model.by_name:
+        return "by name"
+    return "no" if model.in_repository else ""
 
 
 def _served_row(entry: IndexEntry, card: ModelCard | None) -> dict[str, str]:

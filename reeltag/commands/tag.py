@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from reeltag.commands.common import (
+    ModelOption,
     RepositoryOption,
     UrlOption,
     progress,
@@ -38,6 +39,7 @@ def tag(
     ] = Sampling.FPS,
     frames: Annotated[bool, typer.Option("--frames", help="Also write every sampled frame's detections.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Tag again what has been tagged already.")] = False,
+    model: ModelOption = None,
     url: UrlOption = None,
     model_repository: RepositoryOption = None,
 ) -> None:
@@ -55,7 +57,7 @@ def tag(
     with running_triton(settings) as triton:
 
         async def run() -> bool:
-            async with triton.client(settings) as client:
+            async with triton.client(settings, model or ()) as client:
                 with ConsoleProgress(progress) as bar:
                     return bar.conclude(await tag_paths(paths, out, client, options, bar))
 

@@ -52,6 +52,7 @@ class TagOptions(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     CLASS_MAP_FIELD_NUMBER: _builtins.int
     BOXES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     score_threshold: _builtins.float
     """Lowest score of detections and tags, 0 to 1. By default detections have the server's, tags have none."""
     top_k: _builtins.int
@@ -59,6 +60,10 @@ class TagOptions(_message.Message):
     class_map: _builtins.bool
     """With `segment`: also the class of each pixel, as a PNG with a palette."""
     boxes: Global___Boxes.ValueType
+    model: _builtins.str
+    """Network that answers instead of the default of its task, by name; its task is asked, too. Several, of a task each,
+    are separated by commas. `ListModels` lists them.
+    """
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """`detect`, `classify`, `segment`; none asks for what every reeltag serves, detect and classify."""
@@ -71,10 +76,11 @@ class TagOptions(_message.Message):
         top_k: _builtins.int | None = ...,
         class_map: _builtins.bool = ...,
         boxes: Global___Boxes.ValueType = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_top_k", b"_top_k", "score_threshold", b"score_threshold", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_top_k", b"_top_k", "boxes", b"boxes", "class_map", b"class_map", "score_threshold", b"score_threshold", "tasks", b"tasks", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold", "_top_k", b"_top_k", "boxes", b"boxes", "class_map", b"class_map", "model", b"model", "score_threshold", b"score_threshold", "tasks", b"tasks", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
@@ -558,6 +564,7 @@ class Model(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    IS_DEFAULT_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     network: _builtins.str
     version: _builtins.str
@@ -569,6 +576,8 @@ class Model(_message.Message):
     """Columns of the network's input, pixels."""
     sha256: _builtins.str
     """Of the served network file."""
+    is_default: _builtins.bool
+    """Whether it answers its task where no model is named."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names by index."""
@@ -585,10 +594,11 @@ class Model(_message.Message):
         width: _builtins.int = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         sha256: _builtins.str = ...,
+        is_default: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "labels", b"labels", "network", b"network", "precision", b"precision", "runtime", b"runtime", "sha256", b"sha256", "task", b"task", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "is_default", b"is_default", "labels", b"labels", "network", b"network", "precision", b"precision", "runtime", b"runtime", "sha256", b"sha256", "task", b"task", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -44,7 +44,7 @@ class TaggingStub:
     read from either.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_tagging_pb2.ListModelsRequest, _tagging_pb2.ListModelsResponse]
-    """Lists the network behind each task."""
+    """Lists the networks that do each task, the default first."""
 
 @_typing.type_check_only
 class TaggingAsyncStub(TaggingStub):
@@ -62,7 +62,7 @@ class TaggingAsyncStub(TaggingStub):
     read from either.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_tagging_pb2.ListModelsRequest, _tagging_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the network behind each task."""
+    """Lists the networks that do each task, the default first."""
 
 class TaggingServicer(metaclass=_abc_1.ABCMeta):
     """Errors of a whole call are canonical status codes with a `google.rpc.ErrorInfo` (domain `reeltag`, the reason is the
@@ -95,6 +95,6 @@ class TaggingServicer(metaclass=_abc_1.ABCMeta):
         request: _tagging_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tagging_pb2.ListModelsResponse, _abc.Awaitable[_tagging_pb2.ListModelsResponse]]:
-        """Lists the network behind each task."""
+        """Lists the networks that do each task, the default first."""
 
 def add_TaggingServicer_to_server(servicer: TaggingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -101,14 +101,14 @@ def test_models_says_what_serves_and_why_others_do_not_in_80_columns(shared_repo
     assert all(len(line) <= 80 for line in run.stdout.splitlines() if str(shared_repository) not in line), run.stdout
     assert re.search(r"^ detect +│ for_here +│ openvino fp32 │", run.stdout, re.MULTILINE)
     assert re.search(r"^ segment +│ none ", run.stdout, re.MULTILINE)
-    rows = dict(re.findall(r"^ (\w+) +│ detect +│[^│]*│[^│]*│ (\w*)", run.stdout, re.MULTILINE))
+    rows = dict(re.findall(r"^ (\w+) +│ detect +│[^│]*│[^│]*│ ([a-z ]*?) +│", run.stdout, re.MULTILINE))
     assert {name: serves for name, serves in rows.items() if serves} == {
-        "nanodet_g": "no",
-        "for_here": "yes",
+        "nanodet_g": "by name",
+        "for_here": "default",
         "for_elsewhere": "no",
     }
     said = " ".join(run.stdout.split())
-    assert "nanodet_g does not serve detect: for_here was exported later" in said
+    assert "nanodet_g does detect where model=nanodet_g asks for it" in said
     assert "for_elsewhere does not serve detect: it runs in onnxruntime" in said
 
 

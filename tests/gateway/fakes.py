@@ -6,7 +6,7 @@ import asyncio
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import httpx
@@ -79,6 +79,8 @@ class FakeTagger:
         self.delay_seconds = 0.0
         self.batches: list[tuple[TaskSet, int]] = []
         """Tasks and size of each request that was made."""
+        self.asked_by_name: list[tuple[str, ...]] = []
+        """The networks that each request named."""
         self.class_maps: list[bool] = []
         """Whether each request asked for class maps."""
         self.cancelled = 0
@@ -86,6 +88,8 @@ class FakeTagger:
         """Of the networks that are served; a test that exchanges one replaces its card."""
         self.versions: dict[str, str] = {}
         """Of ensembles that are not of these networks."""
+        self.named: dict[str, ModelCard] = {}
+        """Of the networks that can be asked by name."""
         self.is_restless = False
         """Whether another network has always come by the time that one is asked."""
 
@@ -107,12 +111,21 @@ class FakeTagger:
             raise self.error
         return {task.value: self.network_cards[task] for task in Task if task.value in self.ensembles}
 
+    async def networks(self) -> dict[str, ModelCard]:
+        return self.named
+
     def forget_cards(self) -> None:
         pass
 
     async def infer_images(
-        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
+        self,
+        cards: Mapping[Task, ModelCard],
+        images: Sequence[bytes],
+        *,
+        class_maps: bool = False,
+        named: Collection[str] = (),
     ) -> list[ImageOutputs | ImageRejected]:
+        self.asked_by_name.append(tuple(named))
         self.batches.append((tuple(cards), len(images)))
         self.class_maps.append(class_maps)
         try:
@@ -122,7 +135,9 @@ class FakeTagger:
             raise
         if self.error is not None:
             raise self.error
-        is_served = contract.ensemble_version(cards) == self._version(contract.image_ensemble(tuple(cards)))
+        is_served = all(name in self.named for name in named)
+        if not named:
+            is_served = contract.ensemble_version(cards) == self._version(contract.image_ensemble(tuple(cards)))
         if self.is_restless or not is_served:
             raise NetworkReplaced("another network is served")
         return [_outputs(cards, image, class_maps) for image in images]

@@ -19,6 +19,8 @@ from reeltag.triton import model_config_pb2
 FOLDERS = {
     *("nanodet_g", "efficientnet_lite0", "transnetv2", "decode", "nms"),
     *("detect", "detect_frames", "classify", "classify_frames", "shots", "detect_classify"),
+    *("detect.nanodet_g", "detect_frames.nanodet_g", "classify.efficientnet_lite0"),
+    "classify_frames.efficientnet_lite0",
 }
 
 

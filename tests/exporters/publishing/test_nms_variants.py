@@ -48,7 +48,7 @@ def all_configs(runtime: str, nms: Nms) -> dict[str, Any]:
     cards = {task: card(spec, runtime) for task, spec in networks.items()}
     made = [
         configs.decode_config([spec.view for spec in networks.values() if spec.view], workers=2),
-        configs.nms_config(DETECTOR.candidates, nms),
+        configs.nms_config(nms),
         configs.image_ensemble_config(networks, cards, nms=nms),
     ]
     for task, spec in networks.items():
@@ -99,8 +99,8 @@ def test_frames_take_no_python_step_where_the_network_suppresses() -> None:
     every = all_configs("tensorrt", "engine")
     assert [step.model_name for step in every["detect_frames"].ensemble_scheduling.step] == ["nanodet_g"]
     steps = {step.model_name: step for step in every["detect"].ensemble_scheduling.step}
-    assert set(steps["nms"].input_map) == {contract.BOXES, contract.GEOMETRY}
-    assert dict(steps["nms"].output_map) == {contract.BOXES: contract.BOXES}
+    assert set(steps["nms_engine"].input_map) == {contract.BOXES, contract.GEOMETRY}
+    assert dict(steps["nms_engine"].output_map) == {contract.BOXES: contract.BOXES}
 
 
 def publish(models: Path, nms: Nms) -> None:

@@ -110,7 +110,7 @@ def test_an_exchange_that_was_killed_half_way_is_undone(published: Path) -> None
 def test_a_repository_has_just_its_models_at_every_moment(tmp_path: Path) -> None:
     """Triton takes every folder for a model, those with a dot too, and its index fails while a folder is away."""
     target = tmp_path / "repository"
-    folder = ModelFolder(configs.nms_config(300))
+    folder = ModelFolder(configs.nms_config())
     target.mkdir()
     folder.replace(target)
     code = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reeltag.contract import CANDIDATES, FRAMES
+from reeltag.contract import CANDIDATES, FRAMES, NMS_OF_KIND
 from reeltag.errors import InputError, InvalidOption
 
 pytest.importorskip("torch")
@@ -256,7 +256,8 @@ def test_boxes_that_are_final_are_not_suppressed(tmp_path: Path) -> None:
         assert artefact.spec.view is not None
         outputs = own.run(compare.sample_frames(artefact.spec, 1))
         found = own.detections(outputs, 0, geometry_of(artefact.spec.view, SIDES[1], SIDES[0]))
-        config = (target / "nms" / "config.pbtxt").read_text()
+        backend = NMS_OF_KIND[artefact.passport.nms]
+        config = (target / backend / "config.pbtxt").read_text()
         kept[layout] = (artefact.passport.nms, (found[:, 4] > 0.1).sum(), 'string_value: "1.0"' in config)
     assert kept == {"YOLO-NAS": ("python", 3, False), "DETR": ("network", 4, True), "YOLOv10": ("network", 4, True)}
     with pytest.raises(InvalidOption, match="the boxes of mine are final, none is to be suppressed; leave --nms out"):
