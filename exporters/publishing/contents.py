@@ -96,7 +96,8 @@ def _by_name(artefact: Artefact, card: ModelCard) -> Iterator[ModelFolder]:
 def _backend_folders(artefacts: Sequence[Artefact], there: Collection[str]) -> Iterator[ModelFolder]:
     if artefacts or DECODE in there:
         views = dict.fromkeys(artefact.spec.view for artefact in artefacts if artefact.spec.view)
-        config = configs.decode_config(list(views), workers=_threads())
+        in_order = sorted(views, key=lambda view: view.name)  # whichever network serves its task
+        config = configs.decode_config(in_order, workers=_threads())
         package = Path(frames.__file__).parent
         sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
         yield ModelFolder(config, {**_python_sources(DECODE), **sources})

@@ -50,6 +50,7 @@ def test_models(client: httpx.Client) -> None:
     assert body["models"][0] == {
         "task": "detect",
         "network": "fake_detect",
+        "is_default": True,
         "version": "7",
         "runtime": "openvino",
         "precision": "bf16",
@@ -132,7 +133,7 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
     assert content["image/jpeg"]["schema"] == {"type": "string", "format": "binary", "minLength": 1}
     assert content["multipart/form-data"]["schema"]["properties"]["file"]["type"] == "array"
     assert {parameter["name"] for parameter in operation["parameters"]} == {
-        *("tasks", "score_threshold", "top_k", "boxes", "class_map")
+        *("tasks", "score_threshold", "top_k", "boxes", "class_map", "model")
     }
     assert all(parameter["description"] for parameter in operation["parameters"])
     failures = {"400", "401", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}

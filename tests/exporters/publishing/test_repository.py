@@ -59,7 +59,10 @@ def test_networks_that_were_published_before_stay(tmp_path: Path) -> None:
     repository.publish(tmp_path, ["nanodet_g"])
     assert not (tmp_path / "detect_classify").exists()
     written = repository.publish(tmp_path, ["efficientnet_lite0"])
-    assert {"efficientnet_lite0", "classify", "classify_frames", "detect_classify", "decode"} == set(written)
+    assert {
+        *("efficientnet_lite0", "classify", "classify_frames", "detect_classify", "decode"),
+        *("classify.efficientnet_lite0", "classify_frames.efficientnet_lite0"),
+    } == set(written)
     detector_view = MODELS["nanodet_g"].view
     assert detector_view is not None
     assert detector_view.name in (tmp_path / "decode" / "config.pbtxt").read_text()
