@@ -17,7 +17,7 @@ from exporters.evaluation import CocoDataset
 from exporters.finetuning.qat import check_trainable
 from exporters.gate import accuracy
 from exporters.gate.accuracy import Annotated, GateReport, check_max_drop
-from exporters.gate.own_path import fitted
+from exporters.gate.own_path import OwnPath, fitted
 from exporters.graphs.compare import sample_frames
 from exporters.machine import processor
 from exporters.making import Making, made
@@ -26,10 +26,13 @@ from exporters.precision.calibration import CalibrationSet, chosen, pictures_in,
 from exporters.precision.convert import Precision, PrecisionReport
 from exporters.precision.fastest import Candidate, Speed, fastest
 from exporters.progress import Progress
-from exporters.publishing.artefact import Artefact, cpu_has_bf16
+from exporters.publishing import reference
+from exporters.publishing.artefact import REFERENCE_FILE, Artefact, cpu_has_bf16
+from exporters.publishing.configs import network_outputs
 from exporters.publishing.passport import Measured
 from exporters.publishing.repository import check_target, publish
 from exporters.sources.source import Source
+from reeltag.contract import CANDIDATES, CLASS_MAP, CUTS, SCORES
 from reeltag.errors import AccuracyLost, InvalidOption
 
 _ONE_SECONDS: Final = 1.0
@@ -129,7 +132,7 @@ def export(
         )
         if measured is not None:
             chosen = measured.stamped(chosen)
-        chosen = _with_speed(chosen, speeds)
+        chosen = _with_reference(source, _with_speed(chosen, speeds), options, Path(folder))
         megabytes = chosen.file.stat().st_size / 1e6
         written = publish(target, [chosen], beside=not options.is_default)
     report = made_ones[chosen.passport.precision][1]
@@ -220,6 +223,21 @@ def _with_speed(artefact: Artefact, speeds: Sequence[Speed]) -> Artefact:
     known = passport.measured or Measured()
     speed = {"images_per_second": round(rates[passport.precision], 1), "machine": processor()}
     return replace(artefact, passport=passport.model_copy(update={"measured": known.model_copy(update=speed)}))
+
+
+def _with_reference(source: Source, artefact: Artefact, options: ExportOptions, folder: Path) -> Artefact:
+    """With what it answers to some frames, or where it cannot be run here its source; see `publishing.reference`."""
+    frames, expected, _ = source.telling_frames(_compared_pictures(source, options))
+    frames, expected = frames[: reference.PICTURES], expected[: reference.PICTURES]
+    if artefact.passport.runtime == "openvino" and importlib.util.find_spec("openvino") is not None:
+        said = OwnPath(artefact).run(frames)
+        answers = {name: said[name] for name in network_outputs(artefact.spec, artefact.passport.nms)}
+    else:
+        name = {"detect": CANDIDATES, "classify": SCORES, "segment": CLASS_MAP, "shots": CUTS}[source.spec.task]
+        answers = {name: expected[:, : source.spec.candidates] if name == CANDIDATES else expected}
+    path = folder / REFERENCE_FILE
+    path.write_bytes(reference.packed(frames, answers))
+    return replace(artefact, reference=path)
 
 
 def _calibration(source: Source, options: ExportOptions) -> CalibrationSet | None:

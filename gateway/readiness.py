@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
 from gateway.catalogue import Catalogue
 from gateway.tagger import ImageTagger, TaskSet, Wanted
-from reeltag.contract import BUNDLED_TASKS, Task
+from reeltag.contract import BUNDLED_TASKS, SMALL_IMAGE, Task
 from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, ServiceError, TritonUnavailable
 
 T = TypeVar("T")
@@ -18,11 +17,6 @@ LIFETIME_SECONDS: Final = 1.0
 """How long an answer counts."""
 PATIENCE_SECONDS: Final = 10.0
 """Longest wait for the answer to the small image, which queues behind the others."""
-SMALL_IMAGE: Final = base64.b64decode(
-    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAFA3PEY8MlBGQUZaVVBfeMiCeG5uePWvuZHI///////////////////////////////////////////////"
-    "/////wAALCAAIAAgBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
-)
-"""A grey JPEG, 8 x 8."""
 
 
 class Readiness:

@@ -5,6 +5,7 @@ Shapes are written without the batch axis, as Triton's `dims` are; every model b
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from enum import Enum
@@ -45,6 +46,12 @@ CARD_PARAMETER: Final = "reeltag"
 """Key of the config parameter of an ensemble that holds its `ModelCard` as JSON."""
 VIEWS_PARAMETER: Final = "views"
 """Key of the `decode` model's config parameter: a JSON list of view names."""
+
+SMALL_IMAGE: Final = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAFA3PEY8MlBGQUZaVVBfeMiCeG5uePWvuZHI///////////////////////////////////////////////"
+    "/////wAALCAAIAAgBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAAP/EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AP//Z"
+)
+"""A grey JPEG, 8 x 8."""
 
 MAX_BATCH_SIZE: Final = 32
 """Largest batch of every model in the repository; the gateway and the jobs never send more in one request."""

@@ -26,6 +26,7 @@ ReeltagError                     500
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
+├── ModelRejected                500  a running server cannot serve what is new: it serves what it did before
 └── SetupError                   500  this machine or installation lacks something
     ├── EmbeddedUnavailable      500
     ├── PortInUse                500
@@ -247,6 +248,12 @@ class NetworkReplaced(ReeltagError):
 
 class AccuracyLost(ReeltagError):
     """An artefact loses more accuracy than allowed, so that it is not published; the text says at which stage."""
+
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class ModelRejected(ReeltagError):
+    """What a running server was to load failed, or answers otherwise than when it was exported; it is not served."""
 
     grpc_code = "FAILED_PRECONDITION"
 

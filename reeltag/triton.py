@@ -213,13 +213,21 @@ class TritonClient:
     async def _all_cards(self) -> dict[str, ModelCard]:
         if self._cards is None:
             ready = [entry for entry in await self.index() if entry.state == "READY"]
-            configs = await asyncio.gather(*(self._config(entry) for entry in ready))
-            said = {entry.name: config.parameters for entry, config in zip(ready, configs, strict=True)}
-            self._cards = {
+            configs = await asyncio.gather(*(self._config(entry) for entry in ready), return_exceptions=True)
+            said: dict[str, Any] = {}
+            for entry, config in zip(ready, configs, strict=True):
+                if not isinstance(config, BaseException):
+                    said[entry.name] = config.parameters
+                elif not isinstance(config, ModelUnavailable):  # that one went since it was listed
+                    raise config
+            cards = {
                 name: ModelCard.model_validate_json(parameters[contract.CARD_PARAMETER].string_value)
                 for name, parameters in said.items()
                 if contract.CARD_PARAMETER in parameters
             }
+            if len(said) < len(ready):
+                return cards
+            self._cards = cards
         return self._cards
 
     def forget_cards(self) -> None:
@@ -406,6 +414,26 @@ class TritonClient:
         """Make the server let go of a region; does nothing where it is not registered."""
         async with self._translated():
             await self._client.unregister_system_shared_memory(region, client_timeout=self.timeout_seconds)
+
+    async def load(self, model: str) -> None:
+        """Load a model of the server's repository as it now is, and what it needs; the one before answers until then.
+
+        Raises:
+            SetupError: The server was not started with `--model-control-mode=explicit`.
+            ReeltagError: It cannot be loaded; the text is Triton's.
+        """
+        async with self._translated():
+            await self._client.load_model(model, client_timeout=self.timeout_seconds)
+
+    async def unload(self, model: str) -> None:
+        """Unload a model once its requests are answered; raises as `load`."""
+        async with self._translated():
+            await self._client.unload_model(model, client_timeout=self.timeout_seconds)
+
+    async def config(self, model: str) -> Any:
+        """Configuration of the newest ready version of a model, Triton's `ModelConfig`."""
+        async with self._translated():
+            return (await self._client.get_model_config(model, client_timeout=self.timeout_seconds)).config
 
     async def statistics(self) -> dict[str, Any]:
         """Triton's own statistics of every model: `{"model_stats": [{"name", "inference_stats", ...}]}`."""

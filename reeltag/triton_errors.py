@@ -37,6 +37,8 @@ def meaning_of(status: str, message: str, url: str) -> ReeltagError:
         kind, said = BackendLost, f" lost a backend: {message}"
     elif "DEADLINE_EXCEEDED" in status:
         kind, said = DeadlineExceeded, " did not answer in time"
+    elif "explicit model load / unload is not allowed" in message:
+        kind, said = SetupError, " loads what is new at its start alone; start it with --model-control-mode=explicit"
     elif away and "is restricted" in message:
         kind, said = SetupError, " restricts this call; name its secret with REELTAG_TRITON_SECRET"
     elif "NOT_FOUND" in status or any(sign in message for sign in _NOT_SERVED):

@@ -21,6 +21,8 @@ PLAN_FILE: Final = "model.plan"
 """In the version's folder of a network: the TensorRT plan."""
 PLAN_SOURCE_FILE: Final = "graph.onnx"
 """Of a network's folder with a plan: the graph that it is rebuilt from."""
+REFERENCE_FILE: Final = "reference.npz"
+"""Of a network's folder: some frames and what it answered to them when it was exported."""
 _BF16_CPU_FLAGS: Final = {"avx512_bf16", "amx_bf16"}
 
 
@@ -37,6 +39,8 @@ class Artefact:
     """Of a plan: the graph that it was built from."""
     published: ModelCard | None = None
     """Of one in a model repository: the card that it carries there."""
+    reference: Path | None = None
+    """Some frames and what it answered to them when it was exported, see `publishing.reference`."""
 
     @property
     def files(self) -> dict[str, Path | bytes]:
@@ -46,6 +50,8 @@ class Artefact:
         files: dict[str, Path | bytes] = {served: self.file}
         if is_plan and self.graph:
             files[PLAN_SOURCE_FILE] = self.graph
+        if self.reference:
+            files[REFERENCE_FILE] = self.reference
         if self.spec.labels:
             files[LABELS_FILE] = "".join(f"{label}\n" for label in self.spec.labels).encode()
         return files

@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
 from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS, ModelSpec
-from exporters.publishing.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, Artefact
+from exporters.publishing.artefact import GRAPH_FILE, PLAN_FILE, PLAN_SOURCE_FILE, REFERENCE_FILE, Artefact
 from exporters.publishing.configs import ModelConfig
 from exporters.publishing.folders import CONFIG_FILE
 from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
@@ -46,26 +46,50 @@ def serving(target: Path) -> list[str]:
     return [card.network for config in configs if (card := _card(config))]
 
 
+def ensembles_of(target: Path, network: str) -> list[Path]:
+    """Folders of the ensembles that run a network."""
+    configs = {folder: _read_config(folder) for folder in target.iterdir() if folder.is_dir()}
+    return [
+        folder
+        for folder, config in configs.items()
+        if config is not None and any(step.model_name == network for step in config.ensemble_scheduling.step)
+    ]
+
+
 def _artefacts(target: Path, replaced: Collection[str]) -> Iterator[Artefact]:
     for folder in sorted({file.parent for name in (PASSPORT_FILE, CONFIG_FILE) for file in target.glob(f"*/{name}")}):
-        if folder.name in replaced:
-            continue
-        config = _read_config(folder)
-        card = _card(config)
-        try:
-            passport = read_passport(folder)
-        except ModelRepositoryError:
-            if card and card.network == folder.name and folder.name not in MODELS:
-                raise
-            continue  # what came with reeltag is published anew; what is somebody else's is left alone
-        if card is None or card.network != folder.name:
-            continue
-        file = folder / card.version / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
-        if file.is_file() or passport.exported:
-            graph = folder / PLAN_SOURCE_FILE
-            spec = _spec(config, card, passport)
-            said = passport.model_copy(update={"fingerprint": ""})
-            yield Artefact(spec, file, said, graph if graph.is_file() else None, published=card)
+        if folder.name not in replaced and (found := artefact_at(folder, folder.name)) is not None:
+            yield found
+
+
+def artefact_at(folder: Path, name: str) -> Artefact | None:
+    """The network that a folder holds under this name, as it was published; None where it holds none.
+
+    Raises:
+        ModelRepositoryError: Its passport is missing or damaged.
+    """
+    config = _read_config(folder)
+    card = _card(config)
+    try:
+        passport = read_passport(folder)
+    except ModelRepositoryError:
+        if card and card.network == name and name not in MODELS:
+            raise
+        return None  # what came with reeltag is published anew; what is somebody else's is left alone
+    if card is None or card.network != name:
+        return None
+    file = folder / card.version / (PLAN_FILE if passport.runtime == "tensorrt" else GRAPH_FILE)
+    if not file.is_file() and not passport.exported:
+        return None
+    graph, reference = folder / PLAN_SOURCE_FILE, folder / REFERENCE_FILE
+    return Artefact(
+        _spec(config, card, passport),
+        file,
+        passport.model_copy(update={"fingerprint": ""}),
+        graph if graph.is_file() else None,
+        published=card,
+        reference=reference if reference.is_file() else None,
+    )
 
 
 def _spec(config: ModelConfig, card: ModelCard, passport: Passport) -> ModelSpec:

@@ -23,6 +23,8 @@ from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
 from reeltag.errors import ModelRepositoryError
 
 CONFIG_FILE: Final = "config.pbtxt"
+PREVIOUS: Final = "previous"
+"""In the folder of a network: the folder as it was before another version took its place, with the one before that."""
 _WITHIN_PREFIX: Final = ".reeltag-"
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
@@ -111,6 +113,8 @@ class ModelFolder:
         old, new = workshop / "old", workshop / "new"
         try:
             self.write(new)
+            if self.said.runtime:
+                _keep(path, new / PREVIOUS, self.version)
             if not path.exists():
                 new.rename(path)
             elif not _exchanged(new, path):
@@ -118,6 +122,28 @@ class ModelFolder:
                 new.rename(path)
         finally:
             _recover(path, workshop)
+
+
+def _keep(path: Path, previous: Path, version: str) -> None:
+    """Keep of a network's folder what another version takes the place of: without room for it, of the same files."""
+    is_other = not (path / version).is_dir()
+    kept = path if is_other else path / PREVIOUS
+    if not kept.is_dir():
+        return
+
+    def too_old(folder: str, names: list[str]) -> list[str]:
+        depth = Path(folder).relative_to(kept).parts.count(PREVIOUS)
+        return [name for name in names if name == "__pycache__" or (name == PREVIOUS and depth >= 1)]
+
+    shutil.copytree(kept, previous, copy_function=_link, ignore=too_old)
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+    return target
 
 
 def _sha256(source: Path | bytes) -> str:

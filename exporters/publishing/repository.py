@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Final
 from exporters.catalogue.entries import MODELS, model_spec
 from exporters.publishing.artefact import Artefact, bundled_artefact
 from exporters.publishing.contents import BACKENDS, default_repository, network_folder, task_folders
-from exporters.publishing.exported import artefacts_in
-from exporters.publishing.folders import ModelFolder, is_interrupted, locked, recover_all
+from exporters.publishing.exported import artefact_at, artefacts_in, ensembles_of
+from exporters.publishing.folders import CONFIG_FILE, PREVIOUS, ModelFolder, is_interrupted, locked, recover_all
 from exporters.publishing.passport import Passport, read_passport, turn_in
-from reeltag.errors import ModelRepositoryError
+from reeltag.errors import ModelRepositoryError, UnknownModel
 
 __all__ = ["NotWritable", "check_target", "default_repository", "publish", "replace_published"]
 
+_WITHDRAWN: Final = ".reeltag-withdrawn-"
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -87,6 +89,66 @@ def replace_published(target: Path, artefact: Artefact, *, of: Passport) -> bool
 
     _brought_up(target, chosen)
     return found
+
+
+def roll_back(target: Path, name: str) -> Passport:
+    """Put the version of a network in its place that was published before it, and keep this one as that; its passport.
+
+    Raises:
+        UnknownModel: The repository has no such network.
+        ModelRepositoryError: There is no earlier version, or a folder cannot be written.
+    """
+    check_there(target, name)
+    before = artefact_at(target / name / PREVIOUS, name)
+    if before is None:
+        raise ModelRepositoryError(
+            f"{target} has no earlier version of {name}; one is kept when a new one takes its place"
+        )
+    publish(target, [before], beside=True)
+    return before.passport
+
+
+def withdraw(target: Path, name: str) -> bool:
+    """Undo what was published last under this name: the version before is there again, with the one before it.
+
+    Returns:
+        Whether there was one; else the network is gone from the repository.
+
+    Raises:
+        ModelRepositoryError: A folder cannot be written.
+    """
+    with locked(target):
+        path = target / name
+        gone = path.with_name(f"{_WITHDRAWN}{name}")
+        shutil.rmtree(gone, ignore_errors=True)
+        was_there = (path / PREVIOUS).is_dir()
+        path.rename(gone)
+        if was_there:
+            (gone / PREVIOUS).rename(path)
+            os.utime(path / CONFIG_FILE)  # Triton loads what is newer than what it has
+        shutil.rmtree(gone)
+        if not was_there:
+            for folder in ensembles_of(target, name):
+                shutil.rmtree(folder)
+    publish(target, [])
+    return was_there
+
+
+def make_default(target: Path, name: str) -> list[str]:
+    """Let a network of the repository answer its task where none is named; raises as `publish` and `check_there`."""
+    check_there(target, name)
+    return publish(target, [name])
+
+
+def check_there(target: Path, name: str) -> None:
+    """See that a repository has a network.
+
+    Raises:
+        UnknownModel: It has not; the text names those that it has.
+    """
+    there = sorted(artefact.spec.name for artefact in artefacts_in(target))
+    if name not in there:
+        raise UnknownModel(f"{target} has no network {name!r}; it has: {', '.join(there) or 'none'}")
 
 
 def check_target(target: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from exporters.publishing.exported import artefacts_in
 from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked
 from exporters.publishing.passport import PASSPORT_FILE, Gpu, check_servable, find_gpu
 from exporters.publishing.repository import NotWritable, publish
+from reeltag.embedded.changing import unloaded_in
 from reeltag.errors import ModelRepositoryError
 
 EMBEDDED_RUNTIME: Final = "openvino"
@@ -48,20 +49,20 @@ def prepared(target: Path) -> Iterator[Prepared]:
     notices = _brought_up(target)
     with ExitStack() as until_loaded:
         until_loaded.enter_context(locked(target, shared=True))
-        share = _Share.of(target)
+        share = Share.of(target)
         notices += share.notices
         if not share.names:
             raise ModelRepositoryError("; ".join([f"nothing in {target} can be served here", *notices]))
 
         def link(folder: Path) -> None:
             with locked(target, shared=True):
-                _Share.of(target).link(folder)
+                Share.of(target, without=unloaded_in(folder.parent)).link(folder)
 
         yield Prepared(link, frozenset(share.names), tuple(notices), until_loaded.close)
 
 
 @dataclass(frozen=True)
-class _Share:
+class Share:
     """What is served of a repository here."""
 
     target: Path
@@ -71,22 +72,36 @@ class _Share:
     """What stands around the networks that are served, by name."""
     notices: tuple[str, ...]
     """Why others are left out."""
+    networks: dict[str, Artefact]
+    """Those that are served, by name; of each task the default first."""
 
     @classmethod
-    def of(cls, target: Path) -> _Share:
-        artefacts = artefacts_in(target)
-        problems = problems_of(artefacts)
+    def of(cls, target: Path, *, without: Collection[str] = (), everywhere: bool = False) -> Share:
+        """What the embedded server serves of a repository, or any server that runs everything.
+
+        Args:
+            target: The repository.
+            without: Names of networks that are not to be served.
+            everywhere: Whether nothing is left out that cannot run here.
+
+        Raises:
+            ModelRepositoryError: A passport is missing or damaged.
+        """
+        artefacts = [artefact for artefact in artefacts_in(target) if artefact.spec.name not in without]
+        problems = {} if everywhere else problems_of(artefacts)
         notices = tuple(f"{name} is left out: {problem}" for name, problem in problems.items())
         here = [artefact for artefact in artefacts if artefact.spec.name not in problems]
         if not here:
-            return cls(target, (), {}, notices)
+            return cls(target, (), {}, notices, {})
         # As they were published, so that the ensembles name the versions that are there.
         cards = {artefact.spec.name: artefact.published or artefact.card for artefact in here}
         around = {made.name: made for made in task_folders(here, cards)}
-        return cls(target, (*cards, *around, *_others(target)), around, notices)
+        networks = {artefact.spec.name: artefact for artefact in here}
+        return cls(target, (*cards, *around, *_others(target)), around, notices, networks)
 
-    def link(self, folder: Path) -> None:
-        for name in self.names:
+    def link(self, folder: Path, names: Sequence[str] | None = None) -> None:
+        """Put models into a folder, in which they are not: all, or some of them."""
+        for name in self.names if names is None else names:
             if name in self.around and not self.around[name].is_current(self.target):
                 self.around[name].write(folder / name)
             else:

@@ -116,6 +116,18 @@ def running_triton(settings: Settings, metrics_port: int | None = None) -> Itera
 
 
 @contextlib.contextmanager
+def announced_triton(settings: Settings, metrics_port: int | None = None) -> Iterator[UsedTriton]:
+    """As `running_triton`; commands that change what is served find it by its repository."""
+    from reeltag.running import announced
+
+    with contextlib.ExitStack() as stack:
+        triton = stack.enter_context(running_triton(settings, metrics_port))
+        if triton.own is not None:
+            stack.enter_context(announced(repository_at(settings.model_repository), triton.address))
+        yield triton
+
+
+@contextlib.contextmanager
 def phases() -> Iterator[Callable[[str, int, int], None]]:
     """A bar for each phase of long work, for the block: called with its name, the steps done and all its steps."""
     what = TextColumn("{task.description}")

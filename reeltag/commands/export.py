@@ -45,6 +45,7 @@ def export(
         progress.print("interrupted: nothing was published")
         raise
     _print(report)
+    _go_live(report.artefact.spec.name, target)
     if plan.layers:
         _print_layers(report.artefact, target)
 
@@ -83,6 +84,15 @@ def _exported(
     )
     with phases() as tell:
         return export_source(source, options, target=target, progress=tell)
+
+
+def _go_live(name: str, target: Path) -> None:
+    """Let the servers that run for the repository serve it; where one refuses it, it is taken out again."""
+    from exporters.publishing.repository import withdraw
+    from reeltag.commands.live import bring_all
+
+    for server in bring_all(target, None, lambda: withdraw(target, name)):
+        results.print(f"{name} is served at {server.url}", markup=False, soft_wrap=True)
 
 
 def _rebuild(name: str | None, target: Path) -> None:

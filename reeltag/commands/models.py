@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -26,12 +26,19 @@ if TYPE_CHECKING:
     from reeltag.triton import IndexEntry
 
 
+app: Final = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
 def models(
+    context: typer.Context,
     url: UrlOption = None,
     model_repository: RepositoryOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is known, as JSON.")] = False,
 ) -> None:
     """List what serves each task and why other networks do not, what can be exported, and what a server serves."""
+    if context.invoked_subcommand is not None:
+        return
     from exporters.publishing.listing import listing
 
     target = repository_at(model_repository)

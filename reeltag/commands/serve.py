@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from reeltag import __version__
-from reeltag.commands.common import KeysFileOption, RepositoryOption, progress, running_triton, settings_of
+from reeltag.commands.common import KeysFileOption, RepositoryOption, announced_triton, progress, settings_of
 
 
 def serve(
@@ -45,7 +45,7 @@ def serve(
         model_repository=model_repository,
     )
     check_options(settings)
-    with running_triton(settings, triton_metrics_port) as triton:
+    with announced_triton(settings, triton_metrics_port) as triton:
 
         def announce(address: str) -> None:
             grpc = f", gRPC at port {settings.grpc_port}" if settings.grpc_port else ""

@@ -5,9 +5,10 @@ says what to run; the end of the input says that the parent is gone or done, wha
 it tells the parent `pid N`, then `ready`, and at the end `died REASON` or `paused REASON`. Whatever happens, it leaves
 no process and no shared memory behind, and no folder when the parent is gone.
 
-The server ends with each of its backends. Where one dies, Triton answers every request to its models with an error,
-and goes on to. Where one stands still for a second, Triton gives it up, hears its late answer as that to the next
-request, and hands out results of another picture until it crashes.
+The server ends with each of its backends, but for those that somebody exchanges and has named before. Where one dies,
+Triton answers every request to its models with an error, and goes on to. Where one stands still for a second, Triton
+gives it up, hears its late answer as that to the next request, and hands out results of another picture until it
+crashes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ PULSE: Final = "pulse"
 """File in the server's folder from which clients learn whether what they were answered can be trusted."""
 PULSE_FORMAT: Final = struct.Struct("dd")
 """When the guard looked the last time, and when it last saw something stand still; seconds as `now` has them."""
+CHANGING: Final = "changing"
+"""File in the server's folder that names, one a line, the models whose backends may end: while somebody holds a lock on
+it, they are exchanged or unloaded."""
 PAUSE_MEMORY_SECONDS: Final = 30.0
 """A death so soon after a pause counts as its consequence."""
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -170,6 +174,8 @@ class _Watch:
         self._shm_prefix = shm_prefix
         self._log = log
         self._ready = False
+        self._changing = pulse.with_name(CHANGING)
+        self._was_changing = False
         self._backends: dict[int, str] = {}
         """What each process descriptor stands for."""
         self._pids = {server.pid: "tritonserver"}
@@ -185,7 +191,7 @@ class _Watch:
                 return "paused all processes stood still"
             if 0 in readable and not os.read(0, 4096):
                 return None
-            ended = [name for backend, name in self._backends.items() if backend in readable]
+            ended = self._ended([backend for backend in self._backends if backend in readable])
             if ended:
                 return self._death(f"the backend of {', '.join(sorted(ended))} died")
             if process in readable:
@@ -195,6 +201,33 @@ class _Watch:
                 return f"paused {standing} was stopped"
             if not self._ready and _listens(self._address):  # Triton listens once every model is loaded
                 self._become_ready()
+
+    def _ended(self, backends: list[int]) -> list[str]:
+        """Names of the models whose backends have ended and should not have; also looks for new ones."""
+        may_end = named_in(self._changing) if self._ready else None
+        died = []
+        for backend in backends:
+            name = self._backends[backend]
+            if may_end is not None and name in may_end:
+                del self._backends[backend]
+                os.close(backend)
+            else:
+                died.append(name)
+        if may_end is not None or self._was_changing:
+            self._find_backends()
+        self._was_changing = may_end is not None
+        return died
+
+    def _find_backends(self) -> None:
+        """Watch the backends that are not watched yet, and no more those that are gone."""
+        children = {one.pid for one in processes() if one.parent == self._server.pid and one.state not in "ZX"}
+        self._pids = {pid: name for pid, name in self._pids.items() if pid in {*children, self._server.pid}}
+        for pid in children - self._pids.keys():
+            model = _model_of(pid)
+            if model is not None:  # else it has just been forked
+                with contextlib.suppress(ProcessLookupError):
+                    self._backends[os.pidfd_open(pid)] = model
+                    self._pids[pid] = f"the backend of {model}"
 
     def _look_at_clock(self) -> bool:
         """Tell the clients that it looks; whether all stood still since it did the last time."""
@@ -219,16 +252,26 @@ class _Watch:
         return ", ".join(sorted(self._pids[pid] for pid in again)) if self._ready else ""
 
     def _become_ready(self) -> None:
-        for one in processes():
-            if one.parent == self._server.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    name = f"the backend of {_model_of(one.pid)}"
-                    self._backends[os.pidfd_open(one.pid)] = _model_of(one.pid)
-                    self._pids[one.pid] = name
+        self._find_backends()
         for path in close_to_others(self._shm_prefix):
             self._log.write(f"this kernel takes no filter: another user could have opened {path}")
         self._ready = True
         _tell("ready")
+
+
+def named_in(changing: Path) -> frozenset[str] | None:
+    """Names of the models that somebody exchanges now; None where nobody does."""
+    try:
+        file = os.open(changing, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:  # somebody holds it
+        return frozenset(os.pread(file, 1 << 16, 0).decode(errors="replace").split("\n"))
+    finally:
+        os.close(file)
+    return None
 
 
 def how_it_ended(status: int) -> str:
@@ -239,13 +282,13 @@ def how_it_ended(status: int) -> str:
     return f"was killed by {known.get(-status, f'signal {-status}')}"
 
 
-def _model_of(pid: int) -> str:
-    """Name of the model that a stub runs: it is started with the path of its `model.py`."""
+def _model_of(pid: int) -> str | None:
+    """Name of the model that a stub runs: it is started with the path of its `model.py`. None of what is no stub."""
     with contextlib.suppress(OSError):
         for argument in Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"):
             if argument.endswith("/model.py"):
                 return Path(argument).parent.parent.name
-    return f"process {pid}"
+    return None
 
 
 def _listens(address: Path) -> bool:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +48,20 @@ def jpeg(width: int = 320, height: int = 200, seed: int = 0) -> bytes:
 
 @pytest.fixture(scope="session")
 def service(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serve(tmp_path_factory.mktemp("service"), "--model-repository", str(model_repository)) as running:
+        yield running
+
+
+@contextmanager
+def serve(folder: Path, *options: str) -> Iterator[Service]:
+    """`reeltag serve` with its log in a folder; it must leave no process behind."""
     try:
         find()
     except EmbeddedUnavailable as error:
         pytest.skip(str(error))
     port = free_port()
-    command = [REELTAG, "serve", "--port", str(port), "--grpc-port", "0", "--model-repository", str(model_repository)]
-    log = tmp_path_factory.mktemp("service") / "log"
+    command = [REELTAG, "serve", "--port", str(port), "--grpc-port", "0", *options]
+    log = folder / "log"
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, process, log)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gateway.catalogue import Catalogue
-from gateway.readiness import LIFETIME_SECONDS, SMALL_IMAGE, Readiness
+from gateway.readiness import LIFETIME_SECONDS, Readiness
 from gateway.tagger import TaskSet
-from reeltag.contract import Task
+from reeltag.contract import SMALL_IMAGE, Task
 from reeltag.errors import BackendLost, ModelUnavailable, ReeltagError, ServiceError
 from reeltag.frames import read_header
 from reeltag.settings import Settings
