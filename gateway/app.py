@@ -15,7 +15,7 @@ from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
-from gateway.grpc.server import listening
+from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
@@ -143,7 +143,7 @@ async def _running(
         if grpc_port is None:
             yield
         else:
-            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access)
+            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access, *doors(settings))
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
             async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:

@@ -83,6 +83,10 @@ class Tagging:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
         self._ways.admit(priority)
 
+    def retry_after(self) -> int:
+        """In how many seconds what waits now is likely to be done."""
+        return self._ways.retry_after()
+
     def has_room(self, priority: Priority) -> bool:
         """Whether one more image could be queued."""
         return self._ways.has_room(priority)
