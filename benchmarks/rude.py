@@ -113,7 +113,7 @@ def _send_headers(clients: Clients, begun: bytes) -> None:
 
 def deaf(clients: Clients) -> None:
     """Ask for much and read nothing."""
-    clients.connect(50, BIG * 12)
+    clients.connect(300, BIG * 12)
     time.sleep(HOLD_SECONDS)
 
 
@@ -121,7 +121,7 @@ def leaving(clients: Clients) -> None:
     """Leave in the middle of a body."""
     for _ in range(20):
         time.sleep(HOLD_SECONDS / 20)
-        for connection in clients.connect(10, POST + b"Content-Length: 1000000\r\n\r\n", bytes(200_000)):
+        for connection in clients.connect(50, POST + b"Content-Length: 1000000\r\n\r\n", bytes(200_000)):
             connection.close()
 
 
