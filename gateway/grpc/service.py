@@ -141,9 +141,7 @@ class TaggingService(TaggingServicer):
             yield caller
 
     async def _question(self, message: pb.TagOptions) -> Question:
-        options = options_of(message)
-        tasks = await self._tagging.parse_tasks(options.all_tasks)
-        return Question.of(tasks, options)
+        return await self._tagging.question(options_of(message))
 
 
 def _response(tagged: Tagged, seconds: float) -> pb.TagImagesResponse:

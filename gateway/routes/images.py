@@ -68,8 +68,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     tagging.admit()
-    tasks = await tagging.parse_tasks(options.all_tasks)
-    question = Question.of(tasks, options)
+    question = await tagging.question(options)
     if _takes_lines(request):
         return await _streamed(request, question)
     with reader.hold() as holding:
