@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from gateway.batching import Answer, Batched
 from gateway.catalogue import Catalogue
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
-from gateway.lanes import Lanes, Sound
 from gateway.options import TagOptions
 from gateway.schemas import ImageResult
 from gateway.tagger import TaskSet, Wanted
 from gateway.tasks import TASKS, Asked
+from gateway.ticket import Answer, Batched
 from gateway.uploads import Upload
+from gateway.ways import Sound, Ways
 from reeltag.contract import Task
-from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
+from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
+from reeltag.priority import Priority
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs
+
+_LOST: Final = (TritonUnavailable, ModelUnavailable)
+"""Errors after which Triton may serve something else; that it has much to do says nothing of the kind."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Question:
     tasks: TaskSet
     asked: Asked
     """How its tasks are to be answered."""
+    priority: Priority
+    """Whether its images go before others."""
 
     @property
     def has_map(self) -> bool:
@@ -51,21 +57,21 @@ class Tagged:
 
 
 class Tagging:
-    """Tags the images of one request at a time, through lanes that it shares with the other requests."""
+    """Tags the images of one request at a time, through ways that it shares with the other requests."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, lanes: Lanes) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, ways: Ways) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._headers = headers
-        self._lanes = lanes
+        self._ways = ways
 
-    def admit(self) -> None:
+    def admit(self, priority: Priority) -> None:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
-        self._lanes.admit()
+        self._ways.admit(priority)
 
-    def has_room(self) -> bool:
+    def has_room(self, priority: Priority) -> bool:
         """Whether one more image could be queued."""
-        return self._lanes.has_room()
+        return self._ways.has_room(priority)
 
     async def _parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
@@ -80,7 +86,7 @@ class Tagging:
         served = ", ".join(task.value for task in await self._served_tasks())
         raise UnknownTask(f"unknown task {unknown[0]!r}; tasks served: {served}")
 
-    async def question(self, options: TagOptions) -> Question:
+    async def question(self, options: TagOptions, priority: Priority) -> Question:
         """What a request's options ask; raises `UnknownTask`."""
         tasks = await self._parse_tasks(options.all_tasks)
         return Question(
@@ -93,6 +99,7 @@ class Tagging:
                 default_score_threshold=self._settings.score_threshold,
                 default_top_k=self._settings.top_k,
             ),
+            priority,
         )
 
     async def _served_tasks(self) -> tuple[Task, ...]:
@@ -127,10 +134,10 @@ class Tagging:
         try:
             served = await self._catalogue.read()
             batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
-        except ServiceError:
+        except _LOST:
             self._catalogue.forget()
             raise
-        if any(isinstance(answer, ServiceError) for answer in batched.answers):
+        if any(isinstance(answer, _LOST) for answer in batched.answers):
             self._catalogue.forget()
         of_sound = iter(batched.answers)
         answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
@@ -157,9 +164,13 @@ class Tagging:
     async def _ask(
         self, plan: Sequence[TaskSet], question: Question, images: Sequence[Sound], timeout_seconds: float | None
     ) -> Batched:
-        class_map = question.asked.class_map
-        wanted = [Wanted(tasks, class_map and any(TASKS[task].has_map for task in tasks)) for tasks in plan]
-        parts = [await self._lanes.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
+        class_map, loop = question.asked.class_map, asyncio.get_running_loop()
+        end = None if timeout_seconds is None else loop.time() + timeout_seconds
+        parts = []
+        for tasks in plan:
+            wanted = Wanted(tasks, class_map and any(TASKS[task].has_map for task in tasks))
+            left = None if end is None else end - loop.time()
+            parts.append(await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left))
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
