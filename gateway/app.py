@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -15,6 +15,8 @@ from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
+from gateway.fleet import Fleet
+from gateway.fleet_metrics import FleetCollector
 from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
@@ -59,7 +61,7 @@ def create_app(
     Raises:
         InvalidOption: Neither a client nor `triton_url` is given.
     """
-    if client is None and settings.triton_url is None:
+    if client is None and not settings.triton_urls:
         raise InvalidOption("the gateway needs triton_url, such as 127.0.0.1:8001 (REELTAG_TRITON_URL)")
     metrics = Metrics()
 
@@ -69,14 +71,7 @@ def create_app(
             async with _running(app, settings, client, metrics, grpc_port):
                 yield
             return
-        url = settings.triton_url or ""
-        opened = TritonClient(
-            url,
-            timeout_seconds=settings.timeout_seconds,
-            secret=settings.triton_secret_value,
-            on_lost=own.restart if own is not None else None,
-        )
-        async with opened, _running(app, settings, opened, metrics, grpc_port):
+        async with _opened(settings, own) as opened, _running(app, settings, opened, metrics, grpc_port):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -104,6 +99,24 @@ def create_app(
 
 
 @asynccontextmanager
+async def _opened(settings: Settings, own: OwnTriton | None) -> AsyncIterator[ImageTagger]:
+    """A client of the Triton at `triton_url`, or of all of those there."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                TritonClient(
+                    url,
+                    timeout_seconds=settings.timeout_seconds,
+                    secret=settings.triton_secret_value,
+                    on_lost=own.restart if own is not None else None,
+                )
+            )
+            for url in settings.triton_urls
+        ]
+        yield clients[0] if len(clients) == 1 else await stack.enter_async_context(Fleet(clients))
+
+
+@asynccontextmanager
 async def _running(
     app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics, grpc_port: int | None
 ) -> AsyncIterator[None]:
@@ -123,7 +136,12 @@ async def _running(
     async def infer(wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs | ImageRejected]:
         return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images, deadline))
 
-    ways = Ways(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
+    def tritons() -> int:
+        return client.in_service if isinstance(client, Fleet) else 1
+
+    ways = Ways(infer, limits, settings.max_images_per_request, metrics.batch_images.observe, tritons)
+    if isinstance(client, Fleet):
+        metrics.add(FleetCollector(client))
     headers = HeaderReader(settings.max_image_pixels)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)

@@ -1,7 +1,7 @@
 """`reeltag.v1.Tagging`: messages in, the same tagging as over REST, messages out.
 
-Nothing of a message is taken in before its caller is known and there is room for its images. The methods take bytes, one
-message after the other, and not messages: gRPC would otherwise have a message in memory before it asks whether it may.
+Nothing of a message is taken in before its caller is known and there is room for its images. The methods take bytes,
+one message after the other, and not messages: gRPC would otherwise have one in memory before it asks whether it may.
 """
 
 from __future__ import annotations

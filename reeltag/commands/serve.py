@@ -19,7 +19,11 @@ def serve(
         bool, typer.Option("--anonymous", help="Without keys, let everybody ask who reaches the address.")
     ] = False,
     triton_url: Annotated[
-        str | None, typer.Option(help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH.")
+        list[str] | None,
+        typer.Option(
+            help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH. Repeat it for several, or "
+            "separate them by commas: each request goes to the one that has least to do."
+        ),
     ] = None,
     triton_metrics_port: Annotated[
         int | None,
@@ -41,7 +45,7 @@ def serve(
         grpc_port=grpc_port,
         keys_file=keys_file,
         anonymous=anonymous or None,
-        triton_url=triton_url,
+        triton_url=",".join(triton_url) if triton_url else None,
         model_repository=model_repository,
     )
     check_options(settings)

@@ -200,9 +200,9 @@ def code_of(answer: httpx.Response) -> str:
     return str(error["code"])
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for up to five seconds."""
-    deadline = time.monotonic() + 5
+def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until it holds, for up to so long."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)
