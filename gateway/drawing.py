@@ -144,7 +144,9 @@ def _draw_marks(
 
 def _box(box: Box, scale: tuple[float, float], picture: Area) -> Area:
     across, down = scale
-    left, top, right, bottom = (round(side) for side in (box[0] * across, box[1] * down, box[2] * across, box[3] * down))
+    left, top, right, bottom = (
+        round(side) for side in (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
+    )
     return Area(max(0, left), max(0, top), min(picture.right, right), min(picture.bottom, bottom))
 
 

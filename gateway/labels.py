@@ -53,10 +53,15 @@ def colours_of(labels: Iterable[str]) -> dict[str, RGB]:
     return colours
 
 
+def luminance(colour: RGB) -> float:
+    """Of a colour of sRGB, 0 to 1, as WCAG 2 defines it."""
+    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def readable_on(colour: RGB) -> RGB:
-    """Black or white, whichever stands out more: by the luma of ITU-R BT.601."""
-    red, green, blue = colour
-    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
+    """Black or white, whichever has the higher contrast."""
+    return (0, 0, 0) if luminance(colour) > 0.179 else (255, 255, 255)
 
 
 @lru_cache(8)

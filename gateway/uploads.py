@@ -26,6 +26,7 @@ from reeltag.errors import (
     RequestTimeout,
     ServiceError,
     UnsupportedMediaType,
+    UrlNotAllowed,
 )
 
 RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
@@ -284,7 +285,8 @@ def _upload(part: Part) -> Upload:
     content = part.content.getvalue()  # shared, not copied
     if not part.is_url:
         return Upload(part.name, content)
-    return Upload("", b"", content.decode("utf-8", "replace").strip())
+    url = content.decode("utf-8", "replace").strip()
+    return Upload("", b"", url, None if url else UrlNotAllowed("the URL is empty"))
 
 
 def _stopping() -> ServiceError:

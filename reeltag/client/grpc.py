@@ -47,7 +47,7 @@ class GrpcTransport:
     async def tag(self, images: Sequence[Image], options: Options, timeout_seconds: float) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`, once."""
         request = pb.TagImagesRequest(
-            images=[pb.Image(name=image.name, data=image.data) for image in images],
+            images=[pb.Image(name=image.name, data=image.data, url=image.url) for image in images],
             options=pb.TagOptions(
                 tasks=options.tasks,
                 score_threshold=options.score_threshold,

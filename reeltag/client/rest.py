@@ -38,7 +38,7 @@ class RestTransport:
             "/v1/images",
             timeout_seconds,
             params={name: value for name, value in query.items() if value not in (None, [])},
-            files=[("file", (image.name, image.data)) for image in images],
+            files=[("url", (None, image.url)) if image.url else ("file", (image.name, image.data)) for image in images],
         )
         return [_tagged(result) for result in answer["results"]]
 
