@@ -29,11 +29,11 @@ from exporters.progress import Progress
 from exporters.publishing import reference
 from exporters.publishing.artefact import REFERENCE_FILE, Artefact, cpu_has_bf16
 from exporters.publishing.configs import network_outputs
-from exporters.publishing.passport import Measured
 from exporters.publishing.repository import check_target, publish
 from exporters.sources.source import Source
 from reeltag.contract import CANDIDATES, CLASS_MAP, CUTS, SCORES
 from reeltag.errors import AccuracyLost, InvalidOption
+from reeltag.measured import Measured
 
 _ONE_SECONDS: Final = 1.0
 """How long the speed of an artefact is measured that is compared with no other."""

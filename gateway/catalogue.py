@@ -168,16 +168,23 @@ class Catalogue:
 
         return await self._patiently(Wanted(tasks, models=tuple(models)), planned)
 
-    async def infer_images(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+    async def infer_images(
+        self, wanted: Wanted, images: Sequence[bytes], deadline: float | None = None
+    ) -> list[ImageOutputs | ImageRejected]:
         """Ask the networks that are served, and where others took their place in the meantime, those.
 
         While networks are exchanged, their ensembles are away for moments: those that answered of late are waited for.
+
+        Args:
+            wanted: What is asked.
+            images: At least one.
+            deadline: When nobody waits for the answers any more, on the loop's clock; only the client's limit without.
 
         Raises:
             NetworkReplaced: They were replaced again and again.
             ReeltagError: As `read`, `Served.card` and `ImageTagger.infer_images`.
         """
-        answers = await self._patiently(wanted, lambda: self._ask(wanted, images))
+        answers = await self._patiently(wanted, lambda: self._ask(wanted, images, deadline))
         self._answered.update(dict.fromkeys(_keys(wanted), time.monotonic()))
         return answers
 
@@ -203,15 +210,22 @@ class Catalogue:
             if self._served is served:  # else somebody has noticed before
                 self.forget()
 
-    async def _ask(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+    async def _ask(
+        self, wanted: Wanted, images: Sequence[bytes], deadline: float | None
+    ) -> list[ImageOutputs | ImageRejected]:
         served = await self.read()
         cards = served.cards_of(wanted.tasks, wanted.models)
         parts = served.plan(wanted.tasks, wanted.models)
         if len(parts) > 1:  # the ensemble of all is away since this was planned
-            alone = [self._ask(part._replace(class_maps=wanted.class_maps), images) for part in parts]
+            alone = [self._ask(part._replace(class_maps=wanted.class_maps), images, deadline) for part in parts]
             return [joined(answers) for answers in zip(*await asyncio.gather(*alone), strict=True)]
+        left = None if deadline is None else deadline - asyncio.get_running_loop().time()
         return await self._client.infer_images(
-            cards, images, class_maps=wanted.class_maps and Task.SEGMENT in wanted.tasks, named=wanted.models
+            cards,
+            images,
+            class_maps=wanted.class_maps and Task.SEGMENT in wanted.tasks,
+            named=wanted.models,
+            timeout_seconds=left,
         )
 
 

@@ -63,6 +63,7 @@ class ImageTagger(Protocol):
         *,
         class_maps: bool = False,
         named: Collection[str] = (),
+        timeout_seconds: float | None = None,
     ) -> list[ImageOutputs | ImageRejected]:
         """Answers of the networks of these cards, some of which are asked by name; one an image, in order.
 

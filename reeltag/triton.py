@@ -20,6 +20,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import (
+    DeadlineExceeded,
     ImageRejected,
     InvalidOption,
     ModelUnavailable,
@@ -253,7 +254,13 @@ class TritonClient:
         return cards[ensemble]
 
     async def infer(
-        self, model: str, inputs: Mapping[str, Array | SharedTensor], outputs: Sequence[str], *, version: str = ""
+        self,
+        model: str,
+        inputs: Mapping[str, Array | SharedTensor],
+        outputs: Sequence[str],
+        *,
+        version: str = "",
+        timeout_seconds: float | None = None,
     ) -> dict[str, Array]:
         """Run one model.
 
@@ -262,6 +269,7 @@ class TritonClient:
             inputs: Tensors with their batch axis, by name; BYTES as object arrays of `bytes`.
             outputs: Names of the wanted tensors.
             version: That must answer; the newest without it.
+            timeout_seconds: Longest wait, where that is less than the client's; the models are told it, too.
 
         Returns:
             The wanted tensors with their batch axis.
@@ -275,6 +283,9 @@ class TritonClient:
             SetupError: It wants a secret.
             ReeltagError: The model failed; the text is Triton's.
         """
+        seconds = self.timeout_seconds if timeout_seconds is None else min(self.timeout_seconds, timeout_seconds)
+        if seconds <= 0:
+            raise DeadlineExceeded(f"no time was left to ask Triton at {self.url}")
         try:
             async with self._trust.of_answer(), self._translated():
                 answer = await self._client.infer(
@@ -282,8 +293,8 @@ class TritonClient:
                     [_infer_input(name, value) for name, value in inputs.items()],
                     model_version=version,
                     outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
-                    client_timeout=self.timeout_seconds,
-                    timeout=int(self.timeout_seconds * 1e6),  # to the models, which end what nobody waits for any more
+                    client_timeout=seconds,
+                    timeout=max(1, int(seconds * 1e6)),  # to the models, which end what nobody waits for any more
                 )
         except ModelUnavailable as error:
             if version:
@@ -306,6 +317,7 @@ class TritonClient:
         *,
         class_maps: bool = False,
         named: Collection[str] = (),
+        timeout_seconds: float | None = None,
     ) -> list[ImageOutputs | ImageRejected]:
         """Ask the networks of these cards, and no others, about encoded images: all in one request, or one a task.
 
@@ -315,6 +327,7 @@ class TritonClient:
             class_maps: Ask for `CLASS_MAP` too, a byte for each pixel of the input.
             named: Names of the networks among them that are asked by name, because they need not be the defaults of
                 their tasks. Ensembles of several tasks are of the defaults alone: each task is then asked alone.
+            timeout_seconds: Longest wait, where that is less than the client's.
 
         Returns:
             One entry an image, in order; an image that cannot be decoded gives its own error.
@@ -327,10 +340,13 @@ class TritonClient:
         by_name = {*named, *self._models}
         if len(tasks) > 1 and any(cards[task].network in by_name for task in tasks):
             alone = [
-                self.infer_images({task: cards[task]}, images, class_maps=class_maps, named=by_name) for task in tasks
+                self.infer_images(
+                    {task: cards[task]}, images, class_maps=class_maps, named=by_name, timeout_seconds=timeout_seconds
+                )
+                for task in tasks
             ]
             return [joined(answers) for answers in zip(*await asyncio.gather(*alone), strict=True)]
-        ensemble = _asked(contract.image_ensemble(tasks), cards[tasks[0]], by_name)
+        ensemble = asked_ensemble(contract.image_ensemble(tasks), cards[tasks[0]], by_name)
         joint = len(tasks) > 1
         outputs = {task: _wanted(task, class_maps) for task in tasks}
         names = {(task, t): contract.joint_output(task, t) if joint else t for task in tasks for t in outputs[task]}
@@ -339,6 +355,7 @@ class TritonClient:
             {contract.IMAGE: np.array([[image] for image in images], dtype=np.object_)},
             [contract.ERROR, contract.GEOMETRY, *names.values()],
             version=contract.ensemble_version(cards),
+            timeout_seconds=timeout_seconds,
         )
         results: list[ImageOutputs | ImageRejected] = []
         for i in range(len(images)):
@@ -373,7 +390,7 @@ class TritonClient:
         """
         task = Task(card.task)
         outputs = _wanted(task, class_maps)
-        ensemble = _asked(task.frames_ensemble, card, self._models)
+        ensemble = asked_ensemble(task.frames_ensemble, card, self._models)
         tensors = await self.infer(ensemble, {contract.FRAMES: frames}, outputs, version=card.version)
         return [_unpadded({name: tensors[name][i] for name in outputs}) for i in range(frames.shape[0])]
 
@@ -470,7 +487,8 @@ def _is_named(model: str, card: ModelCard) -> bool:
     )
 
 
-def _asked(ensemble: str, card: ModelCard, by_name: Collection[str]) -> str:
+def asked_ensemble(ensemble: str, card: ModelCard, by_name: Collection[str]) -> str:
+    """Name of the ensemble that is asked, where networks are asked by name."""
     return contract.named_ensemble(ensemble, card.network) if card.network in by_name else ensemble
 
 

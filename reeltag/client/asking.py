@@ -66,6 +66,7 @@ class AsyncClient:
         top_k: int | None = None,
         class_map: bool = False,
         model: str | Sequence[str] = (),
+        priority: str | None = None,
     ) -> list[TaggedImage]:
         """Tag images in one request.
 
@@ -76,6 +77,7 @@ class AsyncClient:
             top_k: Most detections and tags of an image.
             class_map: With `segment`, also the class of each pixel.
             model: Network that answers instead of the default of its task, or several, of a task each.
+            priority: `interactive`, or `bulk` to let others go first where many wait; None takes that of the key.
 
         Returns:
             One result an image, in order; one that cannot be tagged has an `error` there.
@@ -84,7 +86,7 @@ class AsyncClient:
             Refused: The request as a whole failed, or every image did; errors that may pass were retried.
             InputError: A file cannot be read.
         """
-        options = Options(tasks, score_threshold, top_k, class_map, names_of(model))
+        options = Options(tasks, score_threshold, top_k, class_map, names_of(model), priority)
         read = [await asyncio.to_thread(image_of, image) for image in images]
         return await retried(partial(self._transport.tag, read, options), self._timeout_seconds)
 
@@ -97,6 +99,7 @@ class AsyncClient:
         top_k: int | None = None,
         class_map: bool = False,
         model: str | Sequence[str] = (),
+        priority: str | None = None,
         window: int = DEFAULT_WINDOW,
     ) -> AsyncGenerator[TaggedImage, None]:
         """Tag any number of images, `window` of them at a time; options as those of `tag_images`.
@@ -108,7 +111,7 @@ class AsyncClient:
             Refused: The server did not answer in time, whatever was tried.
             InputError: A file cannot be read.
         """
-        options = Options(tasks, score_threshold, top_k, class_map, names_of(model))
+        options = Options(tasks, score_threshold, top_k, class_map, names_of(model), priority)
         working: deque[asyncio.Task[TaggedImage]] = deque()
         try:
             async for image in _each(images):

@@ -50,12 +50,19 @@ class Client:
         top_k: int | None = None,
         class_map: bool = False,
         model: str | Sequence[str] = (),
+        priority: str | None = None,
     ) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`."""
         ask = self._client.tag_images
         return self._portal.call(
             lambda: ask(
-                images, tasks=tasks, score_threshold=score_threshold, top_k=top_k, class_map=class_map, model=model
+                images,
+                tasks=tasks,
+                score_threshold=score_threshold,
+                top_k=top_k,
+                class_map=class_map,
+                model=model,
+                priority=priority,
             )
         )
 
@@ -68,6 +75,7 @@ class Client:
         top_k: int | None = None,
         class_map: bool = False,
         model: str | Sequence[str] = (),
+        priority: str | None = None,
         window: int = DEFAULT_WINDOW,
     ) -> Iterator[TaggedImage]:
         """As `AsyncClient.tag_stream`."""
@@ -78,6 +86,7 @@ class Client:
             top_k=top_k,
             class_map=class_map,
             model=model,
+            priority=priority,
             window=window,
         )
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reeltag.measured import Measured
 from reeltag.tags import Detection, ImageTag
 
 
@@ -69,3 +70,5 @@ class Model:
     """Of the served network file."""
     is_default: bool
     """Whether it answers its task where no model is named."""
+    measured: Measured | None = None
+    """What was measured of it, where anything was."""
