@@ -6,7 +6,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import render
+from gateway.workers import place
+from gateway.workers.place import Quotas, SharedUse
 from reeltag.errors import InvalidOption, Overloaded, ReeltagError, Unauthorized
 from reeltag.keys import ApiKey, KeyFile
 from reeltag.priority import Priority
@@ -27,14 +29,26 @@ _GUARDED: Final = ("/v1/", "/metrics")
 
 
 @dataclass
-class _Use:
-    """What a key has left."""
+class Use:
+    """What a key has left; of several workers' together, `workers.place.SharedUse` has the same."""
 
     images: float
     """May be sent now; below 0 after a request that was larger than what was left."""
     at: float
     requests: int = 0
     """In work."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Alone for the block: nobody else counts here."""
+        return nullcontext()
+
+    def begin(self) -> None:
+        """One more request is in work."""
+        self.requests += 1
+
+    def end(self) -> None:
+        """One less is."""
+        self.requests -= 1
 
 
 class Caller:
@@ -44,7 +58,7 @@ class Caller:
         self,
         tenant: str,
         rate: float | None,
-        use: _Use,
+        use: Use | SharedUse,
         clock: Callable[[], float],
         priority: Priority = Priority.INTERACTIVE,
     ) -> None:
@@ -69,6 +83,11 @@ class Caller:
         """In how many seconds so many images may be sent: a bucket that fills up evenly (Turner, 1986)."""
         if self._rate is None:
             return 0.0
+        with self._use.locked():
+            return self._wait_seconds(images)
+
+    def _wait_seconds(self, images: int) -> float:
+        assert self._rate is not None
         use, now = self._use, self._clock()
         use.images = min(burst(self._rate), use.images + (now - use.at) * self._rate)
         use.at = now
@@ -83,10 +102,11 @@ class Caller:
         """
         if self._rate is None:
             return
-        if (seconds := self.wait_seconds(images)) > 0:
-            text = f"this key may send {self._rate:g} images a second"
-            raise Overloaded(text, retry_after_seconds=math.ceil(seconds))
-        self._use.images -= images
+        with self._use.locked():
+            if (seconds := self._wait_seconds(images)) > 0:
+                text = f"this key may send {self._rate:g} images a second"
+                raise Overloaded(text, retry_after_seconds=math.ceil(seconds))
+            self._use.images -= images
 
 
 def burst(rate: float) -> float:
@@ -105,7 +125,9 @@ class Access:
     def __init__(self, keys: KeyFile | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys = keys
         self._clock = clock
-        self._uses: dict[str, _Use] = {}
+        self._uses: dict[str, Use | SharedUse] = {}
+        worker = place.current
+        self._quotas = Quotas(worker.folder, worker.index) if worker is not None and keys is not None else None
 
     @contextmanager
     def admitted(self, authorization: str) -> Iterator[Caller]:
@@ -119,17 +141,26 @@ class Access:
             Overloaded: It has as many requests in work as it may.
         """
         if self._keys is None:
-            yield Caller("anonymous", None, _Use(0, 0), self._clock)
+            yield Caller("anonymous", None, Use(0, 0), self._clock)
             return
         key = self._key(authorization)
-        use = self._uses.setdefault(key.id, _Use(burst(key.images_per_second or 0), self._clock()))
-        if key.concurrent_requests is not None and use.requests >= key.concurrent_requests:
-            raise Overloaded(f"{use.requests} requests of this key are in work, which are all that it may have")
-        use.requests += 1
+        use = self._uses.get(key.id)
+        if use is None:
+            use = self._uses[key.id] = self._first_use(key)
+        with use.locked():
+            if key.concurrent_requests is not None and use.requests >= key.concurrent_requests:
+                raise Overloaded(f"{use.requests} requests of this key are in work, which are all that it may have")
+            use.begin()
         try:
             yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority)
         finally:
-            use.requests -= 1
+            with use.locked():
+                use.end()
+
+    def _first_use(self, key: ApiKey) -> Use | SharedUse:
+        images, now = burst(key.images_per_second or 0), self._clock()
+        shared = self._quotas.use(key.id, images, now) if self._quotas is not None else None
+        return shared or Use(images, now)
 
     def _key(self, authorization: str) -> ApiKey:
         assert self._keys is not None

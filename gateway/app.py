@@ -187,7 +187,8 @@ async def _running(
             service = TaggingService(tagging, catalogue, reader, metrics, app.state.access, *doors(settings))
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
-            async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
+            shared = settings.workers > 1
+            async with listening(address, service, ready, CLOSE_GRACE_SECONDS, shared=shared) as port:
                 app.state.grpc_port = port
                 yield
     finally:

@@ -6,6 +6,8 @@ import logging
 import time
 from typing import Final
 
+from gateway.workers import place
+
 _MOST: Final = 20
 """Lines of one kind in each `_SECONDS`."""
 _SECONDS: Final = 10.0
@@ -13,7 +15,8 @@ _SECONDS: Final = 10.0
 
 def set_up(level: str) -> None:
     """Write messages of this level and above to standard error."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    worker = f" {place.current.name}" if place.current is not None else ""
+    logging.basicConfig(level=level.upper(), format=f"%(asctime)s %(levelname)s{worker} %(name)s: %(message)s")
     for handler in logging.getLogger().handlers:
         if not any(isinstance(known, RepeatFilter) for known in handler.filters):
             handler.addFilter(RepeatFilter())

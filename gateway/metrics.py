@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import render, render_unexpected
 from gateway.schemas import ImageResult
+from gateway.workers import place
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import ServiceError
 
@@ -71,9 +72,13 @@ class Metrics:
         """Add metrics that are read when they are scraped."""
         self._registry.register(collector)
 
-    def render(self) -> bytes:
-        """The metrics in Prometheus's text format."""
+    def own(self) -> bytes:
+        """The metrics of this process in Prometheus's text format."""
         return generate_latest(self._registry)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus's text format, of all workers of the gateway."""
+        return self.own() if place.current is None else place.current.with_others(self.own())
 
 
 class ObservingMiddleware:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 import threading
@@ -28,6 +29,8 @@ from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
 from gateway.tagger import OwnTriton
 from gateway.url_hosts import UrlHosts
+from gateway.workers import place
+from gateway.workers.supervisor import BEAT_SECONDS, Supervisor
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings
 
@@ -38,13 +41,20 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _TICK_SECONDS: Final = 0.1
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton | None = None) -> None:
+def serve(
+    settings: Settings,
+    *,
+    on_ready: Callable[[str], None],
+    own: OwnTriton | None = None,
+    listener: socket.socket | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is in flight and return.
 
     Args:
         settings: The options; `triton_url` must be set.
         on_ready: Called with the gateway's address, such as `http://127.0.0.1:8000`, when it takes requests.
         own: The Triton at `triton_url`, where it is kept running for this gateway.
+        listener: Of the parent, for one of its `settings.workers`; without it this is the parent, or alone.
 
     Raises:
         PortInUse: Another process listens on the port.
@@ -53,12 +63,27 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
     """
     check_openness(settings)
     logs.set_up(settings.log_level)
-    app = create_app(settings, own=own, grpc_port=settings.grpc_port or None)
-    listener = _listen(settings.host, settings.port)
+    is_parent = listener is None and settings.workers > 1
+    listener = listener or _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
+    if is_parent:
+        with listener, reserved(settings):
+            Supervisor(settings, listener, own, lambda: on_ready(address)).run()
+        return
+    app = create_app(settings, own=own, grpc_port=settings.grpc_port or None)
     with listener:
         Server(app, settings, on_ready=lambda: on_ready(address)).run(sockets=[listener])
+
+
+@contextmanager
+def reserved(settings: Settings) -> Iterator[None]:
+    """Keep gRPC's port for the workers, which share it: who comes later hears that it is taken."""
+    if not settings.grpc_port:
+        yield
+        return
+    with _bound(settings.host, settings.grpc_port, "--grpc-port", shared=True):
+        yield
 
 
 def check_options(settings: Settings) -> None:
@@ -143,9 +168,16 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def _sweep(self) -> None:
+        metrics: Metrics = self._app.state.metrics
+        told = 0.0
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            self._crowd.sweep(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            self._crowd.sweep(now)
+            if place.current is not None and now >= told + BEAT_SECONDS:
+                told = now
+                place.current.note_metrics(metrics.own())
+                os.write(1, b"beat\n")
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -178,15 +210,20 @@ def _limits(settings: Settings, max_connections: int) -> ConnectionLimits:
 
 
 def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
+    listener = _bound(host, port, option)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _bound(host: str, port: int, option: str, *, shared: bool = False) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
         raise SetupError(f"the address {host!r} cannot be resolved ({error}); try 127.0.0.1 or 0.0.0.0") from error
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT if shared else socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(_BACKLOG)
         return listener
     except OSError as error:
         listener.close()

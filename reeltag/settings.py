@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """TCP port of the gateway, 0 to 65535; 0 takes a free one."""
     grpc_port: int = Field(8001, ge=0, le=65535)
     """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
+    workers: int = Field(1, ge=1, le=64)
+    """Processes that serve the gateway behind its ports, 1 to 64: as many as cores, where one is not enough."""
     triton_url: str | None = Field(None, min_length=1)
     """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`, or several, separated by
     commas, that serve the same; none starts one."""

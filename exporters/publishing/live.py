@@ -197,7 +197,7 @@ class _Exchange:
         finally:
             with contextlib.suppress(ReeltagError):
                 await self._client.unload(candidate)
-            await self._wait_until_gone(candidate)
+            await self._settled()
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _compare(self, artefact: Artefact, candidate: str) -> None:
@@ -223,9 +223,9 @@ class _Exchange:
             if any(step.model_name in changed for step in config.ensemble_scheduling.step)
         }
         gone = [name for name in self._configs if name not in wanted]
-        # Triton loads what an ensemble needs again, too, where its files are newer than what was loaded.
-        needed = {step.model_name for name in changed for step in wanted[name].ensemble_scheduling.step}
-        self._name_those_that_end(*changed, *gone, *needed)
+        # Triton loads again what an ensemble needs, and what else needs that, where a file is newer than it was at its
+        # start; Python's `__pycache__` is.
+        self._name_those_that_end(*wanted, *gone)
         if self._server._folder is not None:
             self._relink(models, wanted, changed)
         if again:
@@ -239,8 +239,7 @@ class _Exchange:
             await self._client.load(name)
         for name in sorted(gone, key=lambda one: not _is_ensemble(self._configs[one])):
             await self._client.unload(name)
-        for name in gone:
-            await self._wait_until_gone(name)
+        await self._settled()
 
     async def check(self, name: str) -> None:
         """See that a network answers a picture, as gateways ask it."""
@@ -290,11 +289,11 @@ class _Exchange:
             with self._may_end.open("r+", encoding="utf-8") as file:
                 file.write("\n".join(dict.fromkeys([*filter(None, before), *names])))
 
-    async def _wait_until_gone(self, name: str) -> None:
-        """Triton unloads in its own time."""
-        for _ in range(int(LOAD_SECONDS * 10)):
-            entries = await self._client.index()
-            if not any(entry.name == name and entry.state in ("READY", "UNLOADING", "LOADING") for entry in entries):
+    async def _settled(self) -> None:
+        """Wait until Triton has unloaded what it is to unload, which it does in its own time."""
+        end = asyncio.get_running_loop().time() + LOAD_SECONDS
+        while any(entry.state in ("LOADING", "UNLOADING") for entry in await self._client.index()):
+            if asyncio.get_running_loop().time() > end:
                 return
             await asyncio.sleep(0.1)
 

@@ -32,7 +32,6 @@ _HOUR_MS: Final = 3_600_000
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.so_reuseport", 0),  # two gateways on one port would share its clients unnoticed
     ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
     ("grpc.http2.bdp_probe", 0),  # it would let the window grow
     ("grpc.max_concurrent_streams", 256),  # of one connection
@@ -59,7 +58,12 @@ def doors(settings: Settings) -> tuple[Door, Door]:
 
 @asynccontextmanager
 async def listening(
-    address: str, service: TaggingService, check_ready: Callable[[], Awaitable[None]], grace_seconds: float
+    address: str,
+    service: TaggingService,
+    check_ready: Callable[[], Awaitable[None]],
+    grace_seconds: float,
+    *,
+    shared: bool = False,
 ) -> AsyncIterator[int]:
     """Serve for the block; then refuse new calls and let those in work finish.
 
@@ -68,6 +72,7 @@ async def listening(
         service: Answers the calls.
         check_ready: Raises a `ReeltagError` where images cannot be tagged now; health says so.
         grace_seconds: How long calls may go on at the end.
+        shared: Whether other workers of the gateway listen there, too.
 
     Yields:
         The port.
@@ -75,7 +80,9 @@ async def listening(
     Raises:
         PortInUse: The address cannot be bound.
     """
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
+    # Otherwise two gateways on one port would share its clients unnoticed.
+    options = (*_OPTIONS, ("grpc.so_reuseport", int(shared)))
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
     state = Health(("", SERVICE), Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=5.0, wait_seconds=5.0))
     shown = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=30.0, wait_seconds=5.0)
     handlers = (service.handler(), state.handler(), *reflection_handlers((SERVICE, health.SERVICE), shown))

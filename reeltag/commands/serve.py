@@ -29,6 +29,9 @@ def serve(
         list[str] | None,
         typer.Option(help="Let web pages of this origin ask, such as https://app.example.org. May be repeated."),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes of the gateway behind its ports, such as one a core. Default: 1.")
+    ] = None,
     triton_url: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,6 +58,7 @@ def serve(
         port=port,
         grpc_port=grpc_port,
         keys_file=keys_file,
+        workers=workers,
         anonymous=anonymous or None,
         url_hosts=tuple(url_host) if url_host else None,
         cors_origins=tuple(cors_origin) if cors_origin else None,

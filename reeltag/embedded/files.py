@@ -54,8 +54,6 @@ class TritonFiles:
         # The stub takes the site-packages of the Python that it finds first.
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
         environment.pop("PYTHONHOME", None)
-        # Triton takes a `__pycache__` that has come since for a change, and would load backends again beside others.
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"
         return environment
 
 
