@@ -39,12 +39,12 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Served]:
-    """Start `reeltag serve` on a free port, and stop it as Ctrl-C does."""
+def serving(*options: str) -> Iterator[Served]:
+    """Start `reeltag serve` on a free port, with more options, and stop it as Ctrl-C does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port), "--grpc-port", "0"]
+    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port), "--grpc-port", "0", *options]
     began = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -79,4 +79,6 @@ def _role(process: psutil.Process) -> str:
         return "Triton"
     if any(part.endswith("worker.py") for part in command):  # the nursery, and the workers that it forked
         return "decoding process"
+    if "gateway.workers.child" in command:
+        return "gateway, worker"
     return "guard" if any(part.endswith("embedded/guard.py") for part in command) else "gateway"

@@ -1,1 +1,1 @@
-"""Processes that are one gateway: `supervisor.py` is the parent, `child.py` what it runs, `place.py` what they share."""
+"""Processes that are one gateway: `supervisor.py` is the parent, `child.py` its worker, `place.py` what they share."""

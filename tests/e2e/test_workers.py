@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,6 @@ import pytest
 
 from reeltag.client import Client
 from tests.e2e.conftest import REELTAG, Service, free_port, jpeg, serve, wait_until_ready
-from tests.e2e.test_live import load
 
 GRPC = free_port()
 
@@ -53,16 +53,15 @@ def test_a_killed_worker_comes_back_and_the_other_one_answers_meanwhile(service:
     before = counted(service.url)
     victim, _ = workers_of(service.process)
     answered = 0
-    with httpx.Client(transport=httpx.HTTPTransport(retries=0)) as _unused:
-        for turn in range(60):
-            if turn == 20:
-                victim.send_signal(signal.SIGKILL)
-            try:
-                answer = httpx.post(f"{service.url}/v1/images", content=jpeg(), headers={"Content-Type": "image/jpeg"})
-                assert answer.status_code == 200, answer.text
-                answered += 1
-            except httpx.TransportError:
-                continue  # it was at the worker that was killed
+    for turn in range(60):
+        if turn == 20:
+            victim.send_signal(signal.SIGKILL)
+        try:
+            answer = httpx.post(f"{service.url}/v1/images", content=jpeg(), headers={"Content-Type": "image/jpeg"})
+            assert answer.status_code == 200, answer.text
+            answered += 1
+        except httpx.TransportError:
+            continue  # it was at the worker that was killed
     assert answered >= 58
     deadline = time.monotonic() + 30
     while len(workers_of(service.process)) < 2 or victim in workers_of(service.process):
@@ -87,9 +86,15 @@ def test_a_killed_parent_leaves_nothing_behind(model_repository: Path, tmp_path:
 
 
 def test_all_are_drained(model_repository: Path, tmp_path: Path) -> None:
+    def ask(url: str) -> int:
+        headers = {"Content-Type": "image/jpeg"}
+        return httpx.post(f"{url}/v1/images", content=jpeg(), headers=headers, timeout=30).status_code
+
     with (
         serve(tmp_path, "--model-repository", str(model_repository), "--workers", "2") as service,
-        load(service.url, "tasks=detect&score_threshold=0") as seen,
+        ThreadPoolExecutor(16) as pool,
     ):
-        time.sleep(1)
-    assert {status for status, _ in seen} == {200}
+        asked = [pool.submit(ask, service.url) for _ in range(16)]
+        time.sleep(0.1)
+        service.process.terminate()
+        assert {one.result() for one in asked} == {200}

@@ -15,7 +15,6 @@ from gateway.workers.shares import share_of
 from reeltag.errors import Overloaded
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
-from tests.gateway.clock import Clock
 
 ONE = b"""# HELP a_total Counted.
 # TYPE a_total counter
@@ -47,12 +46,8 @@ reeltag_triton_images_total{model="decode"} 6.0
 
 
 def values(text: bytes) -> dict[str, float]:
-    families = text_string_to_metric_families(text.decode())
-    return {
-        s.name + "".join(f" {k}={v}" for k, v in s.labels.items()): s.value
-        for family in families
-        for s in family.samples
-    }
+    samples = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
+    return {one.name + "".join(f" {k}={v}" for k, v in one.labels.items()): one.value for one in samples}
 
 
 def test_metrics_are_summed_but_for_those_of_triton() -> None:
@@ -83,7 +78,7 @@ def workers(tmp_path: Path) -> list[Access]:
     made = []
     for index in range(2):
         place.current = Place(tmp_path, index)
-        made.append(Access(keys, Clock()))
+        made.append(Access(keys, lambda: 0.0))
     place.current = None
     return made
 
