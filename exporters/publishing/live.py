@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,11 +24,12 @@ from exporters.publishing.repository import check_there
 from exporters.publishing.serving import Share
 from reeltag.contract import CARD_PARAMETER, FRAMES, SMALL_IMAGE, Task
 from reeltag.embedded.changing import MODELS, UNLOADED, changing, folder_of, unloaded_in
-from reeltag.errors import ImageRejected, InvalidOption, ModelRejected, ReeltagError
+from reeltag.errors import ImageRejected, InvalidOption, ModelRejected, ReeltagError, SetupError, TritonUnavailable
 from reeltag.triton import TritonClient, model_config_pb2
 
 LOAD_SECONDS: Final = 300.0
 """Longest wait for one model to be loaded."""
+Undo = Callable[[Sequence[str]], object]
 _CANDIDATE: Final = ".candidate"
 """Behind the name of a network that is tried."""
 
@@ -49,12 +50,13 @@ class LiveServer:
     secret: str | None = None
     tell: Callable[[str], None] = lambda _: None
 
-    def bring(self, *, again: str = "", undo: Callable[[], object] = lambda: None) -> list[str]:
+    def bring(self, *, again: str = "", undo: Undo = lambda _: None) -> list[str]:
         """Serve what the repository holds; requests are answered all the while.
 
         Args:
             again: A network that is loaded again even where it is current.
-            undo: Called where what is new is refused: puts back into the repository what was there before.
+            undo: Called with the names of what is new where that is refused: puts back into the repository what was
+                there before.
 
         Returns:
             Names of the networks that are new in the server.
@@ -77,20 +79,16 @@ class LiveServer:
         """
         share = self._share()
         _check_served(share, name, self.target)
-        of_task = [
-            one for one, artefact in share.networks.items() if artefact.spec.task == share.networks[name].spec.task
-        ]
         task = share.networks[name].spec.task
+        of_task = [one for one, artefact in share.networks.items() if artefact.spec.task == task]
         if of_task == [name]:
-            raise InvalidOption(
-                f"{name} is the only network for {task} that is served; load or export another one first"
-            )
+            raise InvalidOption(f"{name} alone does {task} here; load or export another network for it first")
         if self._folder is None and of_task[0] == name:
             raise InvalidOption(f"{name} is the default for {task}; choose another one with `reeltag models default`")
         with self._alone() as may_end:
             self._note_unloaded({*unloaded_in(self._folder), name} if self._folder else set())
             without = () if self._folder else (name,)
-            asyncio.run(self._bring(may_end, "", lambda: None, without=without))
+            asyncio.run(self._bring(may_end, "", lambda _: None, without=without))
 
     def load(self, name: str, *, again: bool = False) -> list[str]:
         """Serve a network that was unloaded, or what was published since; raises as `bring` and `unload`."""
@@ -127,9 +125,7 @@ class LiveServer:
         with changing(self._folder) as may_end:
             yield may_end
 
-    async def _bring(
-        self, may_end: Path | None, again: str, undo: Callable[[], object], *, without: tuple[str, ...] = ()
-    ) -> list[str]:
+    async def _bring(self, may_end: Path | None, again: str, undo: Undo, *, without: tuple[str, ...] = ()) -> list[str]:
         async with TritonClient(self.url, timeout_seconds=LOAD_SECONDS, secret=self.secret) as client:
             exchange = _Exchange(self, client, may_end, without)
             await exchange.look()
@@ -137,17 +133,27 @@ class LiveServer:
             try:
                 for name in fresh:
                     await exchange.try_out(name)
+            except ReeltagError as error:
+                undo(fresh)
+                raise _refusal(fresh, error) from error
+            try:
                 await exchange.carry_out(again)
                 for name in fresh:
                     await exchange.check(name)
             except ReeltagError as error:
-                undo()
-                await exchange.look()
-                await exchange.carry_out("")
-                raise ModelRejected(
-                    f"{', '.join(fresh) or 'it'} is not served: {error}; what was served before is"
-                ) from error
+                undo(fresh)
+                with contextlib.suppress(TritonUnavailable):  # then it is started with what the repository holds
+                    await exchange.look()
+                    await exchange.carry_out("")
+                raise _refusal(fresh, error) from error
             return fresh
+
+
+def _refusal(fresh: Sequence[str], error: ReeltagError) -> ReeltagError:
+    """An error that says that nothing has changed."""
+    if isinstance(error, SetupError):
+        return error
+    return ModelRejected(f"{', '.join(fresh) or 'it'} is not served: {error}; what was served before is")
 
 
 class _Exchange:

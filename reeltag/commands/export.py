@@ -91,7 +91,7 @@ def _go_live(name: str, target: Path) -> None:
     from exporters.publishing.repository import withdraw
     from reeltag.commands.live import bring_all
 
-    for server in bring_all(target, None, lambda: withdraw(target, name)):
+    for server in bring_all(target, None, lambda fresh: name in fresh and withdraw(target, name)):
         results.print(f"{name} is served at {server.url}", markup=False, soft_wrap=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ from reeltag.commands.models import app
 from reeltag.errors import TritonUnavailable
 
 if TYPE_CHECKING:
-    from exporters.publishing.live import LiveServer
+    from exporters.publishing.live import LiveServer, Undo
 
 NameArgument = Annotated[str, typer.Argument(help="A network of the model repository.")]
 RunningOption = Annotated[
@@ -58,7 +57,7 @@ def rollback(name: NameArgument, url: RunningOption = None, model_repository: Re
 
     target = repository_at(model_repository)
     roll_back(target, name)
-    _bring_all(target, url, f"{name} is the version before", lambda: roll_back(target, name))
+    _bring_all(target, url, f"{name} is the version before", lambda fresh: name in fresh and roll_back(target, name))
 
 
 @app.command()
@@ -68,7 +67,7 @@ def default(name: NameArgument, url: RunningOption = None, model_repository: Rep
 
     target = repository_at(model_repository)
     make_default(target, name)
-    _bring_all(target, url, f"{name} is the default of its task", lambda: None)
+    _bring_all(target, url, f"{name} is the default of its task", lambda _: None)
 
 
 def running(target: Path, url: str | None) -> list[LiveServer]:
@@ -95,7 +94,7 @@ def found_running(target: Path, url: str | None) -> list[LiveServer]:
     return [LiveServer(target, address, secret, tell=_tell) for address in addresses]
 
 
-def bring_all(target: Path, url: str | None, undo: Callable[[], object]) -> list[LiveServer]:
+def bring_all(target: Path, url: str | None, undo: Undo) -> list[LiveServer]:
     """Let every running server serve what the repository holds now; where one refuses it, none does."""
     servers = found_running(target, url)
     for server in servers:
@@ -103,7 +102,7 @@ def bring_all(target: Path, url: str | None, undo: Callable[[], object]) -> list
     return servers
 
 
-def _bring_all(target: Path, url: str | None, done: str, undo: Callable[[], object]) -> None:
+def _bring_all(target: Path, url: str | None, done: str, undo: Undo) -> None:
     servers = bring_all(target, url, undo)
     for server in servers:
         _say(server, done)

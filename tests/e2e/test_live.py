@@ -95,7 +95,7 @@ def triton_of(service: Service) -> psutil.Process:
 
 def bring(target: Path) -> None:
     (url,) = servers_of(target)
-    live.LiveServer(target, url).bring(undo=lambda: repository.withdraw(target, "finder"))
+    live.LiveServer(target, url).bring(undo=lambda _: repository.withdraw(target, "finder"))
 
 
 QUESTIONS = ("tasks=detect", "tasks=detect,classify", "tasks=detect&model=finder")
