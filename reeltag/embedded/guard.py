@@ -208,7 +208,9 @@ class _Watch:
         died = []
         for backend in backends:
             name = self._backends[backend]
-            if may_end is not None and name in may_end:
+            # A model has one backend, so of two the other has taken its place; Triton ends this one in its own time.
+            has_another = list(self._backends.values()).count(name) > 1
+            if has_another or (may_end is not None and name in may_end):
                 del self._backends[backend]
                 os.close(backend)
             else:
