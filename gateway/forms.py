@@ -13,6 +13,8 @@ from reeltag.errors import BodyTooLarge, InputError, InvalidOption, UnsupportedM
 MULTIPART: Final = "multipart/form-data"
 PART_NAME: Final = "file"
 URL_NAME: Final = "url"
+RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
+"""Content types of a body, or of a part, that is one image; what it is indeed is read from its bytes."""
 MAX_URL_BYTES: Final = 8192
 """Of a part that is a URL."""
 _CHARSETS: Final = ("utf-8", "us-ascii", "iso-8859-1")
@@ -59,7 +61,8 @@ class FormReader:
         self._max_images = max_images
         self._files: list[Part] = []
         self._header = (bytearray(), bytearray())
-        self._disposition = b""
+        self._disposition, self._part_type = b"", ""
+        """Of the part that is being read."""
         self._ended = False
         self._parser = MultipartParser(
             boundary,
@@ -105,7 +108,7 @@ class FormReader:
         self._files.clear()
 
     def _on_part_begin(self) -> None:
-        self._disposition = b""
+        self._disposition, self._part_type = b"", ""
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header[0].extend(data[start:end])
@@ -117,6 +120,8 @@ class FormReader:
         name, value = self._header
         if name.lower() == b"content-disposition":
             self._disposition = bytes(value)
+        elif name.lower() == b"content-type":
+            self._part_type = bytes(value).partition(b";")[0].strip().lower().decode("latin-1")
         self._header = (bytearray(), bytearray())
 
     def _on_headers_finished(self) -> None:
@@ -129,7 +134,7 @@ class FormReader:
         name = _decoded(options[b"name"])
         if name not in (PART_NAME, URL_NAME):
             raise InvalidOption(f"the form part {name!r} is not known; send each image as a part named {PART_NAME!r}")
-        if name == PART_NAME and b"filename" not in options:
+        if name == PART_NAME and b"filename" not in options and self._part_type not in RAW_TYPES:
             raise InvalidOption(
                 f"the form part {name!r} is text; send a file, with a filename in its Content-Disposition"
             )
@@ -138,7 +143,7 @@ class FormReader:
         if name == URL_NAME:
             self._files.append(Part("", io.BytesIO(), is_url=True))
         else:
-            self._files.append(Part(_decoded(options[b"filename"]) or "image", io.BytesIO()))
+            self._files.append(Part(_decoded(options.get(b"filename", b"")) or "image", io.BytesIO()))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._files:

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 
 from gateway.fetching import Fetcher
-from gateway.forms import MULTIPART, PART_NAME, FormReader, Part
+from gateway.forms import MULTIPART, PART_NAME, RAW_TYPES, FormReader, Part
 from gateway.meter import Meter
 from gateway.pace import Pace
 from reeltag.errors import (
@@ -28,9 +28,6 @@ from reeltag.errors import (
     UnsupportedMediaType,
     UrlNotAllowed,
 )
-
-RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
-"""Content types of a body that is one image; what it is indeed is read from its bytes."""
 
 
 @dataclass(frozen=True)
