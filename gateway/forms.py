@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from gateway.url_hosts import MAX_URL_CHARACTERS
 from reeltag.errors import BodyTooLarge, InputError, InvalidOption, UnsupportedMediaType
 
 MULTIPART: Final = "multipart/form-data"
@@ -15,8 +16,6 @@ PART_NAME: Final = "file"
 URL_NAME: Final = "url"
 RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
 """Content types of a body, or of a part, that is one image; what it is indeed is read from its bytes."""
-MAX_URL_BYTES: Final = 8192
-"""Of a part that is a URL."""
 _CHARSETS: Final = ("utf-8", "us-ascii", "iso-8859-1")
 """Of the names in a form; ASCII is UTF-8, and what is not UTF-8 is read as ISO 8859-1."""
 _MAX_BOUNDARY: Final = 70
@@ -82,8 +81,8 @@ class FormReader:
 
         Raises:
             InputError: The form is damaged.
-            InvalidOption: A part is neither a file named `PART_NAME` nor a text named `URL_NAME`.
-            BodyTooLarge: More than `max_images` of them, or a text of more than `MAX_URL_BYTES`.
+            InvalidOption: A part is neither a file named `PART_NAME` nor a text named `URL_NAME`, or that is too long.
+            BodyTooLarge: More than `max_images` of them.
         """
         try:
             self._parser.write(data)
@@ -95,12 +94,14 @@ class FormReader:
 
         Raises:
             InputError: The form was cut off.
-            InvalidOption: It has no parts.
+            InvalidOption: It has no parts, or a URL of nothing.
         """
         if not self._ended:
             raise InputError("the multipart body cannot be read: it was cut off before its closing boundary")
         if not self._files:
             raise InvalidOption(f"the form has no parts; send each image as a part named {PART_NAME!r}")
+        if any(part.is_url and not part.content.tell() for part in self._files):
+            raise InvalidOption(f"a form part {URL_NAME!r} is empty; leave it out, or give the address of an image")
         return self._files
 
     def clear(self) -> None:
@@ -149,8 +150,8 @@ class FormReader:
         if not self._files:
             return
         part = self._files[-1]
-        if part.is_url and part.content.tell() + end - start > MAX_URL_BYTES:
-            raise BodyTooLarge(f"a URL of the form is longer than {MAX_URL_BYTES:,} bytes")
+        if part.is_url and part.content.tell() + end - start > MAX_URL_CHARACTERS:
+            raise InvalidOption(f"a URL of the form is longer than {MAX_URL_CHARACTERS:,} characters")
         part.content.write(memoryview(data)[start:end])
 
     def _on_end(self) -> None:

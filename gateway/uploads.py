@@ -26,7 +26,6 @@ from reeltag.errors import (
     RequestTimeout,
     ServiceError,
     UnsupportedMediaType,
-    UrlNotAllowed,
 )
 
 
@@ -146,7 +145,8 @@ class Holding:
         """The images of a request.
 
         Raises:
-            UnsupportedMediaType: The Content-Type is neither of `RAW_TYPES` nor multipart/form-data.
+            UnsupportedMediaType: The Content-Type is neither of `RAW_TYPES` nor multipart/form-data, or the body comes
+                in a content coding.
             BodyTooLarge: More bytes or images than the limits allow; nothing beyond the limit was kept.
             Overloaded: The bodies of all requests together exceed their limit.
             RequestTimeout: The body hardly moved while others needed its memory.
@@ -163,6 +163,9 @@ class Holding:
                 f"Content-Type {media_type!r} is not taken; send one image as {', '.join(RAW_TYPES)}, "
                 f"or several as {MULTIPART} parts named {PART_NAME!r}"
             )
+        coding = request.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            raise UnsupportedMediaType(f"Content-Encoding {coding[:40]!r} is not taken: nothing is decompressed here")
         announced = request.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit():
             self._check_size(int(announced))
@@ -282,8 +285,7 @@ def _upload(part: Part) -> Upload:
     content = part.content.getvalue()  # shared, not copied
     if not part.is_url:
         return Upload(part.name, content)
-    url = content.decode("utf-8", "replace").strip()
-    return Upload("", b"", url, None if url else UrlNotAllowed("the URL is empty"))
+    return Upload("", b"", content.decode("utf-8", "replace"))
 
 
 def _stopping() -> ServiceError:

@@ -11,7 +11,7 @@ from gateway.forms import MULTIPART, PART_NAME, RAW_TYPES, URL_NAME
 from gateway.url_hosts import MAX_URL_CHARACTERS
 
 _BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
-_URL: Final = {"type": "string", "format": "uri", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
+_URL: Final = {"type": "string", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
 _FORM: Final = {
     "type": "object",
     "properties": {
@@ -26,13 +26,12 @@ _FORM: Final = {
     "minProperties": 1,
     "additionalProperties": False,
 }
-_ENCODING: Final = {PART_NAME: {"contentType": ", ".join(RAW_TYPES)}}
 BODY: Final = {
     "required": True,
     "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP. Unless the operator says "
     "otherwise, up to 32 MiB, 32 images, and 67,108,864 pixels each.",
     "content": {
-        MULTIPART: {"schema": _FORM, "encoding": _ENCODING},
+        MULTIPART: {"schema": _FORM},
         **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES},
     },
 }

@@ -132,6 +132,9 @@ async def _streamed(request: Request, question: Question) -> Response:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
 
+    if request.scope["http_version"] == "1.0":  # which knows no chunks
+        with held:
+            return Response("".join([line async for line in lines()]), media_type=JSON_LINES)
     return _Lines(lines(), held)
 
 
