@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from itertools import islice
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -26,6 +27,8 @@ from reeltag.errors import NotAcceptable
 T = TypeVar("T")
 
 router: Final = APIRouter(tags=["images"])
+_AHEAD: Final = 32
+"""Images of a streamed answer that are in work: a client that reads slowly keeps no more results waiting than these."""
 
 
 @router.post(
@@ -121,10 +124,12 @@ async def _streamed(request: Request, question: Question) -> Response:
         return await tagging.tag_one(image, question)
 
     async def lines() -> AsyncIterator[str]:
-        working = deque(asyncio.create_task(one(upload)) for upload in uploads)
+        coming = iter(uploads)
+        working = deque(asyncio.create_task(one(upload)) for upload in islice(coming, _AHEAD))
         try:
             while working:
                 result = await working.popleft()
+                working.extend(asyncio.create_task(one(upload)) for upload in islice(coming, 1))
                 request.app.state.metrics.count([result])
                 yield result.model_dump_json(exclude_none=True) + "\n"
         finally:

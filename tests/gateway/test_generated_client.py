@@ -1,7 +1,7 @@
 """A client that openapi-python-client generates from `/openapi.json` works as it is.
 
-The generator wants Python 3.11 and an older typer than reeltag has, so it is not among the development packages. The test
-uses the one on the path: `pipx install openapi-python-client==0.29.1`. Earlier ones send forms without a boundary.
+The generator wants Python 3.11 and an older typer than reeltag has, so it is not among the development packages. The
+test uses the one on the path: `pipx install openapi-python-client==0.29.1`. Earlier ones send forms without a boundary.
 """
 
 from __future__ import annotations
