@@ -121,11 +121,23 @@ class TritonAddress(Answer):
     """Host and port of its gRPC endpoint, as seen from the gateway's host."""
 
 
+class TritonState(TritonAddress):
+    """One of several Tritons."""
+
+    in_service: bool
+    """Whether it is asked; one that fails is not, until it answers again."""
+    models: dict[str, str] = Field(examples=[{"detect": "1718886409153210368"}])
+    """Version of each ensemble that it serves, by name."""
+
+
 class ModelsAnswer(Answer):
     """The answer to `GET /v1/models`."""
 
     models: tuple[ServedModel, ...]
     triton: TritonAddress
+    """Where Triton is; of several one that is in service."""
+    tritons: tuple[TritonState, ...] | None = None
+    """Where there are several, each of them."""
 
 
 class Health(Answer):

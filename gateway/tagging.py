@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from gateway.batching import Answer, Batched
 from gateway.catalogue import Catalogue
 from gateway.drawers import Drawers
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
-from gateway.lanes import Lanes, Sound
 from gateway.options import TagOptions
 from gateway.schemas import ImageResult
 from gateway.sheets import Sheet
 from gateway.tagger import TaskSet, Wanted
 from gateway.tasks import TASKS, Asked
+from gateway.ticket import Answer, Batched
 from gateway.uploads import Upload
+from gateway.ways import Sound, Ways
 from reeltag.contract import Task
-from reeltag.errors import ReeltagError, ServiceError, UnknownTask
+from reeltag.errors import ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
 from reeltag.frames import ImageHeader
+from reeltag.priority import Priority
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs
+
+_LOST: Final = (TritonUnavailable, ModelUnavailable)
+"""Errors after which Triton may serve something else; that it has much to do says nothing of the kind."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Question:
     tasks: TaskSet
     asked: Asked
     """How its tasks are to be answered."""
+    priority: Priority
+    """Whether its images go before others."""
 
     @property
     def has_map(self) -> bool:
@@ -56,22 +62,26 @@ class Tagged:
 
 
 class Tagging:
-    """Tags the images of one request at a time, through lanes that it shares with the other requests."""
+    """Tags the images of one request at a time, through ways that it shares with the other requests."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, lanes: Lanes) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, ways: Ways) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._headers = headers
-        self._lanes = lanes
+        self._ways = ways
         self._drawers = Drawers()
 
-    def admit(self) -> None:
+    def admit(self, priority: Priority) -> None:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
-        self._lanes.admit()
+        self._ways.admit(priority)
 
-    def has_room(self) -> bool:
+    def retry_after(self) -> int:
+        """In how many seconds what waits now is likely to be done."""
+        return self._ways.retry_after()
+
+    def has_room(self, priority: Priority) -> bool:
         """Whether one more image could be queued."""
-        return self._lanes.has_room()
+        return self._ways.has_room(priority)
 
     async def _parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
@@ -86,11 +96,12 @@ class Tagging:
         served = ", ".join(task.value for task in await self._served_tasks())
         raise UnknownTask(f"unknown task {unknown[0]!r}; tasks served: {served}")
 
-    async def question(self, options: TagOptions, *, drawn: bool = False) -> Question:
+    async def question(self, options: TagOptions, priority: Priority, *, drawn: bool = False) -> Question:
         """What a request's options ask; raises `UnknownTask`.
 
         Args:
             options: The request's.
+            priority: Whether its images go before others.
             drawn: Whether the image is wanted with the answer drawn on it.
         """
         tasks = await self._parse_tasks(options.all_tasks)
@@ -105,6 +116,7 @@ class Tagging:
                 default_top_k=self._settings.top_k,
                 drawn=drawn,
             ),
+            priority,
         )
 
     async def _served_tasks(self) -> tuple[Task, ...]:
@@ -140,10 +152,10 @@ class Tagging:
         try:
             served = await self._catalogue.read()
             batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
-        except ServiceError:
+        except _LOST:
             self._catalogue.forget()
             raise
-        if any(isinstance(answer, ServiceError) for answer in batched.answers):
+        if any(isinstance(answer, _LOST) for answer in batched.answers):
             self._catalogue.forget()
         of_sound = iter(batched.answers)
         answers = [error if isinstance(error, ReeltagError) else next(of_sound) for error in checked]
@@ -186,9 +198,13 @@ class Tagging:
     async def _ask(
         self, plan: Sequence[TaskSet], question: Question, images: Sequence[Sound], timeout_seconds: float | None
     ) -> Batched:
-        has_map = question.has_map
-        wanted = [Wanted(tasks, has_map and any(TASKS[task].has_map for task in tasks)) for tasks in plan]
-        parts = [await self._lanes.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
+        has_map, loop = question.has_map, asyncio.get_running_loop()
+        end = None if timeout_seconds is None else loop.time() + timeout_seconds
+        parts = []
+        for tasks in plan:
+            wanted = Wanted(tasks, has_map and any(TASKS[task].has_map for task in tasks))
+            left = None if end is None else end - loop.time()
+            parts.append(await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left))
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),

@@ -28,7 +28,8 @@ class Settings(BaseSettings):
     grpc_port: int = Field(8001, ge=0, le=65535)
     """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
     triton_url: str | None = Field(None, min_length=1)
-    """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`; none starts one."""
+    """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`, or several, separated by
+    commas, that serve the same; none starts one."""
     triton_secret: SecretStr | None = Field(None, min_length=1)
     """SECRET of a running Triton that was started with `--grpc-restricted-protocol=...:reeltag=SECRET`."""
     model_repository: Path | None = None
@@ -85,6 +86,11 @@ class Settings(BaseSettings):
     """Lowest score of a detection where a request states none, 0 to 1."""
     top_k: int = Field(5, ge=1, le=1000)
     """Most tags of an image where a request states none, 1 to 1000."""
+
+    @property
+    def triton_urls(self) -> tuple[str, ...]:
+        """Each address of `triton_url`, once."""
+        return tuple(dict.fromkeys(filter(None, (url.strip() for url in (self.triton_url or "").split(",")))))
 
     @property
     def triton_secret_value(self) -> str | None:

@@ -10,9 +10,11 @@ from starlette.responses import RedirectResponse
 
 from gateway.catalogue import Catalogue
 from gateway.descriptions import failures
+from gateway.endpoint import Endpoint
+from gateway.fleet import Fleet
 from gateway.metrics import Metrics
 from gateway.readiness import Readiness
-from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress
+from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState
 from gateway.tagger import ImageTagger, OwnTriton
 from reeltag.errors import ServiceError, TritonUnavailable
 
@@ -75,4 +77,10 @@ async def models(request: Request) -> ModelsAnswer:
     return ModelsAnswer(
         models=tuple(ServedModel.of(card) for card in served.cards.values()),
         triton=TritonAddress(grpc_url=client.url),
+        tritons=tuple(_state(endpoint) for endpoint in client.endpoints) if isinstance(client, Fleet) else None,
     )
+
+
+def _state(endpoint: Endpoint) -> TritonState:
+    models = {name: card.version for name, card in endpoint.cards.items()}
+    return TritonState(grpc_url=endpoint.url, in_service=endpoint.in_service, models=models)

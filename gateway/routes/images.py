@@ -41,6 +41,8 @@ _AHEAD: Final = 32
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
     """Tag one image, sent as the body, or several, sent as the `file` parts of a form.
 
+    Where many images wait, those of requests with the header `Priority: bulk` let the others go first.
+
     An image that cannot be tagged has an `error` in its place and leaves the others alone. When no image could be
     tagged, the status and the top-level `error` are those of the first one.
 
@@ -52,9 +54,10 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     started = time.perf_counter()
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
-    tagging.admit()
+    priority = request.state.caller.priority(request.headers.get("priority"))
+    tagging.admit(priority)
     form = wanted_form(", ".join(request.headers.getlist("accept")))
-    question = await tagging.question(options, drawn=form == PICTURE)
+    question = await tagging.question(options, priority, drawn=form == PICTURE)
     if form == JSON_LINES:
         return await _streamed(request, question)
     if form == PICTURE:

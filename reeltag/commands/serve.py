@@ -30,7 +30,11 @@ def serve(
         typer.Option(help="Let web pages of this origin ask, such as https://app.example.org. May be repeated."),
     ] = None,
     triton_url: Annotated[
-        str | None, typer.Option(help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH.")
+        list[str] | None,
+        typer.Option(
+            help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH. Repeat it for several, or "
+            "separate them by commas: each request goes to the one that has least to do."
+        ),
     ] = None,
     triton_metrics_port: Annotated[
         int | None,
@@ -54,7 +58,7 @@ def serve(
         anonymous=anonymous or None,
         url_hosts=tuple(url_host) if url_host else None,
         cors_origins=tuple(cors_origin) if cors_origin else None,
-        triton_url=triton_url,
+        triton_url=",".join(triton_url) if triton_url else None,
         model_repository=model_repository,
     )
     check_options(settings)

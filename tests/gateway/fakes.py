@@ -116,7 +116,12 @@ class FakeTagger:
         pass
 
     async def infer_images(
-        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
+        self,
+        cards: Mapping[Task, ModelCard],
+        images: Sequence[bytes],
+        *,
+        class_maps: bool = False,
+        timeout_seconds: float | None = None,
     ) -> list[ImageOutputs | ImageRejected]:
         self.batches.append((tuple(cards), len(images)))
         self.class_maps.append(class_maps)
@@ -200,9 +205,9 @@ def code_of(answer: httpx.Response) -> str:
     return str(error["code"])
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for up to five seconds."""
-    deadline = time.monotonic() + 5
+def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until it holds, for up to so long."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)

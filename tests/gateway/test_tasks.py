@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from gateway import batching, catalogue, lanes, tagging
+from gateway import batching, catalogue, tagging, ways
 from gateway.grpc import messages, service
 from gateway.routes import images
 from gateway.schemas import ImageResult
@@ -30,6 +30,6 @@ def test_a_result_is_made_of_the_fields_of_the_tasks() -> None:
     assert {field.name for field in pb.ImageResult.DESCRIPTOR.fields} == COMMON | set(of_tasks)
 
 
-@pytest.mark.parametrize("module", [images, tagging, batching, lanes, catalogue, messages, service])
+@pytest.mark.parametrize("module", [images, tagging, batching, ways, catalogue, messages, service])
 def test_what_is_common_names_no_task(module: ModuleType) -> None:
     assert not re.findall(r"\bTask\.[A-Z]+\b", inspect.getsource(module))
