@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import grpc
@@ -29,6 +29,7 @@ import grpc
 from benchmarks import bare, media, video
 from benchmarks.load import Loaded, ensemble_request, gateway_request, grpc_request, grpc_streams, loaded
 from benchmarks.server import Served, serving
+from benchmarks.stages import by_model, mean_batch, stages
 from reeltag.triton import TritonClient
 
 NETWORK: Final = "nanodet_g"
@@ -93,9 +94,9 @@ async def measure(served: Served, process: bare.Bare, images: list[bytes], plan:
             await load(min(plan.seconds, 1.0))
         for _ in range(plan.rounds):
             for name, load in {**bares, **variants}.items():
-                before = _by_model(await client.statistics())
+                before = by_model(await client.statistics())
                 result = await load(plan.seconds)
-                batch = _mean_batch(before, _by_model(await client.statistics()))
+                batch = mean_batch(NETWORK, before, by_model(await client.statistics()))
                 found.setdefault(name, []).append(Round(result.images_per_second, result.generator_cpu, batch))
     return found
 
@@ -147,43 +148,6 @@ def verdict(rounds: Mapping[str, Sequence[Round]], plan: Plan) -> list[str]:
     ]
 
 
-async def stages(served: Served, images: list[bytes], clients: int, seconds: float) -> str:
-    """Mean batch and time of each model while clients use the gateway, from Triton's own statistics."""
-    async with TritonClient(served.triton_url) as client, aiohttp.ClientSession() as session:
-        before = _by_model(await client.statistics())
-        await loaded(gateway_request(session, served.url, images), clients, seconds)
-        after = _by_model(await client.statistics())
-    lines = ["| model | mean batch | queued, ms a request | computed, ms an image |", "|---|---|---|---|"]
-    for name in after:
-        d = {key: after[name][key] - before.get(name, {}).get(key, 0) for key in after[name]}
-        if d["inferences"] and d["executions"]:
-            lines.append(
-                f"| {name} | {d['inferences'] / d['executions']:.1f} | {d['queue_ns'] / d['requests'] / 1e6:.2f} "
-                f"| {d['compute_ns'] / d['inferences'] / 1e6:.2f} |"
-            )
-    return "\n".join(lines)
-
-
-def _mean_batch(before: Mapping[str, dict[str, float]], after: Mapping[str, dict[str, float]]) -> float:
-    d = {key: after[NETWORK][key] - before.get(NETWORK, {}).get(key, 0) for key in ("inferences", "executions")}
-    return d["inferences"] / d["executions"] if d["executions"] else 0.0
-
-
-def _by_model(answer: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
-    for model in answer["model_stats"]:
-        stats = model.get("inference_stats", {})
-        compute = ("compute_input", "compute_infer", "compute_output")
-        found[model["name"]] = {
-            "inferences": float(model.get("inference_count", 0)),
-            "executions": float(model.get("execution_count", 0)),
-            "requests": float(stats.get("success", {}).get("count", 0)),
-            "queue_ns": float(stats.get("queue", {}).get("ns", 0)),
-            "compute_ns": sum(float(stats.get(part, {}).get("ns", 0)) for part in compute),
-        }
-    return found
-
-
 def machine() -> str:
     """The machine and the commit in one line."""
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
@@ -212,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\n" + "\n".join(verdict(rounds, plan)))
         for clients in sorted({min(plan.clients), max(plan.clients)}):
             text = asyncio.run(stages(served, images, clients, options.seconds))
-            print(f"\nREST, {clients} clients, from Triton's statistics:\n\n{text}")
+            print(f"\nREST, {clients} clients, where the time goes:\n\n{text}")
         print(f"\nStart-up to /readyz: {served.startup_seconds:.1f} s\n")
         print("| process | resident, MiB |\n|---|---|")
         for role, mebibytes in served.memory().items():

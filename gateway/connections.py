@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway import framing
 from gateway.crowd import Crowd, Wait
+from gateway.early import EarlyRefusals
 from gateway.errors import on_the_wire
 from gateway.meter import Body
 from reeltag.errors import (
@@ -47,12 +48,14 @@ class Connection(HttpToolsProtocol):
 
     Args:
         crowd: All connections of the server.
+        early: Refuses requests without the app.
         arguments: Uvicorn's.
     """
 
-    def __init__(self, crowd: Crowd, **arguments: Any) -> None:
+    def __init__(self, crowd: Crowd, early: EarlyRefusals, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._crowd = crowd
+        self._early = early
         self._limits = crowd.limits
         self._enough = crowd.limits.min_bytes_per_second * crowd.limits.transfer_seconds
         """Bytes that must move in each stretch of `transfer_seconds`."""
@@ -136,7 +139,7 @@ class Connection(HttpToolsProtocol):
         self._part = _Part.BODY
         self._body = Body(self.loop.time(), self._limits.max_header_bytes)
         self._discarded_bytes = 0
-        self._wait_for(self._crowd.bodies)
+        self._wait_for(self._crowd.lingering if self.cycle.response_complete else self._crowd.bodies)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, without its framing."""
@@ -240,7 +243,15 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        error = self._early.of(cycle.scope)
+        if error is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(on_the_wire(error, keep_alive=cycle.keep_alive))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def _unanswered(self) -> RequestResponseCycle | None:
         """The request that is being answered, if there is one."""

@@ -24,6 +24,7 @@ from gateway.app import create_app
 from gateway.connections import Connection
 from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
 from gateway.descriptors import room_for
+from gateway.early import EarlyRefusals
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
 from gateway.tagger import OwnTriton
@@ -98,7 +99,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=cast("type[asyncio.Protocol]", partial(Connection, self._crowd)),
+                http=cast("type[asyncio.Protocol]", partial(Connection, self._crowd, EarlyRefusals(app))),
                 ws="none",
                 lifespan="on",
                 log_config=None,
