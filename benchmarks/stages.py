@@ -62,7 +62,7 @@ def _of_gateway(medians: Mapping[str, float]) -> str:
 
 def _of_triton(before: Figures, after: Figures) -> str:
     lines = [
-        "| model | mean batch | queued, ms a request | in and out, ms a request | computed, ms a request | ms an image |",
+        "| model | mean batch | queued, ms a request | in and out, ms | computed, ms | ms an image |",
         "|---|---|---|---|---|---|",
     ]
     for name in after:

@@ -6,13 +6,15 @@ takes: a refusal by the app costs about a millisecond, one from here a twentieth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 
 from gateway.metrics import Metrics
 from gateway.tagging import Tagging
-from reeltag.errors import Overloaded, ServiceError
+from reeltag.errors import Overloaded, ReeltagError
+from reeltag.priority import Priority
 
 _METHOD, _PATH = "POST", "/v1/images"
 
@@ -22,10 +24,13 @@ class EarlyRefusals:
 
     Args:
         app: The gateway, by `create_app`.
+        has_keys: Whether callers have keys, of which each has its own priority.
     """
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: FastAPI, *, has_keys: bool) -> None:
         self._app = app
+        self._unsaid = tuple(Priority) if has_keys else (Priority.INTERACTIVE,)
+        """Priorities that a request may have which says none."""
         metrics: Metrics = app.state.metrics
         self._count = metrics.requests.labels(_METHOD, _PATH, Overloaded.status).inc
 
@@ -38,13 +43,17 @@ class EarlyRefusals:
         if scope["method"] != _METHOD or scope["path"] != _PATH:
             return None
         tagging: Tagging = self._app.state.tagging
-        if tagging.has_room():
-            return None
         try:
-            tagging.admit()
+            priorities = self._priorities(scope["headers"])
+            if not any(tagging.has_room(priority) for priority in priorities):
+                tagging.admit(priorities[0])
         except Overloaded as error:
             self._count()
             return error
-        except ServiceError:  # it stops, which the app says better
+        except ReeltagError:  # it stops, or there is no such priority, which the app says better
             pass
         return None
+
+    def _priorities(self, headers: Any) -> Sequence[Priority]:
+        said = next((value for name, value in headers if name == b"priority"), b"")
+        return (Priority.parse(said.decode("latin-1")),) if said else self._unsaid

@@ -99,7 +99,10 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=cast("type[asyncio.Protocol]", partial(Connection, self._crowd, EarlyRefusals(app))),
+                http=cast(
+                    "type[asyncio.Protocol]",
+                    partial(Connection, self._crowd, EarlyRefusals(app, has_keys=settings.keys_file is not None)),
+                ),
                 ws="none",
                 lifespan="on",
                 log_config=None,

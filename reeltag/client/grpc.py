@@ -54,7 +54,7 @@ class GrpcTransport:
                 class_map=options.class_map,
             ),
         )
-        answer = await self._call(self._stub.TagImages, request, timeout_seconds)
+        answer = await self._call(self._stub.TagImages, request, timeout_seconds, options.priority)
         return [_tagged(result) for result in answer.results]
 
     async def models(self, timeout_seconds: float) -> list[Model]:
@@ -79,9 +79,10 @@ class GrpcTransport:
         """Close the connection."""
         await self._channel.close()
 
-    async def _call(self, method: Any, request: Any, timeout_seconds: float) -> Any:
+    async def _call(self, method: Any, request: Any, timeout_seconds: float, priority: str | None = None) -> Any:
+        metadata = (*self._metadata, ("priority", priority)) if priority else self._metadata
         try:
-            return await method(request, timeout=max(timeout_seconds, 0.001), metadata=self._metadata)
+            return await method(request, timeout=max(timeout_seconds, 0.001), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise _refused(error) from error
 

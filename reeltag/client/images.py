@@ -33,6 +33,8 @@ class Options:
     score_threshold: float | None = None
     top_k: int | None = None
     class_map: bool = False
+    priority: str | None = None
+    """`interactive` or `bulk`; None takes that of the key."""
 
 
 def image_of(given: ImageInput) -> Image:

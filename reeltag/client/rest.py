@@ -37,6 +37,7 @@ class RestTransport:
             "/v1/images",
             timeout_seconds,
             params={name: value for name, value in query.items() if value not in (None, [])},
+            headers={"priority": options.priority} if options.priority else {},
             files=[("file", (image.name, image.data)) for image in images],
         )
         return [_tagged(result) for result in answer["results"]]
