@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import multiprocessing
+import pickle
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -54,10 +56,16 @@ def share_of(seconds: Sequence[float], share: float) -> float:
 
 
 def requests_of(images: Sequence[bytes], url: str) -> list[bytes]:
-    """`POST /v1/images` of each JPEG, as it goes over the wire."""
-    host = url.removeprefix("http://")
-    head = "POST /v1/images?tasks=detect HTTP/1.1\r\nHost: {}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
-    return [head.format(host, len(image)).encode() + image for image in images]
+    """A POST of each JPEG, as it goes over the wire; to the gateway, unless the address has a path."""
+    host, _, path = url.removeprefix("http://").partition("/")
+    path = path or "v1/images?tasks=detect"
+    head = "POST /{} HTTP/1.1\r\nHost: {}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n"
+    return [head.format(path, host, len(image)).encode() + image for image in images]
+
+
+def _address(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("http://").partition("/")[0].rpartition(":")
+    return host, int(port)
 
 
 def closed_loop(url: str, images: Sequence[bytes], clients: int, seconds: float) -> Answers:
@@ -72,13 +80,13 @@ def open_loop(url: str, images: Sequence[bytes], rate: float, seconds: float) ->
 
 def probe(url: str, images: Sequence[bytes], rate: float, seconds: float) -> Answers:
     """Few requests, one after the other, so that what is measured is the server's time alone."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
+    host, port = _address(url)
     answers = Answers()
     source = itertools.cycle(requests_of(images, url))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         began = time.perf_counter()
-        with socket.create_connection((host, int(port)), timeout=_LINGER_SECONDS) as connection:
+        with socket.create_connection((host, port), timeout=_LINGER_SECONDS) as connection:
             one = _Response()
             connection.sendall(next(source))
             while not one.is_whole and (data := connection.recv(1 << 16)):
@@ -89,30 +97,34 @@ def probe(url: str, images: Sequence[bytes], rate: float, seconds: float) -> Ans
 
 
 def elsewhere(work: Callable[..., Answers], *arguments: Any) -> Callable[[], Answers]:
-    """Begin some work in a process of its own; the call of what is returned waits for its answers."""
-    spawn = multiprocessing.get_context("spawn")
-    results = spawn.Queue()
-    process = spawn.Process(target=_put, args=(results, work, *arguments), daemon=True)
-    process.start()
+    """Begin some work of this file in a process of its own; the call of what is returned waits for its answers.
+
+    The process imports this file alone, so that it begins at once and costs nothing but its work.
+    """
+    process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(pickle.dumps((work.__name__, arguments)))
+    process.stdin.close()
 
     def wait() -> Answers:
-        while process.is_alive() and results.empty():
-            time.sleep(0.05)
-        if results.empty():
-            raise RuntimeError(f"the load's process ended with status {process.exitcode}")
-        answers: Answers = results.get()
-        process.join()
-        return answers
+        assert process.stdout is not None
+        with process:
+            answers = process.stdout.read()
+        if process.returncode:
+            raise RuntimeError(f"the load's process ended with status {process.returncode}")
+        return cast("Answers", pickle.loads(answers))
 
     return wait
 
 
+_PROGRAM: Final = (
+    "import pickle, sys; from benchmarks import generator; name, arguments = pickle.load(sys.stdin.buffer); "
+    "pickle.dump(getattr(generator, name)(*arguments), sys.stdout.buffer)"
+)
+
+
 def _elsewhere(work: Callable[..., Answers], *arguments: Any) -> Answers:
     return elsewhere(work, *arguments)()
-
-
-def _put(results: Any, work: Callable[..., Answers], *arguments: Any) -> None:
-    results.put(work(*arguments))
 
 
 def _closed_loop(url: str, images: Sequence[bytes], clients: int, seconds: float) -> Answers:
@@ -201,8 +213,7 @@ class _Generator:
     """Sends, and counts what comes back."""
 
     def __init__(self, url: str, images: Sequence[bytes]) -> None:
-        self._host, _, port = url.removeprefix("http://").rpartition(":")
-        self._port = int(port)
+        self._host, self._port = _address(url)
         self._requests: Iterator[bytes] = itertools.cycle(requests_of(images, url))
         self._idle: list[_Connection] = []
         self._due: list[float] = []

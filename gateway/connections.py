@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway import framing
 from gateway.crowd import Crowd, Wait
-from gateway.early import EarlyRefusals
+from gateway.early import EarlyRefusals, give_back_place
 from gateway.errors import on_the_wire
 from gateway.meter import Body
 from reeltag.errors import (
@@ -91,6 +91,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
         if running is not None:
+            give_back_place(running.scope)
             running.disconnected = True
             running.message_event.set()
 
@@ -156,6 +157,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer was written; see what the client does next."""
+        if self._running is not None:
+            give_back_place(self._running.scope)
         super().on_response_complete()
         self._unset_keepalive_if_required()  # the crowd does that
         if self.unread_bytes:

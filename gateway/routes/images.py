@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from gateway.early import give_back_place
 from gateway.errors import render
 from gateway.forms import MULTIPART, PART_NAME
 from gateway.options import TagOptions
@@ -76,6 +77,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
         return await _streamed(request, question)
     with reader.hold() as holding:
         uploads = await holding.read(request)
+        give_back_place(request.scope)
         request.state.caller.take(len(uploads))
         read_seconds = time.perf_counter() - started
         tagged = await _while_connected(request, tagging.tag(uploads, question))
@@ -108,6 +110,7 @@ async def _streamed(request: Request, question: Question) -> Response:
     held = contextlib.ExitStack()
     try:
         uploads = await held.enter_context(reader.hold()).read(request)
+        give_back_place(request.scope)
         request.state.caller.take(len(uploads))
     except BaseException:
         held.close()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from reeltag.errors import ImageRejected
 from reeltag.settings import Settings
+from reeltag.triton import ImageOutputs
 from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway, wait_until
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -21,21 +25,31 @@ SETTINGS = Settings(
 )
 
 
+class Held(FakeTagger):
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_held = False
+
+    async def infer_images(self, *arguments: Any, **options: Any) -> list[ImageOutputs | ImageRejected]:
+        while self.is_held:
+            await asyncio.sleep(0.01)
+        return await super().infer_images(*arguments, **options)
+
+
 @contextmanager
-def full(client: httpx.Client, tagger: FakeTagger) -> Iterator[None]:
+def full(client: httpx.Client, tagger: Held) -> Iterator[None]:
     """As many images wait as may; at the end they are answered."""
-    tagger.delay_seconds = 0.5
-    posts = [
-        threading.Thread(target=lambda: httpx.post(f"{client.base_url}/v1/images", content=encoded(), headers=JPEG))
-        for _ in range(WAITING + 1)
-    ]
-    for number, post in enumerate(posts):
-        post.start()
-        wait_until(lambda number=number: waiting(client) >= number)  # type: ignore[misc]  # bound in the loop
-    yield
-    tagger.delay_seconds = 0
-    for post in posts:
-        post.join()
+    tagger.is_held = True
+    with ThreadPoolExecutor() as pool:
+        for number in range(WAITING + 1):
+            pool.submit(client.post, "/v1/images", content=encoded(), headers=JPEG)
+            wait_until(lambda number=number: waiting(client) >= number)  # type: ignore[misc]  # bound in the loop
+        try:
+            yield
+        finally:
+            tagger.is_held = False
 
 
 def waiting(client: httpx.Client) -> float:
@@ -44,17 +58,17 @@ def waiting(client: httpx.Client) -> float:
 
 
 @pytest.fixture
-def tagger() -> FakeTagger:
-    return FakeTagger()
+def tagger() -> Held:
+    return Held()
 
 
 @pytest.fixture
-def client(tagger: FakeTagger) -> Iterator[httpx.Client]:
+def client(tagger: Held) -> Iterator[httpx.Client]:
     with gateway(tagger, SETTINGS) as client:
         yield client
 
 
-def test_a_refusal_does_not_look_at_the_request(client: httpx.Client, tagger: FakeTagger) -> None:
+def test_a_refusal_does_not_look_at_the_request(client: httpx.Client, tagger: Held) -> None:
     wrong = "/v1/images?top_k=none"
     with full(client, tagger):
         answer = client.post(wrong, content=encoded(), headers=JPEG)
@@ -66,7 +80,7 @@ def test_a_refusal_does_not_look_at_the_request(client: httpx.Client, tagger: Fa
     assert client.post(wrong, content=encoded(), headers=JPEG).status_code == 422
 
 
-def test_it_comes_before_the_body_and_the_connection_goes_on(client: httpx.Client, tagger: FakeTagger) -> None:
+def test_it_comes_before_the_body_and_the_connection_goes_on(client: httpx.Client, tagger: Held) -> None:
     address = urlsplit(str(client.base_url))
     body = encoded() + bytes(1 << 20)
     head = f"POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -82,7 +96,7 @@ def test_it_comes_before_the_body_and_the_connection_goes_on(client: httpx.Clien
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1\r\nConnection: close"])
-def test_who_wants_no_more_is_left(client: httpx.Client, tagger: FakeTagger, version: str) -> None:
+def test_who_wants_no_more_is_left(client: httpx.Client, tagger: Held, version: str) -> None:
     address = urlsplit(str(client.base_url))
     head = f"POST /v1/images {version}\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 4\r\n\r\nabcd"
     with (
@@ -92,6 +106,24 @@ def test_who_wants_no_more_is_left(client: httpx.Client, tagger: FakeTagger, ver
         connection.sendall(head.encode())
         assert answered(connection) == 429
         assert connection.recv(1) == b""
+
+
+def test_those_on_their_way_have_places_for_a_while(client: httpx.Client, tagger: Held) -> None:
+    """A flood comes in whole before the first of it is queued; slow ones must not keep the others out."""
+    address = urlsplit(str(client.base_url))
+    head = b"POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(WAITING):
+            connection = socket.create_connection((address.hostname or "", address.port or 0), timeout=10)
+            stack.enter_context(connection).sendall(head)
+        wait_until(lambda: client.post("/v1/images", content=encoded(), headers=JPEG).status_code == 429)
+        wait_until(lambda: client.post("/v1/images", content=encoded(), headers=JPEG).status_code == 200)
+
+
+def test_who_is_answered_has_no_place_any_more(client: httpx.Client) -> None:
+    for _ in range(3 * WAITING):
+        assert client.post("/v1/images", content=b"", headers={"Content-Type": "text/plain"}).status_code == 415
+    assert client.post("/v1/images", content=encoded(), headers=JPEG).status_code == 200
 
 
 def answered(connection: socket.socket) -> int:
