@@ -11,12 +11,11 @@ import argparse
 import asyncio
 import contextlib
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -207,8 +206,7 @@ async def kill_gateway(served: Served, images: Sequence[bytes]) -> list[str]:
     """`kill -9` of the gateway under load: what is left behind, which should be nothing."""
     everyone = list(served.processes().values())
     folders = _folders(served)
-    seen = Seen()
-    async with clients(served, images, seen):
+    async with clients(served, images, Seen()):
         await asyncio.sleep(1.0)
         served.process.kill()
         await asyncio.sleep(0.2)
@@ -250,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{machine()}\n`python -m benchmarks.faults --seconds {options.seconds:g}`\n")
     print("| fault | answers after it | longest, s | all well after, s |\n|---|---|---|---|")
     broken: list[str] = []
-    with _killed(), serving() as served:
+    with serving() as served:
         for fault in [fault for fault in FAULTS if options.part.lower() in fault.name.lower()]:
             seen = asyncio.run(run(served, fault, images, options.seconds))
             print(line(fault.name, seen), flush=True)
@@ -260,13 +258,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     broken += [f"kill -KILL of the gateway leaves {one}" for one in left]
     print("\n".join(f"BROKEN: {problem}" for problem in broken) or "Every bound was kept.")
     return int(bool(broken))
-
-
-@contextlib.contextmanager
-def _killed() -> Iterator[None]:
-    """The server is killed in the block, so that it need not be stopped."""
-    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-        yield
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 import threading
@@ -118,6 +119,8 @@ class Server(uvicorn.Server):
         """Begin to listen."""
         await super().startup(sockets)
         if self.started:
+            gc.collect()
+            gc.freeze()  # all that was imported is for good: to look through it takes a tenth of a second each time
             self._sweeping = asyncio.create_task(self._sweep())
             self._on_ready()
 
