@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import aiohttp
 import grpc
@@ -30,6 +30,9 @@ from benchmarks.soak import shared_memory_of
 from benchmarks.throughput import machine
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
+
+if TYPE_CHECKING:
+    from reeltag.v1.tagging_pb2_grpc import TaggingAsyncStub  # there for types alone
 
 RECOVERY_SECONDS: Final = 15.0
 REST_CLIENTS: Final = 4
@@ -157,7 +160,7 @@ async def _rest(session: aiohttp.ClientSession, served: Served, image: bytes) ->
         return type(error).__name__
 
 
-async def _unary(stub: TaggingStub, image: bytes) -> str:
+async def _unary(stub: TaggingAsyncStub, image: bytes) -> str:
     try:
         request = pb.TagImagesRequest(images=[pb.Image(data=image)], options=pb.TagOptions(tasks=["detect"]))
         await stub.TagImages(request, timeout=_ANSWER_SECONDS)
@@ -166,7 +169,7 @@ async def _unary(stub: TaggingStub, image: bytes) -> str:
     return "OK"
 
 
-async def _stream(stub: TaggingStub, images: Sequence[bytes]) -> list[str]:
+async def _stream(stub: TaggingAsyncStub, images: Sequence[bytes]) -> list[str]:
     """Outcomes of a stream's images; errors of its images have the codes of REST, which are brought to gRPC's."""
     options = pb.TagOptions(tasks=["detect"])
     requests = [pb.TagImageStreamRequest(image=pb.Image(data=image), options=options) for image in images]

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 import grpc
@@ -32,6 +32,9 @@ from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
+
+if TYPE_CHECKING:
+    from reeltag.v1.tagging_pb2_grpc import TaggingAsyncStub  # there for types alone
 
 PICTURE_CODES: Final = ("empty", "not_an_image", "truncated", "too_many_pixels", "too_costly")
 """What may be wrong with a picture; any other code is ours."""
@@ -208,7 +211,7 @@ async def _over_rest(session: aiohttp.ClientSession, url: str, files: list[bytes
         seen.note("REST", code, file)
 
 
-async def _over_grpc(stub: TaggingStub, files: list[bytes], seen: Attacked) -> None:
+async def _over_grpc(stub: TaggingAsyncStub, files: list[bytes], seen: Attacked) -> None:
     request = pb.TagImagesRequest(
         images=[pb.Image(data=file) for file in files], options=pb.TagOptions(tasks=["detect"])
     )

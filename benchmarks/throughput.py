@@ -89,7 +89,7 @@ async def measure(served: Served, process: bare.Bare, images: list[bytes], plan:
     alone.images_per_second(images, 1.0)
     found: dict[str, list[Round]] = {}
     async with loads(served, images, plan) as variants, TritonClient(served.triton_url) as client:
-        bares = {BARE: partial(_bare, process, images), ONE_STREAM: partial(_bare, alone, images)}
+        bares: dict[str, Load] = {BARE: partial(_bare, process, images), ONE_STREAM: partial(_bare, alone, images)}
         for load in variants.values():
             await load(min(plan.seconds, 1.0))
         for _ in range(plan.rounds):

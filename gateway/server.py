@@ -58,8 +58,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
+
+    def begin() -> None:
+        gc.collect()
+        gc.freeze()  # what was imported stays: the collector, which stops everything, need not look through it again
+        on_ready(address)
+
     with listener:
-        Server(app, settings, on_ready=lambda: on_ready(address)).run(sockets=[listener])
+        Server(app, settings, on_ready=begin).run(sockets=[listener])
 
 
 def check_options(settings: Settings) -> None:
@@ -119,8 +125,6 @@ class Server(uvicorn.Server):
         """Begin to listen."""
         await super().startup(sockets)
         if self.started:
-            gc.collect()
-            gc.freeze()  # all that was imported is for good: to look through it takes a tenth of a second each time
             self._sweeping = asyncio.create_task(self._sweep())
             self._on_ready()
 

@@ -31,7 +31,8 @@ class Detect(litserve.LitAPI):  # type: ignore[misc]  # not installed where type
 
     def predict(self, batch: list[bytes]) -> list[Any]:
         """The objects of each picture."""
-        return self.network(*self.decoder(batch))
+        found: list[Any] = self.network(*self.decoder(batch))
+        return found
 
     def unbatch(self, output: list[Any]) -> list[Any]:
         """As they are."""
