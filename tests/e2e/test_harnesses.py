@@ -39,7 +39,7 @@ def images() -> list[bytes]:
 
 def test_overload_answers_everybody(served: Served, images: list[bytes]) -> None:
     knee = overload.find_knee(served, images, seconds=1.0, most_clients=8)
-    seen = overload.overload(served, images, knee, seconds=5.0)
+    seen = overload.overload(served, images, knee, seconds=3.0)
     assert not seen.load.others
     assert not seen.probe.others
     assert seen.load.refused
@@ -49,7 +49,7 @@ def test_overload_answers_everybody(served: Served, images: list[bytes]) -> None
 
 
 def test_a_soak_leaves_nothing(served: Served, images: list[bytes]) -> None:
-    seen = asyncio.run(soak.soak(served, images, warm_up_seconds=3.0, seconds=3.0))
+    seen = asyncio.run(soak.soak(served, images, warm_up_seconds=2.0, seconds=2.0))
     assert seen.images > 0
     assert seen.before.counts["files in /dev/shm"] > 0
     assert seen.before.counts["sockets of gateway"] > 0
