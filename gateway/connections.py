@@ -12,9 +12,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway import framing
 from gateway.crowd import Crowd, Wait
-from gateway.early import EarlyRefusals, give_back_place
+from gateway.early import EarlyRefusals
 from gateway.errors import on_the_wire
 from gateway.meter import Body
+from gateway.places import give_back_place
 from reeltag.errors import (
     HeadersTooLarge,
     InvalidRequest,

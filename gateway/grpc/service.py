@@ -1,7 +1,7 @@
 """`reeltag.v1.Tagging`: messages in, the same tagging as over REST, messages out.
 
-Nothing of a message is taken in before its caller is known and there is room for its images. The methods take bytes, one
-message after the other, and not messages: gRPC would otherwise have a message in memory before it asks whether it may.
+Nothing of a message is taken in before its caller is known and there is room for its images. The methods take bytes,
+one message after the other, and not messages: gRPC would otherwise have one in memory before it asks whether it may.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class TaggingService:
             with self._reader.hold() as holding:
                 holding.take(uploads)
                 caller.take(len(uploads))
-                tagged = await self._tagging.tag(uploads, question, timeout_seconds=context.time_remaining())
+                images = await holding.fetched(uploads)
+                tagged = await self._tagging.tag(images, question, timeout_seconds=context.time_remaining())
             self._metrics.count(tagged.results)
             if len(tagged.errors) == len(tagged.results):
                 await abort(context, tagged.errors[0])
@@ -161,8 +162,8 @@ class TaggingService:
         try:
             await self._turn(caller, question.priority)
             with self._reader.hold() as holding:
-                holding.take([upload])
-                result = await self._patiently(upload, question, context)
+                (image,) = await holding.fetched(holding.take([upload]))
+                result = await self._patiently(image, question, context)
         except ReeltagError as error:
             result = failed_result(upload.name, error)
         self._metrics.count([result])
