@@ -47,7 +47,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     batch = "unknown" if math.isnan(verdict.mean_batch) else f"{verdict.mean_batch:.1f}"
     figures = [
-        ("images answered rightly, a second (median)", f"{verdict.images_per_second:.1f}"),
+        ("images answered rightly, a second (mean)", f"{verdict.images_per_second:.1f}"),
         ("99 of 100 requests within", f"{verdict.p99_seconds * 1000:.0f} ms"),
         ("requests that failed", f"{verdict.error_share:.2%}"),
         ("images in a request to Triton (mean)", batch),
