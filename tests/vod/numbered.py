@@ -63,7 +63,7 @@ def _texture(scene: int) -> Pixels:
     coarse = random.integers(40, 215, (HEIGHT // 16, WIDTH // 16, 3)).astype(np.float32)
     smooth = np.kron(coarse, np.ones((16, 16, 1), np.float32))
     for axis in (0, 1):
-        smooth = sum(np.roll(smooth, shift, axis) for shift in range(-6, 7)) / 13
+        smooth = np.mean([np.roll(smooth, shift, axis) for shift in range(-6, 7)], axis=0)
     return np.asarray(smooth, np.uint8)
 
 

@@ -76,11 +76,11 @@ def tone_mapped(pixels: Deep, transfer: Transfer) -> Pixels:
 def _light_of(pixels: Deep, transfer: Transfer) -> Linear:
     """Light of the display, 1 at reference white."""
     if transfer is Transfer.PQ:
-        return np.asarray(_pq_table()[pixels], np.float32)
+        return np.take(_pq_table(), pixels)
     scene = np.asarray(_hlg_table()[pixels], np.float32)
     luma = np.maximum(scene @ _HLG_LUMA, 1e-6)
     scene *= (luma ** (_HLG_GAMMA - 1) * (SOURCE_PEAK / REFERENCE_WHITE))[..., None]
-    return scene
+    return np.asarray(scene, np.float32)
 
 
 def _gain(peak: Linear) -> Linear:
@@ -94,13 +94,13 @@ def _gain(peak: Linear) -> Linear:
 def pq_to_light(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """PQ values, 0 to 1, to cd/m2 (SMPTE ST 2084)."""
     root = np.power(np.clip(values, 0, 1), 1 / _M2)
-    return _PQ_PEAK * np.power(np.maximum(root - _C1, 0) / (_C2 - _C3 * root), 1 / _M1)
+    return np.asarray(_PQ_PEAK * np.power(np.maximum(root - _C1, 0) / (_C2 - _C3 * root), 1 / _M1))
 
 
 def light_to_pq(light: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Light in cd/m2 to PQ values, 0 to 1 (SMPTE ST 2084)."""
     power = np.power(np.clip(light / _PQ_PEAK, 0, 1), _M1)
-    return np.power((_C1 + _C2 * power) / (1 + _C3 * power), _M2)
+    return np.asarray(np.power((_C1 + _C2 * power) / (1 + _C3 * power), _M2))
 
 
 def eetf(light: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

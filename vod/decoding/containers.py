@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import av
+import numpy as np
 from av.stream import Disposition
 
 from reeltag.errors import VideoError
@@ -24,6 +25,11 @@ _STATED_FORMATS: Final = _SEEKABLE_FORMATS | {"avi", "flv", "asf", "mxf", "3gp"}
 """Their headers state a duration; FFmpeg guesses it elsewhere, from the last packets or from the bit rate."""
 _ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """FFmpeg's own decoders of these leave the alpha channel out."""
+
+_SYNC_BYTE: Final = 0x47
+_TRANSPORT_PACKET_BYTES: Final = (188, 192, 204)
+"""ISO/IEC 13818-1; with a time code before it (M2TS); with error correction behind it."""
+_LONGEST_LOOK: Final = 1 << 20
 
 
 class Source:
@@ -49,6 +55,7 @@ class Source:
         self.context.thread_type = "SLICE" if keyframes_only else "AUTO"
         self.context.skip_frame = "NONKEY" if keyframes_only else "DEFAULT"
         self.context.copy_opaque = True
+        self._path = path
         self._formats = frozenset(self.container.format.name.split(","))
 
     def close(self) -> None:
@@ -101,6 +108,19 @@ class Source:
     def is_seekable(self) -> bool:
         """Whether a seek can be expected to reach a key frame at or before its time."""
         return bool(self._formats & _SEEKABLE_FORMATS)
+
+    def loses_sync(self, start: int, end: int) -> bool:
+        """Whether bytes from `start` to `end` of a transport stream are not all transport packets."""
+        if not 0 <= start < end:
+            return False
+        with self._path.open("rb") as file:
+            file.seek(start)
+            data = np.frombuffer(file.read(min(end - start, _LONGEST_LOOK)), np.uint8)
+        for size in _TRANSPORT_PACKET_BYTES:
+            whole = data[: len(data) // size * size].reshape(-1, size)
+            if len(whole) and (whole == _SYNC_BYTE).all(axis=0).any():
+                return False
+        return len(data) >= 2 * max(_TRANSPORT_PACKET_BYTES)
 
     def stated_end(self, origin: float) -> float | None:
         """Where the file says that the stream ends, seconds from the stamp `origin`; None where it says nothing."""
@@ -208,6 +228,7 @@ def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
     name = _ALPHA_DECODERS.get(stream.codec_context.name)
     if name is None or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) != "1":
         return stream.codec_context
-    context = av.VideoCodecContext.create(name, "r")
+    context = av.CodecContext.create(name, "r")
+    assert isinstance(context, av.VideoCodecContext)
     context.extradata = stream.codec_context.extradata
     return context

@@ -10,9 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from av.sidedata.sidedata import Type
-
-_MATRIX_BYTES = 36
+from av.sidedata.sidedata import SideData
 
 
 @dataclass(frozen=True)
@@ -41,13 +39,11 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
 
     The matrix (ISO/IEC 14496-12, 8.3.2) takes a stored point (x, y) to (a x + c y, b x + d y), y downwards.
     """
-    for side in frame.side_data:
-        if side.type == Type.DISPLAYMATRIX:
-            data = bytes(side)  # type: ignore[call-overload]
-            if len(data) >= _MATRIX_BYTES:
-                a, b, _, c, d = struct.unpack("=5i", data[:20])
-                return _nearest(a, b, c, d)
-    return UPRIGHT
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(matrix, SideData):
+        return UPRIGHT
+    a, b, _, c, d = struct.unpack_from("=5i", memoryview(matrix))
+    return _nearest(a, b, c, d)
 
 
 def _nearest(a: int, b: int, c: int, d: int) -> Orientation:
@@ -110,7 +106,7 @@ def fitted(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
-def centred(inner: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], pad: int) -> None:
+def centred(inner: npt.NDArray[np.uint8], out: npt.NDArray[np.uint8], pad: int | tuple[int, int, int]) -> None:
     """Put a picture into the middle of another one, with a border: uint8 `(h, w, 3)` into `(H, W, 3)`."""
     height, width = inner.shape[:2]
     top, left = (out.shape[0] - height) // 2, (out.shape[1] - width) // 2

@@ -86,6 +86,7 @@ class Pass:
         self._suspect: int | None = None
         self._seam = -1
         self._last_packet: tuple[float | None, float] = (None, 0.0)
+        self._packet_position: int | None = None
         self._file_position = -1
         self._hole = 0
 
@@ -111,7 +112,7 @@ class Pass:
                 late = self._threads() - 1
                 self._note_damage(self._number - late - 1, self._number - late, f"corrupt data: {error.strerror}")
             return []
-        return [(self._number if f.opaque is None else int(f.opaque), f) for f in frames]
+        return [(self._number if f.opaque is None else int(str(f.opaque)), f) for f in frames]
 
     def _threads(self) -> int:
         """Packets that are decoded at once; the decoder reports errors so much later."""
@@ -122,7 +123,6 @@ class Pass:
     def _look_at(self, packet: av.Packet[av.VideoStream]) -> None:
         """What a packet tells before it is decoded."""
         start = _seconds(packet.dts if packet.dts is not None else packet.pts, packet.time_base)
-        self._note_end(packet)
         before, length = self._last_packet
         moved = 0.0 if start is None or before is None else start - before
         if self._suspect is not None and self._suspect < self._number:
@@ -131,17 +131,26 @@ class Pass:
             elif not self._keyframes_only:
                 self._note_damage(self._suspect, self._suspect, "corrupt data: packets are missing")
             self._suspect = None
-        if self._hole >= _HOLE_BYTES and moved > 1.5 * length and not self._keyframes_only:
+        if moved > 1.5 * length and not self._keyframes_only and self._is_hole(packet):
             self._note_damage(self._number - 1, self._number - 1, "bytes of the file belong to no packet")
         self._hole = 0
+        self._packet_position = packet.pos
         if packet.is_corrupt:
             # Demuxers of transport streams say so one packet early: the parser has one in hand.
             self._suspect = self._number + (1 if self._source.parses_packets else 0)
+        if packet.pts is not None and packet.time_base:
+            self.end_stamp = max(self.end_stamp, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if start is not None:
             self._last_packet = start, _seconds(packet.duration, packet.time_base) or self._source.frame_seconds
         if self._source.stamps_by_decoding and packet.size and start is not None:
             heapq.heappush(self._stamps, start)
         heapq.heappush(self._outstanding, self._number)
+
+    def _is_hole(self, packet: av.Packet[av.VideoStream]) -> bool:
+        """Whether bytes between the last two packets belong to none."""
+        if self._source.parses_packets and packet.pos is not None and self._packet_position is not None:
+            return self._source.loses_sync(self._packet_position, packet.pos)
+        return self._hole >= _HOLE_BYTES
 
     def _hold(self, number: int, frame: av.VideoFrame) -> None:
         if frame.is_corrupt:
@@ -198,10 +207,6 @@ class Pass:
         if stamp in self._stamps:
             self._stamps.remove(stamp)
             heapq.heapify(self._stamps)
-
-    def _note_end(self, packet: av.Packet[av.VideoStream]) -> None:
-        if packet.pts is not None and packet.time_base:
-            self.end_stamp = max(self.end_stamp, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
     def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
         errors = 0

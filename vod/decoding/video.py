@@ -107,11 +107,13 @@ class Video:
 
     def close_timeline(self) -> float:
         """End the timeline after `frames` and return the video's duration in seconds."""
-        stated = self._source.stated_end(self._first.stamp or 0.0) if self.timeline.is_continuous else None
-        damage = self._pass.damage
-        if stated is None and damage and self.timeline.is_continuous:
-            stated = self._pass.end_stamp - self.timeline.origin
-        return self.timeline.close(stated, damage)
+        if not self.timeline.is_continuous:
+            return self.timeline.close(None)
+        stated = self._source.stated_end(self._first.stamp or 0.0)
+        packets_end = self._pass.end_stamp - self.timeline.origin
+        if not self._pass.damage or (stated or 0.0) - packets_end > self.timeline.frame_seconds:
+            return self.timeline.close(stated)
+        return self.timeline.close(packets_end, self._pass.damage)
 
     def scaler(self, view: View) -> Scaler:
         """What fits this video's frames into a view."""
