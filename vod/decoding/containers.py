@@ -76,7 +76,9 @@ class Source:
     @property
     def frame_rate(self) -> float:
         """Mean frames a second; 0 when unknown."""
-        rate = self.stream.average_rate or self.stream.guessed_rate
+        rate, guessed = self.stream.average_rate, self.stream.guessed_rate
+        if not rate or (guessed and rate > 4 * guessed):  # FFmpeg says 60,000 of raw DV
+            rate = guessed
         return float(rate) if rate else 0.0
 
     @property
@@ -102,7 +104,12 @@ class Source:
     @property
     def fills_file(self) -> bool:
         """Whether packets lie in the file one behind the other, so that a hole between them is lost data."""
-        return bool(self._formats & {"matroska", "flv"})
+        return bool(self._formats & {"matroska", "flv", "avi", "asf"})
+
+    @property
+    def hole_bytes(self) -> int:
+        """From so many bytes on a hole is more than headers; ASF pads its packets, to 3,200 bytes as a rule."""
+        return 4096 if "asf" in self._formats else 512
 
     @property
     def is_seekable(self) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 import av
@@ -29,8 +30,8 @@ _MAX_READ_ERRORS: Final = 100
 """Unreadable places in a row after which the rest of a file is given up."""
 _MAX_HELD: Final = 16
 """Frames held back at most; H.264 and HEVC reorder no more."""
-_HOLE_BYTES: Final = 512
-"""Bytes between two packets that belong to none, from which on they may be a lost packet."""
+_HOLE_PACKETS: Final = 2
+"""So many packets behind a leap in time its hole may be seen: ASF's demuxer places the first one wrongly."""
 _LEAP_SECONDS: Final = 10.0
 
 
@@ -83,10 +84,12 @@ class Pass:
         self._stamps: list[float] = []
         self._bad_from: int | None = 0 if begins_at_key else None
         self._bad_until = -1
+        self._ratios: list[tuple[int, Fraction | None]] = []
         self._suspect: int | None = None
         self._seam = -1
         self._last_packet: tuple[float | None, float] = (None, 0.0)
         self._packet_position: int | None = None
+        self._late = -_MAX_HELD
         self._file_position = -1
         self._hole = 0
 
@@ -99,6 +102,8 @@ class Pass:
             for number, frame in self._decode(packet):
                 self._hold(number, frame)
             yield from self._release()
+        if self._suspect == self._number:
+            self._note_damage(self._number, self._number, "corrupt data: the last packet is incomplete")
         self._suspect = None
         yield from self._release(to_the_end=True)
 
@@ -112,6 +117,9 @@ class Pass:
                 late = self._threads() - 1
                 self._note_damage(self._number - late - 1, self._number - late, f"corrupt data: {error.strerror}")
             return []
+        ratio = self._source.context.sample_aspect_ratio
+        if not self._ratios or self._ratios[-1][1] != ratio:
+            self._ratios.append((self._number, ratio))
         return [(self._number if f.opaque is None else int(str(f.opaque)), f) for f in frames]
 
     def _threads(self) -> int:
@@ -131,8 +139,11 @@ class Pass:
             elif not self._keyframes_only:
                 self._note_damage(self._suspect, self._suspect, "corrupt data: packets are missing")
             self._suspect = None
-        if moved > 1.5 * length and not self._keyframes_only and self._is_hole(packet):
-            self._note_damage(self._number - 1, self._number - 1, "bytes of the file belong to no packet")
+        if moved > 1.5 * length or self._source.stamps_by_decoding:  # AVI counts only the packets that it finds
+            self._late = self._number
+        is_late = self._number - self._late <= _HOLE_PACKETS
+        if is_late and not self._keyframes_only and self._is_hole(packet):
+            self._note_damage(self._late - 1, self._late - 1, "bytes of the file belong to no packet")
         self._hole = 0
         self._packet_position = packet.pos
         if packet.is_corrupt:
@@ -150,19 +161,26 @@ class Pass:
         """Whether bytes between the last two packets belong to none."""
         if self._source.parses_packets and packet.pos is not None and self._packet_position is not None:
             return self._source.loses_sync(self._packet_position, packet.pos)
-        return self._hole >= _HOLE_BYTES
+        return self._hole >= self._source.hole_bytes
 
     def _hold(self, number: int, frame: av.VideoFrame) -> None:
+        if number in self._outstanding:
+            self._outstanding.remove(number)
+            heapq.heapify(self._outstanding)
+        elif self._bad_from is not None:
+            return  # behind damage VP9's decoder gives old frames again
         if frame.is_corrupt:
             self._note_damage(number, number, "corrupt data: a frame was decoded only in part")
         stamp = _seconds(frame.pts, frame.time_base)
         if self._source.stamps_by_decoding and self._stamps:
             stamp = heapq.heappop(self._stamps)
-        shape = self._shapes.of(frame, self._source.context.sample_aspect_ratio)
+        shape = self._shapes.of(frame, self._ratio_at(number))
         self._held.append(_Held(number, frame, shape, stamp))
-        if number in self._outstanding:
-            self._outstanding.remove(number)
-            heapq.heapify(self._outstanding)
+
+    def _ratio_at(self, number: int) -> Fraction | None:
+        """The shape of pixels that the decoder knew when it had decoded a packet, not when it gave the frame."""
+        known = number + self._threads() - 1
+        return next((ratio for since, ratio in reversed(self._ratios) if since <= known), self._ratios[0][1])
 
     def _release(self, *, to_the_end: bool = False) -> Iterator[SoundFrame]:
         reorders = self._source.context.has_b_frames and not self._keyframes_only

@@ -6,7 +6,7 @@ import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import av
 
@@ -19,6 +19,9 @@ from vod.decoding.geometry import Shape
 from vod.decoding.passes import Pass, SoundFrame
 from vod.decoding.scaling import Scaler
 from vod.decoding.timeline import Timeline
+
+_NEAR_SECONDS: Final = 0.2
+"""Pictures further apart, as key frames or those around a gap, say nothing of each other's fields."""
 
 
 class Picture(NamedTuple):
@@ -192,12 +195,17 @@ class Video:
 
 
 def _with_neighbours(pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """Each picture with the frames before and behind it: one frame late."""
+    """Each picture with the frames before and behind it, where they are near in time: one frame late."""
     before: Picture | None = None
     held: Picture | None = None
     for picture in pictures:
         if held is not None:
-            yield held._replace(before=before.frame if before else None, after=picture.frame)
+            yield held._replace(before=_near(before, held), after=_near(picture, held))
         before, held = held, picture
     if held is not None:
-        yield held._replace(before=before.frame if before else None)
+        yield held._replace(before=_near(before, held))
+
+
+def _near(other: Picture | None, picture: Picture) -> av.VideoFrame | None:
+    is_near = other is not None and abs(other.time - picture.time) < _NEAR_SECONDS
+    return other.frame if other is not None and is_near else None
