@@ -1,6 +1,6 @@
 """Videos as the world makes them: container x codec x what befalls them, each compared with the right value.
 
-`python -m tests.vod.matrix docs/video-matrix.md` makes every file anew and writes the table; `test_matrix.py` tries some.
+`python -m tests.vod.matrix docs/video-matrix.md` makes every file and writes the table; `test_matrix.py` tries some.
 """
 
 from __future__ import annotations
@@ -226,12 +226,10 @@ TRIALS: Final[dict[str, Trial]] = {
 }
 
 _X264 = (("g", "25"), ("preset", "veryfast"), ("bf", "0"))
-_X265 = (
-    ("preset", "ultrafast"),
-    ("x265-params", "keyint=25:log-level=none:pools=1:frame-threads=1:open-gop=0:bframes=0"),
-)
-_X265_B = (("x265-params", "keyint=25:log-level=none:pools=1:frame-threads=1:open-gop=0:bframes=3"),)
-_X265_OPEN = (("x265-params", "keyint=25:min-keyint=25:log-level=none:pools=1:frame-threads=1:open-gop=1:bframes=3"),)
+_X265_QUIET = "keyint=25:min-keyint=25:log-level=none:pools=1:frame-threads=1"
+_X265 = (("preset", "ultrafast"), ("x265-params", f"{_X265_QUIET}:open-gop=0:bframes=0"))
+_X265_B = (("x265-params", f"{_X265_QUIET}:open-gop=0:bframes=3"),)
+_X265_OPEN = (("x265-params", f"{_X265_QUIET}:open-gop=1:bframes=3"),)
 _X264_OPEN = (("x264-params", "open-gop=1"),)
 _VPX = (("g", "25"), ("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0"))
 _MPEG2_OPEN = (("bf", "2"),)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from tests.vod.numbered import Encoding, write_numbered
@@ -26,10 +27,10 @@ BT709_TO_BT2020 = np.array(
 )
 
 
-def in_pq(display: np.ndarray, white: float) -> np.ndarray:
+def in_pq(display: npt.NDArray[np.float64], white: float) -> npt.NDArray[np.uint16]:
     """BT.709 display values, 0 to 1, as BT.2020 PQ of 16 bits, `white` cd/m2 bright."""
     light = np.power(display, 2.4) @ BT709_TO_BT2020.T * white
-    return np.round(light_to_pq(light) * 65535).astype(np.uint16)
+    return np.asarray(np.round(light_to_pq(light) * 65535), np.uint16)
 
 
 def test_pq_at_the_standards_points() -> None:
@@ -63,12 +64,14 @@ def test_bright_colours_keep_their_hue(hue: tuple[int, int, int]) -> None:
         assert (mapped[np.array(hue) == 0] < 12).all()
 
 
+def grey_of(value: float, transfer: Transfer) -> int:
+    return int(tone_mapped(np.full((1, 1, 3), round(value * 65535), np.uint16), transfer)[0, 0, 0])
+
+
 def test_hlg_white_and_grey() -> None:
     """HLG's reference white, 75 %, is 203 cd/m2 on a display of 1,000 (ITU-R BT.2408)."""
-    of = [
-        int(tone_mapped(np.full((1, 1, 3), round(v * 65535), np.uint16), Transfer.HLG)[0, 0, 0]) for v in (0, 0.75, 1)
-    ]
-    pq = int(tone_mapped(np.full((1, 1, 3), round(0.5807 * 65535), np.uint16), Transfer.PQ)[0, 0, 0])
+    of = [grey_of(value, Transfer.HLG) for value in (0, 0.75, 1)]
+    pq = grey_of(float(light_to_pq(np.array(203.0))), Transfer.PQ)
     assert of[0] == 0
     assert abs(of[1] - pq) <= 2
     assert of[2] == 255

@@ -73,7 +73,7 @@ def test_the_largest_size_that_fits(inner: tuple[int, int], outer: tuple[int, in
 def test_a_size_that_changes_in_the_middle(tmp_path: Path) -> None:
     """Two transport streams, one behind the other: wide, then high pictures."""
     wide = write_numbered(tmp_path / "wide.ts", range(25))
-    high = write_numbered(tmp_path / "high.ts", range(25, 50), shape=lambda p: np.rot90(p))
+    high = write_numbered(tmp_path / "high.ts", range(25, 50), shape=np.rot90)
     path = tmp_path / "v.ts"
     path.write_bytes(wide.read_bytes() + high.read_bytes())
     video = Video(path)
@@ -99,7 +99,7 @@ def test_extreme_shapes_fill_each_kind_of_input(tmp_path: Path, size: tuple[int,
     width, height = size
     ramp = np.linspace(0, 255, max(size)).astype(np.uint8).reshape((1, -1, 1) if width > height else (-1, 1, 1))
     pixels = np.broadcast_to(ramp, (height, width, 3))
-    path = write_numbered(tmp_path / "v.mkv", range(3), Encoding("png", pixel_format="rgb24"), shape=lambda _: pixels)
+    path = write_numbered(tmp_path / "v.mov", range(3), Encoding("png", pixel_format="rgb24"), shape=lambda _: pixels)
     video = Video(path)
     picture = next(video.frames())
     assert picture.shape == Shape(width, height, Fraction(1), Orientation())
@@ -110,5 +110,6 @@ def test_extreme_shapes_fill_each_kind_of_input(tmp_path: Path, size: tuple[int,
         if view.fit is Fit.CENTER_CROP:
             assert abs(int(lit[32]) - 128) < 8
         else:
-            assert lit[2] < 20 < 235 < lit[-3]
+            assert lit[2] < 20
+            assert lit[-3] > 235
     video.close()
