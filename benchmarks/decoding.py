@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
 import av
-import av.filter
 import numpy as np
+from av.filter import Graph
 
 from benchmarks import media
 from reeltag.frames import Fit, View
@@ -30,6 +31,7 @@ VIEWS: Final = (View(Fit.LETTERBOX, 416, 416, 114), View(Fit.CENTER_CROP, 224, 2
 _PROGRAM: Final = """
 import sys, time
 import numpy as np
+from av.filter import Graph
 from reeltag.frames import Fit, View
 try:
     from vod.decoding.video import Video
@@ -96,7 +98,7 @@ def costs() -> str:
         for scaler, out in scalers:
             scaler.fit(frame, shape, out)
 
-    rows = {
+    rows: dict[str, Callable[[], None]] = {
         "scaled": lambda: fit(plain[1]),
         "PQ, tone-mapped": lambda: fit(deep),
         "interlaced, BWDIF": lambda: fit(deinterlaced(fields[1], fields[0], fields[2])),
@@ -114,7 +116,7 @@ def costs() -> str:
 def _interlaced(frame: av.VideoFrame, index: int) -> av.VideoFrame:
     """The frame with the mark of two fields."""
     frame.pts, frame.time_base = index, Fraction(1, 25)
-    graph = av.filter.Graph()
+    graph = Graph()
     source = graph.add_buffer(width=1920, height=1080, format=frame.format, time_base=frame.time_base)
     graph.link_nodes(source, graph.add("setfield", "tff"), graph.add("buffersink")).configure()
     graph.vpush(frame)

@@ -76,7 +76,8 @@ def tone_mapped(pixels: Deep, transfer: Transfer) -> Pixels:
 def _light_of(pixels: Deep, transfer: Transfer) -> Linear:
     """Light of the display, 1 at reference white."""
     if transfer is Transfer.PQ:
-        return np.asarray(np.take(_pq_table(), pixels), np.float32)
+        light: Linear = np.take(_pq_table(), pixels)
+        return light
     scene = np.asarray(_hlg_table()[pixels], np.float32)
     luma = np.maximum(scene @ _HLG_LUMA, 1e-6)
     scene *= (luma ** (_HLG_GAMMA - 1) * (SOURCE_PEAK / REFERENCE_WHITE))[..., None]
@@ -86,9 +87,8 @@ def _light_of(pixels: Deep, transfer: Transfer) -> Linear:
 def _gain(peak: Linear) -> Linear:
     """What to multiply light by, whose largest primary is `peak`."""
     index = np.sqrt(np.minimum(peak, SOURCE_PEAK / REFERENCE_WHITE) * (REFERENCE_WHITE / SOURCE_PEAK)) * (_STEPS - 1)
-    return np.asarray(_gain_table()[(index + 0.5).astype(np.uint16)], np.float32) * np.minimum(
-        1, SOURCE_PEAK / REFERENCE_WHITE / np.maximum(peak, 1e-6)
-    )
+    clipped = np.minimum(1, SOURCE_PEAK / REFERENCE_WHITE / np.maximum(peak, 1e-6))
+    return np.asarray(_gain_table()[(index + 0.5).astype(np.uint16)] * clipped, np.float32)
 
 
 def pq_to_light(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
