@@ -31,7 +31,6 @@ VIEWS: Final = (View(Fit.LETTERBOX, 416, 416, 114), View(Fit.CENTER_CROP, 224, 2
 _PROGRAM: Final = """
 import sys, time
 import numpy as np
-from av.filter import Graph
 from reeltag.frames import Fit, View
 try:
     from vod.decoding.video import Video

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -67,15 +67,24 @@ class Pass:
         source: Open.
         keyframes_only: The decoder leaves out all other frames.
         begins_at_key: Nothing is sound before the first key frame, as after a seek.
+        beat: Called at every packet: decoding goes on, even where it gives no sound frame for long.
     """
 
-    def __init__(self, source: Source, *, keyframes_only: bool = False, begins_at_key: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        keyframes_only: bool = False,
+        begins_at_key: bool = False,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self.end_stamp = 0.0
         """Where the last packet's display ends by the stream's clock, seconds."""
         self.damage = ""
         """What was damaged since the last sound frame."""
         self._damage_stamp: float | None = None
         self._source = source
+        self._beat = beat
         self._shapes = Shapes(source.stream.sample_aspect_ratio)
         self._keyframes_only = keyframes_only
         self._held: deque[_Held] = deque()
@@ -96,6 +105,7 @@ class Pass:
     def frames(self) -> Iterator[SoundFrame]:
         """Sound frames, once."""
         for packet in self._packets():
+            self._beat()
             if packet.size or packet.buffer_size:
                 self._number += 1
                 self._look_at(packet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -46,19 +46,21 @@ class Video:
     Args:
         path: The file.
         keyframes_only: Leave out all frames that are no key frames, which makes decoding much faster.
+        beat: Called again and again while decoding goes on.
 
     Raises:
         VideoError: It cannot be read, or holds no video; the text says what was found.
     """
 
-    def __init__(self, path: Path, *, keyframes_only: bool = False) -> None:
+    def __init__(self, path: Path, *, keyframes_only: bool = False, beat: Callable[[], None] = lambda: None) -> None:
+        self._beat = beat
         self._path = path
         self._keyframes_only = keyframes_only
         self._source = Source(path, keyframes_only=keyframes_only)
         self.timeline = self._new_timeline()
         self.frames_decoded = 0
         self._key_times: list[float] = []
-        self._pass = Pass(self._source, keyframes_only=keyframes_only)
+        self._pass = Pass(self._source, keyframes_only=keyframes_only, beat=beat)
         self._sound_frames = self._pass.frames()
         self._first = self._first_frame()
 
@@ -159,7 +161,7 @@ class Video:
                     self._source.seek(key + origin)
                 except av.FFmpegError:
                     return
-                frames = Pass(self._source, begins_at_key=True).frames()
+                frames = Pass(self._source, begins_at_key=True, beat=self._beat).frames()
             for sound in frames:
                 if sound.stamp is None:
                     return
@@ -174,7 +176,7 @@ class Video:
         """The frames at given times, decoded from the start of the file, which is opened again."""
         source = Source(self._path)
         try:
-            frames = Pass(source).frames()
+            frames = Pass(source, beat=self._beat).frames()
             wanted = set(times)
             for picture in _with_neighbours(self._placed(frames, self._new_timeline(), [])):
                 if picture.time in wanted:
