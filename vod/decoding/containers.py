@@ -17,6 +17,8 @@ _NO_VIDEO_FORMATS: Final = frozenset({"tty", "bin", "xbin", "adf", "idf", "hls",
 """Demuxers that take text for video, or a playlist that would make FFmpeg open other files and addresses."""
 _PICTURE_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"})
 """Of HEIF: photographs whose tiles FFmpeg gives as video streams."""
+_PICTURE_CODECS: Final = frozenset({"mjpeg", "png", "bmp", "webp", "tiff", "gif", "jpeg2000", "jpegls"})
+"""Their streams are taken for covers where there is another stream."""
 _SPLICED_FORMATS: Final = frozenset({"mpegts", "mpeg", "hls", "wtv"})
 """For broadcasting: their clocks may leap or start again, and their duration is a guess."""
 _SEEKABLE_FORMATS: Final = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -194,9 +196,9 @@ def _found(path: Path) -> str:
 
 
 def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """The stream that a player would show: the default one, then the largest, then the first."""
+    """The stream that a player would show: no cover, then the default one, then the largest, then the first."""
     found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    shown = [stream for stream in found if not _is_still(stream, container)] or found
+    shown = [stream for stream in found if not _is_still(stream)] or found
     known = [stream for stream in shown if _has_decoder(stream)]
     if known:
         return max(known, key=_rank)
@@ -211,12 +213,12 @@ def _rank(stream: av.VideoStream) -> tuple[bool, int, int]:
     return is_default, stream.codec_context.width * stream.codec_context.height, -stream.index
 
 
-def _is_still(stream: av.VideoStream, container: av.container.InputContainer) -> bool:
-    """A cover that nobody marked as one: a single picture beside a stream of many."""
-    if len(container.streams.video) < 2 or stream.disposition & Disposition.default:
-        return False
+def _is_still(stream: av.VideoStream) -> bool:
+    """A cover that nobody marked as one: a single picture, or a codec of pictures, beside a stream of another kind."""
     marks = Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
-    return stream.frames == 1 or bool(stream.disposition & marks)
+    if stream.frames == 1 or stream.disposition & marks:
+        return True
+    return _codec_of(stream) in _PICTURE_CODECS
 
 
 def _has_decoder(stream: av.stream.Stream) -> bool:

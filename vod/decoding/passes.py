@@ -53,6 +53,12 @@ class SoundFrame(NamedTuple):
     """Whether packets told of a seam between two recordings just before."""
 
 
+class _Ticket(NamedTuple):
+    """Goes with a packet to its frame. PyAV finds it by its address, so each must be an object of its own."""
+
+    number: int
+
+
 class _Held(NamedTuple):
     number: int
     frame: av.VideoFrame
@@ -118,7 +124,7 @@ class Pass:
         yield from self._release(to_the_end=True)
 
     def _decode(self, packet: av.Packet[av.VideoStream]) -> list[tuple[int, av.VideoFrame]]:
-        packet.opaque = self._number
+        packet.opaque = _Ticket(self._number)
         try:
             frames = self._source.decode(packet)
         except av.FFmpegError as error:
@@ -130,7 +136,7 @@ class Pass:
         ratio = self._source.context.sample_aspect_ratio
         if not self._ratios or self._ratios[-1][1] != ratio:
             self._ratios.append((self._number, ratio))
-        return [(self._number if f.opaque is None else int(str(f.opaque)), f) for f in frames]
+        return [(f.opaque.number if isinstance(f.opaque, _Ticket) else self._number, f) for f in frames]
 
     def _threads(self) -> int:
         """Packets that are decoded at once; the decoder reports errors so much later."""

@@ -93,13 +93,14 @@ class Video:
         """Decode the frames at given times again, after `frames` has run.
 
         Seeking goes to the key frame before a time where the container has an index; where it lands elsewhere, or
-        cannot be expected to be exact, everything is decoded again from the start.
+        cannot be expected to be exact, everything is decoded again from the start. A frame of damaged data that the
+        decoder's threads do not give again is left out.
 
         Args:
             times: Presentation times that `frames` gave, rising.
 
         Raises:
-            VideoError: A frame is not found again.
+            VideoError: The file cannot be opened again.
         """
         found = 0
         if self._source.is_seekable and self.timeline.is_continuous and self._key_times:
@@ -186,7 +187,6 @@ class Video:
                     return
         finally:
             source.close()
-        raise VideoError(f"{self._path.name}: {len(wanted)} frames were not found a second time")
 
     def _first_frame(self) -> SoundFrame:
         frame = next(self._sound_frames, None)
