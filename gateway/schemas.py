@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from gateway.pace import LONGEST_WAIT_SECONDS
 from reeltag.areas import NO_CLASS
 from reeltag.contract import ModelCard
+from reeltag.frames import FORMATS
 from reeltag.tags import Detection, ImageTag
 
 
@@ -27,7 +28,7 @@ class ErrorDetail(_Answer):
 
     code: str = Field(examples=["not_an_image"])
     """Stable machine-readable name."""
-    message: str = Field(examples=["the bytes are no JPEG, PNG, WebP or BMP image"])
+    message: str = Field(examples=[f"the bytes are no {FORMATS} image"])
     """What was wrong and what would be right, for a person."""
 
 

@@ -26,8 +26,12 @@ from reeltag.errors import (
     ServiceError,
     UnsupportedMediaType,
 )
+from reeltag.frames import FORMATS
 
-RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
+RAW_TYPES: Final = (
+    *("image/jpeg", "image/jpg", "image/png", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/heic"),
+    *("image/heif", "image/avif", "image/jp2", "application/octet-stream"),
+)
 """Content types of a body that is one image; what it is indeed is read from its bytes."""
 
 
@@ -239,7 +243,7 @@ class _RawBody:
     def finish(self) -> list[tuple[str, bytes]]:
         data = self._content.getvalue()  # shared, not copied
         if not data:
-            raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
+            raise ImageRejected("empty", f"the body is empty; send an encoded {FORMATS} image")
         return [("image", data)]
 
     def clear(self) -> None:

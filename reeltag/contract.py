@@ -16,7 +16,7 @@ from reeltag.frames import View
 from reeltag.palettes import RGB, default_palette
 
 IMAGE: Final = "IMAGE"
-"""BYTES `[1]`: one encoded image (JPEG, PNG, WebP or BMP)."""
+"""BYTES `[1]`: one encoded image (of one of `frames.FORMATS`)."""
 FRAMES: Final = "FRAMES"
 """uint8 `[H, W, 3]` RGB for networks of pictures, `[100, 27, 48, 3]` for the shot detector."""
 ERROR: Final = "ERROR"

@@ -20,6 +20,7 @@ from gateway.options import TagOptions
 from gateway.schemas import TagAnswer, Timings, failures
 from gateway.tagging import Question, Tagging
 from gateway.uploads import RAW_TYPES, UploadReader
+from reeltag.frames import FORMATS
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ _FORM: Final = {
 }
 _BODY: Final = {
     "required": True,
-    "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP.",
+    "description": f"Several images as a form, or one image as it is: {FORMATS}.",
     "content": {MULTIPART: {"schema": _FORM}, **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES}},
 }
 _LINES: Final = {"type": "string", "description": "An `ImageResult` a line, for who accepts it."}

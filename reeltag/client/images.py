@@ -17,7 +17,7 @@ class Image:
     name: str
     """Comes back with its result."""
     data: bytes
-    """JPEG, PNG, WebP or BMP."""
+    """JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF or JPEG 2000."""
 
 
 ImageInput = Image | bytes | str | os.PathLike[str]

@@ -96,7 +96,7 @@ class Image(_message.Message):
     name: _builtins.str
     """Comes back with the result; chosen by the client."""
     data: _builtins.bytes
-    """An encoded JPEG, PNG, WebP or BMP."""
+    """An encoded JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF or JPEG 2000."""
     def __init__(
         self,
         *,
