@@ -5,7 +5,7 @@ folder also runs inside NVIDIA's container.
 """
 
 from .decoding import decode_image, decode_views, fit_views
-from .header import FORMATS, MAX_DECODE_SECONDS, MAX_IMAGE_PIXELS, ImageError, ImageHeader
+from .header import FORMATS, MAX_DECODE_SECONDS, MAX_ENCODED_BYTES, MAX_IMAGE_PIXELS, ImageError, ImageHeader
 from .reading import IMAGE_SUFFIXES, SIGNATURE_BYTES, looks_like_image, read, read_header
 from .views import (
     CROP_FRACTION,
@@ -26,6 +26,7 @@ __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
     "MAX_DECODE_SECONDS",
+    "MAX_ENCODED_BYTES",
     "MAX_IMAGE_PIXELS",
     "OVERSAMPLING",
     "SIGNATURE_BYTES",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+import numpy as np
+
 from .colours import rgb_of_pillow
 from .header import ImageError, ImageHeader, damaged
 from .views import Pixels
@@ -59,7 +61,7 @@ class Tiff:
     def pixels(self, min_width: int, min_height: int) -> Pixels:
         """Decode at full size."""
         pixels = rgb_of_pillow(self._data, self.header)
-        return 255 - pixels if self._is_white_zero else pixels  # Pillow does it up to eight bits
+        return np.bitwise_not(pixels) if self._is_white_zero else pixels  # Pillow does it up to eight bits
 
 
 def _tags(data: bytes) -> dict[int, int]:
