@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, SHOT_CONTEXT_FRAMES, SHOTS_ENSEMBLE, ModelCard, Task
+from reeltag.errors import VideoError
 from reeltag.frames import Geometry, geometry_of
 from reeltag.readings import detections_of
 from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
-from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
+from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of, with_gaps
 from vod.areas import FrameAreas
 from vod.decoding.blocks import (
     End,
@@ -144,8 +145,23 @@ class _Run:
         shots = shots_of([self.findings.cuts[t] for t in times], times, end.end_seconds)
         wanted = shot_sample_times(shots_without(shots, sorted(self.findings.objects)), times)
         if wanted:
-            await self._pass(Fetch(wanted))
+            end = await self._second_pass(wanted, end, shots)
         return end, shots
+
+    async def _second_pass(self, wanted: tuple[float, ...], end: End, shots: tuple[Shot, ...]) -> End:
+        """Look at frames again; where that fails, the first pass counts, and what it lacks is noted as gaps.
+
+        Raises:
+            VideoError: It failed, and the first pass had sampled nothing.
+        """
+        try:
+            await self._pass(Fetch(wanted))
+        except VideoError as error:
+            if not self.findings.objects:
+                raise
+            lacking = shots_without(shots, sorted(self.findings.objects))
+            return replace(end, gaps=with_gaps(end.gaps, lacking, f"not decoded a second time: {error}"))
+        return end
 
     async def _pass(self, order: Scan | Fetch) -> End:
         end: End | None = None

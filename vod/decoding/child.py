@@ -85,7 +85,7 @@ def _scan(video: Video, order: Scan, writer: _BlockWriter, desk: _Desk) -> None:
         if order.sample is not Sample.SHOTS and sampler.takes(picture.time):
             writer.add(picture)
         if not keyframes_only:
-            writer.add_windows(windows.add(scaler.small(picture.frame), picture.time))
+            writer.add_windows(windows.add(scaler.small(picture.frame, picture.shape), picture.time))
         desk.position(picture.time)
     writer.flush()
     writer.add_windows(windows.finish())
@@ -155,10 +155,11 @@ class _BlockWriter:
         """Put a sampled picture into the current block."""
         if not self._times:
             self._slot = self._desk.take(SlotKind.BLOCK)
+        frame = picture.whole()
         for view, scaler in self._scalers.items():
             shape = self._layout.view_shape(view, self._layout.block_frames)
             block = array_at(self._buffer, self._layout.view_offset(self._slot, view), shape)
-            scaler.fit(picture.frame, block[len(self._times)])
+            scaler.fit(frame, picture.shape, block[len(self._times)])
         self._times.append(picture.time)
         if len(self._times) == self._layout.block_frames:
             self.flush()
