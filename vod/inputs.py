@@ -69,7 +69,7 @@ def find_inputs(paths: Sequence[Path], out: Path | None = None) -> list[Input]:
 
     Args:
         paths: Files and folders; a file that comes twice is taken once.
-        out: The output folder, which is not searched.
+        out: The output folder, which is not searched unless it is named itself.
 
     Raises:
         InputError: There is nothing at any of the paths.
@@ -77,34 +77,49 @@ def find_inputs(paths: Sequence[Path], out: Path | None = None) -> list[Input]:
     if not any(os.path.lexists(path) for path in paths):
         names = ", ".join(shown(path) for path in paths)
         raise InputError(f"{names} does not exist; name images, videos or folders of them")
-    search, found = _Search(out), dict[str, Input]()
+    is_source = out is not None and any(os.path.realpath(path) == os.path.realpath(out) for path in paths)
+    search, found = _Search(None if is_source else out), dict[PurePath, Input]()
     for path in paths:
         for each in search.below(path) if _is_folder(path) else [_named(path)]:
-            found.setdefault(os.path.realpath(each.path), each)
+            is_link = each.kind is not Kind.BROKEN and each.path.is_symlink()
+            found.setdefault(result_name(Path(os.path.realpath(each.path))) if is_link else each.name, each)
     return list(found.values())
 
 
 class _Search:
     def __init__(self, out: Path | None) -> None:
-        self._entered = {os.path.realpath(out)} if out is not None else set[str]()
+        self._entered: set[tuple[int, int]] = set()
+        if out is not None and out.exists():
+            self._enters(out)
 
     def below(self, root: Path) -> Iterator[Input]:
-        """What is in a folder, unless it was entered before."""
-        waiting: list[Iterator[Path]] = [iter([root])]
+        """What is in a folder and in those below it, unless it was entered before."""
+        real = PurePath(os.path.realpath(root))
+        waiting: list[tuple[Iterator[Path], PurePath]] = [(iter([root]), real.parent)]
         while waiting:
-            path = next(waiting[-1], None)
+            paths, folder = waiting[-1]
+            path = next(paths, None)
             if path is None:
                 waiting.pop()
             elif not _is_folder(path):
-                relative = path.relative_to(root)
-                yield _found(path, (relative.with_suffix(""), relative))
-            elif (real := os.path.realpath(path)) not in self._entered:
-                self._entered.add(real)
+                yield _found(path, root, result_name(path, folder))
+            elif self._enters(path):
+                here = PurePath(os.path.realpath(path)) if path == root or path.is_symlink() else folder / path.name
                 try:
-                    waiting.append(iter(_listed(path)))
+                    waiting.append((iter(_listed(path)), here))
                 except OSError as error:
                     reason = f"the folder cannot be read: {error.strerror}"
-                    yield Input(path, Kind.BROKEN, result_name(path), reason)
+                    yield Input(path, Kind.BROKEN, result_name(path, folder), reason)
+
+    def _enters(self, folder: Path) -> bool:
+        try:
+            status = folder.stat()
+        except OSError:
+            return False  # it was removed meanwhile
+        key = status.st_dev, status.st_ino
+        is_new = key not in self._entered
+        self._entered.add(key)
+        return is_new
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -119,11 +134,12 @@ def _named(path: Path) -> Input:
     return Input(path, kind, result_name(path), reason, (PurePath(path.stem), PurePath(path.name)))
 
 
-def _found(path: Path, earlier: tuple[PurePath, ...]) -> Input:
+def _found(path: Path, root: Path, name: PurePath) -> Input:
     kind, reason = _judged(path, in_folder=True)
     if kind is Kind.BROKEN and _kind_by_suffix(path) is Kind.OTHER:
         kind = Kind.OTHER
-    return Input(path, kind, result_name(path), reason, earlier)
+    relative = path.relative_to(root)
+    return Input(path, kind, name, reason, (relative.with_suffix(""), relative))
 
 
 def _judged(path: Path, *, in_folder: bool) -> tuple[Kind, str]:

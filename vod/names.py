@@ -18,9 +18,14 @@ MAX_PART_BYTES: Final = 230
 _HASH_DIGITS: Final = 12
 
 
-def result_name(source: Path) -> PurePath:
-    """Where the results of a source go, below the output folder, without their endings."""
-    folder = PurePath(os.path.realpath(source.parent))
+def result_name(source: Path, folder: PurePath | None = None) -> PurePath:
+    """Where the results of a source go, below the output folder, without their endings.
+
+    Args:
+        source: Its path.
+        folder: Of its folder the path without links, where it is known.
+    """
+    folder = folder or PurePath(os.path.realpath(source.parent))
     return PurePath(*(_part(part) for part in (*folder.parts[1:], source.name)))
 
 

@@ -23,25 +23,26 @@ class RunReport:
     """Writes what is told to it, and tells another progress of it; use it with `with`.
 
     Args:
-        path: The file; written anew.
+        path: The file; written anew. None for no report.
         progress: Is told the same.
 
     Raises:
         OutputError: The file cannot be written.
     """
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._path, self._progress = path, progress
+    def __init__(self, path: Path | None, progress: Progress) -> None:
+        self._progress = progress
         try:
-            self._file: IO[str] = path.open("w", encoding="utf-8", buffering=1)
+            self._file: IO[str] | None = None if path is None else path.open("w", encoding="utf-8", buffering=1)
         except OSError as error:
-            raise OutputError(f"the report {shown(path)} cannot be written: {error.strerror}") from error
+            raise OutputError(f"the report {shown(path or '')} cannot be written: {error.strerror}") from error
 
     def __enter__(self) -> RunReport:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def planned(self, inputs: int) -> None:
         """Pass it on."""
@@ -62,9 +63,10 @@ class RunReport:
             OutputError: It cannot be written.
         """
         try:
-            self._file.write(json.dumps(line_of(outcome), ensure_ascii=False) + "\n")
+            if self._file is not None:
+                self._file.write(json.dumps(line_of(outcome), ensure_ascii=False) + "\n")
         except OSError as error:
-            raise OutputError(f"the report {shown(self._path)} cannot be written: {error.strerror}") from error
+            raise OutputError(f"the report cannot be written: {error.strerror}") from error
         self._progress.finished(outcome)
 
 

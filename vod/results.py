@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Final
+from urllib.parse import quote
 
 from reeltag.errors import OutputError
 from reeltag.tags import ImageTags, Interval, Tag, VideoTags
@@ -103,6 +104,11 @@ def move(folder: Path, old: PurePath, new: PurePath) -> None:
                 result_path(folder, old, suffix).replace(result_path(folder, new, suffix))
     except OSError as error:
         raise OutputError(f"the result {shown(old)} cannot be moved: {error.strerror}") from error
+
+
+def link(target: Path, folder: Path) -> str:
+    """A relative URL from a page in `folder` to a file or folder; names of any bytes are escaped."""
+    return quote(os.fsencode(os.path.relpath(target, folder)))
 
 
 def write_text(path: Path, text: str) -> None:
