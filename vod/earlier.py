@@ -39,7 +39,7 @@ def adopt(out: Path, each: Input, kind: Literal["image", "video"], sha256: str) 
 
 def has_earlier(out: Path, each: Input) -> bool:
     """Whether there is a result under a name that an earlier version may have given to this input."""
-    return any(result_path(out, name, JSON_SUFFIX).exists() for name in each.earlier)
+    return any(_is_there(result_path(out, name, JSON_SUFFIX)) for name in each.earlier)
 
 
 def drop_stale(out: Path, each: Input, sha256: str) -> str:
@@ -62,6 +62,13 @@ def drop_stale(out: Path, each: Input, sha256: str) -> str:
     except OutputError as error:
         return f" ({error}, though it is of an earlier content)"
     return "; the result of its earlier content was removed"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is longer than an earlier version could write
+        return False
 
 
 def _read(path: Path, kind: Literal["image", "video"]) -> ImageTags | VideoTags | None:
