@@ -61,8 +61,9 @@ async def tag_paths(
 ) -> list[Outcome]:
     """Tag images, videos and folders of them, and write the results.
 
-    Whatever is wrong with one input, a file, a name or a result that cannot be written, fails that input alone. What is tagged already, with the same networks and options, is left as it is, so that
-    a run that was interrupted goes on where it was.
+    Whatever is wrong with one input, a file, a name or a result that cannot be written, fails that input alone. What is
+    tagged already, with the same networks and options, is left as it is, so that a run that was interrupted goes on
+    where it was.
 
     Args:
         paths: Files and folders.
