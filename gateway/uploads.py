@@ -28,6 +28,7 @@ from reeltag.errors import (
     ServiceError,
     UnsupportedMediaType,
 )
+from reeltag.frames import FORMATS
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,7 @@ class _RawBody:
 
     def finish(self) -> list[Part]:
         if not self._content.tell():
-            raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
+            raise ImageRejected("empty", f"the body is empty; send an encoded {FORMATS} image")
         return [Part("image", self._content)]
 
     def clear(self) -> None:
