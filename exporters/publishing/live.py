@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from exporters.publishing.folders import CONFIG_FILE, locked
 from exporters.publishing.repository import check_there
 from exporters.publishing.serving import Share
 from reeltag.contract import CARD_PARAMETER, FRAMES, SMALL_IMAGE, Task
-from reeltag.embedded.changing import MODELS, UNLOADED, changing, folder_of, unloaded_in
+from reeltag.embedded.changing import MODELS, UNLOADED, changing, folder_of, retire, unloaded_in
 from reeltag.errors import ImageRejected, InvalidOption, ModelRejected, ReeltagError, SetupError, TritonUnavailable
 from reeltag.triton import TritonClient, model_config_pb2
 
@@ -194,7 +194,7 @@ class _Exchange:
         candidate = f"{name}{_CANDIDATE}"
         folder = self._server._models / candidate
         self._server.tell(f"trying {name}")
-        self._name_those_that_end(candidate)
+        self._retire([candidate], [])
         shutil.rmtree(folder, ignore_errors=True)
         _copy_under(self._server.target / name, folder, candidate)
         try:
@@ -232,6 +232,7 @@ class _Exchange:
         # Triton loads again what an ensemble needs, and what else needs that, where a file is newer than it was at its
         # start; Python's `__pycache__` is.
         self._name_those_that_end(*wanted, *gone)
+        self._retire(gone, wanted)
         if self._server._folder is not None:
             self._relink(models, wanted, changed)
         if again:
@@ -288,6 +289,10 @@ class _Exchange:
         for path in models.iterdir():
             if path.name not in wanted:
                 _remove(path)
+
+    def _retire(self, gone: Iterable[str], served: Iterable[str]) -> None:
+        if self._server._folder is not None:
+            retire(self._server._folder, gone, served)
 
     def _name_those_that_end(self, *names: str) -> None:
         if self._may_end is not None:

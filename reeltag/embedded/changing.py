@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -48,6 +48,13 @@ def changing(folder: Path) -> Iterator[Path]:
             time.sleep(_NOTICED_SECONDS)
     finally:
         os.close(file)
+
+
+def retire(folder: Path, gone: Iterable[str], served: Iterable[str]) -> None:
+    """Tell the guard which models are unloaded, beside those that were before, and which are served."""
+    path = folder / guard.RETIRED
+    names = {*guard.lines_of(path), *gone} - {"", *served}
+    path.write_text("\n".join(sorted(names)), "utf-8")
 
 
 def unloaded_in(folder: Path) -> Sequence[str]:

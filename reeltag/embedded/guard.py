@@ -42,6 +42,8 @@ PULSE_FORMAT: Final = struct.Struct("dd")
 CHANGING: Final = "changing"
 """File in the server's folder that names, one a line, the models whose backends may end: while somebody holds a lock on
 it, they are exchanged or unloaded."""
+RETIRED: Final = "retired"
+"""File likewise, of models that are unloaded: their backends end in their own time."""
 PAUSE_MEMORY_SECONDS: Final = 30.0
 """A death so soon after a pause counts as its consequence."""
 SHARED_MEMORY: Final = Path("/dev/shm")
@@ -208,12 +210,13 @@ class _Watch:
     def _ended(self, backends: list[int]) -> list[str]:
         """Names of the models whose backends have ended and should not have; also looks for new ones."""
         may_end = named_in(self._changing) if self._ready else None
+        retired = lines_of(self._changing.with_name(RETIRED)) if backends else frozenset()
         died = []
         for backend in backends:
             name = self._backends[backend]
             # A model has one backend, so of two the other has taken its place; Triton ends this one in its own time.
             has_another = list(self._backends.values()).count(name) > 1
-            if has_another or (may_end is not None and name in may_end):
+            if has_another or name in retired or (may_end is not None and name in may_end):
                 del self._backends[backend]
                 os.close(backend)
             else:
@@ -262,6 +265,14 @@ class _Watch:
             self._log.write(f"this kernel takes no filter: another user could have opened {path}")
         self._ready = True
         _tell("ready")
+
+
+def lines_of(path: Path) -> frozenset[str]:
+    """Of a file; none where there is no such file."""
+    try:
+        return frozenset(path.read_text(errors="replace").split("\n"))
+    except OSError:
+        return frozenset()
 
 
 def named_in(changing: Path) -> frozenset[str] | None:
