@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -45,6 +47,26 @@ def test_an_ensemble_of_other_networks_is_not_asked(client: httpx.Client, tagger
     answer = client.post("/v1/images?tasks=detect,classify", content=encoded())
     assert tagger.batches == [((Task.DETECT,), 1), ((Task.CLASSIFY,), 1)]
     assert answer.json()["results"][0]["detections"][0]["label"] == "automobile"
+
+
+@pytest.mark.parametrize("tasks", ["detect", "detect,classify"])
+def test_what_is_away_for_a_moment_is_waited_for(client: httpx.Client, tagger: FakeTagger, tasks: str) -> None:
+    """As ensembles are while their network is exchanged."""
+    assert client.post(f"/v1/images?tasks={tasks}", content=encoded()).status_code == 200
+    everything = list(tagger.ensembles)
+    tagger.network_cards[Task.DETECT] = another_detector()
+    tagger.ensembles = ["classify"]
+    coming = threading.Timer(0.5, lambda: setattr(tagger, "ensembles", everything))
+    coming.start()
+    answer = client.post(f"/v1/images?tasks={tasks}", content=encoded())
+    assert not coming.is_alive(), "it was not answered before"
+    assert (answer.status_code, "another" in answer.json()["model_versions"]) == (200, True)
+
+
+def test_what_was_never_there_is_not_waited_for(client: httpx.Client) -> None:
+    began = time.monotonic()
+    assert client.post("/v1/images?tasks=segment", content=encoded()).status_code == 503
+    assert time.monotonic() - began < 2
 
 
 def test_networks_that_are_exchanged_all_the_time_are_503(client: httpx.Client, tagger: FakeTagger) -> None:
