@@ -90,6 +90,7 @@ def create_app(
         redoc_url=None,
         responses=failures(400, 408, 421, 431, 500, 503),  # of every operation
         generate_unique_id_function=operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it looks for a provider at every request
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )

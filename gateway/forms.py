@@ -14,7 +14,10 @@ from reeltag.errors import BodyTooLarge, InputError, InvalidOption, UnsupportedM
 MULTIPART: Final = "multipart/form-data"
 PART_NAME: Final = "file"
 URL_NAME: Final = "url"
-RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
+RAW_TYPES: Final = (
+    *("image/jpeg", "image/jpg", "image/png", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/heic"),
+    *("image/heif", "image/avif", "image/jp2", "application/octet-stream"),
+)
 """Content types of a body, or of a part, that is one image; what it is indeed is read from its bytes."""
 _CHARSETS: Final = ("utf-8", "us-ascii", "iso-8859-1")
 """Of the names in a form; ASCII is UTF-8, and what is not UTF-8 is read as ISO 8859-1."""

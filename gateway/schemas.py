@@ -10,6 +10,7 @@ from gateway.tasks.classify import ClassifyFields
 from gateway.tasks.detect import DetectFields
 from gateway.tasks.segment import SegmentFields
 from reeltag.contract import ModelCard
+from reeltag.frames import FORMATS
 
 
 class ErrorDetail(Answer):
@@ -17,7 +18,7 @@ class ErrorDetail(Answer):
 
     code: str = Field(examples=["not_an_image"])
     """Stable machine-readable name."""
-    message: str = Field(examples=["the bytes are no JPEG, PNG, WebP or BMP image"])
+    message: str = Field(examples=[f"the bytes are no {FORMATS} image"])
     """What was wrong and what would be right, for a person."""
 
 

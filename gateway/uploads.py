@@ -17,6 +17,7 @@ from gateway.fetching import Fetcher
 from gateway.forms import MULTIPART, PART_NAME, RAW_TYPES, FormReader, Part
 from gateway.meter import Meter
 from gateway.pace import Pace
+from gateway.places import give_back_place
 from reeltag.errors import (
     BodyTooLarge,
     ImageRejected,
@@ -27,6 +28,7 @@ from reeltag.errors import (
     ServiceError,
     UnsupportedMediaType,
 )
+from reeltag.frames import FORMATS
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Holding:
         self._body = body = FormReader(content_type, self._limits.max_images) if form else _RawBody()
         with self._reader.arriving(self):
             await self._fill(body, request)
+        give_back_place(request.scope)
         return [_upload(part) for part in body.finish()]
 
     def take(self, uploads: list[Upload]) -> list[Upload]:
@@ -274,7 +277,7 @@ class _RawBody:
 
     def finish(self) -> list[Part]:
         if not self._content.tell():
-            raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
+            raise ImageRejected("empty", f"the body is empty; send an encoded {FORMATS} image")
         return [Part("image", self._content)]
 
     def clear(self) -> None:

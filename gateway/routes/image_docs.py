@@ -9,6 +9,7 @@ from gateway.accepting import JSON, JSON_LINES, PICTURE
 from gateway.descriptions import failures
 from gateway.forms import MULTIPART, PART_NAME, RAW_TYPES, URL_NAME
 from gateway.url_hosts import MAX_URL_CHARACTERS
+from reeltag.frames import FORMATS
 
 _BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
 _URL: Final = {"type": "string", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
@@ -28,7 +29,7 @@ _FORM: Final = {
 }
 BODY: Final = {
     "required": True,
-    "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP. Unless the operator says "
+    "description": f"Several images as a form, or one image as it is: {FORMATS}. Unless the operator says "
     "otherwise, up to 32 MiB, 32 images, and 67,108,864 pixels each.",
     "content": {
         MULTIPART: {"schema": _FORM},

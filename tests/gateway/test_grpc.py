@@ -198,6 +198,15 @@ def test_a_reader_that_is_slow_is_not_read_from(address: str) -> None:
         assert sum(1 for _ in answers) == 599
 
 
+def test_many_streams_wait_for_room_and_lose_nothing(stub: TaggingStub, tagger: FakeTagger) -> None:
+    """All of them see the same room, which is of 20 images, at once."""
+    tagger.delay_seconds = 0.05
+    asked = [pb.TagImageStreamRequest(image=image) for image in images(16)]
+    calls = [stub.TagImageStream(iter(asked)) for _ in range(8)]
+    codes = [answer.result.error.code for call in calls for answer in call]
+    assert codes == [""] * 128
+
+
 def test_a_stream_with_a_wrong_option_ends_with_its_name(stub: TaggingStub) -> None:
     asked = [pb.TagImageStreamRequest(image=images(1)[0], options=pb.TagOptions(tasks=["colour"]))]
     code, reason, _ = failure(lambda: list(stub.TagImageStream(iter(asked))))
