@@ -34,6 +34,7 @@ PATHS: Final = {"litserve": "predict", "mosec": "inference"}
 """Of each server's own route."""
 GATEWAY: Final = "reeltag"
 _START_SECONDS: Final = 90.0
+_JPEG: Final = {"Content-Type": "image/jpeg"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Other:
     name: str
     workers: int
     url: str
+    process: subprocess.Popen[bytes]
+    log: Path
 
 
 @contextlib.contextmanager
@@ -58,11 +61,13 @@ def other(name: str, workers: int, python: Path) -> Iterator[Other]:
     environment = {**os.environ, "MODEL": model, "VIEW": view.name, "WORKERS": str(workers)}
     if name == "mosec":
         command = [str(python), script, "--address", "127.0.0.1", "--port", str(port), "--log-level", "error"]
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    log = python.parents[2] / f"{name}-{workers}.log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            command, env=environment, stdout=written, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        yield Other(name, workers, f"http://127.0.0.1:{port}/{PATHS[name]}")
+        yield Other(name, workers, f"http://127.0.0.1:{port}/{PATHS[name]}", process, log)
     finally:
         _end(process)
 
@@ -83,16 +88,16 @@ def wait_until_right(one: Other, image: bytes, objects: int) -> None:
         RuntimeError: It does not answer, or otherwise.
     """
     end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end and one.process.poll() is None:
         with contextlib.suppress(httpx.HTTPError):
-            answer = httpx.post(one.url, content=image, timeout=30)
+            answer = httpx.post(one.url, content=image, headers=_JPEG, timeout=30)
             if answer.status_code == httpx.codes.OK:
                 found = len(answer.json()["detections"])
                 if abs(found - objects) > 1:  # one may be at the threshold
                     raise RuntimeError(f"{one.name} finds {found} objects where the gateway finds {objects}")
                 return
         time.sleep(0.3)
-    raise RuntimeError(f"{one.name} did not answer in {_START_SECONDS:g} s")
+    raise RuntimeError(f"{one.name} does not answer; see {one.log}")
 
 
 def python_of(name: str, folder: Path) -> Path:
@@ -140,16 +145,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pythons = {name: python_of(name, options.folder.resolve()) for name in options.servers}
     print(f"{machine()}\n`python -m benchmarks.others`: {NETWORK}, 720p JPEGs, images/s\n", flush=True)
     with serving() as served, contextlib.ExitStack() as stack:
-        answer = httpx.post(
-            f"{served.url}/v1/images?tasks=detect", content=images[0], headers={"Content-Type": "image/jpeg"}
-        )
+        answer = httpx.post(f"{served.url}/v1/images?tasks=detect", content=images[0], headers=_JPEG)
         objects = len(answer.json()["results"][0]["detections"])
+        counts = sorted({1, cores()})
+        others = [
+            stack.enter_context(other(name, workers, python)) for name, python in pythons.items() for workers in counts
+        ]
         urls = {GATEWAY: served.url}
-        for name, python in pythons.items():
-            for workers in sorted({1, cores()}):
-                one = stack.enter_context(other(name, workers, python))
-                wait_until_right(one, images[0], objects)
-                urls[f"{name}, {workers} workers"] = one.url
+        for one in others:
+            wait_until_right(one, images[0], objects)
+            urls[f"{one.name}, {one.workers} workers"] = one.url
         for url in urls.values():
             generator.closed_loop(url, images, 8, 1.0)
         print(measure(urls, images, options.clients, options.rounds, options.seconds))
