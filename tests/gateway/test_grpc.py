@@ -234,6 +234,8 @@ def test_models(stub: TaggingStub) -> None:
     models = stub.ListModels(pb.ListModelsRequest()).models
     assert {model.task for model in models} == {"detect", "classify", "segment"}
     assert (models[0].height, models[0].labels[0], models[0].version) == (416, "person", "7")
+    assert (models[0].measured.accuracy["AP"], models[0].measured.images_per_second) == (39.6, 120.5)
+    assert not models[1].HasField("measured")
 
 
 def test_health_follows_readiness(channel: grpc.Channel, tagger: FakeTagger) -> None:
