@@ -17,7 +17,7 @@ from .views import Pixels
 _BAND_PIXELS: Final = 1 << 20
 
 # Damage is said by an ImageError; OpenCV would print it as well. Newer versions have the function in another place.
-(cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
+(vars(cv2).get("setLogLevel") or vars(cv2.utils)["logging"].setLogLevel)(0)
 
 
 def rgb_of_pillow(data: bytes, header: ImageHeader) -> Pixels:
