@@ -36,6 +36,7 @@ from vod.decoding.sampling import shot_sample_times, shots_without
 from vod.flight import Flight
 from vod.groups import ClassGroups
 from vod.inference import FrameTagger, RingInference, with_patience
+from vod.names import shown
 from vod.options import Hysteresis, Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
 from vod.shots import shots_of
@@ -104,7 +105,7 @@ async def tag_video(
             async with RingInference(client, reader) as inference:
                 run = _Run(reader, inference, cards, probe, thumbnails, options, advanced)
                 end, shots = await run.both_passes()
-        return _assembled(path.name, await digest, probe, end, shots, run.findings, cards, options)
+        return _assembled(path, await digest, probe, end, shots, run.findings, cards, options)
     finally:
         digest.cancel()
 
@@ -237,7 +238,7 @@ def _by_label(scores: Array, labels: tuple[str, ...]) -> dict[str, float]:
 
 
 def _assembled(
-    name: str,
+    path: Path,
     digest: str,
     probe: Probe,
     end: End,
@@ -250,7 +251,8 @@ def _assembled(
     frames = tuple(FrameDetections(pts_seconds=time, detections=found) for time, found in detections.items())
     tags = VideoTags(
         source=VideoSource(
-            name=name,
+            name=shown(path.name),
+            path=shown(path),
             sha256=digest,
             duration_seconds=round(end.duration_seconds, 6),
             width=probe.width,
