@@ -23,7 +23,7 @@ WITHOUT = View(Fit.LETTERBOX, 96, 160)
 def test_shares_become_tags_and_a_border_does_not_count(three_colours: Path, tmp_path: Path, segmenter: View) -> None:
     client = FakeTagger(segmenter=segmenter)
     tag([three_colours], tmp_path, client)
-    tags = result(tmp_path, "colours")
+    tags = result(tmp_path, three_colours)
     areas = {t.label: t for t in tags.tags if t.kind == "area_share"}
     assert set(areas) == {"red paint", "green paint", "blue paint"}
     assert spans(tags, "red paint") == [(0, 1)]

@@ -32,7 +32,7 @@ def test_a_video_is_begun_anew_with_the_new_network(three_colours: Path, tmp_pat
         out = tmp_path / str(number)
         (outcome,) = tag([three_colours], out, client, fps=25.0)
         assert outcome.status is Status.TAGGED, outcome.message
-        tags = result(out, "colours")
+        tags = result(out, three_colours)
         assert spans(tags, "lorry") == [(0, 1)]
         assert not {found.label for found in tags.tags} & set(LABELS)
         assert {model.sha256 for model in tags.provenance.models if model.task == "detect"} == {"replaced at 8"}

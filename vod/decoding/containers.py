@@ -146,6 +146,11 @@ class Source:
             return container.duration / av.time_base
         return None
 
+    @property
+    def guessed_seconds(self) -> float | None:
+        """FFmpeg's guess of the duration, good enough for a bar of progress."""
+        return self.container.duration / av.time_base if self.container.duration else None
+
     def seek(self, seconds: float) -> None:
         """Go to the key frame at or before a stamp."""
         time_base = self.stream.time_base or Fraction(1, av.time_base)
