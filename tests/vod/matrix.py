@@ -226,7 +226,10 @@ TRIALS: Final[dict[str, Trial]] = {
 }
 
 _X264 = (("g", "25"), ("preset", "veryfast"), ("bf", "0"))
-_X265 = (("preset", "ultrafast"), ("x265-params", "keyint=25:log-level=none:pools=1:frame-threads=1:open-gop=0:bframes=0"))
+_X265 = (
+    ("preset", "ultrafast"),
+    ("x265-params", "keyint=25:log-level=none:pools=1:frame-threads=1:open-gop=0:bframes=0"),
+)
 _X265_B = (("x265-params", "keyint=25:log-level=none:pools=1:frame-threads=1:open-gop=0:bframes=3"),)
 _X265_OPEN = (("x265-params", "keyint=25:min-keyint=25:log-level=none:pools=1:frame-threads=1:open-gop=1:bframes=3"),)
 _X264_OPEN = (("x264-params", "open-gop=1"),)

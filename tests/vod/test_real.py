@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -77,7 +78,7 @@ def test_triton_reads_frames_where_they_are_and_nobody_else_does(triton: Embedde
 
 def test_a_photograph_is_tagged_as_heic_as_it_is_as_png(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -> None:
     with av.open(str(bikes)) as container:
-        pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")[:256]
+        pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")[:256].astype(np.uint8)
     tiles = [coded(pixels[:, x : x + 128]) for x in range(0, 640, 128)]
     (tmp_path / "a.heic").write_bytes(heic(tiles, columns=5))
     Image.fromarray(pixels).save(tmp_path / "a.png")

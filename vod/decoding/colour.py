@@ -109,9 +109,7 @@ def eetf(light: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     value, largest = np.clip(light_to_pq(light) / source, 0, 1), target / source
     knee = 1.5 * largest - 0.5
     t = np.clip((value - knee) / (1 - knee), 0, 1)
-    spline = (
-        (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * largest
-    )
+    spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * largest
     return pq_to_light(np.where(value < knee, value, spline) * source)
 
 
