@@ -128,7 +128,8 @@ BAD_BODIES = {
     "text": (b"hello, I am text", 415, "not_an_image"),
     "bomb of 100 megapixels": (png_bomb(10_000, 10_000), 413, "too_many_pixels"),
     "20,000 x 20,000": (png_bomb(20_000, 20_000), 413, "too_many_pixels"),
-    "a GIF": (b"GIF89a" + bytes(100), 415, "not_an_image"),
+    "a GIF without a picture": (b"GIF89a" + bytes(100), 422, "truncated"),
+    "a JPEG XL": (b"\xff\x0a" + bytes(100), 415, "not_an_image"),
 }
 
 
