@@ -150,19 +150,20 @@ class _Run:
         return end, shots
 
     async def _second_pass(self, wanted: tuple[float, ...], end: End, shots: tuple[Shot, ...]) -> End:
-        """Look at frames again; where that fails, the first pass counts, and what it lacks is noted as gaps.
+        """Look at frames again; where that fails, the first pass counts, and shots without a sample become gaps.
 
         Raises:
             VideoError: It failed, and the first pass had sampled nothing.
         """
+        problem = "no frame of it was decoded a second time"
         try:
             await self._pass(Fetch(wanted))
         except VideoError as error:
             if not self.findings.objects:
                 raise
-            lacking = shots_without(shots, sorted(self.findings.objects))
-            return replace(end, gaps=with_gaps(end.gaps, lacking, f"not decoded a second time: {error}"))
-        return end
+            problem = f"not decoded a second time: {error}"
+        lacking = shots_without(shots, sorted(self.findings.objects))
+        return replace(end, gaps=with_gaps(end.gaps, lacking, problem)) if lacking else end
 
     async def _pass(self, order: Scan | Fetch) -> End:
         end: End | None = None

@@ -296,3 +296,33 @@ def _group(leader: int) -> list[str]:
             if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.name())
     return found
+
+
+@pytest.mark.parametrize("name", ["v.ts", "v.h264", "v.mov"])
+def test_short_shots_are_found_again_where_seeking_is_not_exact(tmp_path: Path, name: str) -> None:
+    codec = "qtrle" if name.endswith("mov") else "libx264"
+    colours = [RED] * 52 + [GREEN] * 8 + [BLUE] * 40
+    path = write_video(tmp_path / name, colours, codec=codec, options={"g": "250", "sc_threshold": "0"})
+    tag([path], tmp_path / "out", sample=Sample.SHOTS)
+    tags = result(tmp_path / "out", "v")
+    assert [s.start_seconds for s in tags.shots] == pytest.approx([0, 2.08, 2.4])
+    assert spans(tags, "person") == [(2.08, 2.4)]
+    assert tags.coverage.frames_sampled == 7
+
+
+def test_a_second_pass_that_fails_leaves_the_first(tmp_path: Path) -> None:
+    """The file shrinks while it is tagged: a shot without a sample becomes a gap, the others keep their tags."""
+    path = write_video(tmp_path / "v.ts", [RED] * 27 + [GREEN] * 5 + [BLUE] * 30)
+
+    class Shrinking(FakeTagger):
+        async def infer_cuts(self, card: Any, window: Any) -> Any:
+            path.write_bytes(path.read_bytes()[: 188 * 8])
+            return await super().infer_cuts(card, window)
+
+    (outcome,) = tag([path], tmp_path / "out", Shrinking(), fps=1.0)
+    assert outcome.status is Status.TAGGED, outcome.message
+    tags = result(tmp_path / "out", "v")
+    assert spans(tags, "car") == [(0, 1.08)]
+    (gap,) = tags.coverage.gaps
+    assert (gap.start_seconds, gap.end_seconds) == (1.08, 1.28)
+    assert "a second time" in gap.reason

@@ -49,7 +49,10 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
     """
     memory = SharedMemory(region)
     try:
-        _serve(Video(path, keyframes_only=keyframes_only), layout, memoryview(memory.buf or b""), connection)
+        desk = _Desk(layout, connection)
+        video = Video(path, keyframes_only=keyframes_only, beat=desk.beat)
+        connection.send(video.probe())
+        _serve(video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk)
     except VideoError as error:
         connection.send(Failed(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -61,10 +64,7 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
             memory.close()
 
 
-def _serve(video: Video, layout: RingLayout, buffer: memoryview, connection: Connection) -> None:
-    desk = _Desk(layout, connection)
-    writer = _BlockWriter(video, layout, buffer, desk)
-    connection.send(video.probe())
+def _serve(video: Video, writer: _BlockWriter, desk: _Desk) -> None:
     while True:
         order = desk.next_order()
         if isinstance(order, Scan):
@@ -126,12 +126,15 @@ class _Desk:
         return self._free[kind].popleft()
 
     def position(self, seconds: float) -> None:
-        """Tell the parent now and then how far decoding is."""
-        now = time.monotonic()
+        """Decoding has reached this time."""
         self._position = seconds
+
+    def beat(self) -> None:
+        """Tell the parent now and then that decoding goes on, and how far it is."""
+        now = time.monotonic()
         if now - self._reported >= _POSITION_SECONDS:
             self._reported = now
-            self.send(Position(seconds))
+            self.send(Position(self._position))
 
     def _receive(self) -> Order:
         order: Order = self._connection.recv()

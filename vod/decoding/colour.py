@@ -1,10 +1,10 @@
 """Colour: high dynamic range becomes standard dynamic range, and what is transparent lies on white.
 
-PQ (SMPTE ST 2084) is absolute light; HLG (ARIB STD-B67) becomes that of a display of 1,000 cd/m2 with the system gamma
-1.2 (ITU-R BT.2100-2). A source peak of 1,000 cd/m2 is brought to 203, the reference white of ITU-R BT.2408, by the curve
-of ITU-R BT.2390-8, 5.4.1 (EETF): unchanged up to a knee, then a Hermite spline, in the domain of PQ. It is applied to the
-largest of the three primaries, so that hues stay. BT.2020's primaries become BT.709's in linear light, what lies outside
-is clipped, and 203 cd/m2 are displayed as white by the inverse of BT.1886's gamma 2.4.
+PQ (SMPTE ST 2084) is absolute light; HLG (ARIB STD-B67) becomes that of a display of 1,000 cd/m2 with the system
+gamma 1.2 (ITU-R BT.2100-2). A source peak of 1,000 cd/m2 is brought to 203, the reference white of ITU-R BT.2408, by
+the curve of ITU-R BT.2390-8, 5.4.1 (EETF): unchanged up to a knee, then a Hermite spline, in the domain of PQ. It is
+applied to the largest of the three primaries, so that hues stay. BT.2020's primaries become BT.709's in linear light,
+what lies outside is clipped, and 203 cd/m2 are displayed as white by the inverse of BT.1886's gamma 2.4.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def tone_mapped(pixels: Deep, transfer: Transfer) -> Pixels:
 def _light_of(pixels: Deep, transfer: Transfer) -> Linear:
     """Light of the display, 1 at reference white."""
     if transfer is Transfer.PQ:
-        return np.take(_pq_table(), pixels)
+        light: Linear = np.take(_pq_table(), pixels)
+        return light
     scene = np.asarray(_hlg_table()[pixels], np.float32)
     luma = np.maximum(scene @ _HLG_LUMA, 1e-6)
     scene *= (luma ** (_HLG_GAMMA - 1) * (SOURCE_PEAK / REFERENCE_WHITE))[..., None]
@@ -86,9 +87,8 @@ def _light_of(pixels: Deep, transfer: Transfer) -> Linear:
 def _gain(peak: Linear) -> Linear:
     """What to multiply light by, whose largest primary is `peak`."""
     index = np.sqrt(np.minimum(peak, SOURCE_PEAK / REFERENCE_WHITE) * (REFERENCE_WHITE / SOURCE_PEAK)) * (_STEPS - 1)
-    return np.asarray(_gain_table()[(index + 0.5).astype(np.uint16)], np.float32) * np.minimum(
-        1, SOURCE_PEAK / REFERENCE_WHITE / np.maximum(peak, 1e-6)
-    )
+    clipped = np.minimum(1, SOURCE_PEAK / REFERENCE_WHITE / np.maximum(peak, 1e-6))
+    return np.asarray(_gain_table()[(index + 0.5).astype(np.uint16)] * clipped, np.float32)
 
 
 def pq_to_light(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

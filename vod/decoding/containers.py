@@ -17,6 +17,8 @@ _NO_VIDEO_FORMATS: Final = frozenset({"tty", "bin", "xbin", "adf", "idf", "hls",
 """Demuxers that take text for video, or a playlist that would make FFmpeg open other files and addresses."""
 _PICTURE_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"})
 """Of HEIF: photographs whose tiles FFmpeg gives as video streams."""
+_PICTURE_CODECS: Final = frozenset({"mjpeg", "png", "bmp", "webp", "tiff", "gif", "jpeg2000", "jpegls"})
+"""Their streams are taken for covers where there is another stream."""
 _SPLICED_FORMATS: Final = frozenset({"mpegts", "mpeg", "hls", "wtv"})
 """For broadcasting: their clocks may leap or start again, and their duration is a guess."""
 _SEEKABLE_FORMATS: Final = frozenset({"mov", "mp4", "matroska", "webm"})
@@ -76,7 +78,9 @@ class Source:
     @property
     def frame_rate(self) -> float:
         """Mean frames a second; 0 when unknown."""
-        rate = self.stream.average_rate or self.stream.guessed_rate
+        rate, guessed = self.stream.average_rate, self.stream.guessed_rate
+        if not rate or (guessed and rate > 4 * guessed):  # FFmpeg says 60,000 of raw DV
+            rate = guessed
         return float(rate) if rate else 0.0
 
     @property
@@ -102,7 +106,12 @@ class Source:
     @property
     def fills_file(self) -> bool:
         """Whether packets lie in the file one behind the other, so that a hole between them is lost data."""
-        return bool(self._formats & {"matroska", "flv"})
+        return bool(self._formats & {"matroska", "flv", "avi", "asf"})
+
+    @property
+    def hole_bytes(self) -> int:
+        """From so many bytes on a hole is more than headers; ASF pads its packets, to 3,200 bytes as a rule."""
+        return 4096 if "asf" in self._formats else 512
 
     @property
     def is_seekable(self) -> bool:
@@ -187,9 +196,9 @@ def _found(path: Path) -> str:
 
 
 def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """The stream that a player would show: the default one, then the largest, then the first."""
+    """The stream that a player would show: no cover, then the default one, then the largest, then the first."""
     found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    shown = [stream for stream in found if not _is_still(stream, container)] or found
+    shown = [stream for stream in found if not _is_still(stream)] or found
     known = [stream for stream in shown if _has_decoder(stream)]
     if known:
         return max(known, key=_rank)
@@ -204,12 +213,12 @@ def _rank(stream: av.VideoStream) -> tuple[bool, int, int]:
     return is_default, stream.codec_context.width * stream.codec_context.height, -stream.index
 
 
-def _is_still(stream: av.VideoStream, container: av.container.InputContainer) -> bool:
-    """A cover that nobody marked as one: a single picture beside a stream of many."""
-    if len(container.streams.video) < 2 or stream.disposition & Disposition.default:
-        return False
+def _is_still(stream: av.VideoStream) -> bool:
+    """A cover that nobody marked as one: a single picture, or a codec of pictures, beside a stream of another kind."""
     marks = Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
-    return stream.frames == 1 or bool(stream.disposition & marks)
+    if stream.frames == 1 or stream.disposition & marks:
+        return True
+    return _codec_of(stream) in _PICTURE_CODECS
 
 
 def _has_decoder(stream: av.stream.Stream) -> bool:

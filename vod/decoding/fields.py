@@ -1,8 +1,8 @@
 """Fields: pictures of interlaced video are made whole, so that what moves has no combs.
 
-Where a frame says that it is interlaced, BWDIF (Bob Weaver deinterlacing filter, from FFmpeg; after BBC R&D's w3fdif and
-yadif) keeps the lines of its first field and makes the others from the fields around them in space and time. It is done
-for the frames that are sampled, not for those that only the shot detector sees: at 27 rows a comb averages out.
+Where a frame says that it is interlaced, BWDIF (Bob Weaver deinterlacing filter, from FFmpeg; after BBC R&D's w3fdif
+and yadif) keeps the lines of its first field and makes the others from the fields around them in space and time. It is
+done for the frames that are sampled, not for those that only the shot detector sees: at 27 rows a comb averages out.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 import av
@@ -29,8 +30,8 @@ _MAX_READ_ERRORS: Final = 100
 """Unreadable places in a row after which the rest of a file is given up."""
 _MAX_HELD: Final = 16
 """Frames held back at most; H.264 and HEVC reorder no more."""
-_HOLE_BYTES: Final = 512
-"""Bytes between two packets that belong to none, from which on they may be a lost packet."""
+_HOLE_PACKETS: Final = 2
+"""So many packets behind a leap in time its hole may be seen: ASF's demuxer places the first one wrongly."""
 _LEAP_SECONDS: Final = 10.0
 
 
@@ -52,6 +53,12 @@ class SoundFrame(NamedTuple):
     """Whether packets told of a seam between two recordings just before."""
 
 
+class _Ticket(NamedTuple):
+    """Goes with a packet to its frame. PyAV finds it by its address, so each must be an object of its own."""
+
+    number: int
+
+
 class _Held(NamedTuple):
     number: int
     frame: av.VideoFrame
@@ -66,15 +73,24 @@ class Pass:
         source: Open.
         keyframes_only: The decoder leaves out all other frames.
         begins_at_key: Nothing is sound before the first key frame, as after a seek.
+        beat: Called at every packet: decoding goes on, even where it gives no sound frame for long.
     """
 
-    def __init__(self, source: Source, *, keyframes_only: bool = False, begins_at_key: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        keyframes_only: bool = False,
+        begins_at_key: bool = False,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         self.end_stamp = 0.0
         """Where the last packet's display ends by the stream's clock, seconds."""
         self.damage = ""
         """What was damaged since the last sound frame."""
         self._damage_stamp: float | None = None
         self._source = source
+        self._beat = beat
         self._shapes = Shapes(source.stream.sample_aspect_ratio)
         self._keyframes_only = keyframes_only
         self._held: deque[_Held] = deque()
@@ -83,27 +99,32 @@ class Pass:
         self._stamps: list[float] = []
         self._bad_from: int | None = 0 if begins_at_key else None
         self._bad_until = -1
+        self._ratios: list[tuple[int, Fraction | None]] = []
         self._suspect: int | None = None
         self._seam = -1
         self._last_packet: tuple[float | None, float] = (None, 0.0)
         self._packet_position: int | None = None
+        self._late = -_MAX_HELD
         self._file_position = -1
         self._hole = 0
 
     def frames(self) -> Iterator[SoundFrame]:
         """Sound frames, once."""
         for packet in self._packets():
+            self._beat()
             if packet.size or packet.buffer_size:
                 self._number += 1
                 self._look_at(packet)
             for number, frame in self._decode(packet):
                 self._hold(number, frame)
             yield from self._release()
+        if self._suspect == self._number:
+            self._note_damage(self._number, self._number, "corrupt data: the last packet is incomplete")
         self._suspect = None
         yield from self._release(to_the_end=True)
 
     def _decode(self, packet: av.Packet[av.VideoStream]) -> list[tuple[int, av.VideoFrame]]:
-        packet.opaque = self._number
+        packet.opaque = _Ticket(self._number)
         try:
             frames = self._source.decode(packet)
         except av.FFmpegError as error:
@@ -112,7 +133,10 @@ class Pass:
                 late = self._threads() - 1
                 self._note_damage(self._number - late - 1, self._number - late, f"corrupt data: {error.strerror}")
             return []
-        return [(self._number if f.opaque is None else int(str(f.opaque)), f) for f in frames]
+        ratio = self._source.context.sample_aspect_ratio
+        if not self._ratios or self._ratios[-1][1] != ratio:
+            self._ratios.append((self._number, ratio))
+        return [(f.opaque.number if isinstance(f.opaque, _Ticket) else self._number, f) for f in frames]
 
     def _threads(self) -> int:
         """Packets that are decoded at once; the decoder reports errors so much later."""
@@ -131,8 +155,11 @@ class Pass:
             elif not self._keyframes_only:
                 self._note_damage(self._suspect, self._suspect, "corrupt data: packets are missing")
             self._suspect = None
-        if moved > 1.5 * length and not self._keyframes_only and self._is_hole(packet):
-            self._note_damage(self._number - 1, self._number - 1, "bytes of the file belong to no packet")
+        if moved > 1.5 * length or self._source.stamps_by_decoding:  # AVI counts only the packets that it finds
+            self._late = self._number
+        is_late = self._number - self._late <= _HOLE_PACKETS
+        if is_late and not self._keyframes_only and self._is_hole(packet):
+            self._note_damage(self._late - 1, self._late - 1, "bytes of the file belong to no packet")
         self._hole = 0
         self._packet_position = packet.pos
         if packet.is_corrupt:
@@ -150,19 +177,26 @@ class Pass:
         """Whether bytes between the last two packets belong to none."""
         if self._source.parses_packets and packet.pos is not None and self._packet_position is not None:
             return self._source.loses_sync(self._packet_position, packet.pos)
-        return self._hole >= _HOLE_BYTES
+        return self._hole >= self._source.hole_bytes
 
     def _hold(self, number: int, frame: av.VideoFrame) -> None:
+        if number in self._outstanding:
+            self._outstanding.remove(number)
+            heapq.heapify(self._outstanding)
+        elif self._bad_from is not None:
+            return  # behind damage VP9's decoder gives old frames again
         if frame.is_corrupt:
             self._note_damage(number, number, "corrupt data: a frame was decoded only in part")
         stamp = _seconds(frame.pts, frame.time_base)
         if self._source.stamps_by_decoding and self._stamps:
             stamp = heapq.heappop(self._stamps)
-        shape = self._shapes.of(frame, self._source.context.sample_aspect_ratio)
+        shape = self._shapes.of(frame, self._ratio_at(number))
         self._held.append(_Held(number, frame, shape, stamp))
-        if number in self._outstanding:
-            self._outstanding.remove(number)
-            heapq.heapify(self._outstanding)
+
+    def _ratio_at(self, number: int) -> Fraction | None:
+        """The shape of pixels that the decoder knew when it had decoded a packet, not when it gave the frame."""
+        known = number + self._threads() - 1
+        return next((ratio for since, ratio in reversed(self._ratios) if since <= known), self._ratios[0][1])
 
     def _release(self, *, to_the_end: bool = False) -> Iterator[SoundFrame]:
         reorders = self._source.context.has_b_frames and not self._keyframes_only

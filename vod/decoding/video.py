@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import av
 
@@ -19,6 +19,9 @@ from vod.decoding.geometry import Shape
 from vod.decoding.passes import Pass, SoundFrame
 from vod.decoding.scaling import Scaler
 from vod.decoding.timeline import Timeline
+
+_NEAR_SECONDS: Final = 0.2
+"""Pictures further apart, as key frames or those around a gap, say nothing of each other's fields."""
 
 
 class Picture(NamedTuple):
@@ -43,19 +46,21 @@ class Video:
     Args:
         path: The file.
         keyframes_only: Leave out all frames that are no key frames, which makes decoding much faster.
+        beat: Called again and again while decoding goes on.
 
     Raises:
         VideoError: It cannot be read, or holds no video; the text says what was found.
     """
 
-    def __init__(self, path: Path, *, keyframes_only: bool = False) -> None:
+    def __init__(self, path: Path, *, keyframes_only: bool = False, beat: Callable[[], None] = lambda: None) -> None:
+        self._beat = beat
         self._path = path
         self._keyframes_only = keyframes_only
         self._source = Source(path, keyframes_only=keyframes_only)
         self.timeline = self._new_timeline()
         self.frames_decoded = 0
         self._key_times: list[float] = []
-        self._pass = Pass(self._source, keyframes_only=keyframes_only)
+        self._pass = Pass(self._source, keyframes_only=keyframes_only, beat=beat)
         self._sound_frames = self._pass.frames()
         self._first = self._first_frame()
 
@@ -88,13 +93,14 @@ class Video:
         """Decode the frames at given times again, after `frames` has run.
 
         Seeking goes to the key frame before a time where the container has an index; where it lands elsewhere, or
-        cannot be expected to be exact, everything is decoded again from the start.
+        cannot be expected to be exact, everything is decoded again from the start. A frame of damaged data that the
+        decoder's threads do not give again is left out.
 
         Args:
             times: Presentation times that `frames` gave, rising.
 
         Raises:
-            VideoError: A frame is not found again.
+            VideoError: The file cannot be opened again.
         """
         found = 0
         if self._source.is_seekable and self.timeline.is_continuous and self._key_times:
@@ -156,7 +162,7 @@ class Video:
                     self._source.seek(key + origin)
                 except av.FFmpegError:
                     return
-                frames = Pass(self._source, begins_at_key=True).frames()
+                frames = Pass(self._source, begins_at_key=True, beat=self._beat).frames()
             for sound in frames:
                 if sound.stamp is None:
                     return
@@ -171,7 +177,7 @@ class Video:
         """The frames at given times, decoded from the start of the file, which is opened again."""
         source = Source(self._path)
         try:
-            frames = Pass(source).frames()
+            frames = Pass(source, beat=self._beat).frames()
             wanted = set(times)
             for picture in _with_neighbours(self._placed(frames, self._new_timeline(), [])):
                 if picture.time in wanted:
@@ -181,7 +187,6 @@ class Video:
                     return
         finally:
             source.close()
-        raise VideoError(f"{self._path.name}: {len(wanted)} frames were not found a second time")
 
     def _first_frame(self) -> SoundFrame:
         frame = next(self._sound_frames, None)
@@ -192,12 +197,17 @@ class Video:
 
 
 def _with_neighbours(pictures: Iterator[Picture]) -> Iterator[Picture]:
-    """Each picture with the frames before and behind it: one frame late."""
+    """Each picture with the frames before and behind it, where they are near in time: one frame late."""
     before: Picture | None = None
     held: Picture | None = None
     for picture in pictures:
         if held is not None:
-            yield held._replace(before=before.frame if before else None, after=picture.frame)
+            yield held._replace(before=_near(before, held), after=_near(picture, held))
         before, held = held, picture
     if held is not None:
-        yield held._replace(before=before.frame if before else None)
+        yield held._replace(before=_near(before, held))
+
+
+def _near(other: Picture | None, picture: Picture) -> av.VideoFrame | None:
+    is_near = other is not None and abs(other.time - picture.time) < _NEAR_SECONDS
+    return other.frame if other is not None and is_near else None
