@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -72,7 +72,7 @@ class TaggingService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes."""
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "TagImages": grpc.stream_unary_rpc_method_handler(self._tag_images, None, serialised),
             "TagImageStream": grpc.stream_stream_rpc_method_handler(self._tag_image_stream, None, serialised),
             "ListModels": grpc.stream_unary_rpc_method_handler(self._list_models, None, serialised),
