@@ -38,13 +38,19 @@ class Served:
         return found
 
 
-@contextlib.contextmanager
-def serving() -> Iterator[Served]:
-    """Start `reeltag serve` on a free port, and stop it as Ctrl-C does."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).parent / "reeltag"), "serve", "--port", str(port), "--grpc-port", "0"]
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(grpc_port: int = 0) -> Iterator[Served]:
+    """Start `reeltag serve` on a free port, with gRPC where a port is given, and stop it as Ctrl-C does."""
+    port = free_port()
+    reeltag = str(Path(sys.executable).parent / "reeltag")
+    command = [reeltag, "serve", "--port", str(port), "--grpc-port", str(grpc_port)]
     began = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:

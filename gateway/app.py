@@ -9,12 +9,14 @@ from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
+from gateway.fetching import Fetcher, FetchLimits
 from gateway.fleet import Fleet
 from gateway.fleet_metrics import FleetCollector
 from gateway.grpc.server import doors, listening
@@ -26,9 +28,11 @@ from gateway.readiness import Readiness
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
 from gateway.schemas import failures
+from gateway.security_headers import SecurityHeadersMiddleware
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
+from gateway.url_hosts import UrlHosts
 from gateway.ways import Ways
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
@@ -48,6 +52,7 @@ def create_app(
     own: OwnTriton | None = None,
     *,
     grpc_port: int | None = None,
+    fetcher: Fetcher | None = None,
 ) -> FastAPI:
     """Build the gateway.
 
@@ -57,21 +62,23 @@ def create_app(
         own: The Triton there, where it is kept running for this gateway.
         grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
             in `app.state.grpc_port`.
+        fetcher: Of images by URL; without it one by the settings.
 
     Raises:
-        InvalidOption: Neither a client nor `triton_url` is given.
+        InvalidOption: Neither a client nor `triton_url` is given, or an entry of `url_hosts` is none.
     """
     if client is None and not settings.triton_urls:
         raise InvalidOption("the gateway needs triton_url, such as 127.0.0.1:8001 (REELTAG_TRITON_URL)")
     metrics = Metrics()
+    fetcher = fetcher or Fetcher(UrlHosts(settings.url_hosts), FetchLimits(settings.max_upload_bytes))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if client is not None:
-            async with _running(app, settings, client, metrics, grpc_port):
+            async with _running(app, settings, client, metrics, fetcher, grpc_port):
                 yield
             return
-        async with _opened(settings, own) as opened, _running(app, settings, opened, metrics, grpc_port):
+        async with _opened(settings, own) as opened, _running(app, settings, opened, metrics, fetcher, grpc_port):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -91,8 +98,17 @@ def create_app(
     app.include_router(health.router)
     app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
     app.add_middleware(KeyMiddleware, access=app.state.access)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type", "Accept"),
+            expose_headers=("Retry-After",),
+        )
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
+    app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(ObservingMiddleware, metrics=metrics)
     add_error_handlers(app)
     return app
@@ -118,7 +134,12 @@ async def _opened(settings: Settings, own: OwnTriton | None) -> AsyncIterator[Im
 
 @asynccontextmanager
 async def _running(
-    app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics, grpc_port: int | None
+    app: FastAPI,
+    settings: Settings,
+    client: ImageTagger,
+    metrics: Metrics,
+    fetcher: Fetcher,
+    grpc_port: int | None,
 ) -> AsyncIterator[None]:
     """Set up what the routes use, and finish what is in flight at the end."""
     limits = BatchLimits(
@@ -144,7 +165,8 @@ async def _running(
         metrics.add(FleetCollector(client))
     headers = HeaderReader(settings.max_image_pixels)
     reader = UploadReader(
-        UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
+        UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request),
+        fetcher,
     )
     metrics.watch(lambda: ways.waiting, lambda: ways.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -42,6 +43,10 @@ class Settings(BaseSettings):
     """Whether everybody may ask who reaches a gateway that listens beyond this machine and has no keys."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host headers that are answered, separated by commas, such as `tags.example.org,*.internal`; none answers all."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose web pages may ask, separated by commas, such as `https://app.example.org`; none lets none."""
+    url_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts that images are fetched from by URL, separated by commas, such as `a.example.org,*.example.net:8443`."""
     max_connections: int = Field(1024, ge=1, le=100_000)
     """Most open connections, 1 to 100,000; at the limit the one that idles longest makes room for a new one."""
     max_header_bytes: int = Field(32 << 10, ge=1024, le=1 << 20)
@@ -75,7 +80,7 @@ class Settings(BaseSettings):
     max_inflight_requests: int = Field(2, ge=1, le=64)
     """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
     max_waiting_images: int = Field(256, ge=1, le=100_000)
-    """Most images that wait for Triton, at least `max_images_per_request`, to 100,000; above it requests get 429."""
+    """Most images of each priority that wait for Triton, `max_images_per_request` to 100,000; above it 429."""
 
     score_threshold: float = Field(0.3, ge=0, le=1)
     """Lowest score of a detection where a request states none, 0 to 1."""
@@ -92,10 +97,19 @@ class Settings(BaseSettings):
         """`triton_secret` in the clear."""
         return self.triton_secret.get_secret_value() if self.triton_secret else None
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "url_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin:
+                raise ValueError(f"{origin!r} is no origin; give SCHEME://NAME or SCHEME://NAME:PORT")
+        return value
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Settings:

@@ -37,7 +37,7 @@ class Door:
         self.slow_seconds = slow_seconds
         self.longest_seconds = longest_seconds
         self._wait_seconds = wait_seconds
-        self._places = places
+        self.places = places
         self._inside = 0
         self._line: dict[asyncio.Future[None], None] = {}
         """Those who wait for a place, the last one at the end: who came last is let in first, so that callers who send
@@ -60,7 +60,7 @@ class Door:
         Raises:
             Overloaded: No place became free.
         """
-        if self._inside < self._places:
+        if self._inside < self.places:
             self._inside += 1
         else:
             await self._wait()
@@ -82,7 +82,7 @@ class Door:
         finally:
             self._line.pop(place, None)
         if not place.done():
-            raise Overloaded(f"{self._places} calls are sending, which are all that may; try again later")
+            raise Overloaded(f"{self.places} calls are sending, which are all that may; try again later")
 
     def _leave(self) -> None:
         if self._line:

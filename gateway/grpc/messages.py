@@ -48,7 +48,11 @@ def upload_of(image: pb.Image) -> Upload:
     """
     if len(image.name) > MAX_NAME_CHARACTERS:
         raise InvalidOption(f"an image's name has {len(image.name):,} characters, and may have {MAX_NAME_CHARACTERS:,}")
-    return Upload(image.name, image.data)
+    if image.url and image.data:
+        return Upload(
+            image.name, b"", problem=InvalidOption("an image has either data or a url, and this one has both")
+        )
+    return Upload(image.name, image.data, image.url)
 
 
 def result_message(result: ImageResult) -> pb.ImageResult:
@@ -63,7 +67,7 @@ def result_message(result: ImageResult) -> pb.ImageResult:
 
 def model_message(card: ModelCard) -> pb.Model:
     """The network behind a task."""
-    return pb.Model(
+    message = pb.Model(
         task=card.task,
         network=card.network,
         version=card.version,
@@ -74,3 +78,6 @@ def model_message(card: ModelCard) -> pb.Model:
         labels=card.labels,
         sha256=card.sha256,
     )
+    if card.measured is not None:
+        message.measured.CopyFrom(pb.Measured(**card.measured.model_dump()))
+    return message

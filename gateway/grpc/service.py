@@ -90,7 +90,8 @@ class TaggingService:
             with self._reader.hold() as holding:
                 holding.take(uploads)
                 caller.take(len(uploads))
-                tagged = await self._tagging.tag(uploads, question, timeout_seconds=context.time_remaining())
+                images = await holding.fetched(uploads)
+                tagged = await self._tagging.tag(images, question, timeout_seconds=context.time_remaining())
             self._metrics.count(tagged.results)
             if len(tagged.errors) == len(tagged.results):
                 await abort(context, tagged.errors[0])
@@ -101,7 +102,9 @@ class TaggingService:
         """The one message of a call; of its copies in memory only the images are left."""
         async with self._door.entered(context) as reading:
             request = parsed(pb.TagImagesRequest, await reading.read())
-        return request.options, [upload_of(image) for image in request.images]
+        options = pb.TagOptions()
+        options.CopyFrom(request.options)  # a part of a message keeps the whole
+        return options, [upload_of(image) for image in request.images]
 
     async def _tag_image_stream(self, _: object, context: Context) -> AsyncIterator[pb.TagImageStreamResponse]:
         """Tag images as they come, in order; see the .proto file."""
@@ -160,9 +163,9 @@ class TaggingService:
         try:
             await self._turn(caller, question.priority)
             with self._reader.hold() as holding:
-                holding.take([upload])
+                (image,) = await holding.fetched(holding.take([upload]))
                 seconds = context.time_remaining()
-                result = await self._tagging.tag_one(upload, question, timeout_seconds=seconds)
+                result = await self._tagging.tag_one(image, question, timeout_seconds=seconds)
         except ReeltagError as error:
             result = failed_result(upload.name, error)
         self._metrics.count([result])

@@ -13,7 +13,7 @@ from gateway.endpoint import Endpoint
 from gateway.fleet import Fleet
 from gateway.metrics import Metrics
 from gateway.readiness import Readiness
-from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState
+from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState, failures
 from gateway.tagger import ImageTagger, OwnTriton
 from reeltag.errors import ServiceError, TritonUnavailable
 
@@ -67,7 +67,7 @@ async def metrics(request: Request) -> Response:
     return Response(of_app.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/models", summary="What is served", response_model_exclude_none=True)
+@router.get("/v1/models", summary="What is served", response_model_exclude_none=True, responses=failures(401))
 async def models(request: Request) -> ModelsAnswer:
     """Answer the network behind each task, and where Triton is."""
     client: ImageTagger = request.app.state.client
