@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reeltag.errors import ReeltagError
 from reeltag.priority import Priority
@@ -82,8 +83,7 @@ class Ticket:
         return Batched(answers, self.last_sent - self.arrived, now - self.last_sent)
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One image in a batch."""
 
     ticket: Ticket
