@@ -87,14 +87,14 @@ class Member(NamedTuple):
     """One image in a batch."""
 
     ticket: Ticket
-    index: int
+    position: int
     """In its request."""
 
     @property
     def image(self) -> bytes:
         """As it was sent."""
-        return self.ticket.images[self.index]
+        return self.ticket.images[self.position]
 
     def answer(self, answer: Answer) -> None:
         """Note what became of it."""
-        self.ticket.answer(self.index, answer)
+        self.ticket.answer(self.position, answer)

@@ -23,6 +23,7 @@ from gateway.tagging import Question, Tagged, Tagging
 from gateway.uploads import RAW_TYPES, Holding, Upload, UploadReader
 from gateway.url_hosts import MAX_URL_CHARACTERS
 from reeltag.errors import NotAcceptable
+from reeltag.priority import Priority
 
 T = TypeVar("T")
 
@@ -50,6 +51,12 @@ _BODY: Final = {
     "content": {MULTIPART: {"schema": _FORM}, **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES}},
 }
 _LINES: Final = {"type": "string", "description": "An `ImageResult` a line, for who accepts it."}
+_PRIORITY: Final = {
+    "name": "Priority",
+    "in": "header",
+    "description": "`bulk` lets the images of others go first where many wait; without it that of the key.",
+    "schema": {"type": "string", "enum": [priority.value for priority in Priority]},
+}
 _BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the form is damaged."
 
 
@@ -61,7 +68,7 @@ _BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the
         200: {"content": {JSON_LINES: {"schema": _LINES}, PICTURE: {"schema": _BINARY}}},
         **failures(401, 403, 406, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
     },
-    openapi_extra={"requestBody": _BODY},
+    openapi_extra={"requestBody": _BODY, "parameters": [_PRIORITY]},
 )
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
     """Tag one image, sent as the body, or several, sent as the `file` parts of a form.
