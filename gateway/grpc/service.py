@@ -85,6 +85,7 @@ class TaggingService:
         async with answered(context), self._admitted(context) as caller:
             priority = caller.priority(_metadata(context, "priority"))
             self._tagging.admit(priority)
+            caller.take(0)
             options, uploads = await self._received(context)
             question = await self._question(options, priority)
             with self._reader.hold() as holding:
@@ -113,7 +114,7 @@ class TaggingService:
         async with (
             answered(context),
             self._admitted(context) as caller,
-            self._streams.entered(context, lambda: bool(working)) as reading,
+            self._streams.entered(context, lambda: bool(working) or not answers.empty()) as reading,
         ):
             feeding = asyncio.create_task(self._feed(reading, context, caller, answers, working))
             try:
