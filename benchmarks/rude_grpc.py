@@ -19,11 +19,11 @@ from typing import Any, Final
 import grpc
 
 from benchmarks import media
+from benchmarks.damaged_messages import mutated_requests
 from benchmarks.hostile import watch
 from benchmarks.http2 import RST_STREAM, TAG_IMAGE_STREAM, TAG_IMAGES, Connection, frame, message
-from benchmarks.mutations import mutated_requests
 from benchmarks.rude import bound
-from benchmarks.server import Served, free_port, serving
+from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
 from gateway.descriptors import room_for
 from gateway.grpc.server import MAX_MESSAGE_BYTES, WINDOW_BYTES, doors
@@ -187,8 +187,8 @@ def main() -> None:
         "| attack | /healthz, s | innocent, s | answered | told to wait | gateway, MiB | 3 s later, MiB |\n"
         "|---|---|---|---|---|---|---|"
     )
-    port = free_port()
-    with serving(grpc_port=port) as served:
+    with serving() as served:
+        port = int(served.grpc_target.rpartition(":")[2])
         broken = [problem for index in range(len(ATTACKS)) for problem in run(served, port, index, image)]
     print("\n" + ("\n".join(f"BROKEN: {problem}" for problem in broken) or "Every bound was kept."))
     sys.exit(bool(broken))

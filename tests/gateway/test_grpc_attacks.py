@@ -15,6 +15,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from benchmarks.damaged_messages import mutated_requests
 from benchmarks.http2 import (
     END_STREAM,
     RST_STREAM,
@@ -24,7 +25,6 @@ from benchmarks.http2 import (
     frame,
     message,
 )
-from benchmarks.mutations import mutated_requests
 from gateway.app import create_app
 from gateway.grpc.health import MAX_WATCHERS
 from gateway.grpc.messages import MAX_NAME_CHARACTERS
