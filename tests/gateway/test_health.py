@@ -151,7 +151,7 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
     for status, response in operation["responses"].items():
         name = "TagAnswer" if status == "200" else "ErrorAnswer"
         assert response["content"]["application/json"]["schema"]["$ref"].endswith(f"/{name}")
-    assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
+    assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson", "image/jpeg"}
     result = schema["components"]["schemas"]["ImageResult"]
     assert result["required"] == ["name"]
     assert result["properties"]["width"]["type"] == "integer"
