@@ -7,13 +7,14 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import render
+from gateway.pace import Pace
 from reeltag.errors import InvalidOption, Overloaded, ReeltagError, Unauthorized
 from reeltag.keys import ApiKey, KeyFile
 from reeltag.priority import Priority
@@ -35,6 +36,8 @@ class _Use:
     at: float
     requests: int = 0
     """In work."""
+    pace: Pace = field(default_factory=Pace)
+    """Of the requests."""
 
 
 class Caller:
@@ -124,12 +127,15 @@ class Access:
         key = self._key(authorization)
         use = self._uses.setdefault(key.id, _Use(burst(key.images_per_second or 0), self._clock()))
         if key.concurrent_requests is not None and use.requests >= key.concurrent_requests:
-            raise Overloaded(f"{use.requests} requests of this key are in work, which are all that it may have")
+            text = f"{use.requests} requests of this key are in work, which are all that it may have"
+            raise Overloaded(text, retry_after_seconds=use.pace.wait(1, self._clock()))
         use.requests += 1
+        use.pace.begin(self._clock())
         try:
             yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority)
         finally:
             use.requests -= 1
+            use.pace.done(1, self._clock(), more=use.requests > 0)
 
     def _key(self, authorization: str) -> ApiKey:
         assert self._keys is not None

@@ -78,13 +78,15 @@ class Connection(HttpToolsProtocol):
         if self._crowd.admit(self.loop.time()):
             self._wait_for(self._crowd.fresh)
             return
-        self._note(error := TooManyConnections(f"{self._limits.max_connections:,} connections are open already"))
+        text = f"{self._limits.max_connections:,} connections are open already"
+        error = TooManyConnections(text, retry_after_seconds=self._crowd.retry_after(self.loop.time()))
+        self._note(error)
         self._answer(error, self._crowd.refused)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who still work for this client that it left."""
+        self._crowd.forget(self, self.loop.time())
         self._wait_for(None)
-        self._crowd.forget(self)
         running = self._unanswered()
         if running is not None and not self._deaf:
             when = "in the middle of" if self._part is _Part.BODY and running is self.cycle else "before the answer to"

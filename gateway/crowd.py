@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from gateway.pace import Pace
+
 if TYPE_CHECKING:
     from gateway.connections import Connection
 
@@ -95,6 +97,8 @@ class Crowd:
     def __init__(self, limits: ConnectionLimits, on_end: Callable[[str], None] = lambda _: None) -> None:
         self.limits = limits
         self.on_end = on_end
+        self._pace = Pace()
+        """Of connections that are closed."""
         self.open = 0
         """Connections, those included that are being refused."""
         self.fresh = Wait(limits.header_seconds, lambda connection, _: connection.close())
@@ -109,15 +113,22 @@ class Crowd:
     def admit(self, now: float) -> bool:
         """Count a new connection; whether it may stay, for which one that waits for its client may have to go."""
         self.open += 1
+        self._pace.begin(now)
         if self.open - len(self.refused) <= self.limits.max_connections or self._make_room(now):
             return True
         if len(self.refused) >= MAX_REFUSED:
             next(iter(self.refused)).abort()
         return False
 
-    def forget(self, connection: Connection) -> None:
+    def retry_after(self, now: float) -> int:
+        """In how many seconds a connection is likely to be closed, at the pace of late."""
+        return self._pace.wait(1, now)
+
+    def forget(self, connection: Connection, now: float) -> None:
         """Count a connection that is closed."""
         self.open -= 1
+        if connection not in self.refused:
+            self._pace.done(1, now, more=self.open > 0)
         self.answers.discard(connection)
 
     def sweep(self, now: float) -> None:

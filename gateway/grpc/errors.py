@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import uuid
@@ -33,6 +34,8 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
         await abort(context, error)
     except (grpc.aio.AbortError, grpc.RpcError):
         raise
+    except grpc.aio.InternalError as error:  # nothing can be sent any more
+        raise asyncio.CancelledError("the client has left") from error
     except Exception as error:
         error_id = uuid.uuid4().hex[:12]
         _log.error("unexpected error %s", error_id, exc_info=error)
@@ -45,13 +48,17 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError
     code = grpc.StatusCode[error.grpc_code]
     if code is grpc.StatusCode.INTERNAL:
         _log.error("%s: %s", error.code, error)
-    await context.abort(code, str(error), trailing_metadata=((_DETAILS, status_of(error).SerializeToString()),))
+    details = ((_DETAILS, status_of(error).SerializeToString()),)
+    try:
+        await context.abort(code, str(error), trailing_metadata=details)
+    except grpc.aio.InternalError as failed:
+        raise asyncio.CancelledError("the client has left") from failed
 
 
 async def end(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End a call from beside its handler, which hears of it where it next reads or writes."""
     if not context.done():
-        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError):
+        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError, asyncio.CancelledError):
             await abort(context, error)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import httpx
@@ -15,6 +16,7 @@ from gateway.app import create_app
 from reeltag.client import Client, Image, Refused
 from reeltag.errors import InvalidOption, Overloaded
 from reeltag.keys import KeyFile
+from reeltag.priority import Priority
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
@@ -161,3 +163,38 @@ def test_a_client_named_image_is_kept(keys: KeyFile, url: str) -> None:
     _, secret = keys.create("archive")
     with Client(url, api_key=secret) as client:
         assert client.tag_images([Image("é ü.jpg", encoded())])[0].name == "é ü.jpg"
+
+
+def test_who_has_too_many_requests_hears_when_one_is_likely_to_be_done(tmp_path: Path) -> None:
+    now = 0.0
+    keys = KeyFile(tmp_path / "keys.json")
+    _, secret = keys.create("archive", concurrent_requests=2)
+    access = Access(keys, clock=lambda: now)
+    for _ in range(5):  # two at a time, each takes six seconds
+        with access.admitted(f"Bearer {secret}"), access.admitted(f"Bearer {secret}"):
+            now += 6
+            with pytest.raises(Overloaded) as refused, access.admitted(f"Bearer {secret}"):
+                pass
+    assert refused.value.retry_after_seconds is not None
+    assert 3 <= refused.value.retry_after_seconds <= 5
+
+
+@pytest.mark.parametrize("said", [None, "interactive", "bulk"])
+def test_a_key_has_a_priority_which_a_request_may_change(
+    keys: KeyFile, served: tuple[FakeTagger, str, str], said: str | None
+) -> None:
+    for own in Priority:
+        key, secret = keys.create("archive", priority=own)
+        assert keys.find(secret) == key
+        with Access(keys).admitted(f"Bearer {secret}") as caller:
+            assert caller.priority(said) is (Priority(said) if said else own)
+        for url in (served[1], f"grpc://{served[2]}"):
+            with Client(url, api_key=secret) as client:
+                assert client.tag_images([encoded()], priority=said)[0].detections
+
+
+def test_a_priority_that_there_is_none_of_is_refused(keys: KeyFile, url: str) -> None:
+    _, secret = keys.create("archive")
+    with Client(url, api_key=secret) as client, pytest.raises(Refused, match="interactive or bulk") as refused:
+        client.tag_images([encoded()], priority="urgent")
+    assert refused.value.code == "invalid_option"
