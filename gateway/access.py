@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from reeltag.errors import InvalidOption, Overloaded, ReeltagError, Unauthorized
 from reeltag.keys import ApiKey, KeyFile
 from reeltag.settings import Settings
 
+_log: Final = logging.getLogger(__name__)
 BURST_SECONDS: Final = 2.0
 """Of its images a second, a key that was quiet may send as many at once."""
 _SCHEME: Final = "bearer "
@@ -158,6 +160,16 @@ def check_openness(settings: Settings) -> None:
         raise InvalidOption(
             f"on {settings.host} everybody who reaches this machine could ask: make keys with `reeltag keys create "
             "TENANT --keys-file FILE` and give --keys-file FILE, or say --anonymous"
+        )
+
+
+def warn_of_openness(settings: Settings) -> None:
+    """Say in the log what others on the network could read."""
+    if settings.keys_file is not None and settings.tls_cert is None and not _is_loopback(settings.host):
+        _log.warning(
+            "keys travel in the clear to %s: give --tls-cert and --tls-key, or see to it that only a proxy with TLS "
+            "reaches this address",
+            settings.host,
         )
 
 

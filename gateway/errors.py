@@ -36,7 +36,7 @@ def detail_of(error: ReeltagError) -> ErrorDetail:
     if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and "reference" not in vars(error):
         cause = "" if error.__cause__ is None else f" ({error.__cause__})"
         _log.warning("error %s: %s: %s%s", error.reference, error.code, error, cause)
-    return ErrorDetail(code=error.code, message=str(error))
+    return ErrorDetail(code=error.code, message=error.public_text)
 
 
 def render_unexpected(error: Exception) -> Response:
@@ -59,7 +59,8 @@ def _look_up(error_id: str) -> str:
 
 def on_the_wire(error: ReeltagError) -> bytes:
     """One of our errors as the last answer on a connection, for what never reaches the app."""
-    response = _respond(error.http_status, ErrorDetail(code=error.code, message=str(error)), _headers_of(error))
+    detail = ErrorDetail(code=error.code, message=error.public_text)
+    response = _respond(error.http_status, detail, _headers_of(error))
     response.headers["Connection"] = "close"
     head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
     head += [name + b": " + value for name, value in response.raw_headers]

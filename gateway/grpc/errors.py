@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from gateway.errors import detail_of
 from reeltag.errors import ReeltagError
 
 DOMAIN: Final = "reeltag"
@@ -41,10 +42,9 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End the call with an error of ours; raises what ends the handler."""
+    status = status_of(error)
     code = grpc.StatusCode[error.grpc_code]
-    if code is grpc.StatusCode.INTERNAL:
-        _log.error("%s: %s", error.code, error)
-    await context.abort(code, str(error), trailing_metadata=((_DETAILS, status_of(error).SerializeToString()),))
+    await context.abort(code, status.message, trailing_metadata=((_DETAILS, status.SerializeToString()),))
 
 
 def status_of(error: ReeltagError) -> Status:
@@ -53,7 +53,7 @@ def status_of(error: ReeltagError) -> Status:
     if error.retry_after_seconds is not None:
         details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
     number: int = grpc.StatusCode[error.grpc_code].value[0]
-    return Status(code=number, message=str(error), details=[_packed(detail) for detail in details])
+    return Status(code=number, message=detail_of(error).message, details=[_packed(detail) for detail in details])
 
 
 def _packed(message: Message) -> AnyMessage:

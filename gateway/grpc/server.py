@@ -39,7 +39,11 @@ _log: Final = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def listening(
-    address: str, service: TaggingService, check_ready: Callable[[], Awaitable[None]], grace_seconds: float
+    address: str,
+    service: TaggingService,
+    check_ready: Callable[[], Awaitable[None]],
+    grace_seconds: float,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[int]:
     """Serve for the block; then refuse new calls and let those in work finish.
 
@@ -48,6 +52,7 @@ async def listening(
         service: Answers the calls.
         check_ready: Raises a `ReeltagError` where images cannot be tagged now; health says so.
         grace_seconds: How long calls may go on at the end.
+        credentials: For TLS; in the clear without them.
 
     Yields:
         The port.
@@ -61,7 +66,10 @@ async def listening(
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise PortInUse(f"gRPC cannot listen on {address}; choose another port with --grpc-port, 0 for none") from error
     await server.start()
