@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Coroutine, Generator
+from functools import partial
+from types import coroutine as coroutine_of_generator
+from typing import Any, Final, TypeVar, cast
 
 from gateway.certificates import Certificates
 from gateway.connections import Connection
@@ -13,6 +16,7 @@ from gateway.crowd import Crowd
 
 _SHUTDOWN_SECONDS: Final = 3600.0
 """The library's own limit on the end of a connection would cut off long answers; `Connection` has better ones."""
+T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -40,7 +44,18 @@ class Handshake(asyncio.Protocol):
         self._is_admitted = self._crowd.admit(now)
         self._wait = self._crowd.handshakes if self._is_admitted else self._crowd.refused
         self._wait.add(self, now)
-        self._task = self._loop.create_task(self._greet())
+        # The protocol must be this one: the library tells it of the end of a connection that never began.
+        greeted = _begun(
+            self._loop.start_tls(
+                self._under,
+                self,
+                self._certificates.context,
+                server_side=True,
+                ssl_handshake_timeout=_SHUTDOWN_SECONDS,
+                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
+            )
+        )
+        self._task = self._loop.create_task(self._hand_on(greeted))
 
     def shutdown(self) -> None:
         """The server stops; nothing was asked yet."""
@@ -57,17 +72,9 @@ class Handshake(asyncio.Protocol):
         _log.info("%s was disconnected (%s)", self._name(), reason)
         self.abort()
 
-    async def _greet(self) -> None:
+    async def _hand_on(self, greeted: Awaitable[asyncio.Transport]) -> None:
         try:
-            # The protocol must be this one: the library tells it of the end of a connection that never began.
-            secure = await self._loop.start_tls(
-                self._under,
-                self,
-                self._certificates.context,
-                server_side=True,
-                ssl_handshake_timeout=_SHUTDOWN_SECONDS,
-                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
-            )
+            secure = await greeted
         except (OSError, RuntimeError) as error:  # the latter where it was closed before it began
             self._give_up(error)
             return
@@ -95,3 +102,25 @@ class Handshake(asyncio.Protocol):
     def _name(self) -> str:
         client = self._under.get_extra_info("peername")
         return f"{client[0]}:{client[1]}" if client else "a client"
+
+
+def _begun(coroutine: Coroutine[Any, Any, T]) -> Awaitable[T]:
+    """A coroutine whose first part ran at once: before a task begins, a client's first bytes may come and be lost."""
+    waits_for = coroutine.send(None)
+
+    @coroutine_of_generator
+    def rest() -> Generator[Any, Any, T]:
+        nonlocal waits_for
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:
+                step = partial(coroutine.throw, error)
+            else:
+                step = partial(coroutine.send, sent)
+            try:
+                waits_for = step()
+            except StopIteration as end:
+                return cast("T", end.value)
+
+    return rest()

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -119,7 +120,9 @@ def test_what_is_spoken(
 ) -> None:
     context = authority.context
     context.set_ciphers(ciphers)
-    context.minimum_version, context.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion[version]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, which is why it is tried
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion[version]
     context.set_alpn_protocols(["h2"] if port == "grpc" else ["http/1.1"])
     number = server.port if port == "rest" else server.grpc_port
     refused = contextlib.nullcontext() if works else pytest.raises((ssl.SSLError, ConnectionResetError))
@@ -130,7 +133,7 @@ def test_what_is_spoken(
 def test_plain_http_at_the_port_is_cut_with_a_line_in_the_log(server: Running) -> None:
     before = server.ended("tls_handshake")
     assert statuses(server.say(GET)) == []
-    assert server.say(b"\x00\x01\x02 no greeting" * 10) != b""  # an alert of TLS
+    assert statuses(server.say(b"\x00\x01\x02 no greeting" * 10)) == []
     wait_until(lambda: server.ended("tls_handshake") == before + 2)
     assert "it spoke plain HTTP at a port of HTTPS" in server.log
 
@@ -192,10 +195,11 @@ def test_limits_on_connections_hold_under_tls(server: Running, authority: Author
         slow.sendall(post + b"abc")
         idle.sendall(GET)
         head.sendall(GET[:-2])
-        assert statuses(idle.recv(4096)) == [200]
         assert statuses(heard(slow, 3)) == [408]
         assert statuses(heard(head, 3)) == [408]
-        assert heard(idle, 3) == b""
+        began = time.monotonic()
+        assert statuses(heard(idle, 3)) == [200]
+        assert time.monotonic() - began < 2.5  # the other end closed it
     before = server.ended("slow_reader")
     with secure(server, authority) as lazy:
         lazy.sendall((BIG + b"\r\n") * 12)
