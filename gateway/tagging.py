@@ -5,30 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-
-from gateway.batching import Answer, Batched
 from gateway.catalogue import Catalogue
-from gateway.class_maps import picture_of
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
-from gateway.lanes import Lanes, Sound
 from gateway.options import TagOptions
-from gateway.schemas import ClassShare, ImageResult
+from gateway.schemas import ImageResult
 from gateway.tagger import TaskSet, Wanted
+from gateway.tasks import TASKS, Asked
+from gateway.ticket import Answer, Batched
 from gateway.uploads import Upload
-from reeltag import contract
-from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
-from reeltag.readings import detections_of, image_tags_of
+from gateway.ways import Sound, Ways
+from reeltag.contract import Task
+from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
+from reeltag.priority import Priority
 from reeltag.settings import Settings
-from reeltag.tags import Box, Detection, ImageTag
 from reeltag.triton import ImageOutputs
 
-_SHARE_DECIMALS: Final = 6
-"""A pixel of 500,000 still shows."""
+_LOST: Final = (TritonUnavailable, ModelUnavailable)
+"""Errors after which Triton may serve something else; that it has much to do says nothing of the kind."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +32,15 @@ class Question:
     """What a request wants to know of its images."""
 
     tasks: TaskSet
-    score_threshold: float | None
-    """Lowest score, 0 to 1; without it detections take the setting's and tags have none."""
-    top_k: int | None
-    """Most detections and tags of an image; without it tags take the setting's and detections have none."""
-    class_map: bool = False
-    """Whether the class of each pixel is wanted; `segment` is then one of the tasks."""
-    normalised: bool = False
-    """Whether boxes are shares of the picture's width and height instead of pixels."""
+    asked: Asked
+    """How its tasks are to be answered."""
+    priority: Priority
+    """Whether its images go before others."""
 
-    @classmethod
-    def of(cls, tasks: TaskSet, options: TagOptions) -> Question:
-        """What a request's options ask."""
-        normalised = options.boxes == "normalised"
-        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised)
+    @property
+    def has_map(self) -> bool:
+        """Whether a class map is to be answered."""
+        return self.asked.class_map and any(TASKS[task].has_map for task in self.tasks)
 
 
 @dataclass(frozen=True)
@@ -66,23 +57,23 @@ class Tagged:
 
 
 class Tagging:
-    """Tags the images of one request at a time, through lanes that it shares with the other requests."""
+    """Tags the images of one request at a time, through ways that it shares with the other requests."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, lanes: Lanes) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, ways: Ways) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._headers = headers
-        self._lanes = lanes
+        self._ways = ways
 
-    def admit(self) -> None:
+    def admit(self, priority: Priority) -> None:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
-        self._lanes.admit()
+        self._ways.admit(priority)
 
-    def has_room(self) -> bool:
+    def has_room(self, priority: Priority) -> bool:
         """Whether one more image could be queued."""
-        return self._lanes.has_room()
+        return self._ways.has_room(priority)
 
-    async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
+    async def _parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
 
         Raises:
@@ -94,6 +85,22 @@ class Tagging:
             return tuple(task for task in Task if task.value in wanted)
         served = ", ".join(task.value for task in await self._served_tasks())
         raise UnknownTask(f"unknown task {unknown[0]!r}; tasks served: {served}")
+
+    async def question(self, options: TagOptions, priority: Priority) -> Question:
+        """What a request's options ask; raises `UnknownTask`."""
+        tasks = await self._parse_tasks(options.all_tasks)
+        return Question(
+            tasks,
+            Asked(
+                score_threshold=options.score_threshold,
+                top_k=options.top_k,
+                class_map=options.class_map,
+                normalised=options.boxes == "normalised",
+                default_score_threshold=self._settings.score_threshold,
+                default_top_k=self._settings.top_k,
+            ),
+            priority,
+        )
 
     async def _served_tasks(self) -> tuple[Task, ...]:
         try:
@@ -126,21 +133,21 @@ class Tagging:
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
             served = await self._catalogue.read()
-            batched = await self._ask(served.plan(question.tasks), question.class_map, sound, timeout_seconds)
-        except ServiceError:
+            batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
+        except _LOST:
             self._catalogue.forget()
             raise
-        if any(isinstance(answer, ServiceError) for answer in batched.answers):
+        if any(isinstance(answer, _LOST) for answer in batched.answers):
             self._catalogue.forget()
         of_sound = iter(batched.answers)
         answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
 
         def all_results() -> tuple[ImageResult, ...]:
-            return tuple(self._result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
+            return tuple(_result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
 
         return Tagged(
             # Large pictures of class maps would keep other requests waiting.
-            await asyncio.to_thread(all_results) if question.class_map else all_results(),
+            await asyncio.to_thread(all_results) if question.has_map else all_results(),
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
             _versions(answers),
             batched.queue_seconds,
@@ -155,69 +162,29 @@ class Tagging:
             return failed_result(upload.name, error)
 
     async def _ask(
-        self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound], timeout_seconds: float | None
+        self, plan: Sequence[TaskSet], question: Question, images: Sequence[Sound], timeout_seconds: float | None
     ) -> Batched:
-        wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
-        parts = [await self._lanes.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
+        class_map, loop = question.asked.class_map, asyncio.get_running_loop()
+        end = None if timeout_seconds is None else loop.time() + timeout_seconds
+        parts = []
+        for tasks in plan:
+            wanted = Wanted(tasks, class_map and any(TASKS[task].has_map for task in tasks))
+            left = None if end is None else end - loop.time()
+            parts.append(await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left))
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),
             sum(part.triton_seconds for part in parts),
         )
 
-    def _result(self, name: str, answer: Answer, question: Question) -> ImageResult:
-        if isinstance(answer, ReeltagError):
-            return failed_result(name, answer)
-        width, height, asked = answer.width, answer.height, question.tasks
-        class_map = answer.tensors[Task.SEGMENT][contract.CLASS_MAP] if question.class_map else None
-        return ImageResult(
-            name=name,
-            width=width,
-            height=height,
-            detections=self._detections(answer, question) if Task.DETECT in asked else None,
-            tags=self._tags(answer, question) if Task.CLASSIFY in asked else None,
-            shares=_shares(answer, answer.cards[Task.SEGMENT]) if Task.SEGMENT in asked else None,
-            class_map=None if class_map is None else picture_of(class_map, answer.cards[Task.SEGMENT], width, height),
-        )
 
-    def _detections(self, answer: ImageOutputs, question: Question) -> tuple[Detection, ...]:
-        tensors, threshold = answer.tensors[Task.DETECT], question.score_threshold
-        found = detections_of(
-            tensors[contract.BOXES],
-            tensors[contract.SCORES],
-            tensors[contract.CLASSES],
-            answer.cards[Task.DETECT].labels,
-            score_threshold=self._settings.score_threshold if threshold is None else threshold,
-            top_k=question.top_k,
-        )
-        if not question.normalised:
-            return found
-        return tuple(one.model_copy(update={"box": _shares_of(one.box, answer)}) for one in found)
-
-    def _tags(self, answer: ImageOutputs, question: Question) -> tuple[ImageTag, ...]:
-        card = answer.cards[Task.CLASSIFY]
-        return image_tags_of(
-            answer.tensors[Task.CLASSIFY][contract.SCORES],
-            card.labels,
-            card.network,
-            score_threshold=question.score_threshold or 0.0,
-            top_k=question.top_k or self._settings.top_k,
-        )
-
-
-def _shares_of(box: Box, answer: ImageOutputs) -> Box:
-    """A box in pixels as shares of the picture's width and height."""
-    x1, y1, x2, y2 = box
-    across, down = answer.width, answer.height
-    shares = (x1 / across, y1 / down, x2 / across, y2 / down)
-    left, top, right, bottom = (round(share, _SHARE_DECIMALS) for share in shares)
-    return left, top, right, bottom
-
-
-def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:
-    rounded = answer.tensors[Task.SEGMENT][contract.SHARES].astype(float).round(_SHARE_DECIMALS)
-    order = np.argsort(-rounded, kind="stable")
-    return tuple(ClassShare(label=card.labels[i], share=rounded[i]) for i in order if rounded[i] > 0)
+def _result(name: str, answer: Answer, question: Question) -> ImageResult:
+    if isinstance(answer, ReeltagError):
+        return failed_result(name, answer)
+    fields: dict[str, Any] = {}
+    for task in question.tasks:
+        fields.update(TASKS[task].read(answer, question.asked))
+    return ImageResult(name=name, width=answer.width, height=answer.height, **fields)
 
 
 def failed_result(name: str, error: ReeltagError) -> ImageResult:
