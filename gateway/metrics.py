@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import render, render_unexpected
@@ -65,6 +66,10 @@ class Metrics:
             ("reeltag_held_bytes", "Bytes of request bodies in memory.", held_bytes),
         ):
             Gauge(name, text, registry=self._registry).set_function(function)
+
+    def add(self, collector: Collector) -> None:
+        """Add metrics that are read when they are scraped."""
+        self._registry.register(collector)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

@@ -31,6 +31,7 @@ from gateway.handshakes import Handshake
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
 from gateway.tagger import OwnTriton
+from gateway.url_hosts import UrlHosts
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings, unknown_variables
 
@@ -80,6 +81,7 @@ def check_options(settings: Settings) -> None:
     """Find out early, before Triton is started, whether `serve` could; raises as `serve`."""
     check_openness(settings)
     certificates_of(settings)
+    UrlHosts(settings.url_hosts)
     check_port(settings.host, settings.port)
     if settings.grpc_port:
         check_port(settings.host, settings.grpc_port, option="--grpc-port")

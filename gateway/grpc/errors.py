@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator
@@ -45,6 +46,13 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError
     status = status_of(error)
     code = grpc.StatusCode[error.grpc_code]
     await context.abort(code, status.message, trailing_metadata=((_DETAILS, status.SerializeToString()),))
+
+
+async def end(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
+    """End a call from beside its handler, which hears of it where it next reads or writes."""
+    if not context.done():
+        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError):
+            await abort(context, error)
 
 
 def status_of(error: ReeltagError) -> Status:

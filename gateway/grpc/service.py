@@ -1,4 +1,8 @@
-"""`reeltag.v1.Tagging`: messages in, the same tagging as over REST, messages out."""
+"""`reeltag.v1.Tagging`: messages in, the same tagging as over REST, messages out.
+
+Nothing of a message is taken in before its caller is known and there is room for its images. The methods take bytes,
+one message after the other, and not messages: gRPC would otherwise have one in memory before it asks whether it may.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +10,35 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import grpc
 
 from gateway.access import Access, Caller
 from gateway.catalogue import Catalogue
+from gateway.grpc.door import Context, Door, Reading
 from gateway.grpc.errors import abort, answered
 from gateway.grpc.messages import model_message, options_of, result_message, upload_of
+from gateway.grpc.raw import parsed, serialised
 from gateway.metrics import Metrics
 from gateway.tagging import Question, Tagged, Tagging, failed_result
 from gateway.uploads import Upload, UploadReader
-from reeltag.errors import ReeltagError
+from reeltag.errors import Overloaded, ReeltagError
 from reeltag.priority import Priority
 from reeltag.v1 import tagging_pb2 as pb
-from reeltag.v1.tagging_pb2_grpc import TaggingServicer
 
-Context = grpc.aio.ServicerContext[Any, Any]
+MAX_CALLS: Final = 256
+"""Calls in work; more are refused before their messages are read."""
+MAX_STREAMS: Final = 32
+"""Streams among them: each may send a message at any time, for which memory must be there."""
 STREAM_WINDOW: Final = 32
 """Images of one stream that are in work; the next is read when the oldest answer was taken."""
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Tagging"].full_name
 _TURN_SECONDS: Final = 0.05
 """How often a stream asks whether its next image may wait for Triton."""
 
 
-class TaggingService(TaggingServicer):
+class TaggingService:
     """Answers the calls of one gateway; belongs to its event loop.
 
     Args:
@@ -38,44 +47,73 @@ class TaggingService(TaggingServicer):
         reader: Counts the bytes of requests, of both interfaces together.
         metrics: Counts images by outcome.
         access: Admits callers.
+        door: Where messages of calls come in.
+        streams: Where those of streams do.
     """
 
     def __init__(
-        self, tagging: Tagging, catalogue: Catalogue, reader: UploadReader, metrics: Metrics, access: Access
+        self,
+        tagging: Tagging,
+        catalogue: Catalogue,
+        reader: UploadReader,
+        metrics: Metrics,
+        access: Access,
+        door: Door,
+        streams: Door,
     ) -> None:
         self._tagging = tagging
         self._catalogue = catalogue
         self._reader = reader
         self._metrics = metrics
         self._access = access
+        self._door = door
+        self._streams = streams
+        self._calls = 0
 
-    async def TagImages(  # noqa: N802 - named in the .proto file
-        self, request: pb.TagImagesRequest, context: Context
-    ) -> pb.TagImagesResponse:
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server takes."""
+        methods = {
+            "TagImages": grpc.stream_unary_rpc_method_handler(self._tag_images, None, serialised),
+            "TagImageStream": grpc.stream_stream_rpc_method_handler(self._tag_image_stream, None, serialised),
+            "ListModels": grpc.stream_unary_rpc_method_handler(self._list_models, None, serialised),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _tag_images(self, _: object, context: Context) -> pb.TagImagesResponse:
         """Tag several images; see the .proto file."""
         started = time.perf_counter()
         async with answered(context), self._admitted(context) as caller:
             priority = caller.priority(_metadata(context, "priority"))
             self._tagging.admit(priority)
-            question = await self._question(request.options, priority)
+            options, uploads = await self._received(context)
+            question = await self._question(options, priority)
             with self._reader.hold() as holding:
-                uploads = holding.take([upload_of(image) for image in request.images])
+                holding.take(uploads)
                 caller.take(len(uploads))
-                tagged = await self._tagging.tag(uploads, question, timeout_seconds=context.time_remaining())
+                images = await holding.fetched(uploads)
+                tagged = await self._tagging.tag(images, question, timeout_seconds=context.time_remaining())
             self._metrics.count(tagged.results)
             if len(tagged.errors) == len(tagged.results):
                 await abort(context, tagged.errors[0])
             return _response(tagged, time.perf_counter() - started)
         raise AssertionError("`answered` ends the call")
 
-    async def TagImageStream(  # noqa: N802
-        self, requests: AsyncIterator[pb.TagImageStreamRequest], context: Context
-    ) -> AsyncIterator[pb.TagImageStreamResponse]:
+    async def _received(self, context: Context) -> tuple[pb.TagOptions, list[Upload]]:
+        """The one message of a call; of its copies in memory only the images are left."""
+        async with self._door.entered(context) as reading:
+            request = parsed(pb.TagImagesRequest, await reading.read())
+        return request.options, [upload_of(image) for image in request.images]
+
+    async def _tag_image_stream(self, _: object, context: Context) -> AsyncIterator[pb.TagImageStreamResponse]:
         """Tag images as they come, in order; see the .proto file."""
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None] = asyncio.Queue(STREAM_WINDOW)
         working: set[asyncio.Task[pb.ImageResult]] = set()
-        async with answered(context), self._admitted(context) as caller:
-            feeding = asyncio.create_task(self._feed(requests, context, caller, answers, working))
+        async with (
+            answered(context),
+            self._admitted(context) as caller,
+            self._streams.entered(context, lambda: bool(working)) as reading,
+        ):
+            feeding = asyncio.create_task(self._feed(reading, context, caller, answers, working))
             try:
                 while (answer := await answers.get()) is not None:
                     yield pb.TagImageStreamResponse(result=await answer)
@@ -85,18 +123,18 @@ class TaggingService(TaggingServicer):
                     task.cancel()
                 await asyncio.gather(feeding, *working, return_exceptions=True)
 
-    async def ListModels(  # noqa: N802
-        self, request: pb.ListModelsRequest, context: Context
-    ) -> pb.ListModelsResponse:
+    async def _list_models(self, _: object, context: Context) -> pb.ListModelsResponse:
         """List the network behind each task."""
         async with answered(context), self._admitted(context):
+            async with self._door.entered(context) as reading:
+                parsed(pb.ListModelsRequest, await reading.read())
             served = await self._catalogue.read(fresh=True)
             return pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
         raise AssertionError("`answered` ends the call")
 
     async def _feed(
         self,
-        requests: AsyncIterator[pb.TagImageStreamRequest],
+        reading: Reading,
         context: Context,
         caller: Caller,
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None],
@@ -106,10 +144,12 @@ class TaggingService(TaggingServicer):
         try:
             priority = caller.priority(_metadata(context, "priority"))
             question = await self._question(pb.TagOptions(), priority)
-            async for request in requests:
+            while (raw := await reading.read()) is not None:
+                request = parsed(pb.TagImageStreamRequest, raw)
                 if request.HasField("options"):
                     question = await self._question(request.options, priority)
                 task = asyncio.create_task(self._tag_one(upload_of(request.image), question, context, caller))
+                del raw, request  # the next message may be long in coming
                 working.add(task)
                 task.add_done_callback(working.discard)
                 await answers.put(task)
@@ -121,9 +161,9 @@ class TaggingService(TaggingServicer):
         try:
             await self._turn(caller, question.priority)
             with self._reader.hold() as holding:
-                holding.take([upload])
+                (image,) = await holding.fetched(holding.take([upload]))
                 seconds = context.time_remaining()
-                result = await self._tagging.tag_one(upload, question, timeout_seconds=seconds)
+                result = await self._tagging.tag_one(image, question, timeout_seconds=seconds)
         except ReeltagError as error:
             result = failed_result(upload.name, error)
         self._metrics.count([result])
@@ -140,7 +180,14 @@ class TaggingService(TaggingServicer):
     @asynccontextmanager
     async def _admitted(self, context: Context) -> AsyncIterator[Caller]:
         with self._access.admitted(_metadata(context, "authorization")) as caller:
-            yield caller
+            if self._calls >= MAX_CALLS:
+                text = f"{self._calls} calls are in work, which are all that may be; try again later"
+                raise Overloaded(text, retry_after_seconds=self._tagging.retry_after())
+            self._calls += 1
+            try:
+                yield caller
+            finally:
+                self._calls -= 1
 
     async def _question(self, message: pb.TagOptions, priority: Priority) -> Question:
         return await self._tagging.question(options_of(message), priority)

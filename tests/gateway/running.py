@@ -39,8 +39,7 @@ class Running:
     process: psutil.Process
     client: httpx.Client
     log_file: Path
-    grpc_port: int = 0
-    """Where it has one."""
+    grpc_port: int
 
     @property
     def log(self) -> str:
@@ -141,13 +140,10 @@ def main() -> None:
     tagger = FakeTagger(("detect", "classify", "segment", "detect_classify"))
     tagger.delay_seconds = float(sys.argv[2])
     certificates = certificates_of(settings)
-    app = create_app(settings, tagger, grpc_port=0 if certificates else None, certificates=certificates)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def tell() -> None:
-            print(listener.getsockname()[1], getattr(app.state, "grpc_port", 0), flush=True)
-
-        Server(app, settings, certificates=certificates, on_ready=tell).run(sockets=[listener])
+        app = create_app(settings, tagger, grpc_port=0, certificates=certificates)
+        ports = lambda: print(listener.getsockname()[1], app.state.grpc_port, flush=True)  # noqa: E731
+        Server(app, settings, certificates=certificates, on_ready=ports).run(sockets=[listener])
 
 
 if __name__ == "__main__":
