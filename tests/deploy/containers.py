@@ -48,7 +48,12 @@ class Container:
 
 @contextmanager
 def container(
-    service: Mapping[str, Any], stage: Stage, folder: Path, volumes: Mapping[str, Path], shims: Path | None = None
+    service: Mapping[str, Any],
+    stage: Stage,
+    folder: Path,
+    volumes: Mapping[str, Path],
+    shims: Path | None = None,
+    network_of: Container | None = None,
 ) -> Iterator[Container]:
     """Start a service; it must end within its grace period when it is told to.
 
@@ -58,6 +63,7 @@ def container(
         folder: For its root and its log.
         volumes: Folders that stand for the named volumes.
         shims: Programs of the image that are elsewhere here.
+        network_of: Whose network it shares; it has its own without it.
     """
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "--net", "true"], check=False).returncode:
         pytest.skip("making namespaces takes root")
@@ -75,9 +81,10 @@ def container(
     }
     script = _script(service, stage, root, denied, volumes, shims, environment)
     log = folder / "log"
+    net = ["unshare", "--net"] if network_of is None else ["nsenter", f"--target={network_of.process.pid}", "--net"]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["unshare", "--mount", "--net", "--propagation=private", "sh", "-euc", script],
+            [*net, "unshare", "--mount", "--propagation=private", "sh", "-euc", script],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:

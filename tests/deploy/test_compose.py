@@ -112,14 +112,19 @@ def test_every_service_is_hardened_and_triton_has_no_port() -> None:
     assert used == set()
 
 
-def asked(gateway: Container) -> dict[str, Any]:
-    """The answer to an image that is sent from inside, once the health check says that the gateway is ready."""
+def wait_until_healthy(gateway: Container) -> None:
+    """Until the health check of its image says that it is ready."""
     deadline = time.monotonic() + 90
     health_check = stages(ROOT / "deploy/Dockerfile")["gateway"].health_check
     while (probe := gateway.run(health_check)).returncode != 0:
         assert gateway.process.poll() is None, gateway.log.read_text()
         assert time.monotonic() < deadline, gateway.log.read_text() + probe.stderr.decode()
         time.sleep(0.3)
+
+
+def asked(gateway: Container) -> dict[str, Any]:
+    """The answer to an image that is sent from inside."""
+    wait_until_healthy(gateway)
     ask = (
         "import sys, urllib.request as r; "
         "sent = {'data': sys.stdin.buffer.read(), 'headers': {'Content-Type': 'image/jpeg'}}; "
