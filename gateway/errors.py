@@ -33,7 +33,8 @@ def detail_of(error: ReeltagError) -> ErrorDetail:
         if "reference" not in vars(error):  # one error may be that of many images
             _log.error("error %s: %s: %s", error.reference, error.code, error)
         return ErrorDetail(code=error.code, message=_look_up(error.reference))
-    if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and "reference" not in vars(error):
+    is_for_the_log = error.http_status == HTTPStatus.SERVICE_UNAVAILABLE or error.public_text != str(error)
+    if is_for_the_log and "reference" not in vars(error):
         cause = "" if error.__cause__ is None else f" ({error.__cause__})"
         _log.warning("error %s: %s: %s%s", error.reference, error.code, error, cause)
     return ErrorDetail(code=error.code, message=error.public_text)

@@ -161,7 +161,12 @@ def test_both_pods_start_and_answer(tmp_path: Path, model_repository: Path) -> N
     served = {**pod, "command": [*triton["command"], *arguments], "shm_size": "1gb", "volumes": ["models:/models"]}
     data = of_kind("ConfigMap", "reeltag")["data"]
     # Both share one network here, so Triton is at the port, and the gateway's gRPC must be at another.
-    environment = {**data, "REELTAG_TRITON_URL": "127.0.0.1:8001", "REELTAG_GRPC_PORT": "0"}
+    environment = {
+        **data,
+        "REELTAG_TRITON_URL": "127.0.0.1:8001",
+        "REELTAG_GRPC_PORT": "0",
+        "REELTAG_DRAIN_SECONDS": "0",
+    }
     asking = {**pod, "volumes": ["keys:/keys:ro"]}
     (tmp_path / "triton").mkdir()
     with container(served, stage, tmp_path / "triton", {"models": plans}, triton_shim(tmp_path)) as server:
@@ -177,4 +182,4 @@ def test_both_pods_start_and_answer(tmp_path: Path, model_repository: Path) -> N
                 wait_until(lambda: b"serves" in client.log.read_bytes())
                 refused = client.run(["python", "-m", "gateway.probe"])
                 assert refused.returncode == 1
-                assert b"secret" in refused.stderr
+                assert b"Triton is not ready" in refused.stderr
