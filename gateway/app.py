@@ -16,6 +16,7 @@ from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.certificates import Certificates
+from gateway.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
 from gateway.fetching import Fetcher, FetchLimits
 from gateway.fleet import Fleet
@@ -28,7 +29,6 @@ from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.readiness import Readiness
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
-from gateway.schemas import failures
 from gateway.security_headers import SecurityHeadersMiddleware
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
@@ -92,6 +92,8 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
         responses=failures(400, 408, 421, 431, 500, 503),  # of every operation
+        generate_unique_id_function=operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it looks for a provider at every request
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
@@ -106,7 +108,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "Accept"),
+            allow_headers=("Authorization", "Content-Type", "Accept", "Priority"),
             expose_headers=("Retry-After",),
         )
     if settings.allowed_hosts:
@@ -114,6 +116,7 @@ def create_app(
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(ObservingMiddleware, metrics=metrics)
     add_error_handlers(app)
+    describe_keys(app)
     return app
 
 
@@ -190,7 +193,7 @@ async def _running(
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
             certificates: Certificates | None = app.state.certificates
-            credentials = certificates and certificates.grpc_credentials()
+            credentials = None if certificates is None else certificates.grpc_credentials()
             async with listening(address, service, ready, CLOSE_GRACE_SECONDS, credentials) as port:
                 app.state.grpc_port = port
                 yield

@@ -58,11 +58,12 @@ def _look_up(error_id: str) -> str:
     return f"an unexpected error happened; the gateway's log has it under the id {error_id}"
 
 
-def on_the_wire(error: ReeltagError) -> bytes:
-    """One of our errors as the last answer on a connection, for what never reaches the app."""
+def on_the_wire(error: ReeltagError, *, keep_alive: bool = False) -> bytes:
+    """One of our errors as an answer to what never reaches the app, by default the last one on its connection."""
     detail = ErrorDetail(code=error.code, message=error.public_text)
     response = _respond(error.http_status, detail, _headers_of(error))
-    response.headers["Connection"] = "close"
+    if not keep_alive:
+        response.headers["Connection"] = "close"
     head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
     head += [name + b": " + value for name, value in response.raw_headers]
     return b"\r\n".join([*head, b"", bytes(response.body)])

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from gateway.certificates import Certificates
 from gateway.connections import Connection
 from gateway.crowd import Crowd
+from gateway.early import EarlyRefusals
 
 _SHUTDOWN_SECONDS: Final = 3600.0
 """The library's own limit on the end of a connection would cut off long answers; `Connection` has better ones."""
@@ -26,15 +27,17 @@ class Handshake(asyncio.Protocol):
     Args:
         certificates: The server's.
         crowd: All connections of the server.
+        early: Refuses requests without the app.
         arguments: Uvicorn's.
     """
 
-    def __init__(self, certificates: Certificates, crowd: Crowd, **arguments: Any) -> None:
+    def __init__(self, certificates: Certificates, crowd: Crowd, early: EarlyRefusals, **arguments: Any) -> None:
         self._certificates = certificates
         self._crowd = crowd
+        self._early = early
         self._arguments = arguments
         self._others: set[object] = arguments["server_state"].connections
-        self._loop = arguments.get("_loop") or asyncio.get_running_loop()
+        self._loop: Any = asyncio.get_running_loop()  # uvloop's, whose `start_tls` takes more than its type says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; where there are too many connections, the client is told so once it can read it."""
@@ -83,7 +86,9 @@ class Handshake(asyncio.Protocol):
         if self._under.is_closing():
             self._crowd.forget()
             return
-        connection = Connection(self._crowd, is_admitted=self._is_admitted, under=self._under, **self._arguments)
+        connection = Connection(
+            self._crowd, self._early, is_admitted=self._is_admitted, under=self._under, **self._arguments
+        )
         secure.set_protocol(connection)
         connection.connection_made(secure)
 

@@ -64,6 +64,7 @@ class Metrics:
             ("reeltag_waiting_images", "Images that wait to be sent to Triton.", waiting),
             ("reeltag_inflight_batches", "Requests that Triton works on.", inflight),
             ("reeltag_held_bytes", "Bytes of request bodies in memory.", held_bytes),
+            ("reeltag_asyncio_tasks", "Tasks of the gateway's event loop.", lambda: len(asyncio.all_tasks())),
         ):
             Gauge(name, text, registry=self._registry).set_function(function)
 

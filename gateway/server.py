@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from gateway.certificates import Certificates, certificates_of
 from gateway.connections import Connection
 from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
 from gateway.descriptors import room_for
+from gateway.early import EarlyRefusals
 from gateway.handshakes import Handshake
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
@@ -64,8 +66,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
+
+    def begin() -> None:
+        gc.collect()
+        gc.freeze()  # what was imported stays: the collector, which stops everything, need not look through it again
+        on_ready(address)
+
     with listener:
-        Server(app, settings, certificates=certificates, on_ready=lambda: on_ready(address)).run(sockets=[listener])
+        Server(app, settings, certificates=certificates, on_ready=begin).run(sockets=[listener])
 
 
 def _warn(settings: Settings, certificates: Certificates | None) -> None:
@@ -120,12 +128,13 @@ class Server(uvicorn.Server):
         metrics: Metrics = app.state.metrics
         self._crowd = Crowd(_limits(settings, room.connections), lambda reason: metrics.ended.labels(reason).inc())
         metrics.watch_connections(lambda: self._crowd.open)
+        early = EarlyRefusals(app, has_keys=settings.keys_file is not None)
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=cast("type[asyncio.Protocol]", _protocol(certificates, self._crowd)),
+                http=cast("type[asyncio.Protocol]", _protocol(certificates, self._crowd, early)),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -190,8 +199,8 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _protocol(certificates: Certificates | None, crowd: Crowd) -> Callable[..., asyncio.Protocol]:
-    return partial(Connection, crowd) if certificates is None else partial(Handshake, certificates, crowd)
+def _protocol(certificates: Certificates | None, crowd: Crowd, early: EarlyRefusals) -> Callable[..., asyncio.Protocol]:
+    return partial(Connection, crowd, early) if certificates is None else partial(Handshake, certificates, crowd, early)
 
 
 def _limits(settings: Settings, max_connections: int) -> ConnectionLimits:

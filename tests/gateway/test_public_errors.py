@@ -62,12 +62,12 @@ def test_neither_interface_says_where_triton_is(
     texts = [answer.text + str(answer.headers) for answer in answers]
     with grpc.insecure_channel(target) as channel:
         stub, image = TaggingStub(channel), pb.Image(name="a", data=encoded())
-        for call in (
+        calls = (
             lambda: stub.TagImages(pb.TagImagesRequest(images=[image])),
             lambda: list(stub.TagImageStream(iter([pb.TagImageStreamRequest(image=image)]))),
             lambda: stub.ListModels(pb.ListModelsRequest()),
-        ):
-            texts.append(_said(call))
+        )
+        texts += [_said(call) for call in calls]
     for text in texts:
         assert "/run/private" not in text
     assert WHERE in caplog.text

@@ -250,7 +250,7 @@ def test_files_that_are_of_no_use(authority: Authority, files: tuple[Path, Path]
     day = timedelta(days=1)
     _, other_key = authority.issue("other")
     encrypted = tmp_path / "encrypted.key"
-    encrypt = ["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", encrypted]
+    encrypt = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:x", "-out", str(encrypted)]
     subprocess.run(encrypt, check=True, capture_output=True)
     for wrong, expected in (
         ((cert, other_key), "does not belong to the certificate"),
