@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,7 @@ import grpc
 import httpx
 import pytest
 
-from gateway.access import Access, check_openness
+from gateway.access import Access, check_openness, warn_of_openness
 from gateway.app import create_app
 from reeltag.client import Client, Image, Refused
 from reeltag.errors import InvalidOption, Overloaded
@@ -161,3 +163,38 @@ def test_a_client_named_image_is_kept(keys: KeyFile, url: str) -> None:
     _, secret = keys.create("archive")
     with Client(url, api_key=secret) as client:
         assert client.tag_images([Image("é ü.jpg", encoded())])[0].name == "é ü.jpg"
+
+
+def test_a_quota_is_one_for_both_interfaces(keys: KeyFile, served: tuple[FakeTagger, str, str]) -> None:
+    served[0].reset()
+    _, secret = keys.create("archive", images_per_second=0.1)
+    assert post(served[1], f"Bearer {secret}").status_code == 200
+    request = pb.TagImagesRequest(images=[pb.Image(name="a", data=encoded())])
+    with grpc.insecure_channel(served[2]) as channel, pytest.raises(grpc.RpcError) as caught:
+        TaggingStub(channel).TagImages(request, metadata=(("authorization", f"Bearer {secret}"),))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert post(served[1], f"Bearer {secret}").status_code == 429
+
+
+def test_no_key_is_in_the_log(
+    keys: KeyFile, served: tuple[FakeTagger, str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    key, secret = keys.create("archive", concurrent_requests=1)
+    wrong = f"rt_{key.id}_{43 * 'Z'}"
+    for presented in (secret, wrong):
+        post(served[1], f"Bearer {presented}")
+        with grpc.insecure_channel(served[2]) as channel, contextlib.suppress(grpc.RpcError):
+            TaggingStub(channel).ListModels(
+                pb.ListModelsRequest(), metadata=(("authorization", f"Bearer {presented}"),)
+            )
+    assert secret.rpartition("_")[2] not in caplog.text
+    assert 43 * "Z" not in caplog.text
+
+
+def test_keys_in_the_clear_on_a_network_are_warned_of(keys: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_openness(Settings(host="127.0.0.1", keys_file=keys._path))
+    warn_of_openness(Settings(host="0.0.0.0", keys_file=keys._path, tls_cert=keys._path, tls_key=keys._path))
+    assert caplog.text == ""
+    warn_of_openness(Settings(host="0.0.0.0", keys_file=keys._path))
+    assert "keys travel in the clear to 0.0.0.0" in caplog.text
