@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -49,12 +50,14 @@ class Caller:
         use: _Use,
         clock: Callable[[], float],
         priority: Priority = Priority.INTERACTIVE,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.tenant = tenant
         self._rate = rate
         self._use = use
         self._clock = clock
         self._priority = priority
+        self._check = check
 
     def priority(self, said: str | None) -> Priority:
         """Priority of a request.
@@ -82,7 +85,9 @@ class Caller:
 
         Raises:
             Overloaded: They are more than the key may send now.
+            Unauthorized: The key was revoked meanwhile, as in the middle of a stream.
         """
+        self._check()
         if self._rate is None:
             return
         if (seconds := self.wait_seconds(images)) > 0:
@@ -129,9 +134,15 @@ class Access:
             raise Overloaded(f"{use.requests} requests of this key are in work, which are all that it may have")
         use.requests += 1
         try:
-            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority)
+            check = partial(self._check_still_good, key.id)
+            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority, check)
         finally:
             use.requests -= 1
+
+    def _check_still_good(self, key_id: str) -> None:
+        assert self._keys is not None
+        if not self._keys.is_good(key_id):
+            raise Unauthorized("the key was revoked; ask the operator for another")
 
     def _key(self, authorization: str) -> ApiKey:
         assert self._keys is not None

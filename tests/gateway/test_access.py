@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,3 +199,23 @@ def test_keys_in_the_clear_on_a_network_are_warned_of(keys: KeyFile, caplog: pyt
     assert caplog.text == ""
     warn_of_openness(Settings(host="0.0.0.0", keys_file=keys._path))
     assert "keys travel in the clear to 0.0.0.0" in caplog.text
+
+
+def test_a_key_that_is_revoked_in_the_middle_of_a_stream(keys: KeyFile, served: tuple[FakeTagger, str, str]) -> None:
+    served[0].reset()
+    key, secret = keys.create("archive")
+
+    def asked() -> Iterator[pb.TagImageStreamRequest]:
+        for name in ("before", "after"):
+            is_next.wait(10)
+            is_next.clear()
+            yield pb.TagImageStreamRequest(image=pb.Image(name=name, data=encoded()))
+
+    is_next = threading.Event()
+    is_next.set()
+    with grpc.insecure_channel(served[2]) as channel:
+        answers = TaggingStub(channel).TagImageStream(asked(), metadata=(("authorization", f"Bearer {secret}"),))
+        assert next(answers).result.error.code == ""
+        keys.revoke(key.id)
+        is_next.set()
+        assert next(answers).result.error.code == "unauthorized"
