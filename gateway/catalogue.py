@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from gateway.tagger import ImageTagger, TaskSet, Wanted
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, InvalidOption, ModelUnavailable, NetworkReplaced, UnknownModel
+from reeltag.errors import ImageRejected, InvalidOption, ModelUnavailable, NetworkReplaced, UnknownModel, UnknownTask
 from reeltag.triton import ImageOutputs, joined, known
 
 T = TypeVar("T")
@@ -40,6 +40,8 @@ class Served:
     """Card of the default of each task whose image ensemble is ready."""
     ready: frozenset[tuple[str, str]]
     """Name and version of the ready models and ensembles."""
+    listed: frozenset[str] = frozenset()
+    """Names of all that lie in the repository, ready or not."""
     networks: dict[str, ModelCard] = field(default_factory=dict)
     """Card of each network that can be asked by name, by it."""
 
@@ -48,10 +50,14 @@ class Served:
 
         Raises:
             ModelUnavailable: Triton does not serve its ensemble, or the ensemble carries no card.
+            UnknownTask: No network for it was ever exported there: waiting would not help.
         """
         if task in self.cards:
             return self.cards[task]
         name = contract.image_ensemble((task,))
+        if task not in contract.BUNDLED_TASKS and name not in self.listed:
+            served = ", ".join(one.value for one in self.cards)
+            raise UnknownTask(f"no network for the task {name!r} is there; tasks served: {served}")
         is_ready = any(ready == name for ready, _ in self.ready)
         fault = "serves it without a model card" if is_ready else "does not serve it"
         known_tasks = ", ".join(known_task.value for known_task in self.cards) or "none"
@@ -59,7 +65,7 @@ class Served:
             f"task {name!r} needs the ensemble {name!r}, but Triton {fault}; tasks served: {known_tasks}"
         )
 
-    def listed(self) -> list[tuple[ModelCard, bool]]:
+    def by_task(self) -> list[tuple[ModelCard, bool]]:
         """Every network and whether it is the default of its task; by task, the default first."""
         defaults = [(card, True) for card in self.cards.values()]
         known_names = {card.network for card, _ in defaults}
@@ -139,7 +145,7 @@ class Catalogue:
                 ready = frozenset((entry.name, entry.version) for entry in index if entry.state == "READY")
                 of_tasks = {task: cards[task.value] for task in Task if task.value in cards}
                 by_task = {task: card for task, card in of_tasks.items() if (task.value, card.version) in ready}
-                self._served = Served(by_task, ready, networks)
+                self._served = Served(by_task, ready, frozenset(entry.name for entry in index), networks)
                 self._read_at = time.monotonic()
             return self._served
 
@@ -199,7 +205,7 @@ class Catalogue:
                 replaced += 1
                 if replaced >= _TRIES:
                     raise
-            except (ModelUnavailable, UnknownModel):
+            except (ModelUnavailable, UnknownModel, UnknownTask):
                 if not is_known:
                     raise
                 if time.monotonic() > began + _EXCHANGE_SECONDS:

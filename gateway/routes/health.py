@@ -33,7 +33,9 @@ async def healthz(request: Request) -> Health:
     own: OwnTriton | None = request.app.state.own
     trouble = own.trouble if own is not None else None
     if trouble is not None:
-        raise TritonUnavailable(f"Triton does not come back: {trouble}")
+        raise TritonUnavailable(f"Triton does not come back: {trouble}").told_as(
+            "Triton does not come back; the gateway's log says why"
+        )
     return Health(status="ok")
 
 
@@ -75,7 +77,7 @@ async def models(request: Request) -> ModelsAnswer:
     catalogue: Catalogue = request.app.state.catalogue
     served = await catalogue.read(fresh=True)
     return ModelsAnswer(
-        models=tuple(ServedModel.of(card, is_default=is_default) for card, is_default in served.listed()),
+        models=tuple(ServedModel.of(card, is_default=is_default) for card, is_default in served.by_task()),
         triton=TritonAddress(grpc_url=client.url),
         tritons=tuple(_state(endpoint) for endpoint in client.endpoints) if isinstance(client, Fleet) else None,
     )

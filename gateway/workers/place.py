@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.pace import Pace
 from gateway.workers.merging import merged
 
 MAX_WORKERS: Final = 64
@@ -147,6 +148,8 @@ class SharedUse:
     def __init__(self, quotas: Quotas, offset: int) -> None:
         self._quotas = quotas
         self._offset = offset
+        self.pace = Pace()
+        """Of the requests that this worker does."""
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Alone for the block."""

@@ -94,7 +94,7 @@ def test_requests_for_different_networks_are_batched_apart(client: httpx.Client,
 
 def test_what_is_planned_is_one_request_where_the_ensemble_of_all_is_there() -> None:
     ready = frozenset({("detect_classify", "9")})
-    some = Served({task: card(task) for task in (Task.DETECT, Task.CLASSIFY)}, ready, {"other": OTHER})
+    some = Served({task: card(task) for task in (Task.DETECT, Task.CLASSIFY)}, ready, networks={"other": OTHER})
     both = (Task.DETECT, Task.CLASSIFY)
     assert some.plan(both, ("other",)) == (Wanted((Task.DETECT,), models=("other",)), Wanted((Task.CLASSIFY,)))
     assert some.plan(both) == (Wanted((Task.DETECT,)), Wanted((Task.CLASSIFY,)))
