@@ -21,6 +21,7 @@ from typing import Final
 
 from gateway.tagger import OwnTriton
 from gateway.workers.place import retire
+from reeltag.embedded.changing import folder_of
 from reeltag.errors import SetupError
 from reeltag.settings import Settings
 
@@ -31,6 +32,7 @@ SILENCE_SECONDS: Final = 20.0
 PAUSES_SECONDS: Final = (0.0, 1.0, 2.0, 5.0)
 """Before a worker is started again, by how many did not last in its place before."""
 STEADY_SECONDS: Final = 10.0
+_PREFIX: Final = "reeltag-workers-"
 _GRACE_SECONDS: Final = 10.0
 """Beyond the time to drain, until workers that do not end are killed."""
 _TICK_SECONDS: Final = 0.2
@@ -81,7 +83,7 @@ class Supervisor:
             SetupError: The first workers did not start.
         """
         self._seats = [_Seat() for _ in range(self.settings.workers)]
-        folder = Path(tempfile.mkdtemp(prefix="reeltag-workers-"))  # of mode 0700
+        folder = _folder(self.settings)
         handlers = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             with selectors.DefaultSelector() as selector:
@@ -203,6 +205,17 @@ class Supervisor:
                 worker.process.kill()
                 worker.process.wait()
             _close(worker)
+
+
+def _folder(settings: Settings) -> Path:
+    """For what workers share, of mode 0700; with an embedded Triton in its folder, which goes whatever is killed."""
+    triton = folder_of(settings.triton_url or "")
+    if triton is not None:
+        return Path(tempfile.mkdtemp(prefix="workers-", dir=triton))
+    for old in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        if not Path("/proc", old.name.removeprefix(_PREFIX).partition("-")[0]).exists():
+            shutil.rmtree(old, ignore_errors=True)  # its parent was killed; another user's stays
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
 
 
 def _close(worker: _Worker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,7 @@ def test_a_killed_parent_leaves_nothing_behind(model_repository: Path, tmp_path:
         os.kill(process.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(family, timeout=15)
     assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    assert not list(Path(tempfile.gettempdir()).glob(f"reeltag-*-{process.pid}-*"))
 
 
 def test_all_are_drained(model_repository: Path, tmp_path: Path) -> None:
