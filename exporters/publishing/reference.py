@@ -20,7 +20,8 @@ PICTURES: Final = 2
 ALLOWED: Final = {"fp32": 0.05, "bf16": 0.15, "fp16": 0.15, "int8": 0.3}
 """Largest `difference` by precision: processors round differently, those without bfloat16 compute in float32."""
 _CERTAIN: Final = 0.3
-"""Boxes with such a score are looked for in the other answer."""
+"""Boxes with such a score are looked for in the other answer; where none has one, those with half the highest."""
+_LEAST: Final = 0.05
 _SCORE_SLACK: Final = 0.2
 _SAME_IOU: Final = 0.5
 
@@ -61,7 +62,9 @@ def difference(expected: Tensors, found: Tensors) -> float:
         return 1.0
     if CANDIDATES in expected or BOXES in expected:
         pairs = list(zip(_boxes(expected), _boxes(found), strict=True))
-        missed = [~_has(theirs, ours) for one, other in pairs for ours, theirs in ((one, other), (other, one))]
+        highest = max((float(one[:, 4].max(initial=0)) for one, _ in pairs), default=0.0)
+        lowest = min(_CERTAIN, max(_LEAST, highest / 2))
+        missed = [~_has(theirs, ours, lowest) for one, other in pairs for ours, theirs in ((one, other), (other, one))]
         every = np.concatenate(missed) if missed else np.zeros(0)
         return float(every.mean()) if every.size else 0.0
     if CLASS_MAP in expected:
@@ -81,9 +84,9 @@ def _boxes(answers: Tensors) -> list[npt.NDArray[Any]]:
     ]
 
 
-def _has(rows: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Of each certain box in `wanted` whether `rows` has it, with its class and about its score: bool `(n,)`."""
-    certain = wanted[wanted[:, 4] >= _CERTAIN]
+def _has(rows: npt.NDArray[Any], wanted: npt.NDArray[Any], lowest: float) -> npt.NDArray[np.bool_]:
+    """Of each box in `wanted` of at least this score whether `rows` has it, with class and about score: bool `(n,)`."""
+    certain = wanted[wanted[:, 4] >= lowest]
     if not len(rows) or not len(certain):
         return np.zeros(len(certain), np.bool_)
     low = np.maximum(certain[:, None, :2], rows[None, :, :2])
