@@ -16,9 +16,10 @@ import tritonclient.grpc as tritonclient_grpc
 import tritonclient.grpc.aio as tritonclient_aio
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
-from reeltag import contract
+from reeltag import calls, contract
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
+from reeltag.statistics import ModelStatistics
 from reeltag.triton_errors import meaning_of
 from reeltag.trust import Trust
 
@@ -198,7 +199,7 @@ class TritonClient:
     async def infer(
         self, model: str, inputs: Mapping[str, Array | SharedTensor], outputs: Sequence[str], *, version: str = ""
     ) -> dict[str, Array]:
-        """Run one model.
+        """Run one model; the request carries the id and the headers of the current `reeltag.calls.Call`.
 
         Args:
             model: Name of a model or ensemble.
@@ -218,6 +219,7 @@ class TritonClient:
             SetupError: It wants a secret.
             ReeltagError: The model failed; the text is Triton's.
         """
+        call = calls.current.get()
         try:
             async with self._trust.of_answer(), self._translated():
                 answer = await self._client.infer(
@@ -225,6 +227,8 @@ class TritonClient:
                     [_infer_input(name, value) for name, value in inputs.items()],
                     model_version=version,
                     outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
+                    request_id=call.request_id,
+                    headers=dict(call.headers),
                     client_timeout=self.timeout_seconds,
                     timeout=int(self.timeout_seconds * 1e6),  # to the models, which end what nobody waits for any more
                 )
@@ -349,6 +353,12 @@ class TritonClient:
         async with self._translated():
             statistics = await self._client.get_inference_statistics(as_json=True, client_timeout=self.timeout_seconds)
         return dict(statistics) if not isinstance(statistics, str) else dict(json.loads(statistics))
+
+    async def model_statistics(self, *, timeout_seconds: float) -> list[ModelStatistics]:
+        """The same as objects, those of every version of every loaded model and ensemble."""
+        async with self._translated():
+            statistics = await self._client.get_inference_statistics(client_timeout=timeout_seconds)
+        return [ModelStatistics.of(message) for message in statistics.model_stats]
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:

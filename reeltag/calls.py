@@ -1,0 +1,22 @@
+"""What a request to Triton carries beside its tensors: an id, and headers that continue a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Call:
+    """Said with every request that is sent to Triton while it is the current one."""
+
+    request_id: str = ""
+    """Triton names it in its log and its traces, and hands it to each model of an ensemble."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """gRPC metadata, such as `traceparent`."""
+
+
+current: Final[ContextVar[Call]] = ContextVar("call", default=Call())
+"""Of this task; a task that is made inherits it."""
