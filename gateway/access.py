@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import render
 from reeltag.errors import InvalidOption, Overloaded, ReeltagError, Unauthorized
 from reeltag.keys import ApiKey, KeyFile
+from reeltag.priority import Priority
 from reeltag.settings import Settings
 
 BURST_SECONDS: Final = 2.0
@@ -39,11 +40,30 @@ class _Use:
 class Caller:
     """Somebody who may ask; made by `Access.admitted`."""
 
-    def __init__(self, tenant: str, rate: float | None, use: _Use, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        tenant: str,
+        rate: float | None,
+        use: _Use,
+        clock: Callable[[], float],
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> None:
         self.tenant = tenant
         self._rate = rate
         self._use = use
         self._clock = clock
+        self._priority = priority
+
+    def priority(self, said: str | None) -> Priority:
+        """Priority of a request.
+
+        Args:
+            said: Header or metadata of the request; None or empty takes the key's.
+
+        Raises:
+            InvalidOption: It is none.
+        """
+        return Priority.parse(said) if said else self._priority
 
     def wait_seconds(self, images: int) -> float:
         """In how many seconds so many images may be sent: a bucket that fills up evenly (Turner, 1986)."""
@@ -107,7 +127,7 @@ class Access:
             raise Overloaded(f"{use.requests} requests of this key are in work, which are all that it may have")
         use.requests += 1
         try:
-            yield Caller(key.tenant, key.images_per_second, use, self._clock)
+            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority)
         finally:
             use.requests -= 1
 

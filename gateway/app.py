@@ -12,14 +12,13 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from gateway.access import Access, KeyMiddleware
-from gateway.batching import BatchLimits
+from gateway.batch_limits import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.errors import add_error_handlers
 from gateway.grpc.server import listening
 from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
-from gateway.lanes import Lanes
 from gateway.metrics import Metrics, ObservingMiddleware
 from gateway.readiness import Readiness
 from gateway.routes import health, images
@@ -28,6 +27,7 @@ from gateway.schemas import failures
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
 from gateway.uploads import UploadLimits, UploadReader
+from gateway.ways import Ways
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
 from reeltag.keys import KeyFile
@@ -120,23 +120,23 @@ async def _running(
     catalogue = Catalogue(client, LIFETIME_SECONDS)
     readiness = Readiness(client, catalogue)
 
-    async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
-        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images))
+    async def infer(wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs | ImageRejected]:
+        return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images, deadline))
 
-    lanes = Lanes(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
+    ways = Ways(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
     headers = HeaderReader(settings.max_image_pixels)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
     )
-    metrics.watch(lambda: lanes.waiting, lambda: lanes.inflight, lambda: reader.held_bytes)
+    metrics.watch(lambda: ways.waiting, lambda: ways.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
     app.state.readiness = readiness
-    tagging = app.state.tagging = Tagging(settings, catalogue, headers, lanes)
+    tagging = app.state.tagging = Tagging(settings, catalogue, headers, ways)
 
     async def stop(seconds: float) -> None:
         await asyncio.sleep(seconds * _UPLOADS_SHARE)
         reader.close()
-        await lanes.close(seconds * (1 - _UPLOADS_SHARE))
+        await ways.close(seconds * (1 - _UPLOADS_SHARE))
 
     app.state.stop = stop
     try:
@@ -150,5 +150,5 @@ async def _running(
                 app.state.grpc_port = port
                 yield
     finally:
-        await lanes.close(CLOSE_GRACE_SECONDS)
+        await ways.close(CLOSE_GRACE_SECONDS)
         headers.close()

@@ -99,8 +99,15 @@ class Catalogue:
         """Ask again at the next call."""
         self._served = None
 
-    async def infer_images(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+    async def infer_images(
+        self, wanted: Wanted, images: Sequence[bytes], deadline: float | None = None
+    ) -> list[ImageOutputs | ImageRejected]:
         """Ask the networks that are served, and where others took their place in the meantime, those.
+
+        Args:
+            wanted: What is asked.
+            images: At least one.
+            deadline: When nobody waits for the answers any more, on the loop's clock; only the client's limit without.
 
         Raises:
             NetworkReplaced: They were replaced again and again.
@@ -108,14 +115,17 @@ class Catalogue:
         """
         for _ in range(_TRIES - 1):
             with suppress(NetworkReplaced):
-                return await self._ask(wanted, images)
-        return await self._ask(wanted, images)
+                return await self._ask(wanted, images, deadline)
+        return await self._ask(wanted, images, deadline)
 
-    async def _ask(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
+    async def _ask(
+        self, wanted: Wanted, images: Sequence[bytes], deadline: float | None
+    ) -> list[ImageOutputs | ImageRejected]:
         served = await self.read()
+        left = None if deadline is None else deadline - asyncio.get_running_loop().time()
         try:
             cards = served.cards_of(wanted.tasks)
-            return await self._client.infer_images(cards, images, class_maps=wanted.class_maps)
+            return await self._client.infer_images(cards, images, class_maps=wanted.class_maps, timeout_seconds=left)
         except NetworkReplaced:
             if self._served is served:  # else somebody has noticed before
                 self.forget()

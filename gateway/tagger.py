@@ -52,7 +52,12 @@ class ImageTagger(Protocol):
         """Read the cards again at the next call."""
 
     async def infer_images(
-        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
+        self,
+        cards: Mapping[Task, ModelCard],
+        images: Sequence[bytes],
+        *,
+        class_maps: bool = False,
+        timeout_seconds: float | None = None,
     ) -> list[ImageOutputs | ImageRejected]:
         """Answers of the networks of these cards, one an image, in order.
 

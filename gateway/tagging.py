@@ -9,24 +9,27 @@ from typing import Final
 
 import numpy as np
 
-from gateway.batching import Answer, Batched
 from gateway.catalogue import Catalogue
 from gateway.class_maps import picture_of
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
-from gateway.lanes import Lanes, Sound
 from gateway.options import TagOptions
 from gateway.schemas import ClassShare, ImageResult
 from gateway.tagger import TaskSet, Wanted
+from gateway.ticket import Answer, Batched
 from gateway.uploads import Upload
+from gateway.ways import Sound, Ways
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, ReeltagError, ServiceError, UnknownTask
+from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
+from reeltag.priority import Priority
 from reeltag.readings import detections_of, image_tags_of
 from reeltag.settings import Settings
 from reeltag.tags import Box, Detection, ImageTag
 from reeltag.triton import ImageOutputs
 
+_LOST: Final = (TritonUnavailable, ModelUnavailable)
+"""Errors after which Triton may serve something else; that it has much to do says nothing of the kind."""
 _SHARE_DECIMALS: Final = 6
 """A pixel of 500,000 still shows."""
 
@@ -44,12 +47,14 @@ class Question:
     """Whether the class of each pixel is wanted; `segment` is then one of the tasks."""
     normalised: bool = False
     """Whether boxes are shares of the picture's width and height instead of pixels."""
+    priority: Priority = Priority.INTERACTIVE
+    """Whether its images go before others."""
 
     @classmethod
-    def of(cls, tasks: TaskSet, options: TagOptions) -> Question:
+    def of(cls, tasks: TaskSet, options: TagOptions, priority: Priority) -> Question:
         """What a request's options ask."""
         normalised = options.boxes == "normalised"
-        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised)
+        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised, priority)
 
 
 @dataclass(frozen=True)
@@ -66,21 +71,21 @@ class Tagged:
 
 
 class Tagging:
-    """Tags the images of one request at a time, through lanes that it shares with the other requests."""
+    """Tags the images of one request at a time, through ways that it shares with the other requests."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, lanes: Lanes) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue, headers: HeaderReader, ways: Ways) -> None:
         self._settings = settings
         self._catalogue = catalogue
         self._headers = headers
-        self._lanes = lanes
+        self._ways = ways
 
-    def admit(self) -> None:
+    def admit(self, priority: Priority) -> None:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
-        self._lanes.admit()
+        self._ways.admit(priority)
 
-    def has_room(self) -> bool:
+    def has_room(self, priority: Priority) -> bool:
         """Whether one more image could be queued."""
-        return self._lanes.has_room()
+        return self._ways.has_room(priority)
 
     async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
@@ -126,11 +131,11 @@ class Tagging:
             return Tagged(results, errors, {}, 0.0, 0.0)
         try:
             served = await self._catalogue.read()
-            batched = await self._ask(served.plan(question.tasks), question.class_map, sound, timeout_seconds)
-        except ServiceError:
+            batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
+        except _LOST:
             self._catalogue.forget()
             raise
-        if any(isinstance(answer, ServiceError) for answer in batched.answers):
+        if any(isinstance(answer, _LOST) for answer in batched.answers):
             self._catalogue.forget()
         of_sound = iter(batched.answers)
         answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
@@ -155,10 +160,15 @@ class Tagging:
             return failed_result(upload.name, error)
 
     async def _ask(
-        self, plan: Sequence[TaskSet], class_map: bool, images: Sequence[Sound], timeout_seconds: float | None
+        self, plan: Sequence[TaskSet], question: Question, images: Sequence[Sound], timeout_seconds: float | None
     ) -> Batched:
-        wanted = [Wanted(tasks, class_map and Task.SEGMENT in tasks) for tasks in plan]
-        parts = [await self._lanes.submit(each, images, timeout_seconds=timeout_seconds) for each in wanted]
+        loop = asyncio.get_running_loop()
+        end = None if timeout_seconds is None else loop.time() + timeout_seconds
+        parts = []
+        for tasks in plan:
+            wanted = Wanted(tasks, question.class_map and Task.SEGMENT in tasks)
+            left = None if end is None else end - loop.time()
+            parts.append(await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left))
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),

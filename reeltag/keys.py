@@ -23,6 +23,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from reeltag.errors import InvalidOption, OutputError, SetupError
+from reeltag.priority import Priority
 
 _KEY: Final = re.compile(r"rt_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _TENANT: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -46,6 +47,8 @@ class ApiKey(BaseModel):
     """Most images that it may send, on average; any number without it."""
     concurrent_requests: int | None = Field(None, gt=0)
     """Most requests that may be in work at one time; any number without it."""
+    priority: Priority = Priority.INTERACTIVE
+    """Of its requests that say none."""
 
     def fits(self, secret: str) -> bool:
         """Whether this is the key's secret; takes as long where it is not."""
@@ -90,7 +93,12 @@ class KeyFile:
         return key
 
     def create(
-        self, tenant: str, *, images_per_second: float | None = None, concurrent_requests: int | None = None
+        self,
+        tenant: str,
+        *,
+        images_per_second: float | None = None,
+        concurrent_requests: int | None = None,
+        priority: Priority = Priority.INTERACTIVE,
     ) -> tuple[ApiKey, str]:
         """Add a key; gives it with what must be handed to its tenant, which is nowhere else.
 
@@ -107,6 +115,7 @@ class KeyFile:
                 created=int(time.time()),
                 images_per_second=images_per_second,
                 concurrent_requests=concurrent_requests,
+                priority=priority,
             )
         except ValidationError as error:
             detail = error.errors()[0]

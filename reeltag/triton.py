@@ -18,7 +18,14 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from reeltag import calls, contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
+from reeltag.errors import (
+    DeadlineExceeded,
+    ImageRejected,
+    ModelUnavailable,
+    NetworkReplaced,
+    ReeltagError,
+    TritonUnavailable,
+)
 from reeltag.statistics import ModelStatistics
 from reeltag.triton_errors import meaning_of
 from reeltag.trust import Trust
@@ -197,7 +204,13 @@ class TritonClient:
         return cards[ensemble]
 
     async def infer(
-        self, model: str, inputs: Mapping[str, Array | SharedTensor], outputs: Sequence[str], *, version: str = ""
+        self,
+        model: str,
+        inputs: Mapping[str, Array | SharedTensor],
+        outputs: Sequence[str],
+        *,
+        version: str = "",
+        timeout_seconds: float | None = None,
     ) -> dict[str, Array]:
         """Run one model; the request carries the id and the headers of the current `reeltag.calls.Call`.
 
@@ -206,6 +219,7 @@ class TritonClient:
             inputs: Tensors with their batch axis, by name; BYTES as object arrays of `bytes`.
             outputs: Names of the wanted tensors.
             version: That must answer; the newest without it.
+            timeout_seconds: Longest wait, where that is less than the client's; the models are told it, too.
 
         Returns:
             The wanted tensors with their batch axis.
@@ -219,6 +233,9 @@ class TritonClient:
             SetupError: It wants a secret.
             ReeltagError: The model failed; the text is Triton's.
         """
+        seconds = self.timeout_seconds if timeout_seconds is None else min(self.timeout_seconds, timeout_seconds)
+        if seconds <= 0:
+            raise DeadlineExceeded(f"no time was left to ask Triton at {self.url}")
         call = calls.current.get()
         try:
             async with self._trust.of_answer(), self._translated():
@@ -229,8 +246,8 @@ class TritonClient:
                     outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
                     request_id=call.request_id,
                     headers=dict(call.headers),
-                    client_timeout=self.timeout_seconds,
-                    timeout=int(self.timeout_seconds * 1e6),  # to the models, which end what nobody waits for any more
+                    client_timeout=seconds,
+                    timeout=max(1, int(seconds * 1e6)),  # to the models, which end what nobody waits for any more
                 )
         except ModelUnavailable as error:
             if version:
@@ -247,7 +264,12 @@ class TritonClient:
             ) from error
 
     async def infer_images(
-        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
+        self,
+        cards: Mapping[Task, ModelCard],
+        images: Sequence[bytes],
+        *,
+        class_maps: bool = False,
+        timeout_seconds: float | None = None,
     ) -> list[ImageOutputs | ImageRejected]:
         """Ask the networks of these cards, and no others, about encoded images, all in one request.
 
@@ -255,6 +277,7 @@ class TritonClient:
             cards: Of the tasks to do, at least one; as `card` gives them for the tasks' ensembles.
             images: 1 to `MAX_BATCH_SIZE` encoded images.
             class_maps: Ask for `CLASS_MAP` too, a byte for each pixel of the input.
+            timeout_seconds: Longest wait, where that is less than the client's.
 
         Returns:
             One entry an image, in order; an image that cannot be decoded gives its own error.
@@ -273,6 +296,7 @@ class TritonClient:
             {contract.IMAGE: np.array([[image] for image in images], dtype=np.object_)},
             [contract.ERROR, contract.GEOMETRY, *names.values()],
             version=contract.ensemble_version(cards),
+            timeout_seconds=timeout_seconds,
         )
         results: list[ImageOutputs | ImageRejected] = []
         for i in range(len(images)):

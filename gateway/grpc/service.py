@@ -18,6 +18,7 @@ from gateway.metrics import Metrics
 from gateway.tagging import Question, Tagged, Tagging, failed_result
 from gateway.uploads import Upload, UploadReader
 from reeltag.errors import ReeltagError
+from reeltag.priority import Priority
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingServicer
 
@@ -54,8 +55,9 @@ class TaggingService(TaggingServicer):
         """Tag several images; see the .proto file."""
         started = time.perf_counter()
         async with answered(context), self._admitted(context) as caller:
-            self._tagging.admit()
-            question = await self._question(request.options)
+            priority = caller.priority(_metadata(context, "priority"))
+            self._tagging.admit(priority)
+            question = await self._question(request.options, priority)
             with self._reader.hold() as holding:
                 uploads = holding.take([upload_of(image) for image in request.images])
                 caller.take(len(uploads))
@@ -102,10 +104,11 @@ class TaggingService(TaggingServicer):
     ) -> None:
         """Begin the work on each image that comes; waits where as many are in work as may be."""
         try:
-            question = await self._question(pb.TagOptions())
+            priority = caller.priority(_metadata(context, "priority"))
+            question = await self._question(pb.TagOptions(), priority)
             async for request in requests:
                 if request.HasField("options"):
-                    question = await self._question(request.options)
+                    question = await self._question(request.options, priority)
                 task = asyncio.create_task(self._tag_one(upload_of(request.image), question, context, caller))
                 working.add(task)
                 task.add_done_callback(working.discard)
@@ -116,7 +119,7 @@ class TaggingService(TaggingServicer):
     async def _tag_one(self, upload: Upload, question: Question, context: Context, caller: Caller) -> pb.ImageResult:
         """One image's result; an error is its own, and the stream goes on."""
         try:
-            await self._turn(caller)
+            await self._turn(caller, question.priority)
             with self._reader.hold() as holding:
                 holding.take([upload])
                 seconds = context.time_remaining()
@@ -126,9 +129,9 @@ class TaggingService(TaggingServicer):
         self._metrics.count([result])
         return result_message(result)
 
-    async def _turn(self, caller: Caller) -> None:
+    async def _turn(self, caller: Caller, priority: Priority) -> None:
         """Wait until an image may wait for Triton: a stream is slowed down where a request is refused."""
-        while not self._tagging.has_room():
+        while not self._tagging.has_room(priority):
             await asyncio.sleep(_TURN_SECONDS)
         while (seconds := caller.wait_seconds(1)) > 0:
             await asyncio.sleep(seconds)
@@ -136,14 +139,20 @@ class TaggingService(TaggingServicer):
 
     @asynccontextmanager
     async def _admitted(self, context: Context) -> AsyncIterator[Caller]:
-        sent = {str(key): value for key, value in context.invocation_metadata() or ()}
-        with self._access.admitted(str(sent.get("authorization", ""))) as caller:
+        with self._access.admitted(_metadata(context, "authorization")) as caller:
             yield caller
 
-    async def _question(self, message: pb.TagOptions) -> Question:
+    async def _question(self, message: pb.TagOptions, priority: Priority) -> Question:
         options = options_of(message)
         tasks = await self._tagging.parse_tasks(options.all_tasks)
-        return Question.of(tasks, options)
+        return Question.of(tasks, options, priority)
+
+
+def _metadata(context: Context, name: str) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == name:
+            return str(value)
+    return ""
 
 
 def _response(tagged: Tagged, seconds: float) -> pb.TagImagesResponse:

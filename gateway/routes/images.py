@@ -58,6 +58,8 @@ _BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
     """Tag one image, sent as the body, or several, sent as the `file` parts of a form.
 
+    Where many images wait, those of requests with the header `Priority: bulk` let the others go first.
+
     An image that cannot be tagged has an `error` in its place and leaves the others alone. When no image could be
     tagged, the status and the top-level `error` are those of the first one.
 
@@ -67,9 +69,10 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     started = time.perf_counter()
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
-    tagging.admit()
+    priority = request.state.caller.priority(request.headers.get("priority"))
+    tagging.admit(priority)
     tasks = await tagging.parse_tasks(options.all_tasks)
-    question = Question.of(tasks, options)
+    question = Question.of(tasks, options, priority)
     if _takes_lines(request):
         return await _streamed(request, question)
     with reader.hold() as holding:

@@ -11,6 +11,7 @@ import typer
 from reeltag.commands.common import KeysFileOption, progress, results, settings_of, table_of
 from reeltag.errors import InvalidOption
 from reeltag.keys import ApiKey, KeyFile
+from reeltag.priority import Priority
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -20,11 +21,15 @@ def create(
     tenant: Annotated[str, typer.Argument(help="Whose key it is, such as the name of a team.")],
     images_per_second: Annotated[float | None, typer.Option(help="Most images that it may send, on average.")] = None,
     concurrent_requests: Annotated[int | None, typer.Option(help="Most of its requests in work at one time.")] = None,
+    priority: Annotated[Priority, typer.Option(help="Of its requests that say none.")] = Priority.INTERACTIVE,
     keys_file: KeysFileOption = None,
 ) -> None:
     """Make a key and print it: it is in no file, so it cannot be shown again."""
     key, secret = _file(keys_file).create(
-        tenant, images_per_second=images_per_second, concurrent_requests=concurrent_requests
+        tenant,
+        images_per_second=images_per_second,
+        concurrent_requests=concurrent_requests,
+        priority=priority,
     )
     progress.print(f"key {key.id} of {tenant}; it is shown only now. Send it as `Authorization: Bearer KEY`.")
     results.print(secret, markup=False, soft_wrap=True)
@@ -61,6 +66,7 @@ def _row(key: ApiKey) -> dict[str, str]:
         "revoked": "" if key.revoked is None else _date(key.revoked),
         "images/s": "any" if key.images_per_second is None else f"{key.images_per_second:g}",
         "requests at once": "any" if key.concurrent_requests is None else str(key.concurrent_requests),
+        "priority": key.priority.value,
     }
 
 

@@ -111,7 +111,12 @@ class FakeTagger:
         pass
 
     async def infer_images(
-        self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
+        self,
+        cards: Mapping[Task, ModelCard],
+        images: Sequence[bytes],
+        *,
+        class_maps: bool = False,
+        timeout_seconds: float | None = None,
     ) -> list[ImageOutputs | ImageRejected]:
         self.batches.append((tuple(cards), len(images)))
         self.class_maps.append(class_maps)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.batching import Batched
 from gateway.tagger import Wanted
+from gateway.ticket import Batched
 from reeltag.contract import Task
 from reeltag.triton import ImageOutputs
 
@@ -25,7 +25,7 @@ class Triton:
     batches: list[tuple[float, Wanted, list[bytes]]] = field(default_factory=list)
     """Start on the loop's clock, what was wanted, and images of each batch."""
 
-    async def infer(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
+    async def infer(self, wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs]:
         self.batches.append((asyncio.get_running_loop().time(), wanted, list(images)))
         await asyncio.sleep(self.seconds)
         if self.error is not None:

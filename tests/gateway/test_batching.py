@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.batching import Batched, Batcher, BatchLimits
+from gateway.batch_limits import BatchLimits
+from gateway.batching import Batcher
 from gateway.tagger import Wanted
+from gateway.ticket import Batched
 from reeltag.errors import DeadlineExceeded, Overloaded, ReeltagError, ServiceError, TritonUnavailable
 from reeltag.triton import ImageOutputs
 from tests.gateway.clock import run
@@ -183,7 +185,7 @@ def test_an_error_reaches_exactly_its_batch(error: Exception) -> None:
 
 
 def test_a_wrong_number_of_answers_is_an_error_and_not_a_wait_for_ever() -> None:
-    async def infer(wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
+    async def infer(wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs]:
         return [ImageOutputs(1, 1, {}, {})] * (len(images) - 1)
 
     async def main() -> None:

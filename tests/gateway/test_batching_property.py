@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from gateway.batching import Batched, Batcher, BatchLimits
+from gateway.batch_limits import BatchLimits
+from gateway.batching import Batcher
 from gateway.tagger import Wanted
+from gateway.ticket import Batched
 from reeltag.errors import TritonUnavailable
 from reeltag.triton import ImageOutputs
 from tests.gateway.clock import run
@@ -50,13 +52,13 @@ class UnsteadyTriton(Triton):
     most_running: int = 0
     failed: dict[bytes, Exception] = field(default_factory=dict)
 
-    async def infer(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
+    async def infer(self, wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs]:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         self.seconds = self.rng.random() * 0.03
         error = self.rng.choice([None] * 6 + [TritonUnavailable("down"), ZeroDivisionError("ours")])
         try:
-            answers = await super().infer(wanted, images)
+            answers = await super().infer(wanted, images, deadline)
             if error is not None:
                 self.failed.update(dict.fromkeys(images, error))
                 raise error

@@ -84,9 +84,7 @@ def test_requests_that_were_just_answered_show_as_much() -> None:
 @pytest.mark.parametrize("error", [Broken("it does not work"), ModelUnavailable("it does not work")])
 def test_a_task_that_fails_is_not_ready(error: ReeltagError) -> None:
     class Failing(FakeTagger):
-        async def infer_images(
-            self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], *, class_maps: bool = False
-        ) -> Any:
+        async def infer_images(self, cards: Mapping[Task, ModelCard], images: Sequence[bytes], **options: Any) -> Any:
             raise error
 
     with pytest.raises(ServiceError, match="it does not work"):

@@ -7,8 +7,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway.batching import Batched, Batcher, BatchLimits, Infer
+from gateway.batch_limits import BatchLimits
+from gateway.batching import Batcher, Infer
 from gateway.tagger import Wanted
+from gateway.ticket import Batched
+from reeltag.priority import Priority
 
 LARGE_IN_FLIGHT: Final = 8
 """Most large pictures that Triton works on at one time, each in a request of its own."""
@@ -23,7 +26,7 @@ class Sound:
     """See `reeltag.frames.ImageHeader.is_large`."""
 
 
-class Lanes:
+class Ways:
     """A batcher for ordinary pictures and one for large ones; belongs to one event loop.
 
     Args:
@@ -31,14 +34,22 @@ class Lanes:
         limits: Of ordinary pictures; large ones are neither gathered, nor do more than `max_large` of them wait.
         max_large: Most large pictures that wait, at least those of one request.
         on_batch: Called with the number of images of each batch that is sent.
+        tritons: How many Tritons there are to ask now, at least 1.
     """
 
-    def __init__(self, infer: Infer, limits: BatchLimits, max_large: int, on_batch: Callable[[int], None]) -> None:
-        self._ordinary = Batcher(infer, limits, on_batch)
+    def __init__(
+        self,
+        infer: Infer,
+        limits: BatchLimits,
+        max_large: int,
+        on_batch: Callable[[int], None],
+        tritons: Callable[[], int] = lambda: 1,
+    ) -> None:
+        self._ordinary = Batcher(infer, limits, on_batch, tritons)
         one_by_one = replace(
             limits, max_images=1, max_delay_seconds=0.0, max_inflight=LARGE_IN_FLIGHT, max_waiting=max_large
         )
-        self._large = Batcher(infer, one_by_one, on_batch)
+        self._large = Batcher(infer, one_by_one, on_batch, tritons)
 
     @property
     def waiting(self) -> int:
@@ -50,26 +61,35 @@ class Lanes:
         """Batches that Triton works on."""
         return self._ordinary.inflight + self._large.inflight
 
-    def admit(self) -> None:
+    def admit(self, priority: Priority) -> None:
         """Check that one more ordinary image may wait; raises as `Batcher.admit`."""
-        self._ordinary.admit(1)
+        self._ordinary.admit(1, priority)
 
-    def has_room(self) -> bool:
+    def has_room(self, priority: Priority) -> bool:
         """Whether one more ordinary image may wait."""
-        return self._ordinary.has_room(1)
+        return self._ordinary.has_room(1, priority)
 
-    async def submit(self, wanted: Wanted, images: Sequence[Sound], *, timeout_seconds: float | None = None) -> Batched:
+    async def submit(
+        self,
+        wanted: Wanted,
+        images: Sequence[Sound],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        timeout_seconds: float | None = None,
+    ) -> Batched:
         """Ask for something of at least one image; answers and errors are those of `Batcher.submit`."""
-        lanes = [
+        ways = [
             (batcher, [i for i, image in enumerate(images) if image.is_large is is_large])
             for batcher, is_large in ((self._ordinary, False), (self._large, True))
         ]
-        asked = [(batcher, members) for batcher, members in lanes if members]
+        asked = [(batcher, members) for batcher, members in ways if members]
         for batcher, members in asked:  # before any is sent
-            batcher.admit(len(members))
+            batcher.admit(len(members), priority)
         parts = await _all(
             [
-                batcher.submit(wanted, [images[i].data for i in members], timeout_seconds=timeout_seconds)
+                batcher.submit(
+                    wanted, [images[i].data for i in members], priority=priority, timeout_seconds=timeout_seconds
+                )
                 for batcher, members in asked
             ]
         )

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import pytest
 
 from benchmarks.hostile_files import png, png_chunk
-from gateway.batching import BatchLimits
+from gateway.batch_limits import BatchLimits
 from gateway.headers import HeaderReader
-from gateway.lanes import LARGE_IN_FLIGHT, Lanes, Sound
 from gateway.tagger import Wanted
+from gateway.ways import LARGE_IN_FLIGHT, Sound, Ways
 from reeltag.errors import ImageRejected, Overloaded, TritonUnavailable
 from reeltag.frames import ImageHeader
 from reeltag.frames.header import MAX_CHUNKS
+from reeltag.priority import Priority
 from reeltag.triton import ImageOutputs
 from tests.gateway.clock import run
 from tests.gateway.fakes import encoded
@@ -25,27 +26,27 @@ def sounds(request: int, large: list[bool]) -> list[Sound]:
     return [Sound(image, is_large) for image, is_large in zip(images_of(request, len(large)), large, strict=True)]
 
 
-def lanes_of(triton: Triton, limits: BatchLimits = LIMITS, max_large: int = 32) -> Lanes:
-    return Lanes(triton.infer, limits, max_large, lambda _: None)
+def ways_of(triton: Triton, limits: BatchLimits = LIMITS, max_large: int = 32) -> Ways:
+    return Ways(triton.infer, limits, max_large, lambda _: None)
 
 
 class UnequalTriton(Triton):
     """Takes a hundred seconds for an image of request 0, and one for the others."""
 
-    async def infer(self, wanted: Wanted, images: Sequence[bytes]) -> list[ImageOutputs]:
+    async def infer(self, wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs]:
         self.seconds = 100.0 if images[0].startswith(b"0:") else 1.0
-        return await super().infer(wanted, images)
+        return await super().infer(wanted, images, deadline)
 
 
 def test_large_pictures_are_sent_one_by_one_and_hold_nobody_up() -> None:
     async def main() -> None:
         triton = UnequalTriton()
-        lanes = lanes_of(triton, BatchLimits(4, 0.01, 1, 64, 1000))
-        large = asyncio.ensure_future(lanes.submit(DETECT, sounds(0, [True] * (LARGE_IN_FLIGHT + 2))))
+        ways = ways_of(triton, BatchLimits(4, 0.01, 1, 64, 1000))
+        large = asyncio.ensure_future(ways.submit(DETECT, sounds(0, [True] * (LARGE_IN_FLIGHT + 2))))
         await asyncio.sleep(0.5)
         assert triton.sizes == [1] * LARGE_IN_FLIGHT
-        assert (lanes.inflight, lanes.waiting) == (LARGE_IN_FLIGHT, 2)
-        batched = await lanes.submit(DETECT, sounds(1, [False] * 3))
+        assert (ways.inflight, ways.waiting) == (LARGE_IN_FLIGHT, 2)
+        batched = await ways.submit(DETECT, sounds(1, [False] * 3))
         assert identities(batched) == own(1, 3)
         assert batched.queue_seconds < 0.1
         assert asyncio.get_running_loop().time() < 2
@@ -57,7 +58,7 @@ def test_large_pictures_are_sent_one_by_one_and_hold_nobody_up() -> None:
 def test_answers_are_in_the_order_of_the_images() -> None:
     async def main() -> None:
         triton = Triton()
-        batched = await lanes_of(triton).submit(DETECT, sounds(3, [True, False, False, True, False]))
+        batched = await ways_of(triton).submit(DETECT, sounds(3, [True, False, False, True, False]))
         assert identities(batched) == own(3, 5)
         assert sorted(triton.sizes) == [1, 1, 3]
 
@@ -67,16 +68,16 @@ def test_answers_are_in_the_order_of_the_images() -> None:
 def test_too_many_large_pictures_are_refused_and_ordinary_ones_are_not() -> None:
     async def main() -> None:
         triton = Triton()
-        lanes = lanes_of(triton, max_large=4)
-        waiting = [asyncio.ensure_future(lanes.submit(DETECT, sounds(r, [True] * 4))) for r in range(3)]
+        ways = ways_of(triton, max_large=4)
+        waiting = [asyncio.ensure_future(ways.submit(DETECT, sounds(r, [True] * 4))) for r in range(3)]
         await asyncio.sleep(0.5)
         with pytest.raises(Overloaded):
-            await lanes.submit(DETECT, sounds(8, [False, True]))
-        lanes.admit()
-        assert identities(await lanes.submit(DETECT, sounds(9, [False]))) == own(9, 1)
+            await ways.submit(DETECT, sounds(8, [False, True]))
+        ways.admit(Priority.INTERACTIVE)
+        assert identities(await ways.submit(DETECT, sounds(9, [False]))) == own(9, 1)
         assert [identities(batched) for batched in await asyncio.gather(*waiting)] == [own(r, 4) for r in range(3)]
         assert b"8:0" not in [image for _, _, images in triton.batches for image in images]
-        assert (lanes.inflight, lanes.waiting) == (0, 0)
+        assert (ways.inflight, ways.waiting) == (0, 0)
 
     run(main())
 
@@ -84,12 +85,12 @@ def test_too_many_large_pictures_are_refused_and_ordinary_ones_are_not() -> None
 def test_an_error_of_a_large_picture_is_its_own() -> None:
     async def main() -> None:
         triton = Triton(error=TritonUnavailable("down"))
-        lanes = lanes_of(triton)
-        asked = asyncio.ensure_future(lanes.submit(DETECT, sounds(0, [True])))
+        ways = ways_of(triton)
+        asked = asyncio.ensure_future(ways.submit(DETECT, sounds(0, [True])))
         await asyncio.sleep(0.5)
         assert identities(await asked) == ["triton_unavailable"]
         triton.error = None
-        await lanes.close(5)
+        await ways.close(5)
 
     run(main())
 
