@@ -13,19 +13,24 @@ from fastapi_offline import FastAPIOffline
 
 from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
+from gateway.batch_watch import BatchWatch
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
+from gateway.departures import Departure
 from gateway.errors import add_error_handlers
 from gateway.grpc.server import listening
 from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
-from gateway.metrics import Metrics, ObservingMiddleware
+from gateway.metrics import Metrics
+from gateway.observing import ObservingMiddleware
 from gateway.readiness import Readiness
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
 from gateway.schemas import failures
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
+from gateway.telemetry import tracing_of
+from gateway.triton_metrics import TritonMetrics
 from gateway.uploads import UploadLimits, UploadReader
 from gateway.ways import Ways
 from reeltag import __version__
@@ -61,7 +66,7 @@ def create_app(
     """
     if client is None and settings.triton_url is None:
         raise InvalidOption("the gateway needs triton_url, such as 127.0.0.1:8001 (REELTAG_TRITON_URL)")
-    metrics = Metrics()
+    metrics, tracing = Metrics(), tracing_of()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,7 +95,7 @@ def create_app(
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
-    app.state.metrics, app.state.own = metrics, own
+    app.state.metrics, app.state.tracing, app.state.own = metrics, tracing, own
     app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
@@ -98,7 +103,7 @@ def create_app(
     app.add_middleware(KeyMiddleware, access=app.state.access)
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
-    app.add_middleware(ObservingMiddleware, metrics=metrics)
+    app.add_middleware(ObservingMiddleware, metrics=metrics, tracing=tracing)
     add_error_handlers(app)
     return app
 
@@ -123,7 +128,16 @@ async def _running(
     async def infer(wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs | ImageRejected]:
         return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images, deadline))
 
-    ways = Ways(infer, limits, settings.max_images_per_request, metrics.batch_images.observe)
+    triton = app.state.triton_metrics = TritonMetrics(client)
+    metrics.add(triton)
+    watch = BatchWatch(metrics, triton)
+
+    def on_batch(departure: Departure, is_gathered: bool) -> None:
+        metrics.batch_images.observe(departure.images)
+        if is_gathered:
+            watch.note(departure.images, departure.waiting)
+
+    ways = Ways(infer, limits, settings.max_images_per_request, on_batch)
     headers = HeaderReader(settings.max_image_pixels)
     reader = UploadReader(
         UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
@@ -139,16 +153,20 @@ async def _running(
         await ways.close(seconds * (1 - _UPLOADS_SHARE))
 
     app.state.stop = stop
+    watching = asyncio.create_task(watch.run())
     try:
         if grpc_port is None:
             yield
         else:
-            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access)
+            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access, app.state.tracing)
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
             async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
                 app.state.grpc_port = port
                 yield
     finally:
+        watching.cancel()
         await ways.close(CLOSE_GRACE_SECONDS)
         headers.close()
+        if app.state.tracing is not None:
+            await asyncio.to_thread(app.state.tracing.close)

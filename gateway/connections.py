@@ -14,6 +14,7 @@ from gateway import framing
 from gateway.crowd import Crowd, Wait
 from gateway.errors import on_the_wire
 from gateway.meter import Body
+from gateway.request_ids import HEADER, request_id_of
 from reeltag.errors import (
     HeadersTooLarge,
     InvalidRequest,
@@ -74,8 +75,8 @@ class Connection(HttpToolsProtocol):
         if self._crowd.admit(self.loop.time()):
             self._wait_for(self._crowd.fresh)
             return
-        self._note(error := TooManyConnections(f"{self._limits.max_connections:,} connections are open already"))
-        self._answer(error, self._crowd.refused)
+        error = TooManyConnections(f"{self._limits.max_connections:,} connections are open already")
+        self._answer(error, self._note(error), self._crowd.refused)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who still work for this client that it left."""
@@ -282,7 +283,7 @@ class Connection(HttpToolsProtocol):
         """Listen no more, and tell the one request that the error is about, if it was not answered yet."""
         if self._deaf:
             return
-        self._note(error)
+        request_id = self._note(error)
         running = self._unanswered()
         if running is not None and (running is not self.cycle or self._part is not _Part.BODY):
             self._deaf = True
@@ -296,24 +297,32 @@ class Connection(HttpToolsProtocol):
             if running is not None:
                 running.disconnected = True
                 running.message_event.set()
-            self._answer(error, self._crowd.lingering)
+            self._answer(error, request_id, self._crowd.lingering)
 
-    def _answer(self, error: ReeltagError, wait: Wait) -> None:
+    def _answer(self, error: ReeltagError, request_id: str, wait: Wait) -> None:
         """Send an error, and wait for the client to read it and to leave."""
         self._deaf = True
         if self.transport.is_closing():
             self.abort()
             return
-        self.transport.write(on_the_wire(error))
+        self.transport.write(on_the_wire(error, request_id))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
         self._wait_for(wait)
 
-    def _note(self, error: ReeltagError) -> None:
+    def _note(self, error: ReeltagError) -> str:
+        """Count and log an error; the id under which the log has it."""
         self._crowd.on_end(error.code)
         level = logging.WARNING if isinstance(error, ServiceError) else logging.INFO
-        _log.log(level, "%s was refused: %s", self._name(), error)
+        request_id = self._request_id()
+        _log.log(level, "%s was refused: %s [request %s]", self._name(), error, request_id)
+        return request_id
+
+    def _request_id(self) -> str:
+        """Of the request that is arriving: what it says itself, where its head is there; else a new one."""
+        sent = dict(self.headers).get(HEADER.encode()) if self._part is not _Part.NONE else None
+        return request_id_of(None if sent is None else sent.decode("latin-1"))
 
     def _name(self) -> str:
         return "a client" if self.client is None else f"{self.client[0]}:{self.client[1]}"

@@ -39,9 +39,9 @@ class Departure:
         exchange.leave()
         traces = [each.trace for each in self.exchanges if each.trace is not None]
         if not traces:
-            calls.current.set(Call(self.request_id))
+            calls.enter(Call(self.request_id))
             yield
             return
         with traces[0].batch(traces[1:], self.request_id, self.images) as headers:
-            calls.current.set(Call(self.request_id, headers))
+            calls.enter(Call(self.request_id, headers))
             yield

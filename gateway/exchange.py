@@ -44,6 +44,7 @@ class Exchange:
         "request_id",
         "sent_bytes",
         "stages",
+        "status",
         "tenant",
         "trace",
     )
@@ -66,6 +67,8 @@ class Exchange:
         """Ids of the first requests to Triton that carried its images."""
         self.errors: dict[str, None] = {}
         """Codes of what the request as a whole failed with."""
+        self.status = ""
+        """Name of the gRPC code of an error."""
         self.reference = ""
         """Id under which the log has the cause of an error."""
 
@@ -74,6 +77,13 @@ class Exchange:
         part = Exchange(self.request_id, self.interface, self.metrics, self.trace)
         part.tenant = self.tenant
         return part
+
+    def take(self, part: Exchange) -> None:
+        """Count an image of this exchange, which is answered."""
+        part.metrics.count_exchange(part)
+        self.images += part.images
+        for batch_id in part.batches:
+            self.note_batch(batch_id)
 
     def enter(self) -> Exchange:
         """Make this the exchange of the running task, and of the tasks that it makes."""

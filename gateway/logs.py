@@ -90,7 +90,7 @@ def _ids() -> dict[str, str]:
     """Of the request, or of the batch, that the running task works for."""
     request = exchange.current()
     if request is None:
-        call = calls.current.get().request_id
+        call = calls.current().request_id
         return {"batch_id": call} if call else {}
     traced = {} if request.trace is None else {"trace_id": request.trace.trace_id}
     return {"request_id": request.request_id, **traced}

@@ -51,7 +51,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
         InvalidOption: `triton_url` is not set.
     """
     check_openness(settings)
-    logs.set_up(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     app = create_app(settings, own=own, grpc_port=settings.grpc_port or None)
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

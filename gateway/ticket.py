@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway import exchange
 from reeltag.errors import ReeltagError
 from reeltag.priority import Priority
 from reeltag.triton import ImageOutputs
@@ -49,6 +50,8 @@ class Ticket:
         self.sent = 0
         """Images that were handed to a batch; they are the first ones."""
         self.unanswered = len(images)
+        self.exchange = exchange.current()
+        """Whose images they are."""
         self.done: asyncio.Future[None] = loop.create_future()
 
     @property

@@ -1,17 +1,18 @@
-"""Triton's own statistics as Prometheus metrics: read when ours are, remembered for a moment, left out when it is away."""
+"""Triton's own statistics as Prometheus metrics: read when ours are, remembered briefly, left out when it is away."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.metrics import BATCH_BUCKETS
+from gateway.tagger import ImageTagger
 from reeltag import contract
 from reeltag.contract import Task
 from reeltag.errors import ReeltagError
@@ -23,13 +24,6 @@ PATIENCE_SECONDS: Final = 1.0
 """Longest wait for the statistics; a scrape may not take long."""
 _LABELS: Final = ("model", "version", "stage")
 _log: Final = logging.getLogger(__name__)
-
-
-class StatisticsSource(Protocol):
-    """Answers statistics; `reeltag.triton.TritonClient` is one."""
-
-    async def model_statistics(self, *, timeout_seconds: float) -> list[ModelStatistics]:
-        """Of every version of every loaded model and ensemble."""
 
 
 def stage_of(model: str) -> str:
@@ -46,11 +40,11 @@ class TritonMetrics(Collector):
     """Metrics of one Triton's models.
 
     Args:
-        source: Of its statistics.
+        client: Asks for its statistics.
     """
 
-    def __init__(self, source: StatisticsSource) -> None:
-        self._source = source
+    def __init__(self, client: ImageTagger) -> None:
+        self._client = client
         self._lock = asyncio.Lock()
         self._until = 0.0
         self._known: Sequence[ModelStatistics] | None = None
@@ -61,7 +55,7 @@ class TritonMetrics(Collector):
         async with self._lock:
             if loop.time() >= self._until:
                 try:
-                    self._known = await self._source.model_statistics(timeout_seconds=PATIENCE_SECONDS)
+                    self._known = await self._client.model_statistics(timeout_seconds=PATIENCE_SECONDS)
                 except ReeltagError as error:
                     _log.debug("Triton's statistics could not be read: %s", error)
                     self._known = None
@@ -99,9 +93,7 @@ def _counters(statistics: Sequence[ModelStatistics]) -> Iterator[Metric]:
         requests.add_metric([*labels, "succeeded"], one.succeeded)
         requests.add_metric([*labels, "failed"], one.failed)
         images.add_metric(labels, one.images)
-        for family, seconds in zip(
-            times, (one.request_seconds, one.queue_seconds, one.compute_seconds), strict=True
-        ):
+        for family, seconds in zip(times, (one.request_seconds, one.queue_seconds, one.compute_seconds), strict=True):
             family.add_metric(labels, seconds)
     yield from (requests, images, *times)
 

@@ -18,5 +18,15 @@ class Call:
     """gRPC metadata, such as `traceparent`."""
 
 
-current: Final[ContextVar[Call]] = ContextVar("call", default=Call())
-"""Of this task; a task that is made inherits it."""
+_NOTHING: Final = Call()
+_current: Final[ContextVar[Call | None]] = ContextVar("call", default=None)
+
+
+def current() -> Call:
+    """Of the running task."""
+    return _current.get() or _NOTHING
+
+
+def enter(call: Call) -> None:
+    """Make it that of the running task, and of those that it makes."""
+    _current.set(call)

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """Folder that the embedded Triton serves; none takes the repository that comes with reeltag."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message that is logged."""
+    log_format: Literal["text", "json"] = "text"
+    """Whether the log's lines are for people or JSON objects."""
 
     keys_file: Path | None = None
     """File of API keys, as `reeltag keys` writes it; with it only who has a good key may ask."""

@@ -236,7 +236,7 @@ class TritonClient:
         seconds = self.timeout_seconds if timeout_seconds is None else min(self.timeout_seconds, timeout_seconds)
         if seconds <= 0:
             raise DeadlineExceeded(f"no time was left to ask Triton at {self.url}")
-        call = calls.current.get()
+        call = calls.current()
         try:
             async with self._trust.of_answer(), self._translated():
                 answer = await self._client.infer(

@@ -12,9 +12,12 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from gateway import exchange
+from gateway.errors import detail_of
+from gateway.request_ids import HEADER
 from reeltag.errors import ReeltagError
 
 DOMAIN: Final = "reeltag"
@@ -33,7 +36,11 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
     except (grpc.aio.AbortError, grpc.RpcError):
         raise
     except Exception as error:
-        error_id = uuid.uuid4().hex[:12]
+        request = exchange.current()
+        error_id = uuid.uuid4().hex[:12] if request is None else request.request_id
+        if request is not None:
+            request.status = grpc.StatusCode.INTERNAL.name
+            request.note_error("internal_error")
         _log.error("unexpected error %s", error_id, exc_info=error)
         text = f"an unexpected error happened; the gateway's log has it under the id {error_id}"
         await context.abort(grpc.StatusCode.INTERNAL, text)
@@ -42,18 +49,24 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End the call with an error of ours; raises what ends the handler."""
     code = grpc.StatusCode[error.grpc_code]
-    if code is grpc.StatusCode.INTERNAL:
-        _log.error("%s: %s", error.code, error)
-    await context.abort(code, str(error), trailing_metadata=((_DETAILS, status_of(error).SerializeToString()),))
+    message = detail_of(error).message
+    request = exchange.current()
+    request_id = "" if request is None else request.request_id
+    if request is not None:
+        request.status = code.name
+        request.note_error(error.code, error)
+    details = status_of(error, message, request_id).SerializeToString()
+    await context.abort(code, message, trailing_metadata=((_DETAILS, details), (HEADER, request_id)))
 
 
-def status_of(error: ReeltagError) -> Status:
+def status_of(error: ReeltagError, message: str, request_id: str) -> Status:
     """The error with its machine-readable details."""
     details: list[Message] = [ErrorInfo(reason=error.code.upper(), domain=DOMAIN)]
     if error.retry_after_seconds is not None:
         details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
+    details.append(RequestInfo(request_id=request_id))
     number: int = grpc.StatusCode[error.grpc_code].value[0]
-    return Status(code=number, message=str(error), details=[_packed(detail) for detail in details])
+    return Status(code=number, message=message, details=[_packed(detail) for detail in details])
 
 
 def _packed(message: Message) -> AnyMessage:

@@ -13,16 +13,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gateway.grpc.service import TaggingService
+from gateway.grpc.service import SERVICE, TaggingService
 from reeltag.errors import PortInUse, ReeltagError
-from reeltag.v1 import tagging_pb2
 from reeltag.v1.tagging_pb2_grpc import add_TaggingServicer_to_server
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
 """Largest message, each way; the images in it are bounded by `max_upload_bytes`, as over REST."""
 MAX_CONCURRENT_CALLS: Final = 256
 """More are refused with RESOURCE_EXHAUSTED before their messages are read."""
-SERVICE: Final = tagging_pb2.DESCRIPTOR.services_by_name["Tagging"].full_name
 _READINESS_SECONDS: Final = 1.0
 """How often health is asked for anew."""
 _OPTIONS: Final = (

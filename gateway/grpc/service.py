@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from gateway import exchange
 from gateway.access import Access, Caller
 from gateway.catalogue import Catalogue
-from gateway.grpc.errors import abort, answered
+from gateway.exchange import Exchange
+from gateway.grpc.errors import abort
 from gateway.grpc.messages import model_message, options_of, result_message, upload_of
+from gateway.grpc.observing import Observer
 from gateway.metrics import Metrics
 from gateway.tagging import Question, Tagged, Tagging, failed_result
 from gateway.uploads import Upload, UploadReader
@@ -22,7 +25,11 @@ from reeltag.priority import Priority
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingServicer
 
+if TYPE_CHECKING:
+    from gateway.tracing import Tracing
+
 Context = grpc.aio.ServicerContext[Any, Any]
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Tagging"].full_name
 STREAM_WINDOW: Final = 32
 """Images of one stream that are in work; the next is read when the oldest answer was taken."""
 _TURN_SECONDS: Final = 0.05
@@ -38,23 +45,32 @@ class TaggingService(TaggingServicer):
         reader: Counts the bytes of requests, of both interfaces together.
         metrics: Counts images by outcome.
         access: Admits callers.
+        tracing: Makes traces of the calls, where there are any.
     """
 
     def __init__(
-        self, tagging: Tagging, catalogue: Catalogue, reader: UploadReader, metrics: Metrics, access: Access
+        self,
+        tagging: Tagging,
+        catalogue: Catalogue,
+        reader: UploadReader,
+        metrics: Metrics,
+        access: Access,
+        tracing: Tracing | None,
     ) -> None:
         self._tagging = tagging
         self._catalogue = catalogue
         self._reader = reader
         self._metrics = metrics
         self._access = access
+        self._observer = Observer(SERVICE, metrics, tracing)
 
     async def TagImages(  # noqa: N802 - named in the .proto file
         self, request: pb.TagImagesRequest, context: Context
     ) -> pb.TagImagesResponse:
         """Tag several images; see the .proto file."""
         started = time.perf_counter()
-        async with answered(context), self._admitted(context) as caller:
+        async with self._call("TagImages", context) as (observed, caller):
+            observed.received_bytes = request.ByteSize()
             priority = caller.priority(_metadata(context, "priority"))
             self._tagging.admit(priority)
             question = await self._question(request.options, priority)
@@ -65,7 +81,10 @@ class TaggingService(TaggingServicer):
             self._metrics.count(tagged.results)
             if len(tagged.errors) == len(tagged.results):
                 await abort(context, tagged.errors[0])
-            return _response(tagged, time.perf_counter() - started)
+            with exchange.stage("serialise"):
+                response = _response(tagged, time.perf_counter() - started)
+            observed.sent_bytes = response.ByteSize()
+            return response
         raise AssertionError("`answered` ends the call")
 
     async def TagImageStream(  # noqa: N802
@@ -74,11 +93,13 @@ class TaggingService(TaggingServicer):
         """Tag images as they come, in order; see the .proto file."""
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None] = asyncio.Queue(STREAM_WINDOW)
         working: set[asyncio.Task[pb.ImageResult]] = set()
-        async with answered(context), self._admitted(context) as caller:
+        async with self._call("TagImageStream", context) as (observed, caller):
             feeding = asyncio.create_task(self._feed(requests, context, caller, answers, working))
             try:
                 while (answer := await answers.get()) is not None:
-                    yield pb.TagImageStreamResponse(result=await answer)
+                    response = pb.TagImageStreamResponse(result=await answer)
+                    observed.sent_bytes += response.ByteSize()
+                    yield response
                 await feeding
             finally:
                 for task in (feeding, *working):
@@ -89,9 +110,11 @@ class TaggingService(TaggingServicer):
         self, request: pb.ListModelsRequest, context: Context
     ) -> pb.ListModelsResponse:
         """List the network behind each task."""
-        async with answered(context), self._admitted(context):
+        async with self._call("ListModels", context) as (observed, _):
             served = await self._catalogue.read(fresh=True)
-            return pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
+            response = pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
+            observed.sent_bytes = response.ByteSize()
+            return response
         raise AssertionError("`answered` ends the call")
 
     async def _feed(
@@ -106,7 +129,10 @@ class TaggingService(TaggingServicer):
         try:
             priority = caller.priority(_metadata(context, "priority"))
             question = await self._question(pb.TagOptions(), priority)
+            observed = exchange.current()
             async for request in requests:
+                if observed is not None:
+                    observed.received_bytes += request.ByteSize()
                 if request.HasField("options"):
                     question = await self._question(request.options, priority)
                 task = asyncio.create_task(self._tag_one(upload_of(request.image), question, context, caller))
@@ -138,9 +164,12 @@ class TaggingService(TaggingServicer):
         caller.take(1)
 
     @asynccontextmanager
-    async def _admitted(self, context: Context) -> AsyncIterator[Caller]:
-        with self._access.admitted(_metadata(context, "authorization")) as caller:
-            yield caller
+    async def _call(self, method: str, context: Context) -> AsyncIterator[tuple[Exchange, Caller]]:
+        """A call that is observed, of a caller who may ask."""
+        async with self._observer.call(method, context) as observed:
+            with self._access.admitted(_metadata(context, "authorization")) as caller:
+                observed.tenant = caller.tenant
+                yield observed, caller
 
     async def _question(self, message: pb.TagOptions, priority: Priority) -> Question:
         options = options_of(message)

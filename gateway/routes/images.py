@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from gateway import exchange
 from gateway.errors import render
 from gateway.forms import MULTIPART, PART_NAME
 from gateway.options import TagOptions
@@ -76,7 +77,8 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     if _takes_lines(request):
         return await _streamed(request, question)
     with reader.hold() as holding:
-        uploads = await holding.read(request)
+        with exchange.stage("receive"):
+            uploads = await holding.read(request)
         request.state.caller.take(len(uploads))
         read_seconds = time.perf_counter() - started
         tagged = await _while_connected(request, tagging.tag(uploads, question))
@@ -89,8 +91,9 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
         triton=_milliseconds(tagged.triton_seconds),
         total=_milliseconds(time.perf_counter() - started),
     )
-    answer = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
-    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+    with exchange.stage("serialise"):
+        answer = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
+        return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
 def _takes_lines(request: Request) -> bool:
@@ -108,7 +111,8 @@ async def _streamed(request: Request, question: Question) -> Response:
     reader: UploadReader = request.app.state.reader
     held = contextlib.ExitStack()
     try:
-        uploads = await held.enter_context(reader.hold()).read(request)
+        with exchange.stage("receive"):
+            uploads = await held.enter_context(reader.hold()).read(request)
         request.state.caller.take(len(uploads))
     except BaseException:
         held.close()

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from gateway.app import create_app
-from gateway.grpc.server import SERVICE
+from gateway.grpc.service import SERVICE
 from reeltag.errors import TritonUnavailable
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb
