@@ -47,7 +47,9 @@ class Seen:
     innocent_seconds: float = 0.0
     """Longest."""
     innocents: Counter[int] = field(default_factory=Counter)
-    """Answers by status."""
+    """Final answers by status."""
+    told_to_wait: int = 0
+    """Refusals of innocents with `Retry-After`; they came again, and their time went on."""
     mebibytes: dict[str, float] = field(default_factory=dict)
     """Most that a process held, by what it is."""
 
@@ -118,14 +120,19 @@ async def watch(
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def innocent(session: aiohttp.ClientSession) -> None:
+        began = time.perf_counter()
         while attacker.is_alive():
-            began = time.perf_counter()
             async with session.post(
                 f"{served.url}/v1/images?tasks=detect", data=image, headers={"Content-Type": "image/jpeg"}
             ) as answer:
                 await answer.read()
-            seen.innocents[answer.status] += 1
             seen.innocent_seconds = max(seen.innocent_seconds, time.perf_counter() - began)
+            if answer.status == 503 and "Retry-After" in answer.headers:
+                seen.told_to_wait += 1
+                await asyncio.sleep(float(answer.headers["Retry-After"]))
+                continue
+            seen.innocents[answer.status] += 1
+            began = time.perf_counter()
 
     async def memory() -> None:
         while attacker.is_alive():

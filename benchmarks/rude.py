@@ -113,7 +113,7 @@ def _send_headers(clients: Clients, begun: bytes) -> None:
 
 def deaf(clients: Clients) -> None:
     """Ask for much and read nothing."""
-    clients.connect(50, BIG * 12)
+    clients.connect(300, BIG * 12)
     time.sleep(HOLD_SECONDS)
 
 
@@ -121,7 +121,7 @@ def leaving(clients: Clients) -> None:
     """Leave in the middle of a body."""
     for _ in range(20):
         time.sleep(HOLD_SECONDS / 20)
-        for connection in clients.connect(10, POST + b"Content-Length: 1000000\r\n\r\n", bytes(200_000)):
+        for connection in clients.connect(50, POST + b"Content-Length: 1000000\r\n\r\n", bytes(200_000)):
             connection.close()
 
 
@@ -169,7 +169,7 @@ def run(served: Served, index: int, image: bytes) -> list[str]:
     after = next(mebibytes for role, mebibytes in served.memory().items() if role.startswith("gateway"))
     name = (ATTACKS[index].__doc__ or "").rstrip(".")
     peak, most = seen.mebibytes["gateway"], bound(Settings())
-    times = f"{seen.health_seconds:.2f} | {seen.innocent_seconds:.1f} | {seen.innocents[200]}"
+    times = f"{seen.health_seconds:.2f} | {seen.innocent_seconds:.1f} | {seen.innocents[200]} | {seen.told_to_wait}"
     print(f"| {name} | {times} | {peak:.0f} | {after:.0f} |", flush=True)
     broken = seen.broken() + ([f"the gateway held {peak:.0f} MiB of at most {most:.0f}"] if peak > most else [])
     return [f"{name}: {problem}" for problem in broken]
@@ -180,7 +180,8 @@ def main() -> None:
     image = media.jpegs_720p(1)[0]
     print(f"{machine()}\n`python -m benchmarks.rude`; the gateway may hold {bound(Settings()):.0f} MiB\n")
     print(
-        "| attack | /healthz, s | innocent, s | answered | gateway, MiB | 3 s later, MiB |\n|---|---|---|---|---|---|"
+        "| attack | /healthz, s | innocent, s | answered | told to wait | gateway, MiB | 3 s later, MiB |\n"
+        "|---|---|---|---|---|---|---|"
     )
     with serving() as served:
         broken = [problem for index in range(len(ATTACKS)) for problem in run(served, index, image)]

@@ -20,12 +20,12 @@ from benchmarks import media
 from benchmarks.server import serving
 from exporters.catalogue.entries import MODELS
 from reeltag.triton import TritonClient
-from vod.blocks import SHOT_FRAME
-from vod.decode import Video
+from vod.decoding.blocks import SHOT_FRAME
+from vod.decoding.sampling import EvenSampler
+from vod.decoding.video import Video
+from vod.decoding.windows import WindowBuilder
 from vod.options import TagOptions
-from vod.sampling import EvenSampler
 from vod.tagging import tag_paths
-from vod.windows import WindowBuilder
 
 VIDEO_SECONDS: Final = 60
 BATCH: Final = 8

@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import Field
 
-from gateway.schemas import ClassColour, ClassMapPicture
+from gateway.answers import Answer
 from reeltag.areas import NO_CLASS, ClassMap, shares_of
 from reeltag.contract import ModelCard
 from reeltag.frames import Geometry, geometry_of
@@ -19,6 +20,26 @@ from reeltag.palettes import RGB
 
 _COMPRESS_LEVEL: Final = 3
 """zlib's: of 12 megapixels in 50 ms instead of 240 at the usual 6, for a file a tenth larger."""
+
+
+class ClassColour(Answer):
+    """A class in a class map."""
+
+    index: int = Field(ge=0, lt=NO_CLASS, examples=[13])
+    """Value of its pixels."""
+    label: str = Field(examples=["car"])
+    colour: str = Field(examples=["#00008e"], pattern="^#[0-9a-f]{6}$")
+    """In the palette; red, green and blue."""
+
+
+class ClassMapPicture(Answer):
+    """The class of each pixel of an image."""
+
+    png: str = Field(json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"})
+    """As large as the upright image, with a palette: each pixel is the index of its class, or 255 where the network did
+    not look."""
+    legend: tuple[ClassColour, ...]
+    """Classes in the picture, by index."""
 
 
 def picture_of(class_map: ClassMap, card: ModelCard, width: int, height: int) -> ClassMapPicture:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from gateway.answers import Answer, absent
 from gateway.pace import LONGEST_WAIT_SECONDS
-from reeltag.areas import NO_CLASS
+from gateway.tasks.classify import ClassifyFields
+from gateway.tasks.detect import DetectFields
+from gateway.tasks.segment import SegmentFields
 from reeltag.contract import ModelCard
-from reeltag.tags import Detection, ImageTag
 
 
-def _absent(schema: dict[str, Any]) -> None:
-    """Take the default out of the schema: a field without a value is left out of the JSON, never null."""
-    schema.pop("default", None)
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
-
-
-class ErrorDetail(_Answer):
+class ErrorDetail(Answer):
     """What went wrong."""
 
     code: str = Field(examples=["not_an_image"])
@@ -31,56 +24,25 @@ class ErrorDetail(_Answer):
     """What was wrong and what would be right, for a person."""
 
 
-class ClassShare(_Answer):
-    """How much of a picture a class has."""
-
-    label: str = Field(examples=["road"])
-    share: float = Field(gt=0, le=1)
-    """Of the picture's area."""
-
-
-class ClassColour(_Answer):
-    """A class in a class map."""
-
-    index: int = Field(ge=0, lt=NO_CLASS, examples=[13])
-    """Value of its pixels."""
-    label: str = Field(examples=["car"])
-    colour: str = Field(examples=["#00008e"], pattern="^#[0-9a-f]{6}$")
-    """In the palette; red, green and blue."""
-
-
-class ClassMapPicture(_Answer):
-    """The class of each pixel of an image."""
-
-    png: str = Field(json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"})
-    """As large as the upright image, with a palette: each pixel is the index of its class, or 255 where the network did
-    not look."""
-    legend: tuple[ClassColour, ...]
-    """Classes in the picture, by index."""
-
-
-class ImageResult(_Answer):
-    """What was found in one image, or why it could not be tagged."""
-
+class _Picture(Answer):
     name: str = Field(examples=["street.jpg"])
     """File name of the form part; `image` for a raw body."""
-    width: int | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    width: int | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
     """Columns of the upright picture, pixels; absent with `error`."""
-    height: int | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    height: int | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
     """Rows of the upright picture, pixels; absent with `error`."""
-    detections: tuple[Detection, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
-    """Objects by falling score, boxes in source pixels; present, if empty, when `detect` was asked."""
-    tags: tuple[ImageTag, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
-    """Classes of the whole picture by falling score; present, if empty, when `classify` was asked."""
-    shares: tuple[ClassShare, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
-    """Classes by falling share of the picture's area, those without any left out; present when `segment` was asked."""
-    class_map: ClassMapPicture | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
-    """Present when `class_map` was asked."""
-    error: ErrorDetail | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+
+
+class _Problem(Answer):
+    error: ErrorDetail | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
     """Present when this image could not be tagged; the other images of the request are not affected."""
 
 
-class Timings(_Answer):
+class ImageResult(_Problem, SegmentFields, ClassifyFields, DetectFields, _Picture):
+    """What was found in one image, or why it could not be tagged."""
+
+
+class Timings(Answer):
     """Where the time went, milliseconds."""
 
     read: float
@@ -93,7 +55,7 @@ class Timings(_Answer):
     """From the request's first byte to the answer."""
 
 
-class TagAnswer(_Answer):
+class TagAnswer(Answer):
     """The answer to `POST /v1/images`."""
 
     results: tuple[ImageResult, ...]
@@ -106,13 +68,13 @@ class TagAnswer(_Answer):
     timings_ms: Timings
 
 
-class ErrorAnswer(_Answer):
+class ErrorAnswer(Answer):
     """The answer when the request failed as a whole."""
 
     error: ErrorDetail
-    id: str | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent, examples=["8f14e45fceea467a"])
+    id: str | SkipJsonSchema[None] = Field(None, json_schema_extra=absent, examples=["8f14e45fceea467a"])
     """Of the request, as in the header `X-Request-ID`: the log has it under this."""
-    results: tuple[ImageResult, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=_absent)
+    results: tuple[ImageResult, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
     """The error of each image, where none could be tagged."""
 
 
@@ -153,7 +115,7 @@ def failures(*statuses: int, **descriptions: str) -> dict[int | str, dict[str, A
     return found
 
 
-class ServedModel(_Answer):
+class ServedModel(Answer):
     """One network behind a task."""
 
     task: str = Field(examples=["detect"])
@@ -176,21 +138,21 @@ class ServedModel(_Answer):
         return cls(**card.model_dump(include=set(cls.model_fields)))
 
 
-class TritonAddress(_Answer):
+class TritonAddress(Answer):
     """Where the gateway finds Triton."""
 
     grpc_url: str = Field(examples=["unix:/tmp/reeltag-triton-7-k3x9/grpc:1", "127.0.0.1:8001"])
     """Host and port of its gRPC endpoint, as seen from the gateway's host."""
 
 
-class ModelsAnswer(_Answer):
+class ModelsAnswer(Answer):
     """The answer to `GET /v1/models`."""
 
     models: tuple[ServedModel, ...]
     triton: TritonAddress
 
 
-class Health(_Answer):
+class Health(Answer):
     """The answer of a health check that passed."""
 
     status: str = Field(examples=["ok"])

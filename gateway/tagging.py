@@ -6,34 +6,27 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-import numpy as np
+from typing import Any, Final
 
 from gateway import exchange
 from gateway.catalogue import Catalogue
-from gateway.class_maps import picture_of
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
 from gateway.options import TagOptions
-from gateway.schemas import ClassShare, ImageResult
+from gateway.schemas import ImageResult
 from gateway.tagger import TaskSet, Wanted
+from gateway.tasks import TASKS, Asked
 from gateway.ticket import Answer, Batched
 from gateway.uploads import Upload
 from gateway.ways import Sound, Ways
-from reeltag import contract
-from reeltag.contract import ModelCard, Task
+from reeltag.contract import Task
 from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
 from reeltag.priority import Priority
-from reeltag.readings import detections_of, image_tags_of
 from reeltag.settings import Settings
-from reeltag.tags import Box, Detection, ImageTag
 from reeltag.triton import ImageOutputs
 
 _LOST: Final = (TritonUnavailable, ModelUnavailable)
 """Errors after which Triton may serve something else; that it has much to do says nothing of the kind."""
-_SHARE_DECIMALS: Final = 6
-"""A pixel of 500,000 still shows."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +34,15 @@ class Question:
     """What a request wants to know of its images."""
 
     tasks: TaskSet
-    score_threshold: float | None
-    """Lowest score, 0 to 1; without it detections take the setting's and tags have none."""
-    top_k: int | None
-    """Most detections and tags of an image; without it tags take the setting's and detections have none."""
-    class_map: bool = False
-    """Whether the class of each pixel is wanted; `segment` is then one of the tasks."""
-    normalised: bool = False
-    """Whether boxes are shares of the picture's width and height instead of pixels."""
-    priority: Priority = Priority.INTERACTIVE
+    asked: Asked
+    """How its tasks are to be answered."""
+    priority: Priority
     """Whether its images go before others."""
 
-    @classmethod
-    def of(cls, tasks: TaskSet, options: TagOptions, priority: Priority) -> Question:
-        """What a request's options ask."""
-        normalised = options.boxes == "normalised"
-        return cls(tasks, options.score_threshold, options.top_k, options.class_map, normalised, priority)
+    @property
+    def has_map(self) -> bool:
+        """Whether a class map is to be answered."""
+        return self.asked.class_map and any(TASKS[task].has_map for task in self.tasks)
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ class Tagging:
         """Whether one more image could be queued."""
         return self._ways.has_room(priority)
 
-    async def parse_tasks(self, names: Sequence[str]) -> TaskSet:
+    async def _parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.
 
         Raises:
@@ -101,6 +87,22 @@ class Tagging:
             return tuple(task for task in Task if task.value in wanted)
         served = ", ".join(task.value for task in await self._served_tasks())
         raise UnknownTask(f"unknown task {unknown[0]!r}; tasks served: {served}")
+
+    async def question(self, options: TagOptions, priority: Priority) -> Question:
+        """What a request's options ask; raises `UnknownTask`."""
+        tasks = await self._parse_tasks(options.all_tasks)
+        return Question(
+            tasks,
+            Asked(
+                score_threshold=options.score_threshold,
+                top_k=options.top_k,
+                class_map=options.class_map,
+                normalised=options.boxes == "normalised",
+                default_score_threshold=self._settings.score_threshold,
+                default_top_k=self._settings.top_k,
+            ),
+            priority,
+        )
 
     async def _served_tasks(self) -> tuple[Task, ...]:
         try:
@@ -146,11 +148,11 @@ class Tagging:
         answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
 
         def all_results() -> tuple[ImageResult, ...]:
-            return tuple(self._result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
+            return tuple(_result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
 
         with exchange.stage("serialise"):
             # Large pictures of class maps would keep other requests waiting.
-            results = await asyncio.to_thread(all_results) if question.class_map else all_results()
+            results = await asyncio.to_thread(all_results) if question.has_map else all_results()
         return Tagged(
             results,
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
@@ -174,11 +176,11 @@ class Tagging:
     async def _ask(
         self, plan: Sequence[TaskSet], question: Question, images: Sequence[Sound], timeout_seconds: float | None
     ) -> Batched:
-        loop = asyncio.get_running_loop()
+        class_map, loop = question.asked.class_map, asyncio.get_running_loop()
         end = None if timeout_seconds is None else loop.time() + timeout_seconds
         parts = []
         for tasks in plan:
-            wanted = Wanted(tasks, question.class_map and Task.SEGMENT in tasks)
+            wanted = Wanted(tasks, class_map and any(TASKS[task].has_map for task in tasks))
             left = None if end is None else end - loop.time()
             began = time.monotonic()
             part = await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left)
@@ -192,59 +194,14 @@ class Tagging:
             sum(part.triton_seconds for part in parts),
         )
 
-    def _result(self, name: str, answer: Answer, question: Question) -> ImageResult:
-        if isinstance(answer, ReeltagError):
-            return failed_result(name, answer)
-        width, height, asked = answer.width, answer.height, question.tasks
-        class_map = answer.tensors[Task.SEGMENT][contract.CLASS_MAP] if question.class_map else None
-        return ImageResult(
-            name=name,
-            width=width,
-            height=height,
-            detections=self._detections(answer, question) if Task.DETECT in asked else None,
-            tags=self._tags(answer, question) if Task.CLASSIFY in asked else None,
-            shares=_shares(answer, answer.cards[Task.SEGMENT]) if Task.SEGMENT in asked else None,
-            class_map=None if class_map is None else picture_of(class_map, answer.cards[Task.SEGMENT], width, height),
-        )
 
-    def _detections(self, answer: ImageOutputs, question: Question) -> tuple[Detection, ...]:
-        tensors, threshold = answer.tensors[Task.DETECT], question.score_threshold
-        found = detections_of(
-            tensors[contract.BOXES],
-            tensors[contract.SCORES],
-            tensors[contract.CLASSES],
-            answer.cards[Task.DETECT].labels,
-            score_threshold=self._settings.score_threshold if threshold is None else threshold,
-            top_k=question.top_k,
-        )
-        if not question.normalised:
-            return found
-        return tuple(one.model_copy(update={"box": _shares_of(one.box, answer)}) for one in found)
-
-    def _tags(self, answer: ImageOutputs, question: Question) -> tuple[ImageTag, ...]:
-        card = answer.cards[Task.CLASSIFY]
-        return image_tags_of(
-            answer.tensors[Task.CLASSIFY][contract.SCORES],
-            card.labels,
-            card.network,
-            score_threshold=question.score_threshold or 0.0,
-            top_k=question.top_k or self._settings.top_k,
-        )
-
-
-def _shares_of(box: Box, answer: ImageOutputs) -> Box:
-    """A box in pixels as shares of the picture's width and height."""
-    x1, y1, x2, y2 = box
-    across, down = answer.width, answer.height
-    shares = (x1 / across, y1 / down, x2 / across, y2 / down)
-    left, top, right, bottom = (round(share, _SHARE_DECIMALS) for share in shares)
-    return left, top, right, bottom
-
-
-def _shares(answer: ImageOutputs, card: ModelCard) -> tuple[ClassShare, ...]:
-    rounded = answer.tensors[Task.SEGMENT][contract.SHARES].astype(float).round(_SHARE_DECIMALS)
-    order = np.argsort(-rounded, kind="stable")
-    return tuple(ClassShare(label=card.labels[i], share=rounded[i]) for i in order if rounded[i] > 0)
+def _result(name: str, answer: Answer, question: Question) -> ImageResult:
+    if isinstance(answer, ReeltagError):
+        return failed_result(name, answer)
+    fields: dict[str, Any] = {}
+    for task in question.tasks:
+        fields.update(TASKS[task].read(answer, question.asked))
+    return ImageResult(name=name, width=answer.width, height=answer.height, **fields)
 
 
 def failed_result(name: str, error: ReeltagError) -> ImageResult:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, InputError, NetworkReplaced, ReeltagError, ServiceError, SetupError
 from reeltag.triton import ImageOutputs, SharedTensor
-from vod.blocks import RingLayout, array_at
-from vod.reader import VideoReader
+from vod.decoding.blocks import RingLayout, array_at
+from vod.decoding.reader import VideoReader
 
 Array = npt.NDArray[Any]
 Result = TypeVar("Result")

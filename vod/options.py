@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
 from reeltag.errors import InvalidOption
+from vod.decoding.sampling import Sample
+
+__all__ = ["MAX_FPS", "Hysteresis", "Sample", "TagOptions", "Thresholds"]
 
 MAX_FPS: Final = 60.0
 """Most frames a second that may be sampled."""
-
-
-class Sample(str, Enum):
-    """Which frames of a video are looked at."""
-
-    FPS = "fps"
-    """Evenly in time, `TagOptions.fps` a second."""
-    KEYFRAMES = "keyframes"
-    """Only key frames, at most `TagOptions.fps` a second: fastest. Shots cannot be found; the video is one shot."""
-    SHOTS = "shots"
-    """A few frames of each shot, after a first pass that finds the shots."""
 
 
 @dataclass(frozen=True)

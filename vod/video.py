@@ -18,14 +18,25 @@ from reeltag.readings import detections_of
 from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
 from vod.areas import FrameAreas
-from vod.blocks import End, Fetch, FrameBlock, Position, Probe, RingLayout, Scan, ShotWindow, SlotKind, array_at
+from vod.decoding.blocks import (
+    End,
+    Fetch,
+    FrameBlock,
+    Position,
+    Probe,
+    RingLayout,
+    Scan,
+    ShotWindow,
+    SlotKind,
+    array_at,
+)
+from vod.decoding.reader import VideoReader
+from vod.decoding.sampling import shot_sample_times, shots_without
 from vod.flight import Flight
 from vod.groups import ClassGroups
 from vod.inference import FrameTagger, RingInference, with_patience
 from vod.options import Hysteresis, Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
-from vod.reader import VideoReader
-from vod.sampling import shot_sample_times, shots_without
 from vod.shots import shots_of
 from vod.thumbnails import ThumbnailStore
 

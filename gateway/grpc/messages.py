@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
 from gateway.options import TagOptions, checked_options
-from gateway.schemas import ClassMapPicture, ImageResult
+from gateway.schemas import ImageResult
+from gateway.tasks import TASKS
 from gateway.uploads import Upload
 from reeltag.contract import ModelCard
-from reeltag.tags import Detection
 from reeltag.v1 import tagging_pb2 as pb
 
 
@@ -36,16 +34,9 @@ def upload_of(image: pb.Image) -> Upload:
 
 def result_message(result: ImageResult) -> pb.ImageResult:
     """What was found in one image, or why it could not be tagged."""
-    message = pb.ImageResult(
-        name=result.name,
-        width=result.width or 0,
-        height=result.height or 0,
-        detections=[_detection(one) for one in result.detections or ()],
-        tags=[pb.Tag(label=tag.label, score=tag.score, model=tag.model) for tag in result.tags or ()],
-        shares=[pb.ClassShare(label=one.label, share=one.share) for one in result.shares or ()],
-    )
-    if result.class_map is not None:
-        message.class_map.CopyFrom(_class_map(result.class_map))
+    message = pb.ImageResult(name=result.name, width=result.width or 0, height=result.height or 0)
+    for answers in TASKS.values():
+        answers.write(result, message)
     if result.error is not None:
         message.error.CopyFrom(pb.Error(code=result.error.code, message=result.error.message))
     return message
@@ -64,13 +55,3 @@ def model_message(card: ModelCard) -> pb.Model:
         labels=card.labels,
         sha256=card.sha256,
     )
-
-
-def _detection(found: Detection) -> pb.Detection:
-    x1, y1, x2, y2 = found.box
-    return pb.Detection(label=found.label, score=found.score, box=pb.Box(x1=x1, y1=y1, x2=x2, y2=y2))
-
-
-def _class_map(picture: ClassMapPicture) -> pb.ClassMap:
-    legend = [pb.ClassColour(index=one.index, label=one.label, colour=one.colour) for one in picture.legend]
-    return pb.ClassMap(png=base64.b64decode(picture.png), legend=legend)

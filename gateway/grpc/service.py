@@ -172,9 +172,7 @@ class TaggingService(TaggingServicer):
                 yield observed, caller
 
     async def _question(self, message: pb.TagOptions, priority: Priority) -> Question:
-        options = options_of(message)
-        tasks = await self._tagging.parse_tasks(options.all_tasks)
-        return Question.of(tasks, options, priority)
+        return await self._tagging.question(options_of(message), priority)
 
 
 def _metadata(context: Context, name: str) -> str:

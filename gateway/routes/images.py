@@ -72,8 +72,7 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     reader: UploadReader = request.app.state.reader
     priority = request.state.caller.priority(request.headers.get("priority"))
     tagging.admit(priority)
-    tasks = await tagging.parse_tasks(options.all_tasks)
-    question = Question.of(tasks, options, priority)
+    question = await tagging.question(options, priority)
     if _takes_lines(request):
         return await _streamed(request, question)
     with reader.hold() as holding:

@@ -16,7 +16,7 @@ from reeltag.contract import BOXES, CLASS_MAP, CLASSES, SCORES, SHARES, SHOTS_EN
 from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
 from reeltag.frames import ImageError, View, decode_image, fit_pixels
 from reeltag.triton import ImageOutputs, SharedTensor
-from vod.blocks import array_at
+from vod.decoding.blocks import array_at
 
 Array = npt.NDArray[Any]
 LABELS = ("car", "person")

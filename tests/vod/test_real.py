@@ -13,9 +13,9 @@ from reeltag.embedded import EmbeddedTriton
 from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.tags import VideoTags
 from reeltag.triton import TritonClient
-from vod.blocks import RingLayout
+from vod.decoding.blocks import RingLayout
+from vod.decoding.reader import VideoReader
 from vod.inference import RingInference
-from vod.reader import VideoReader
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
 
 LAST_FRAMES = (29, 75, 136, 186, 241)

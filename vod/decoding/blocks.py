@@ -17,7 +17,7 @@ import numpy.typing as npt
 from reeltag.contract import SHOT_WINDOW_FRAMES
 from reeltag.frames import View
 from reeltag.tags import Gap
-from vod.options import Sample
+from vod.decoding.sampling import Sample
 
 SHOT_FRAME: Final = View.parse("LETTERBOX_27X48_PAD0")
 """Size of a frame for the shot detector; the picture is stretched to it, as TransNetV2 was trained."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from enum import Enum
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,17 @@ SHORT_SHOT_SECONDS: Final = 0.5
 LONGEST_UNSAMPLED_SECONDS: Final = 10.0
 """A long shot gets more samples, so that they are not further apart than this."""
 _TOLERANCE: Final = 1e-3
+
+
+class Sample(str, Enum):
+    """Which frames of a video are looked at."""
+
+    FPS = "fps"
+    """Evenly in time, `TagOptions.fps` a second."""
+    KEYFRAMES = "keyframes"
+    """Only key frames, at most `TagOptions.fps` a second: fastest. Shots cannot be found; the video is one shot."""
+    SHOTS = "shots"
+    """A few frames of each shot, after a first pass that finds the shots."""
 
 
 class EvenSampler:

@@ -1,4 +1,4 @@
-"""Opens, decodes and scales video: the only file that knows video codecs. It runs in the child process."""
+"""Decodes one video: sound frames in order of presentation, each with its time. It runs in the child process."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import av
-import numpy as np
-import numpy.typing as npt
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from reeltag.errors import VideoError
-from reeltag.frames import Fit, Pixels, View, geometry_of, place_letterbox
-from vod.blocks import SHOT_FRAME, Probe
-from vod.timeline import Timeline
+from reeltag.frames import View
+from vod.decoding.blocks import Probe
+from vod.decoding.containers import open_container, video_stream
+from vod.decoding.scaling import Scaler
+from vod.decoding.timeline import Timeline
 
-_NO_VIDEO_FORMATS: Final = frozenset({"tty", "bin", "xbin", "adf", "idf", "hls", "dash", "concat", "image2", "lrc"})
-"""Demuxers that take text for video, or a playlist that would make FFmpeg open other files and addresses."""
 _MAX_READ_ERRORS: Final = 100
 """Unreadable places in a row after which the rest of a file is given up."""
 _SAME_FRAME_SECONDS: Final = 1e-3
@@ -47,8 +44,8 @@ class Video:
 
     def __init__(self, path: Path, *, keyframes_only: bool = False) -> None:
         self._name = path.name
-        self._container = _open(path)
-        self._stream = _video_stream(self._container, path.name)
+        self._container = open_container(path)
+        self._stream = video_stream(self._container, path.name)
         self._keyframes_only = keyframes_only
         # Frame threads decode nearly twice as fast on two cores, but gain nothing where key frames are decoded alone.
         self._stream.thread_type = "SLICE" if keyframes_only else "AUTO"
@@ -198,90 +195,6 @@ class Video:
         if len(container.streams) == 1 and container.duration:
             return container.duration / av.time_base
         return None
-
-
-class Scaler:
-    """Fits frames into a view, as `reeltag.frames.fit_pixels` does, but straight from the codec's own pixels.
-
-    Args:
-        view: The input to fill.
-        width: Columns of the video as displayed.
-        height: Rows of the video as displayed.
-        quarter_turns: How often the stored picture is turned by 90 degrees counter-clockwise for display.
-    """
-
-    def __init__(self, view: View, width: int, height: int, quarter_turns: int) -> None:
-        self._view = view
-        self._turns = quarter_turns
-        self._reformatter = VideoReformatter()
-        self._size = (view.width, view.height)
-        if view is not SHOT_FRAME:
-            geometry = geometry_of(view, width, height)
-            self._size = (max(1, round(geometry.scale_x * width)), max(1, round(geometry.scale_y * height)))
-        is_smaller = self._size[0] * self._size[1] < width * height
-        # Averaging the area keeps fine texture from flickering; it costs a third of bicubic and finds the same cuts.
-        self._interpolation = Interpolation.AREA if is_smaller else Interpolation.BILINEAR
-
-    def fit(self, frame: av.VideoFrame, out: npt.NDArray[np.uint8]) -> None:
-        """Write the frame into `out`, uint8 `(height, width, 3)` RGB of the view."""
-        pixels = self._scaled(frame)
-        if self._view.fit is not Fit.CENTER_CROP:
-            place_letterbox(self._view, pixels, out)
-        else:
-            height, width = pixels.shape[:2]
-            top, left = (height - self._view.height) // 2, (width - self._view.width) // 2
-            out[:] = pixels[top : top + self._view.height, left : left + self._view.width]
-
-    def small(self, frame: av.VideoFrame) -> Pixels:
-        """The frame as the shot detector takes it: uint8 `(27, 48, 3)` RGB, stretched."""
-        return np.ascontiguousarray(self._scaled(frame))
-
-    def _scaled(self, frame: av.VideoFrame) -> Pixels:
-        width, height = self._size[::-1] if self._turns % 2 else self._size
-        scaled = self._reformatter.reformat(
-            frame, width, height, "rgb24", interpolation=self._interpolation, threads=1
-        ).to_ndarray()
-        return np.rot90(scaled, self._turns).astype(np.uint8, copy=False)
-
-
-def _open(path: Path) -> av.container.InputContainer:
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise VideoError(f"{path.name} is empty (0 bytes)")
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    except OSError as error:  # FFmpeg's errors are OSErrors too
-        if isinstance(error, av.FFmpegError) and isinstance(error, ValueError):
-            raise VideoError(f"{path.name} is no video that can be read: {_found(path)}") from error
-        raise VideoError(f"{path.name} cannot be read: {error.strerror}") from error
-    except av.FFmpegError as error:
-        raise VideoError(f"{path.name} is no video that can be read: {_found(path)}") from error
-    if set(container.format.name.split(",")) & _NO_VIDEO_FORMATS:
-        container.close()
-        raise VideoError(f"{path.name} is no video: {_found(path)}")
-    return container
-
-
-def _found(path: Path) -> str:
-    """What a file that is no video holds instead, in words."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head[4:8] == b"ftyp":
-        return "an MP4 or MOV file without its index (moov box): it was cut off or never finished"
-    try:
-        text = head[:-4].decode() if len(head) == 4096 else head.decode()
-    except UnicodeDecodeError:
-        return "its bytes are of no video format that FFmpeg knows"
-    return "it holds text" if text.isprintable() or "\n" in text else "its bytes are of no known video format"
-
-
-def _video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            return stream
-    found = ", ".join(f"{s.type} ({s.codec_context.name})" for s in container.streams if s.codec_context) or "nothing"
-    container.close()
-    raise VideoError(f"{name} holds no video stream, only: {found}")
 
 
 def _seconds(value: int | None, frame: av.VideoFrame) -> float | None:

@@ -11,7 +11,7 @@ import pytest
 from reeltag.errors import VideoError
 from reeltag.frames import Fit, View, fit_pixels
 from tests.vod.media import BLUE, GREEN, RED, cut_off, damage, picture, write_audio, write_video
-from vod.decode import Video
+from vod.decoding.video import Video
 
 LETTERBOX = View(Fit.LETTERBOX, 64, 64, 0)
 CROP = View(Fit.CENTER_CROP, 32, 32, 0)

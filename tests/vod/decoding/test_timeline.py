@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vod.timeline import MAX_GAPS, Timeline
+from vod.decoding.timeline import MAX_GAPS, Timeline
 
 
 def test_time_starts_at_the_first_frame() -> None:

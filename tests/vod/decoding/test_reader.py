@@ -12,9 +12,9 @@ import pytest
 
 from reeltag.errors import VideoError
 from tests.vod.fake import CLASSIFIER, DETECTOR
-from vod.blocks import End, Fetch, FrameBlock, RingLayout, Scan, ShotWindow, SlotKind, array_at
-from vod.options import Sample
-from vod.reader import VideoReader
+from vod.decoding.blocks import End, Fetch, FrameBlock, RingLayout, Scan, ShotWindow, SlotKind, array_at
+from vod.decoding.reader import VideoReader
+from vod.decoding.sampling import Sample
 
 LAYOUT = RingLayout((DETECTOR, CLASSIFIER), block_frames=4, block_slots=2, window_slots=1)
 

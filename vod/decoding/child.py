@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from reeltag.errors import VideoError
-from vod.blocks import (
+from vod.decoding.blocks import (
     SHOT_FRAME,
     End,
     Failed,
@@ -27,10 +27,9 @@ from vod.blocks import (
     SlotKind,
     array_at,
 )
-from vod.decode import Picture, Video
-from vod.options import Sample
-from vod.sampling import EvenSampler
-from vod.windows import Window, WindowBuilder
+from vod.decoding.sampling import EvenSampler, Sample
+from vod.decoding.video import Picture, Video
+from vod.decoding.windows import Window, WindowBuilder
 
 _POSITION_SECONDS: Final = 0.25
 """How often the parent hears that decoding goes on."""

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reeltag.tags import Shot
-from vod.sampling import EvenSampler, shot_sample_times, shots_without
-from vod.windows import WindowBuilder
+from vod.decoding.sampling import EvenSampler, shot_sample_times, shots_without
+from vod.decoding.windows import WindowBuilder
 
 
 def taken(fps: float, times: list[float]) -> list[float]:

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Final
 
 from reeltag.errors import VideoError
-from vod import child
-from vod.blocks import End, Failed, Fetch, Order, Probe, Release, Report, RingLayout, Scan, SlotKind
+from vod.decoding import child
+from vod.decoding.blocks import End, Failed, Fetch, Order, Probe, Release, Report, RingLayout, Scan, SlotKind
 
 SILENCE_SECONDS: Final = 60.0
 """The child is killed when it reports nothing for so long."""
