@@ -130,7 +130,7 @@ async def _running(
 
     triton = app.state.triton_metrics = TritonMetrics(client)
     metrics.add(triton)
-    watch = BatchWatch(metrics, triton)
+    watch = app.state.batch_watch = BatchWatch(metrics, triton)
 
     def on_batch(departure: Departure, is_gathered: bool) -> None:
         metrics.batch_images.observe(departure.images)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from gateway.metrics import Metrics
@@ -101,6 +101,10 @@ class BatchWatch:
         self._images += images
         self._crowded += waiting > 0
 
+    def window(self) -> Window:
+        """What was noted since the last look."""
+        return Window(self._batches, self._images, self._crowded)
+
     async def run(self) -> None:
         """Look at one stretch after the other, until cancelled."""
         while True:
@@ -112,10 +116,10 @@ class BatchWatch:
 
     async def look(self) -> None:
         """Judge what was noted since the last time."""
-        batches, images, crowded = self._batches, self._images, self._crowded
+        sent = self.window()
         self._batches = self._images = self._crowded = 0
         networks = self._executed(await self._triton.read() or ())
-        self._tell(Window(batches, images, crowded, networks).unbatched())
+        self._tell(replace(sent, networks=networks).unbatched())
 
     def _executed(self, statistics: Sequence[ModelStatistics]) -> tuple[Executed, ...]:
         """What networks did since the last time that this was asked."""

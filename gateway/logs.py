@@ -24,7 +24,7 @@ _MOST_CHARACTERS: Final = 4096
 _KEY: Final = re.compile(r"rt_[0-9a-f]{12}_[A-Za-z0-9_-]+")
 _CREDENTIALS: Final = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@]*@", re.IGNORECASE)
 _QUERY: Final = re.compile(r"(\bhttps?://[^\s?]*\?)\S+", re.IGNORECASE)
-_AUTHORIZATION: Final = re.compile(r"\b(bearer\s+|authorization['\":\s]+(?:basic\s+)?)[^\s'\"]+", re.IGNORECASE)
+_AUTHORIZATION: Final = re.compile(r"\b(bearer\s+|authorization['\":\s]+(?:\w+\s+)?)[^\s'\"]+", re.IGNORECASE)
 _HIDDEN: Final = "***"
 
 

@@ -8,24 +8,17 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from reeltag import telemetry
+
 if TYPE_CHECKING:
     from gateway.tracing import Tracing
 
-_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _log: Final = logging.getLogger(__name__)
-
-
-def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether traces are to be sent somewhere."""
-    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return False
-    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    return exporter == "otlp" or (exporter != "none" and any(environment.get(name) for name in _ENDPOINTS))
 
 
 def tracing_of(environment: Mapping[str, str] = os.environ) -> Tracing | None:
     """What makes the traces; None where none are wanted, or, which is logged, where they cannot be made."""
-    if not is_wanted(environment):
+    if not telemetry.is_wanted(environment):
         return None
     try:
         module = importlib.import_module("gateway.tracing")  # its libraries are an extra

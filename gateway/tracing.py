@@ -21,7 +21,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from reeltag import __version__
+from reeltag import __version__, telemetry
 
 CLOSE_SECONDS: Final = 2.0
 """How long the last spans may take to be sent at the end."""
@@ -53,8 +53,7 @@ class Tracing:
         exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower() or "otlp"
         if exporter != "otlp":
             raise ValueError(f"OTEL_TRACES_EXPORTER={exporter} is not known; use otlp or none")
-        names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-        protocol = next((value for name in names if (value := environment.get(name, "").strip())), "http/protobuf")
+        protocol = telemetry.protocol(environment)
         if protocol not in _EXPORTERS:
             raise ValueError(f"the OTLP protocol {protocol!r} is not known; use {' or '.join(_EXPORTERS)}")
         ours = {SERVICE_VERSION: __version__} | ({} if _names_service(environment) else {SERVICE_NAME: "reeltag"})

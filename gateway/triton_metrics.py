@@ -31,7 +31,7 @@ def stage_of(model: str) -> str:
     for backend in (contract.DECODE, contract.NMS, contract.AREAS):
         if model == backend or model.startswith(f"{backend}_"):
             return backend
-    names = model.removesuffix("_frames").split("_")
+    names = model.partition(".")[0].removesuffix("_frames").split("_")
     is_ensemble = model == contract.SHOTS_ENSEMBLE or all(name in {task.value for task in Task} for name in names)
     return "ensemble" if is_ensemble else "network"
 
