@@ -27,10 +27,10 @@ from exporters.precision.convert import Precision, PrecisionReport
 from exporters.precision.fastest import Candidate, Speed, fastest
 from exporters.progress import Progress
 from exporters.publishing.artefact import Artefact, cpu_has_bf16
-from exporters.publishing.passport import Measured
 from exporters.publishing.repository import check_target, publish
 from exporters.sources.source import Source
 from reeltag.errors import AccuracyLost, InvalidOption
+from reeltag.measured import Measured
 
 _ONE_SECONDS: Final = 1.0
 """How long the speed of an artefact is measured that is compared with no other."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from gateway.access import Access, KeyMiddleware
@@ -17,7 +18,10 @@ from gateway.batch_watch import BatchWatch
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.departures import Departure
 from gateway.errors import add_error_handlers
-from gateway.grpc.server import listening
+from gateway.fetching import Fetcher, FetchLimits
+from gateway.fleet import Fleet
+from gateway.fleet_metrics import FleetCollector
+from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
@@ -27,11 +31,13 @@ from gateway.readiness import Readiness
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
 from gateway.schemas import failures
+from gateway.security_headers import SecurityHeadersMiddleware
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
 from gateway.telemetry import tracing_of
 from gateway.triton_metrics import TritonMetrics
 from gateway.uploads import UploadLimits, UploadReader
+from gateway.url_hosts import UrlHosts
 from gateway.ways import Ways
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
@@ -51,6 +57,7 @@ def create_app(
     own: OwnTriton | None = None,
     *,
     grpc_port: int | None = None,
+    fetcher: Fetcher | None = None,
 ) -> FastAPI:
     """Build the gateway.
 
@@ -60,28 +67,23 @@ def create_app(
         own: The Triton there, where it is kept running for this gateway.
         grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
             in `app.state.grpc_port`.
+        fetcher: Of images by URL; without it one by the settings.
 
     Raises:
-        InvalidOption: Neither a client nor `triton_url` is given.
+        InvalidOption: Neither a client nor `triton_url` is given, or an entry of `url_hosts` is none.
     """
-    if client is None and settings.triton_url is None:
+    if client is None and not settings.triton_urls:
         raise InvalidOption("the gateway needs triton_url, such as 127.0.0.1:8001 (REELTAG_TRITON_URL)")
     metrics, tracing = Metrics(), tracing_of()
+    fetcher = fetcher or Fetcher(UrlHosts(settings.url_hosts), FetchLimits(settings.max_upload_bytes))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if client is not None:
-            async with _running(app, settings, client, metrics, grpc_port):
+            async with _running(app, settings, client, metrics, fetcher, grpc_port):
                 yield
             return
-        url = settings.triton_url or ""
-        opened = TritonClient(
-            url,
-            timeout_seconds=settings.timeout_seconds,
-            secret=settings.triton_secret_value,
-            on_lost=own.restart if own is not None else None,
-        )
-        async with opened, _running(app, settings, opened, metrics, grpc_port):
+        async with _opened(settings, own) as opened, _running(app, settings, opened, metrics, fetcher, grpc_port):
             yield
 
     # FastAPI's own documentation page loads its scripts from a CDN; this one works without the internet.
@@ -101,16 +103,48 @@ def create_app(
     app.include_router(health.router)
     app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
     app.add_middleware(KeyMiddleware, access=app.state.access)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type", "Accept", "X-Request-ID"),
+            expose_headers=("Retry-After", "X-Request-ID"),
+        )
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
+    app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(ObservingMiddleware, metrics=metrics, tracing=tracing)
     add_error_handlers(app)
     return app
 
 
 @asynccontextmanager
+async def _opened(settings: Settings, own: OwnTriton | None) -> AsyncIterator[ImageTagger]:
+    """A client of the Triton at `triton_url`, or of all of those there."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                TritonClient(
+                    url,
+                    timeout_seconds=settings.timeout_seconds,
+                    secret=settings.triton_secret_value,
+                    on_lost=own.restart if own is not None else None,
+                )
+            )
+            for url in settings.triton_urls
+        ]
+        yield clients[0] if len(clients) == 1 else await stack.enter_async_context(Fleet(clients))
+
+
+@asynccontextmanager
 async def _running(
-    app: FastAPI, settings: Settings, client: ImageTagger, metrics: Metrics, grpc_port: int | None
+    app: FastAPI,
+    settings: Settings,
+    client: ImageTagger,
+    metrics: Metrics,
+    fetcher: Fetcher,
+    grpc_port: int | None,
 ) -> AsyncIterator[None]:
     """Set up what the routes use, and finish what is in flight at the end."""
     limits = BatchLimits(
@@ -137,10 +171,16 @@ async def _running(
         if is_gathered:
             watch.note(departure.images, departure.waiting)
 
-    ways = Ways(infer, limits, settings.max_images_per_request, on_batch)
+    def tritons() -> int:
+        return client.in_service if isinstance(client, Fleet) else 1
+
+    ways = Ways(infer, limits, settings.max_images_per_request, on_batch, tritons)
+    if isinstance(client, Fleet):
+        metrics.add(FleetCollector(client))
     headers = HeaderReader(settings.max_image_pixels)
     reader = UploadReader(
-        UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request)
+        UploadLimits(settings.max_upload_bytes, settings.max_buffered_bytes, settings.max_images_per_request),
+        fetcher,
     )
     metrics.watch(lambda: ways.waiting, lambda: ways.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
@@ -158,7 +198,9 @@ async def _running(
         if grpc_port is None:
             yield
         else:
-            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access, app.state.tracing)
+            service = TaggingService(
+                tagging, catalogue, reader, metrics, app.state.access, app.state.tracing, *doors(settings)
+            )
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
             async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:

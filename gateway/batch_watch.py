@@ -91,7 +91,7 @@ class BatchWatch:
         self._metrics = metrics
         self._triton = triton
         self._batches = self._images = self._crowded = 0
-        self._before: dict[tuple[str, str], tuple[int, int]] = {}
+        self._before: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._warned: dict[Where, float] = {}
         self._tell({})
 
@@ -123,16 +123,19 @@ class BatchWatch:
 
     def _executed(self, statistics: Sequence[ModelStatistics]) -> tuple[Executed, ...]:
         """What networks did since the last time that this was asked."""
-        found = []
+        found: dict[str, Executed] = {}
         for one in statistics:
             if stage_of(one.name) != "network":
                 continue
             now = sum(one.executions.values()), sum(size * count for size, count in one.executions.items())
-            before = self._before.get((one.name, one.version), now)
-            self._before[one.name, one.version] = now
+            key = (one.endpoint, one.name, one.version)
+            before = self._before.get(key, now)
+            self._before[key] = now
             if now[0] > before[0]:
-                found.append(Executed(one.name, now[0] - before[0], now[1] - before[1]))
-        return tuple(found)
+                known = found.get(one.name, Executed(one.name, 0, 0))
+                executions, images = now[0] - before[0], now[1] - before[1]
+                found[one.name] = Executed(one.name, known.executions + executions, known.images + images)
+        return tuple(found.values())
 
     def _tell(self, found: dict[Where, str]) -> None:
         now = asyncio.get_running_loop().time() if found else 0.0

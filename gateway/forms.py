@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Final
+from typing import Final, NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -12,10 +12,23 @@ from reeltag.errors import BodyTooLarge, InputError, InvalidOption, UnsupportedM
 
 MULTIPART: Final = "multipart/form-data"
 PART_NAME: Final = "file"
+URL_NAME: Final = "url"
+MAX_URL_BYTES: Final = 8192
+"""Of a part that is a URL."""
 _CHARSETS: Final = ("utf-8", "us-ascii", "iso-8859-1")
 """Of the names in a form; ASCII is UTF-8, and what is not UTF-8 is read as ISO 8859-1."""
 _MAX_BOUNDARY: Final = 70
 """Characters, by RFC 2046."""
+
+
+class Part(NamedTuple):
+    """One image of a form."""
+
+    name: str
+    """Its file name; empty for a URL."""
+    content: io.BytesIO
+    is_url: bool = False
+    """Whether the content is the URL of the image."""
 
 
 class FormReader:
@@ -44,7 +57,7 @@ class FormReader:
                 f"`{MULTIPART}; boundary=something`"
             )
         self._max_images = max_images
-        self._files: list[tuple[str, io.BytesIO]] = []
+        self._files: list[Part] = []
         self._header = (bytearray(), bytearray())
         self._disposition = b""
         self._ended = False
@@ -66,16 +79,16 @@ class FormReader:
 
         Raises:
             InputError: The form is damaged.
-            InvalidOption: A part is not a file, or not named `PART_NAME`.
-            BodyTooLarge: More than `max_images` files.
+            InvalidOption: A part is neither a file named `PART_NAME` nor a text named `URL_NAME`.
+            BodyTooLarge: More than `max_images` of them, or a text of more than `MAX_URL_BYTES`.
         """
         try:
             self._parser.write(data)
         except FormParserError as error:
             raise InputError(f"the multipart body cannot be read: {error}") from error
 
-    def finish(self) -> list[tuple[str, bytes]]:
-        """Name and content of each file, in order; call it once, after the last piece.
+    def finish(self) -> list[Part]:
+        """The images, in order; call it once, after the last piece.
 
         Raises:
             InputError: The form was cut off.
@@ -85,7 +98,7 @@ class FormReader:
             raise InputError("the multipart body cannot be read: it was cut off before its closing boundary")
         if not self._files:
             raise InvalidOption(f"the form has no parts; send each image as a part named {PART_NAME!r}")
-        return [(name, content.getvalue()) for name, content in self._files]  # getvalue shares, it does not copy
+        return self._files
 
     def clear(self) -> None:
         """Let go of what was read."""
@@ -114,19 +127,26 @@ class FormReader:
                 f'`form-data; name="{PART_NAME}"; filename="street.jpg"`'
             )
         name = _decoded(options[b"name"])
-        if name != PART_NAME:
+        if name not in (PART_NAME, URL_NAME):
             raise InvalidOption(f"the form part {name!r} is not known; send each image as a part named {PART_NAME!r}")
-        if b"filename" not in options:
+        if name == PART_NAME and b"filename" not in options:
             raise InvalidOption(
                 f"the form part {name!r} is text; send a file, with a filename in its Content-Disposition"
             )
         if len(self._files) == self._max_images:
             raise BodyTooLarge(f"the form has more than {self._max_images} images; send them in several requests")
-        self._files.append((_decoded(options[b"filename"]) or "image", io.BytesIO()))
+        if name == URL_NAME:
+            self._files.append(Part("", io.BytesIO(), is_url=True))
+        else:
+            self._files.append(Part(_decoded(options[b"filename"]) or "image", io.BytesIO()))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._files:
-            self._files[-1][1].write(memoryview(data)[start:end])
+        if not self._files:
+            return
+        part = self._files[-1]
+        if part.is_url and part.content.tell() + end - start > MAX_URL_BYTES:
+            raise BodyTooLarge(f"a URL of the form is longer than {MAX_URL_BYTES:,} bytes")
+        part.content.write(memoryview(data)[start:end])
 
     def _on_end(self) -> None:
         self._ended = True

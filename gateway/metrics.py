@@ -12,6 +12,7 @@ from prometheus_client import (
     Histogram,
     Info,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.registry import Collector
@@ -35,6 +36,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
+        disable_created_metrics()  # times of creation, which Prometheus 2 stores as further metrics and nobody asks for
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Info("reeltag", "Version of reeltag.", registry=registry).info({"version": __version__})
@@ -134,10 +136,6 @@ class Metrics:
         """Count requests in work: one more, or one less."""
         self._open.labels(interface).inc(change)
 
-    def add(self, collector: Collector) -> None:
-        """Add what is collected elsewhere."""
-        self._registry.register(collector)
-
     def watch_connections(self, connections: Callable[[], float]) -> None:
         """Add the gauge of open connections."""
         Gauge("reeltag_connections", "Open connections of the REST interface.", registry=self._registry).set_function(
@@ -154,6 +152,10 @@ class Metrics:
             ("reeltag_held_bytes", "Bytes of request bodies in memory.", held_bytes),
         ):
             Gauge(name, text, registry=self._registry).set_function(function)
+
+    def add(self, collector: Collector) -> None:
+        """Add metrics that are read when they are scraped."""
+        self._registry.register(collector)
 
     def render(self) -> bytes:
         """The metrics in Prometheus's text format."""

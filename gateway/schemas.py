@@ -85,11 +85,13 @@ _RETRY_AFTER: Final = {
 _FAILURES: Final = {
     401: "A key is needed, and none that is good was sent.",
     400: "The request is not valid HTTP/1.1.",
+    403: "An image's URL is not one that this server fetches.",
+    406: "Nothing that the client accepts is answered, or `image/jpeg` to several images.",
     408: "The request came too slowly.",
     413: "Too many bytes, images or pixels.",
     415: "The Content-Type is not taken, or the bytes are no image.",
     421: "The Host header is not on the server's allow-list.",
-    422: "An option is not valid, or the image is damaged.",
+    422: "An option is not valid, the image is damaged, or its URL gave none.",
     429: "Too much waits already.",
     431: "The request's line and headers, or the trailers of its body, are too large.",
     500: "A defect of the server or of a model.",
@@ -115,6 +117,22 @@ def failures(*statuses: int, **descriptions: str) -> dict[int | str, dict[str, A
     return found
 
 
+class MeasuredNetwork(Answer):
+    """What was measured of a network as it is served."""
+
+    accuracy: dict[str, float] = Field(examples=[{"AP": 39.6, "AP of fp32": 39.8}])
+    """By metric, such as `AP`, `agreement top-1` or `mIoU`, in percent; `... of fp32` is that of the network before its
+    precision was lowered. Empty where only the speed is known."""
+    pictures: int
+    """That it was measured on."""
+    through: str = Field(examples=["Triton"])
+    """What ran it: `Triton` as in service, or `OpenVINO`; empty without accuracy."""
+    images_per_second: float | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
+    """Of the network alone, on all cores of `machine`."""
+    machine: str = Field(examples=["Intel(R) Xeon(R) Processor @ 2.50GHz, 2 cores"])
+    """Where its speed was measured; empty without."""
+
+
 class ServedModel(Answer):
     """One network behind a task."""
 
@@ -131,6 +149,8 @@ class ServedModel(Answer):
     """Class names by index."""
     sha256: str
     """Of the served network file."""
+    measured: MeasuredNetwork | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
+    """What was measured of it, where anything was."""
 
     @classmethod
     def of(cls, card: ModelCard) -> ServedModel:
@@ -145,11 +165,23 @@ class TritonAddress(Answer):
     """Host and port of its gRPC endpoint, as seen from the gateway's host."""
 
 
+class TritonState(TritonAddress):
+    """One of several Tritons."""
+
+    in_service: bool
+    """Whether it is asked; one that fails is not, until it answers again."""
+    models: dict[str, str] = Field(examples=[{"detect": "1718886409153210368"}])
+    """Version of each ensemble that it serves, by name."""
+
+
 class ModelsAnswer(Answer):
     """The answer to `GET /v1/models`."""
 
     models: tuple[ServedModel, ...]
     triton: TritonAddress
+    """Where Triton is; of several one that is in service."""
+    tritons: tuple[TritonState, ...] | None = None
+    """Where there are several, each of them."""
 
 
 class Health(Answer):

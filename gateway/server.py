@@ -27,6 +27,7 @@ from gateway.descriptors import room_for
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
 from gateway.tagger import OwnTriton
+from gateway.url_hosts import UrlHosts
 from reeltag.errors import PortInUse, SetupError
 from reeltag.settings import Settings
 
@@ -63,6 +64,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
 def check_options(settings: Settings) -> None:
     """Find out early, before Triton is started, whether `serve` could; raises as `serve`."""
     check_openness(settings)
+    UrlHosts(settings.url_hosts)
     check_port(settings.host, settings.port)
     if settings.grpc_port:
         check_port(settings.host, settings.grpc_port, option="--grpc-port")

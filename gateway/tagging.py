@@ -10,17 +10,20 @@ from typing import Any, Final
 
 from gateway import exchange
 from gateway.catalogue import Catalogue
+from gateway.drawers import Drawers
 from gateway.errors import detail_of
 from gateway.headers import HeaderReader
 from gateway.options import TagOptions
 from gateway.schemas import ImageResult
+from gateway.sheets import Sheet
 from gateway.tagger import TaskSet, Wanted
 from gateway.tasks import TASKS, Asked
 from gateway.ticket import Answer, Batched
 from gateway.uploads import Upload
 from gateway.ways import Sound, Ways
 from reeltag.contract import Task
-from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
+from reeltag.errors import ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
+from reeltag.frames import ImageHeader
 from reeltag.priority import Priority
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs
@@ -41,8 +44,8 @@ class Question:
 
     @property
     def has_map(self) -> bool:
-        """Whether a class map is to be answered."""
-        return self.asked.class_map and any(TASKS[task].has_map for task in self.tasks)
+        """Whether a class map is needed."""
+        return (self.asked.class_map or self.asked.drawn) and any(TASKS[task].has_map for task in self.tasks)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Tagged:
 
     results: tuple[ImageResult, ...]
     """One an image, in order."""
+    answers: tuple[Answer, ...]
+    """What they were made of, or why there is none."""
     errors: tuple[ReeltagError, ...]
     """Of the images that failed, in order."""
     model_versions: dict[str, str]
@@ -66,10 +71,15 @@ class Tagging:
         self._catalogue = catalogue
         self._headers = headers
         self._ways = ways
+        self._drawers = Drawers()
 
     def admit(self, priority: Priority) -> None:
         """Refuse a request before its body is read, when it could not be queued; raises as `Batcher.admit`."""
         self._ways.admit(priority)
+
+    def retry_after(self) -> int:
+        """In how many seconds what waits now is likely to be done."""
+        return self._ways.retry_after()
 
     def has_room(self, priority: Priority) -> bool:
         """Whether one more image could be queued."""
@@ -88,8 +98,14 @@ class Tagging:
         served = ", ".join(task.value for task in await self._served_tasks())
         raise UnknownTask(f"unknown task {unknown[0]!r}; tasks served: {served}")
 
-    async def question(self, options: TagOptions, priority: Priority) -> Question:
-        """What a request's options ask; raises `UnknownTask`."""
+    async def question(self, options: TagOptions, priority: Priority, *, drawn: bool = False) -> Question:
+        """What a request's options ask; raises `UnknownTask`.
+
+        Args:
+            options: The request's.
+            priority: Whether its images go before others.
+            drawn: Whether the image is wanted with the answer drawn on it.
+        """
         tasks = await self._parse_tasks(options.all_tasks)
         return Question(
             tasks,
@@ -100,6 +116,7 @@ class Tagging:
                 normalised=options.boxes == "normalised",
                 default_score_threshold=self._settings.score_threshold,
                 default_top_k=self._settings.top_k,
+                drawn=drawn,
             ),
             priority,
         )
@@ -126,16 +143,17 @@ class Tagging:
         if (request := exchange.current()) is not None:
             request.images += len(uploads)
         with exchange.stage("check"):
-            checked = await self._headers.read([upload.data for upload in uploads])
+            headers = await self._headers.read([upload.data for upload in uploads])
+        checked = [upload.problem or header for upload, header in zip(uploads, headers, strict=True)]
         sound = [
             Sound(upload.data, header.is_large)
             for upload, header in zip(uploads, checked, strict=True)
-            if not isinstance(header, ImageRejected)
+            if isinstance(header, ImageHeader)
         ]
-        errors = tuple(header for header in checked if isinstance(header, ImageRejected))
+        errors = tuple(error for error in checked if isinstance(error, ReeltagError))
         if not sound:  # Triton is not bothered, so it does not matter whether it runs
             results = tuple(failed_result(u.name, error) for u, error in zip(uploads, errors, strict=True))
-            return Tagged(results, errors, {}, 0.0, 0.0)
+            return Tagged(results, errors, errors, {}, 0.0, 0.0)
         try:
             served = await self._catalogue.read()
             batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
@@ -145,7 +163,7 @@ class Tagging:
         if any(isinstance(answer, _LOST) for answer in batched.answers):
             self._catalogue.forget()
         of_sound = iter(batched.answers)
-        answers = [header if isinstance(header, ImageRejected) else next(of_sound) for header in checked]
+        answers = [error if isinstance(error, ReeltagError) else next(of_sound) for error in checked]
 
         def all_results() -> tuple[ImageResult, ...]:
             return tuple(_result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
@@ -155,11 +173,28 @@ class Tagging:
             results = await asyncio.to_thread(all_results) if question.has_map else all_results()
         return Tagged(
             results,
+            tuple(answers),
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
             _versions(answers),
             batched.queue_seconds,
             batched.triton_seconds,
         )
+
+    async def tag_drawn(self, upload: Upload, question: Question) -> tuple[Tagged, bytes]:
+        """As `tag` of one image, and that image with the answer drawn on it; empty where it could not be tagged.
+
+        Raises:
+            ReeltagError: As `tag` and `Drawers.draw`.
+        """
+        tagged = await self.tag([upload], question)
+        (answer,) = tagged.answers
+        if isinstance(answer, ReeltagError):
+            return tagged, b""
+        sheet = Sheet()
+        for task in question.tasks:
+            TASKS[task].draw(tagged.results[0], answer, sheet)
+        with exchange.stage("serialise"):
+            return tagged, await self._drawers.draw(upload.data, sheet)
 
     async def tag_one(self, upload: Upload, question: Question, *, timeout_seconds: float | None = None) -> ImageResult:
         """One image of many, in a task of its own: an error is its own, and the others go on."""
@@ -176,11 +211,11 @@ class Tagging:
     async def _ask(
         self, plan: Sequence[TaskSet], question: Question, images: Sequence[Sound], timeout_seconds: float | None
     ) -> Batched:
-        class_map, loop = question.asked.class_map, asyncio.get_running_loop()
+        has_map, loop = question.has_map, asyncio.get_running_loop()
         end = None if timeout_seconds is None else loop.time() + timeout_seconds
         parts = []
         for tasks in plan:
-            wanted = Wanted(tasks, class_map and any(TASKS[task].has_map for task in tasks))
+            wanted = Wanted(tasks, has_map and any(TASKS[task].has_map for task in tasks))
             left = None if end is None else end - loop.time()
             began = time.monotonic()
             part = await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left)

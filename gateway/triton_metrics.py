@@ -22,7 +22,7 @@ LIFETIME_SECONDS: Final = 1.0
 """Who scrapes more often is told the same."""
 PATIENCE_SECONDS: Final = 1.0
 """Longest wait for the statistics; a scrape may not take long."""
-_LABELS: Final = ("model", "version", "stage")
+_LABELS: Final = ("endpoint", "model", "version", "stage")
 _log: Final = logging.getLogger(__name__)
 
 
@@ -77,11 +77,11 @@ class TritonMetrics(Collector):
 
 def _counters(statistics: Sequence[ModelStatistics]) -> Iterator[Metric]:
     requests = CounterMetricFamily(
-        "reeltag_triton_requests", "Requests to a model, by outcome.", labels=[*_LABELS, "outcome"]
+        "reeltag_model_requests", "Requests to a model, by outcome.", labels=[*_LABELS, "outcome"]
     )
-    images = CounterMetricFamily("reeltag_triton_images", "Pictures that a model was run on.", labels=_LABELS)
+    images = CounterMetricFamily("reeltag_model_images", "Pictures that a model was run on.", labels=_LABELS)
     times = [
-        CounterMetricFamily(f"reeltag_triton_{name}_seconds", text, labels=_LABELS)
+        CounterMetricFamily(f"reeltag_model_{name}_seconds", text, labels=_LABELS)
         for name, text in (
             ("request", "Time from the arrival of a model's requests to their answers, of those that succeeded."),
             ("queue", "Of that, the wait for an instance and for a batch to fill."),
@@ -89,7 +89,7 @@ def _counters(statistics: Sequence[ModelStatistics]) -> Iterator[Metric]:
         )
     ]
     for one in statistics:
-        labels = [one.name, one.version, stage_of(one.name)]
+        labels = [one.endpoint, one.name, one.version, stage_of(one.name)]
         requests.add_metric([*labels, "succeeded"], one.succeeded)
         requests.add_metric([*labels, "failed"], one.failed)
         images.add_metric(labels, one.images)
@@ -101,7 +101,7 @@ def _counters(statistics: Sequence[ModelStatistics]) -> Iterator[Metric]:
 def _executed(statistics: Sequence[ModelStatistics]) -> Metric:
     """Sizes of the batches that models executed; ensembles execute nothing themselves."""
     family = HistogramMetricFamily(
-        "reeltag_triton_batch_images", "Pictures that a model computed together.", labels=_LABELS
+        "reeltag_model_batch_images", "Pictures that a model computed together.", labels=_LABELS
     )
     for one in statistics:
         stage = stage_of(one.name)
@@ -113,5 +113,5 @@ def _executed(statistics: Sequence[ModelStatistics]) -> Metric:
         ]
         buckets.append(("+Inf", sum(one.executions.values())))
         total = sum(size * count for size, count in one.executions.items())
-        family.add_metric([one.name, one.version, stage], buckets, total)
+        family.add_metric([one.endpoint, one.name, one.version, stage], buckets, total)
     return family

@@ -6,14 +6,15 @@ import asyncio
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
 
-from gateway.forms import MULTIPART, PART_NAME, FormReader
+from gateway.fetching import Fetcher
+from gateway.forms import MULTIPART, PART_NAME, FormReader, Part
 from gateway.meter import Meter
 from gateway.pace import Pace
 from reeltag.errors import (
@@ -25,6 +26,7 @@ from reeltag.errors import (
     RequestTimeout,
     ServiceError,
     UnsupportedMediaType,
+    UrlNotAllowed,
 )
 
 RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
@@ -50,13 +52,23 @@ class Upload:
     name: str
     data: bytes
     """As it was sent; not checked."""
+    url: str = ""
+    """Where it is to be fetched, instead of `data`."""
+    problem: ReeltagError | None = None
+    """Why there is no image."""
 
 
 class UploadReader:
-    """Reads the bodies of one app's requests and counts the bytes that are held."""
+    """Reads the bodies of one app's requests and counts the bytes that are held.
 
-    def __init__(self, limits: UploadLimits) -> None:
+    Args:
+        limits: The bounds.
+        fetcher: Fetches images that are sent as URLs.
+    """
+
+    def __init__(self, limits: UploadLimits, fetcher: Fetcher) -> None:
         self._limits = limits
+        self.fetcher = fetcher
         self._arriving: dict[Holding, None] = {}
         self._pace = Pace()
         self._closed = False
@@ -161,7 +173,7 @@ class Holding:
         self._body = body = FormReader(content_type, self._limits.max_images) if form else _RawBody()
         with self._reader.arriving(self):
             await self._fill(body, request)
-        return [Upload(name, data) for name, data in body.finish()]
+        return [_upload(part) for part in body.finish()]
 
     def take(self, uploads: list[Upload]) -> list[Upload]:
         """Count images that came as a whole, in one message.
@@ -181,6 +193,30 @@ class Holding:
         self._check_size(self.bytes + size)
         self._note(size)
         return uploads
+
+    async def fetched(self, uploads: Sequence[Upload]) -> Sequence[Upload]:
+        """The images, with those that are URLs fetched; one that cannot be has its `problem`, and the others go on."""
+        if not any(upload.url for upload in uploads):
+            return uploads
+        return await asyncio.gather(*(self._fetched(upload) for upload in uploads))
+
+    async def _fetched(self, upload: Upload) -> Upload:
+        if not upload.url or upload.problem is not None:
+            return upload
+        name, kept = upload.name or self._reader.fetcher.name_of(upload.url), 0
+
+        def take(size: int) -> None:
+            nonlocal kept
+            self._check_size(self.bytes + size)
+            self._note(size)
+            kept += size
+
+        try:
+            return Upload(name, await self._reader.fetcher.fetch(upload.url, take))
+        except ReeltagError as error:
+            self._reader.count(-kept)
+            self.bytes -= kept
+            return Upload(name, b"", problem=error)
 
     def is_slow(self, now: float) -> bool:
         """Whether so little came of late that its memory is better given to others."""
@@ -236,14 +272,21 @@ class _RawBody:
     def write(self, data: bytes) -> None:
         self._content.write(data)
 
-    def finish(self) -> list[tuple[str, bytes]]:
-        data = self._content.getvalue()  # shared, not copied
-        if not data:
+    def finish(self) -> list[Part]:
+        if not self._content.tell():
             raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
-        return [("image", data)]
+        return [Part("image", self._content)]
 
     def clear(self) -> None:
         self._content = io.BytesIO()
+
+
+def _upload(part: Part) -> Upload:
+    content = part.content.getvalue()  # shared, not copied
+    if not part.is_url:
+        return Upload(part.name, content)
+    url = content.decode("utf-8", "replace").strip()
+    return Upload("", b"", url, None if url else UrlNotAllowed("the URL is empty"))
 
 
 def _stopping() -> ServiceError:

@@ -66,6 +66,10 @@ class Ways:
         """Check that one more ordinary image may wait; raises as `Batcher.admit`."""
         self._ordinary.admit(1, priority)
 
+    def retry_after(self) -> int:
+        """In how many seconds the ordinary images that wait now are likely to be done."""
+        return self._ordinary.retry_after()
+
     def has_room(self, priority: Priority) -> bool:
         """Whether one more ordinary image may wait."""
         return self._ordinary.has_room(1, priority)

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reeltag.frames import View
+from reeltag.measured import Measured
 from reeltag.palettes import RGB, default_palette
 
 IMAGE: Final = "IMAGE"
@@ -153,6 +154,8 @@ class ModelCard(BaseModel):
     """Of the served network file."""
     passport_sha256: str = ""
     """Of the passport beside it: what it was built from and for, and what was measured."""
+    measured: Measured | None = None
+    """What was measured of it, where anything was."""
 
     @model_validator(mode="after")
     def _a_colour_for_each_class(self) -> ModelCard:
@@ -161,8 +164,9 @@ class ModelCard(BaseModel):
         return self
 
     def numbered(self) -> ModelCard:
-        """The same card with the version that follows from all the rest of it."""
-        return self.model_copy(update={"version": _version_of(self.model_dump_json(exclude={"version"}))})
+        """The same card with the version that follows from all the rest of it but what was measured."""
+        said = self.model_dump_json(exclude={"version", "measured"})
+        return self.model_copy(update={"version": _version_of(said)})
 
     @property
     def palette(self) -> tuple[RGB, ...]:

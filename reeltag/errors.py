@@ -7,6 +7,9 @@ ReeltagError                     500
 │   ├── UnknownTask              422
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
+│   ├── NotAcceptable            406
+│   ├── UrlNotAllowed            403  an address that images are not fetched from
+│   ├── FetchFailed              422  an address that gave no image
 │   ├── BodyTooLarge             413
 │   ├── Unauthorized             401  a key that is missing, unknown or revoked
 │   ├── InvalidRequest           400  what was sent is not HTTP/1.1
@@ -119,6 +122,26 @@ class UnsupportedMediaType(InputError):
     """A Content-Type that the operation does not take."""
 
     status = 415
+
+
+class NotAcceptable(InputError):
+    """An Accept header that cannot be met."""
+
+    status = 406
+
+
+class UrlNotAllowed(InputError):
+    """A URL that images are not fetched from."""
+
+    status = 403
+    grpc_code = "PERMISSION_DENIED"
+
+
+class FetchFailed(InputError):
+    """A URL that gave no image, or not in time."""
+
+    status = 422
+    grpc_code = "FAILED_PRECONDITION"
 
 
 class BodyTooLarge(InputError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -27,7 +28,8 @@ class Settings(BaseSettings):
     grpc_port: int = Field(8001, ge=0, le=65535)
     """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
     triton_url: str | None = Field(None, min_length=1)
-    """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`; none starts one."""
+    """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`, or several, separated by
+    commas, that serve the same; none starts one."""
     triton_secret: SecretStr | None = Field(None, min_length=1)
     """SECRET of a running Triton that was started with `--grpc-restricted-protocol=...:reeltag=SECRET`."""
     model_repository: Path | None = None
@@ -43,6 +45,10 @@ class Settings(BaseSettings):
     """Whether everybody may ask who reaches a gateway that listens beyond this machine and has no keys."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Host headers that are answered, separated by commas, such as `tags.example.org,*.internal`; none answers all."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose web pages may ask, separated by commas, such as `https://app.example.org`; none lets none."""
+    url_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts that images are fetched from by URL, separated by commas, such as `a.example.org,*.example.net:8443`."""
     max_connections: int = Field(1024, ge=1, le=100_000)
     """Most open connections, 1 to 100,000; at the limit the one that idles longest makes room for a new one."""
     max_header_bytes: int = Field(32 << 10, ge=1024, le=1 << 20)
@@ -84,14 +90,28 @@ class Settings(BaseSettings):
     """Most tags of an image where a request states none, 1 to 1000."""
 
     @property
+    def triton_urls(self) -> tuple[str, ...]:
+        """Each address of `triton_url`, once."""
+        return tuple(dict.fromkeys(filter(None, (url.strip() for url in (self.triton_url or "").split(",")))))
+
+    @property
     def triton_secret_value(self) -> str | None:
         """`triton_secret` in the clear."""
         return self.triton_secret.get_secret_value() if self.triton_secret else None
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "url_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin:
+                raise ValueError(f"{origin!r} is no origin; give SCHEME://NAME or SCHEME://NAME:PORT")
+        return value
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Settings:

@@ -13,6 +13,8 @@ _NANOSECONDS: Final = 1e-9
 class ModelStatistics:
     """What one version of a model or ensemble did since Triton loaded it."""
 
+    endpoint: str
+    """Of the Triton."""
     name: str
     version: str
     succeeded: int
@@ -31,11 +33,12 @@ class ModelStatistics:
     """Of that, computing, tensors moved in and out included; of an ensemble, that of its steps."""
 
     @classmethod
-    def of(cls, message: Any) -> ModelStatistics:
-        """From Triton's `inference.ModelStatistics`."""
+    def of(cls, message: Any, endpoint: str) -> ModelStatistics:
+        """From the `inference.ModelStatistics` of the Triton there."""
         stats = message.inference_stats
         computed = (stats.compute_input, stats.compute_infer, stats.compute_output)
         return cls(
+            endpoint=endpoint,
             name=message.name,
             version=message.version,
             succeeded=stats.success.count,

@@ -382,7 +382,7 @@ class TritonClient:
         """The same as objects, those of every version of every loaded model and ensemble."""
         async with self._translated():
             statistics = await self._client.get_inference_statistics(client_timeout=timeout_seconds)
-        return [ModelStatistics.of(message) for message in statistics.model_stats]
+        return [ModelStatistics.of(message, self.url) for message in statistics.model_stats]
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:

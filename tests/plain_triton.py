@@ -28,6 +28,13 @@ class PlainTriton:
     """Of gRPC."""
     http: str
     log: Path
+    process: subprocess.Popen[bytes]
+    """Leader of a group, its backends among them."""
+
+    def kill(self) -> None:
+        """End it and its backends, without a chance to say so."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def load(self, model: str) -> None:
         self._control(model, "load")
@@ -41,7 +48,7 @@ class PlainTriton:
 
 
 @contextlib.contextmanager
-def plain_triton(repository: Path, *options: str) -> Iterator[PlainTriton]:
+def plain_triton(repository: Path, *options: str, grpc_port: int | None = None) -> Iterator[PlainTriton]:
     """Until the end of the block; fails with the log where it does not start."""
     try:
         files = find()
@@ -49,7 +56,7 @@ def plain_triton(repository: Path, *options: str) -> Iterator[PlainTriton]:
         pytest.skip(str(error))
     folder = RunFolder.make()
     folder.add_backend(files)
-    grpc, http = free_port(), free_port()
+    grpc, http = grpc_port or free_port(), free_port()
     log = folder.path / "log"
     command = [
         str(files.server),
@@ -62,11 +69,11 @@ def plain_triton(repository: Path, *options: str) -> Iterator[PlainTriton]:
         "--allow-metrics=false",
         *options,
     ]
-    server = PlainTriton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}", log)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, env=files.environment(), stdout=output, stderr=output, start_new_session=True
         )
+    server = PlainTriton(f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}", log, process)
     try:
         _wait_until_ready(server, process)
         yield server

@@ -50,10 +50,10 @@ def _mean(metric: str, by: str, more: str = "") -> str:
 
 def _triton(what: str, by: str, per: str) -> str:
     """Of what Triton's models spend, a mean."""
-    return f"{_rate(f'reeltag_triton_{what}_seconds_total', by)} / {_rate(per, by)}"
+    return f"{_rate(f'reeltag_model_{what}_seconds_total', by)} / {_rate(per, by)}"
 
 
-_EXECUTIONS: Final = "reeltag_triton_batch_images_count"
+_EXECUTIONS: Final = "reeltag_model_batch_images_count"
 _NO_ENSEMBLE: Final = ',stage!="ensemble"'
 ROWS: Final[dict[str, tuple[Panel, ...]]] = {
     "At a glance": (
@@ -134,7 +134,7 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             "not happen.",
             (
                 (_mean("reeltag_batch_images", "instance"), "sent by {{instance}}"),
-                (_mean("reeltag_triton_batch_images", "model", ',stage="network"'), "computed by {{model}}"),
+                (_mean("reeltag_model_batch_images", "model", ',stage="network"'), "computed by {{model}}"),
             ),
         ),
         Panel(
@@ -153,19 +153,19 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
         Panel(
             "Load of each model",
             "Requests that it computes at a time, on average: 1 is one instance that is never idle.",
-            ((_rate("reeltag_triton_compute_seconds_total", "model", _NO_ENSEMBLE), "{{model}}"),),
+            ((_rate("reeltag_model_compute_seconds_total", "model", _NO_ENSEMBLE), "{{model}}"),),
         ),
         Panel(
             "Wait of a model's requests, mean",
             "For an instance and for a batch to fill.",
-            ((_triton("queue", "model", "reeltag_triton_requests_total"), "{{model}}"),),
+            ((_triton("queue", "model", "reeltag_model_requests_total"), "{{model}}"),),
             "s",
         ),
         Panel(
             "Failed requests to models",
             "A second; and whether Triton answers.",
             (
-                (_rate("reeltag_triton_requests_total", "model", ',outcome="failed"'), "{{model}}"),
+                (_rate("reeltag_model_requests_total", "model", ',outcome="failed"'), "{{model}}"),
                 (f"min by (instance) (reeltag_triton_up{{{_OF}}})", "{{instance}} up"),
             ),
         ),

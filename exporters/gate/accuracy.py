@@ -28,10 +28,10 @@ from exporters.gate.stages import Losses
 from exporters.graphs.compare import Reference
 from exporters.progress import Progress, told
 from exporters.publishing.artefact import Artefact
-from exporters.publishing.passport import Measured
 from exporters.publishing.repository import publish
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
+from reeltag.measured import Measured
 from reeltag.triton import TritonClient
 
 UNITS: Final = {"detect": "AP", "classify": "top-1 or top-5", "segment": "mIoU"}

@@ -83,6 +83,7 @@ class Artefact:
             precision=self.passport.precision,
             sha256=digest,
             passport_sha256=self.passport.sha256,
+            measured=self.passport.measured,
         )
         return card.numbered()
 

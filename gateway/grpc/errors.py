@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator
@@ -56,7 +57,17 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError
         request.status = code.name
         request.note_error(error.code, error)
     details = status_of(error, message, request_id).SerializeToString()
-    await context.abort(code, message, trailing_metadata=((_DETAILS, details), (HEADER, request_id)))
+    trailing: tuple[tuple[str, str | bytes], ...] = ((_DETAILS, details),)
+    if request_id:
+        trailing += ((HEADER, request_id),)
+    await context.abort(code, message, trailing_metadata=trailing)
+
+
+async def end(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
+    """End a call from beside its handler, which hears of it where it next reads or writes."""
+    if not context.done():
+        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError):
+            await abort(context, error)
 
 
 def status_of(error: ReeltagError, message: str, request_id: str) -> Status:
@@ -64,7 +75,8 @@ def status_of(error: ReeltagError, message: str, request_id: str) -> Status:
     details: list[Message] = [ErrorInfo(reason=error.code.upper(), domain=DOMAIN)]
     if error.retry_after_seconds is not None:
         details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
-    details.append(RequestInfo(request_id=request_id))
+    if request_id:
+        details.append(RequestInfo(request_id=request_id))
     number: int = grpc.StatusCode[error.grpc_code].value[0]
     return Status(code=number, message=message, details=[_packed(detail) for detail in details])
 

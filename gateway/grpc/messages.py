@@ -7,6 +7,7 @@ from gateway.schemas import ImageResult
 from gateway.tasks import TASKS
 from gateway.uploads import Upload
 from reeltag.contract import ModelCard
+from reeltag.errors import InvalidOption
 from reeltag.v1 import tagging_pb2 as pb
 
 
@@ -29,7 +30,11 @@ def options_of(message: pb.TagOptions) -> TagOptions:
 
 def upload_of(image: pb.Image) -> Upload:
     """An image of a request."""
-    return Upload(image.name, image.data)
+    if image.url and image.data:
+        return Upload(
+            image.name, b"", problem=InvalidOption("an image has either data or a url, and this one has both")
+        )
+    return Upload(image.name, image.data, image.url)
 
 
 def result_message(result: ImageResult) -> pb.ImageResult:
@@ -44,7 +49,7 @@ def result_message(result: ImageResult) -> pb.ImageResult:
 
 def model_message(card: ModelCard) -> pb.Model:
     """The network behind a task."""
-    return pb.Model(
+    message = pb.Model(
         task=card.task,
         network=card.network,
         version=card.version,
@@ -55,3 +60,6 @@ def model_message(card: ModelCard) -> pb.Model:
         labels=card.labels,
         sha256=card.sha256,
     )
+    if card.measured is not None:
+        message.measured.CopyFrom(pb.Measured(**card.measured.model_dump()))
+    return message

@@ -47,22 +47,22 @@ class Observer:
             context: Of the call.
         """
         exchange = self._exchange(method, context)
+        client = context.peer()  # of a call whose client has left gRPC cannot tell: it crashes
         context.set_trailing_metadata(((HEADER, exchange.request_id),))
         self._metrics.note_open("grpc", 1)
-        status = "CANCELLED"
+        status = ""
         try:
             async with answered(context):
                 yield exchange
             status = "OK"
         except asyncio.CancelledError:
-            exchange.note_error("client_gone")
-            raise
-        except BaseException:
-            status = exchange.status or "UNKNOWN"
+            if not exchange.status:  # else we have ended it
+                exchange.status = grpc.StatusCode.CANCELLED.name
+                exchange.note_error("client_gone")
             raise
         finally:
             self._metrics.note_open("grpc", -1)
-            self._finish(method, context, exchange, status)
+            self._finish(method, client, exchange, status or exchange.status or "UNKNOWN")
 
     def _exchange(self, method: str, context: Context) -> Exchange:
         sent = {str(key): value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -75,7 +75,7 @@ class Observer:
             )
         return Exchange(request_id, "grpc", self._metrics, trace).enter()
 
-    def _finish(self, method: str, context: Context, exchange: Exchange, status: str) -> None:
+    def _finish(self, method: str, client: str, exchange: Exchange, status: str) -> None:
         exchange.finish()
         self._metrics.count_grpc(method, status, time.monotonic() - exchange.began)
         if exchange.trace is not None:
@@ -84,5 +84,5 @@ class Observer:
                 {"rpc.grpc.status_code": number, "reeltag.images": exchange.images},
                 next(iter(exchange.errors), status) if status in _OUR_FAULT else None,
             )
-        fields: dict[str, object] = {"method": method, "client": context.peer()}
+        fields: dict[str, object] = {"method": method, "client": client}
         log_request(exchange, f"gRPC {method}", status, is_failure=status != "OK", is_work=True, fields=fields)

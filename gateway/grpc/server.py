@@ -4,35 +4,57 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from gateway.grpc.service import SERVICE, TaggingService
+from gateway.grpc import health
+from gateway.grpc.door import Door
+from gateway.grpc.health import Health
+from gateway.grpc.reflecting import reflection_handlers
+from gateway.grpc.service import MAX_STREAMS, SERVICE, TaggingService
 from reeltag.errors import PortInUse, ReeltagError
-from reeltag.v1.tagging_pb2_grpc import add_TaggingServicer_to_server
+from reeltag.settings import Settings
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
 """Largest message, each way; the images in it are bounded by `max_upload_bytes`, as over REST."""
-MAX_CONCURRENT_CALLS: Final = 256
-"""More are refused with RESOURCE_EXHAUSTED before their messages are read."""
+WINDOW_BYTES: Final = 512 << 10
+"""What a call may send before it is let in: more than most images take."""
+_MAX_CALLS: Final = 1024
+"""Of all services, those included that are being refused, or whose client does not take its answer."""
+_OPEN_PLACES: Final = 4
+"""Calls of health, and of reflection, that may send at one time: they need no key."""
 _READINESS_SECONDS: Final = 1.0
 """How often health is asked for anew."""
+_HOUR_MS: Final = 3_600_000
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),  # two gateways on one port would share its clients unnoticed
-    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
+    ("grpc.http2.bdp_probe", 0),  # it would let the window grow
+    ("grpc.max_concurrent_streams", 256),  # of one connection
+    ("grpc.max_metadata_size", 32 << 10),  # what REST takes by default
+    ("grpc.absolute_max_metadata_size", 64 << 10),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),  # a client that does not read does not answer either
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.max_connection_age_ms", _HOUR_MS),  # asked to come anew, which clients do unnoticed ...
+    ("grpc.max_connection_age_grace_ms", _HOUR_MS),  # ... and a call that has not ended by then is ended
 )
-_log: Final = logging.getLogger(__name__)
+
+
+def doors(settings: Settings) -> tuple[Door, Door]:
+    """Where messages of calls come in, and those of streams."""
+    places = max(2, settings.max_buffered_bytes // MAX_MESSAGE_BYTES)
+    longest = settings.timeout_seconds
+    calls = Door(places, slow_seconds=min(2.0, longest), longest_seconds=longest, wait_seconds=longest)
+    return calls, Door(MAX_STREAMS, slow_seconds=10.0, longest_seconds=300.0, wait_seconds=2.0)
 
 
 @asynccontextmanager
@@ -53,11 +75,11 @@ async def listening(
     Raises:
         PortInUse: The address cannot be bound.
     """
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS)
-    add_TaggingServicer_to_server(service, server)
-    state = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(state, server)
-    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
+    state = Health(("", SERVICE), Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=5.0, wait_seconds=5.0))
+    shown = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=30.0, wait_seconds=5.0)
+    handlers = (service.handler(), state.handler(), *reflection_handlers((SERVICE, health.SERVICE), shown))
+    server.add_generic_rpc_handlers(handlers)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -70,18 +92,15 @@ async def listening(
         telling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await telling
-        await state.enter_graceful_shutdown()
+        state.set(False)
         await server.stop(grace_seconds)
 
 
-async def _tell_health(state: health.aio.HealthServicer, check_ready: Callable[[], Awaitable[None]]) -> None:
+async def _tell_health(state: Health, check_ready: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await check_ready()
-            is_ready = True
+            state.set(True)
         except ReeltagError:
-            is_ready = False
-        answer = health_pb2.HealthCheckResponse
-        for name in ("", SERVICE):
-            await state.set(name, answer.SERVING if is_ready else answer.NOT_SERVING)
+            state.set(False)
         await asyncio.sleep(_READINESS_SECONDS)

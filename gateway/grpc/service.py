@@ -1,4 +1,8 @@
-"""`reeltag.v1.Tagging`: messages in, the same tagging as over REST, messages out."""
+"""`reeltag.v1.Tagging`: messages in, the same tagging as over REST, messages out.
+
+Nothing of a message is taken in before its caller is known and there is room for its images. The methods take bytes,
+one message after the other, and not messages: gRPC would otherwise have one in memory before it asks whether it may.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
@@ -14,29 +18,33 @@ from gateway import exchange
 from gateway.access import Access, Caller
 from gateway.catalogue import Catalogue
 from gateway.exchange import Exchange
+from gateway.grpc.door import Context, Door, Reading
 from gateway.grpc.errors import abort
 from gateway.grpc.messages import model_message, options_of, result_message, upload_of
 from gateway.grpc.observing import Observer
+from gateway.grpc.raw import parsed, serialised
 from gateway.metrics import Metrics
 from gateway.tagging import Question, Tagged, Tagging, failed_result
 from gateway.uploads import Upload, UploadReader
-from reeltag.errors import ReeltagError
+from reeltag.errors import Overloaded, ReeltagError
 from reeltag.priority import Priority
 from reeltag.v1 import tagging_pb2 as pb
-from reeltag.v1.tagging_pb2_grpc import TaggingServicer
 
 if TYPE_CHECKING:
     from gateway.tracing import Tracing
 
-Context = grpc.aio.ServicerContext[Any, Any]
-SERVICE: Final = pb.DESCRIPTOR.services_by_name["Tagging"].full_name
+MAX_CALLS: Final = 256
+"""Calls in work; more are refused before their messages are read."""
+MAX_STREAMS: Final = 32
+"""Streams among them: each may send a message at any time, for which memory must be there."""
 STREAM_WINDOW: Final = 32
 """Images of one stream that are in work; the next is read when the oldest answer was taken."""
+SERVICE: Final = pb.DESCRIPTOR.services_by_name["Tagging"].full_name
 _TURN_SECONDS: Final = 0.05
 """How often a stream asks whether its next image may wait for Triton."""
 
 
-class TaggingService(TaggingServicer):
+class TaggingService:
     """Answers the calls of one gateway; belongs to its event loop.
 
     Args:
@@ -46,6 +54,8 @@ class TaggingService(TaggingServicer):
         metrics: Counts images by outcome.
         access: Admits callers.
         tracing: Makes traces of the calls, where there are any.
+        door: Where messages of calls come in.
+        streams: Where those of streams do.
     """
 
     def __init__(
@@ -56,6 +66,8 @@ class TaggingService(TaggingServicer):
         metrics: Metrics,
         access: Access,
         tracing: Tracing | None,
+        door: Door,
+        streams: Door,
     ) -> None:
         self._tagging = tagging
         self._catalogue = catalogue
@@ -63,21 +75,33 @@ class TaggingService(TaggingServicer):
         self._metrics = metrics
         self._access = access
         self._observer = Observer(SERVICE, metrics, tracing)
+        self._door = door
+        self._streams = streams
+        self._calls = 0
 
-    async def TagImages(  # noqa: N802 - named in the .proto file
-        self, request: pb.TagImagesRequest, context: Context
-    ) -> pb.TagImagesResponse:
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server takes."""
+        methods = {
+            "TagImages": grpc.stream_unary_rpc_method_handler(self._tag_images, None, serialised),
+            "TagImageStream": grpc.stream_stream_rpc_method_handler(self._tag_image_stream, None, serialised),
+            "ListModels": grpc.stream_unary_rpc_method_handler(self._list_models, None, serialised),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def _tag_images(self, _: object, context: Context) -> pb.TagImagesResponse:
         """Tag several images; see the .proto file."""
         started = time.perf_counter()
         async with self._call("TagImages", context) as (observed, caller):
-            observed.received_bytes = request.ByteSize()
             priority = caller.priority(_metadata(context, "priority"))
             self._tagging.admit(priority)
-            question = await self._question(request.options, priority)
+            with exchange.stage("receive"):
+                options, uploads = await self._received(context, observed)
+            question = await self._question(options, priority)
             with self._reader.hold() as holding:
-                uploads = holding.take([upload_of(image) for image in request.images])
+                holding.take(uploads)
                 caller.take(len(uploads))
-                tagged = await self._tagging.tag(uploads, question, timeout_seconds=context.time_remaining())
+                images = await holding.fetched(uploads)
+                tagged = await self._tagging.tag(images, question, timeout_seconds=context.time_remaining())
             self._metrics.count(tagged.results)
             if len(tagged.errors) == len(tagged.results):
                 await abort(context, tagged.errors[0])
@@ -87,14 +111,24 @@ class TaggingService(TaggingServicer):
             return response
         raise AssertionError("`answered` ends the call")
 
-    async def TagImageStream(  # noqa: N802
-        self, requests: AsyncIterator[pb.TagImageStreamRequest], context: Context
-    ) -> AsyncIterator[pb.TagImageStreamResponse]:
+    async def _received(self, context: Context, observed: Exchange) -> tuple[pb.TagOptions, list[Upload]]:
+        """The one message of a call; of its copies in memory only the images are left."""
+        async with self._door.entered(context) as reading:
+            raw = await reading.read()
+            observed.received_bytes = len(raw or b"")
+            request = parsed(pb.TagImagesRequest, raw)
+            del raw
+        return request.options, [upload_of(image) for image in request.images]
+
+    async def _tag_image_stream(self, _: object, context: Context) -> AsyncIterator[pb.TagImageStreamResponse]:
         """Tag images as they come, in order; see the .proto file."""
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None] = asyncio.Queue(STREAM_WINDOW)
         working: set[asyncio.Task[pb.ImageResult]] = set()
-        async with self._call("TagImageStream", context) as (observed, caller):
-            feeding = asyncio.create_task(self._feed(requests, context, caller, answers, working))
+        async with (
+            self._call("TagImageStream", context) as (observed, caller),
+            self._streams.entered(context, lambda: bool(working)) as reading,
+        ):
+            feeding = asyncio.create_task(self._feed(reading, context, caller, answers, working))
             try:
                 while (answer := await answers.get()) is not None:
                     response = pb.TagImageStreamResponse(result=await answer)
@@ -106,11 +140,11 @@ class TaggingService(TaggingServicer):
                     task.cancel()
                 await asyncio.gather(feeding, *working, return_exceptions=True)
 
-    async def ListModels(  # noqa: N802
-        self, request: pb.ListModelsRequest, context: Context
-    ) -> pb.ListModelsResponse:
+    async def _list_models(self, _: object, context: Context) -> pb.ListModelsResponse:
         """List the network behind each task."""
-        async with self._call("ListModels", context) as (observed, _):
+        async with self._call("ListModels", context) as (observed, _caller):
+            async with self._door.entered(context) as reading:
+                parsed(pb.ListModelsRequest, await reading.read())
             served = await self._catalogue.read(fresh=True)
             response = pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
             observed.sent_bytes = response.ByteSize()
@@ -119,7 +153,7 @@ class TaggingService(TaggingServicer):
 
     async def _feed(
         self,
-        requests: AsyncIterator[pb.TagImageStreamRequest],
+        reading: Reading,
         context: Context,
         caller: Caller,
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None],
@@ -130,12 +164,14 @@ class TaggingService(TaggingServicer):
             priority = caller.priority(_metadata(context, "priority"))
             question = await self._question(pb.TagOptions(), priority)
             observed = exchange.current()
-            async for request in requests:
+            while (raw := await reading.read()) is not None:
                 if observed is not None:
-                    observed.received_bytes += request.ByteSize()
+                    observed.received_bytes += len(raw)
+                request = parsed(pb.TagImageStreamRequest, raw)
                 if request.HasField("options"):
                     question = await self._question(request.options, priority)
                 task = asyncio.create_task(self._tag_one(upload_of(request.image), question, context, caller))
+                del raw, request  # the next message may be long in coming
                 working.add(task)
                 task.add_done_callback(working.discard)
                 await answers.put(task)
@@ -147,9 +183,9 @@ class TaggingService(TaggingServicer):
         try:
             await self._turn(caller, question.priority)
             with self._reader.hold() as holding:
-                holding.take([upload])
+                (image,) = await holding.fetched(holding.take([upload]))
                 seconds = context.time_remaining()
-                result = await self._tagging.tag_one(upload, question, timeout_seconds=seconds)
+                result = await self._tagging.tag_one(image, question, timeout_seconds=seconds)
         except ReeltagError as error:
             result = failed_result(upload.name, error)
         self._metrics.count([result])
@@ -166,10 +202,21 @@ class TaggingService(TaggingServicer):
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator[tuple[Exchange, Caller]]:
         """A call that is observed, of a caller who may ask."""
-        async with self._observer.call(method, context) as observed:
-            with self._access.admitted(_metadata(context, "authorization")) as caller:
-                observed.tenant = caller.tenant
-                yield observed, caller
+        async with self._observer.call(method, context) as observed, self._admitted(context) as caller:
+            observed.tenant = caller.tenant
+            yield observed, caller
+
+    @asynccontextmanager
+    async def _admitted(self, context: Context) -> AsyncIterator[Caller]:
+        with self._access.admitted(_metadata(context, "authorization")) as caller:
+            if self._calls >= MAX_CALLS:
+                text = f"{self._calls} calls are in work, which are all that may be; try again later"
+                raise Overloaded(text, retry_after_seconds=self._tagging.retry_after())
+            self._calls += 1
+            try:
+                yield caller
+            finally:
+                self._calls -= 1
 
     async def _question(self, message: pb.TagOptions, priority: Priority) -> Question:
         return await self._tagging.question(options_of(message), priority)

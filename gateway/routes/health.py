@@ -9,9 +9,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import RedirectResponse
 
 from gateway.catalogue import Catalogue
+from gateway.endpoint import Endpoint
+from gateway.fleet import Fleet
 from gateway.metrics import Metrics
 from gateway.readiness import Readiness
-from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress
+from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState, failures
 from gateway.tagger import ImageTagger, OwnTriton
 from gateway.triton_metrics import TritonMetrics
 from reeltag.errors import ServiceError, TritonUnavailable
@@ -68,7 +70,7 @@ async def metrics(request: Request) -> Response:
     return Response(of_app.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/models", summary="What is served")
+@router.get("/v1/models", summary="What is served", response_model_exclude_none=True, responses=failures(401))
 async def models(request: Request) -> ModelsAnswer:
     """Answer the network behind each task, and where Triton is."""
     client: ImageTagger = request.app.state.client
@@ -77,4 +79,10 @@ async def models(request: Request) -> ModelsAnswer:
     return ModelsAnswer(
         models=tuple(ServedModel.of(card) for card in served.cards.values()),
         triton=TritonAddress(grpc_url=client.url),
+        tritons=tuple(_state(endpoint) for endpoint in client.endpoints) if isinstance(client, Fleet) else None,
     )
+
+
+def _state(endpoint: Endpoint) -> TritonState:
+    models = {name: card.version for name, card in endpoint.cards.items()}
+    return TritonState(grpc_url=endpoint.url, in_service=endpoint.in_service, models=models)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,26 +15,34 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from gateway import exchange
+from gateway.accepting import JSON_LINES, PICTURE, wanted_form
 from gateway.errors import render
-from gateway.forms import MULTIPART, PART_NAME
+from gateway.forms import MULTIPART, PART_NAME, URL_NAME
 from gateway.options import TagOptions
-from gateway.schemas import TagAnswer, Timings, failures
-from gateway.tagging import Question, Tagging
-from gateway.uploads import RAW_TYPES, UploadReader
+from gateway.schemas import ImageResult, TagAnswer, Timings, failures
+from gateway.tagging import Question, Tagged, Tagging
+from gateway.uploads import RAW_TYPES, Holding, Upload, UploadReader
+from gateway.url_hosts import MAX_URL_CHARACTERS
+from reeltag.errors import NotAcceptable
 
 T = TypeVar("T")
 
-JSON_LINES: Final = "application/x-ndjson"
-"""Accepted by who wants each image's result as soon as it is there."""
 router: Final = APIRouter(tags=["images"])
 
 _BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
+_URL: Final = {"type": "string", "format": "uri", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
 _FORM: Final = {
     "type": "object",
-    "required": [PART_NAME],
     "properties": {
-        PART_NAME: {"type": "array", "items": _BINARY, "minItems": 1, "description": "The images; one part each."}
+        PART_NAME: {"type": "array", "items": _BINARY, "minItems": 1, "description": "The images; one part each."},
+        URL_NAME: {
+            "type": "array",
+            "items": _URL,
+            "minItems": 1,
+            "description": "Addresses of images that the server fetches, where its operator allows their hosts.",
+        },
     },
+    "minProperties": 1,
     "additionalProperties": False,
 }
 _BODY: Final = {
@@ -51,8 +59,8 @@ _BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the
     summary="Tag images",
     response_model=TagAnswer,
     responses={
-        200: {"content": {JSON_LINES: {"schema": _LINES}}},
-        **failures(401, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
+        200: {"content": {JSON_LINES: {"schema": _LINES}, PICTURE: {"schema": _BINARY}}},
+        **failures(401, 403, 406, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
     },
     openapi_extra={"requestBody": _BODY},
 )
@@ -65,22 +73,27 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     tagged, the status and the top-level `error` are those of the first one.
 
     With `Accept: application/x-ndjson` the answer is a line of JSON for each image, in order, each sent as soon as it
-    is there; then the status is 200 and errors are in the lines.
+    is there; then the status is 200 and errors are in the lines. With `Accept: image/jpeg` the answer is the one image
+    of the request with boxes, labels and scores drawn on it, the classes of `segment` laid over it, and tags and shares
+    listed below. Errors are JSON, whatever is accepted.
     """
     started = time.perf_counter()
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     priority = request.state.caller.priority(request.headers.get("priority"))
     tagging.admit(priority)
-    question = await tagging.question(options, priority)
-    if _takes_lines(request):
+    form = wanted_form(", ".join(request.headers.getlist("accept")))
+    question = await tagging.question(options, priority, drawn=form == PICTURE)
+    if form == JSON_LINES:
         return await _streamed(request, question)
+    if form == PICTURE:
+        return await _drawn(request, question)
     with reader.hold() as holding:
         with exchange.stage("receive"):
             uploads = await holding.read(request)
         request.state.caller.take(len(uploads))
         read_seconds = time.perf_counter() - started
-        tagged = await _while_connected(request, tagging.tag(uploads, question))
+        tagged = await _while_connected(request, _tagged(tagging, holding, uploads, question))
     request.app.state.metrics.count(tagged.results)
     if len(tagged.errors) == len(tagged.results):
         return render(tagged.errors[0], tagged.results)
@@ -95,9 +108,30 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
         return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
-def _takes_lines(request: Request) -> bool:
-    accepted = [part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(",")]
-    return JSON_LINES in accepted
+async def _tagged(tagging: Tagging, holding: Holding, uploads: Sequence[Upload], question: Question) -> Tagged:
+    return await tagging.tag(await holding.fetched(uploads), question)
+
+
+async def _drawn(request: Request, question: Question) -> Response:
+    """The one image of the request with what was found drawn on it."""
+    tagging: Tagging = request.app.state.tagging
+    reader: UploadReader = request.app.state.reader
+    with reader.hold() as holding:
+        with exchange.stage("receive"):
+            uploads = await holding.read(request)
+        if len(uploads) != 1:
+            raise NotAcceptable(f"{PICTURE} is answered to one image, and the request has {len(uploads)}; send one")
+        request.state.caller.take(1)
+
+        async def work() -> tuple[Tagged, bytes]:
+            (upload,) = await holding.fetched(uploads)
+            return await tagging.tag_drawn(upload, question)
+
+        tagged, picture = await _while_connected(request, work())
+    request.app.state.metrics.count(tagged.results)
+    if tagged.errors:
+        return render(tagged.errors[0], tagged.results)
+    return Response(picture, media_type=PICTURE)
 
 
 async def _streamed(request: Request, question: Question) -> Response:
@@ -110,15 +144,20 @@ async def _streamed(request: Request, question: Question) -> Response:
     reader: UploadReader = request.app.state.reader
     held = contextlib.ExitStack()
     try:
+        holding = held.enter_context(reader.hold())
         with exchange.stage("receive"):
-            uploads = await held.enter_context(reader.hold()).read(request)
+            uploads = await holding.read(request)
         request.state.caller.take(len(uploads))
     except BaseException:
         held.close()
         raise
 
+    async def one(upload: Upload) -> ImageResult:
+        (image,) = await holding.fetched([upload])
+        return await tagging.tag_one(image, question)
+
     async def lines() -> AsyncIterator[str]:
-        working = deque(asyncio.create_task(tagging.tag_one(upload, question)) for upload in uploads)
+        working = deque(asyncio.create_task(one(upload)) for upload in uploads)
         try:
             while working:
                 result = await working.popleft()

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.answers import Answer, absent
+from gateway.sheets import Note, Sheet
 from gateway.tasks.task import Asked, TaskAnswers
 from reeltag import contract
 from reeltag.contract import Task
@@ -42,4 +43,8 @@ def _write(result: ClassifyFields, message: pb.ImageResult) -> None:
         message.tags.add(label=tag.label, score=tag.score, model=tag.model)
 
 
-CLASSIFY: Final = TaskAnswers(Task.CLASSIFY, ClassifyFields, _read, _write)
+def _draw(result: ClassifyFields, answer: ImageOutputs, sheet: Sheet) -> None:
+    sheet.notes += [Note(f"{tag.label} {tag.score:.2f}") for tag in result.tags or ()]
+
+
+CLASSIFY: Final = TaskAnswers(Task.CLASSIFY, ClassifyFields, _read, _write, _draw)

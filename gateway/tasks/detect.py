@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.answers import Answer, absent
+from gateway.sheets import Mark, Sheet
 from gateway.tasks.task import Asked, TaskAnswers
 from reeltag import contract
 from reeltag.contract import Task
@@ -38,7 +39,7 @@ def _read(answer: ImageOutputs, asked: Asked) -> Mapping[str, Any]:
         score_threshold=asked.default_score_threshold if threshold is None else threshold,
         top_k=asked.top_k,
     )
-    if asked.normalised:
+    if asked.normalised and not asked.drawn:
         found = tuple(one.model_copy(update={"box": _shares_of(one.box, answer)}) for one in found)
     return {"detections": found}
 
@@ -58,4 +59,8 @@ def _write(result: DetectFields, message: pb.ImageResult) -> None:
         message.detections.add(label=found.label, score=found.score, box=pb.Box(x1=x1, y1=y1, x2=x2, y2=y2))
 
 
-DETECT: Final = TaskAnswers(Task.DETECT, DetectFields, _read, _write)
+def _draw(result: DetectFields, answer: ImageOutputs, sheet: Sheet) -> None:
+    sheet.marks += [Mark(found.label, found.score, found.box) for found in result.detections or ()]
+
+
+DETECT: Final = TaskAnswers(Task.DETECT, DetectFields, _read, _write, _draw)

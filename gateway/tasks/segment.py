@@ -12,6 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from gateway.answers import Answer, absent
 from gateway.class_maps import ClassMapPicture, picture_of
+from gateway.sheets import Areas, Note, Sheet
 from gateway.tasks.detect import SHARE_DECIMALS
 from gateway.tasks.task import Asked, TaskAnswers
 from reeltag import contract
@@ -40,7 +41,7 @@ class SegmentFields(Answer):
 def _read(answer: ImageOutputs, asked: Asked) -> Mapping[str, Any]:
     card = answer.cards[Task.SEGMENT]
     found: dict[str, Any] = {"shares": _shares(answer, card)}
-    if asked.class_map:
+    if asked.class_map and not asked.drawn:
         class_map = answer.tensors[Task.SEGMENT][contract.CLASS_MAP]
         found["class_map"] = picture_of(class_map, card, answer.width, answer.height)
     return found
@@ -61,4 +62,11 @@ def _write(result: SegmentFields, message: pb.ImageResult) -> None:
             message.class_map.legend.add(index=colour.index, label=colour.label, colour=colour.colour)
 
 
-SEGMENT: Final = TaskAnswers(Task.SEGMENT, SegmentFields, _read, _write, has_map=True)
+def _draw(result: SegmentFields, answer: ImageOutputs, sheet: Sheet) -> None:
+    card = answer.cards[Task.SEGMENT]
+    colours = dict(zip(card.labels, card.palette, strict=True))
+    sheet.areas = Areas(answer.tensors[Task.SEGMENT][contract.CLASS_MAP], card.frames_view(), card.palette)
+    sheet.notes += [Note(f"{one.label} {one.share:.1%}", colours[one.label]) for one in result.shares or ()]
+
+
+SEGMENT: Final = TaskAnswers(Task.SEGMENT, SegmentFields, _read, _write, _draw, has_map=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.answers import Answer
+from gateway.sheets import Sheet
 from reeltag.contract import Task
 from reeltag.triton import ImageOutputs
 from reeltag.v1 import tagging_pb2 as pb
@@ -21,13 +22,15 @@ class Asked:
     top_k: int | None
     """Most detections and tags of an image, where the request states one."""
     class_map: bool
-    """Whether the class of each pixel is wanted."""
+    """Whether the class of each pixel is wanted, as a picture of its own."""
     normalised: bool
     """Whether boxes are shares of the picture's width and height instead of pixels."""
     default_score_threshold: float
     """The server's, of detections."""
     default_top_k: int
     """The server's, of tags."""
+    drawn: bool = False
+    """Whether the image is wanted with all of that drawn on it; boxes are then in pixels."""
 
 
 @dataclass(frozen=True)
@@ -41,5 +44,7 @@ class TaskAnswers:
     """Values of the fields from what the network said."""
     write: Callable[[Any, pb.ImageResult], None]
     """Puts the fields of a result that has them into a message."""
+    draw: Callable[[Any, ImageOutputs, Sheet], None]
+    """Puts a result on the sheet of its picture."""
     has_map: bool = False
     """Whether Triton answers a class map too, where one is wanted; making a picture of it takes long."""

@@ -65,6 +65,7 @@ class AsyncClient:
         score_threshold: float | None = None,
         top_k: int | None = None,
         class_map: bool = False,
+        priority: str | None = None,
     ) -> list[TaggedImage]:
         """Tag images in one request.
 
@@ -74,6 +75,7 @@ class AsyncClient:
             score_threshold: Lowest score, 0 to 1.
             top_k: Most detections and tags of an image.
             class_map: With `segment`, also the class of each pixel.
+            priority: `interactive`, or `bulk` to let others go first where many wait; None takes that of the key.
 
         Returns:
             One result an image, in order; one that cannot be tagged has an `error` there.
@@ -82,7 +84,7 @@ class AsyncClient:
             Refused: The request as a whole failed, or every image did; errors that may pass were retried.
             InputError: A file cannot be read.
         """
-        options = Options(tasks, score_threshold, top_k, class_map)
+        options = Options(tasks, score_threshold, top_k, class_map, priority)
         read = [await asyncio.to_thread(image_of, image) for image in images]
         return await retried(partial(self._transport.tag, read, options), self._timeout_seconds)
 
@@ -94,6 +96,7 @@ class AsyncClient:
         score_threshold: float | None = None,
         top_k: int | None = None,
         class_map: bool = False,
+        priority: str | None = None,
         window: int = DEFAULT_WINDOW,
     ) -> AsyncGenerator[TaggedImage, None]:
         """Tag any number of images, `window` of them at a time; options as those of `tag_images`.
@@ -105,7 +108,7 @@ class AsyncClient:
             Refused: The server did not answer in time, whatever was tried.
             InputError: A file cannot be read.
         """
-        options = Options(tasks, score_threshold, top_k, class_map)
+        options = Options(tasks, score_threshold, top_k, class_map, priority)
         working: deque[asyncio.Task[TaggedImage]] = deque()
         try:
             async for image in _each(images):

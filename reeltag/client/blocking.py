@@ -49,11 +49,19 @@ class Client:
         score_threshold: float | None = None,
         top_k: int | None = None,
         class_map: bool = False,
+        priority: str | None = None,
     ) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`."""
         ask = self._client.tag_images
         return self._portal.call(
-            lambda: ask(images, tasks=tasks, score_threshold=score_threshold, top_k=top_k, class_map=class_map)
+            lambda: ask(
+                images,
+                tasks=tasks,
+                score_threshold=score_threshold,
+                top_k=top_k,
+                class_map=class_map,
+                priority=priority,
+            )
         )
 
     def tag_stream(
@@ -64,11 +72,18 @@ class Client:
         score_threshold: float | None = None,
         top_k: int | None = None,
         class_map: bool = False,
+        priority: str | None = None,
         window: int = DEFAULT_WINDOW,
     ) -> Iterator[TaggedImage]:
         """As `AsyncClient.tag_stream`."""
         results = self._client.tag_stream(
-            images, tasks=tasks, score_threshold=score_threshold, top_k=top_k, class_map=class_map, window=window
+            images,
+            tasks=tasks,
+            score_threshold=score_threshold,
+            top_k=top_k,
+            class_map=class_map,
+            priority=priority,
+            window=window,
         )
         try:
             while (result := self._portal.call(_next, results)) is not None:

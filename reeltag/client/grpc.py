@@ -12,6 +12,7 @@ from google.rpc.status_pb2 import Status
 from reeltag.client.images import Image, Options
 from reeltag.client.results import ClassMap, ClassShare, Model, TaggedImage
 from reeltag.client.retrying import Refused
+from reeltag.measured import Measured
 from reeltag.tags import Detection, ImageTag
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
@@ -46,7 +47,7 @@ class GrpcTransport:
     async def tag(self, images: Sequence[Image], options: Options, timeout_seconds: float) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`, once."""
         request = pb.TagImagesRequest(
-            images=[pb.Image(name=image.name, data=image.data) for image in images],
+            images=[pb.Image(name=image.name, data=image.data, url=image.url) for image in images],
             options=pb.TagOptions(
                 tasks=options.tasks,
                 score_threshold=options.score_threshold,
@@ -54,34 +55,22 @@ class GrpcTransport:
                 class_map=options.class_map,
             ),
         )
-        answer = await self._call(self._stub.TagImages, request, timeout_seconds)
+        answer = await self._call(self._stub.TagImages, request, timeout_seconds, options.priority)
         return [_tagged(result) for result in answer.results]
 
     async def models(self, timeout_seconds: float) -> list[Model]:
         """As `AsyncClient.models`, once."""
         answer = await self._call(self._stub.ListModels, pb.ListModelsRequest(), timeout_seconds)
-        return [
-            Model(
-                task=model.task,
-                network=model.network,
-                version=model.version,
-                runtime=model.runtime,
-                precision=model.precision,
-                height=model.height,
-                width=model.width,
-                labels=tuple(model.labels),
-                sha256=model.sha256,
-            )
-            for model in answer.models
-        ]
+        return [_model(model) for model in answer.models]
 
     async def close(self) -> None:
         """Close the connection."""
         await self._channel.close()
 
-    async def _call(self, method: Any, request: Any, timeout_seconds: float) -> Any:
+    async def _call(self, method: Any, request: Any, timeout_seconds: float, priority: str | None = None) -> Any:
+        metadata = (*self._metadata, ("priority", priority)) if priority else self._metadata
         try:
-            return await method(request, timeout=max(timeout_seconds, 0.001), metadata=self._metadata)
+            return await method(request, timeout=max(timeout_seconds, 0.001), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise _refused(error) from error
 
@@ -111,6 +100,31 @@ def _tagged(result: pb.ImageResult) -> TaggedImage:
         class_map=_class_map(result.class_map) if result.HasField("class_map") else None,
         error_code=result.error.code,
         error=result.error.message,
+    )
+
+
+def _model(message: pb.Model) -> Model:
+    return Model(
+        task=message.task,
+        network=message.network,
+        version=message.version,
+        runtime=message.runtime,
+        precision=message.precision,
+        height=message.height,
+        width=message.width,
+        labels=tuple(message.labels),
+        sha256=message.sha256,
+        measured=_measured(message.measured) if message.HasField("measured") else None,
+    )
+
+
+def _measured(message: pb.Measured) -> Measured:
+    return Measured(
+        accuracy=dict(message.accuracy),
+        pictures=message.pictures,
+        through=message.through,
+        images_per_second=message.images_per_second if message.HasField("images_per_second") else None,
+        machine=message.machine,
     )
 
 

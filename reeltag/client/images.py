@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from reeltag.errors import InputError
 
@@ -16,12 +17,14 @@ class Image:
 
     name: str
     """Comes back with its result."""
-    data: bytes
-    """JPEG, PNG, WebP or BMP."""
+    data: bytes = b""
+    """JPEG, PNG, WebP or BMP; empty with `url`."""
+    url: str = ""
+    """Where the server fetches it, on a host that its operator allows."""
 
 
 ImageInput = Image | bytes | str | os.PathLike[str]
-"""An image, its bytes, or the path of its file."""
+"""An image, its bytes, the path of its file, or its address, which begins with `https://` or `http://`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Options:
     score_threshold: float | None = None
     top_k: int | None = None
     class_map: bool = False
+    priority: str | None = None
+    """`interactive` or `bulk`; None takes that of the key."""
 
 
 def image_of(given: ImageInput) -> Image:
@@ -45,6 +50,8 @@ def image_of(given: ImageInput) -> Image:
         return given
     if isinstance(given, bytes):
         return Image("image", given)
+    if isinstance(given, str) and given.lower().startswith(("https://", "http://")):
+        return Image(urlsplit(given).path.rpartition("/")[2] or "image", url=given)
     path = Path(given)
     try:
         return Image(path.name, path.read_bytes())

@@ -11,6 +11,7 @@ import httpx
 from reeltag.client.images import Image, Options
 from reeltag.client.results import ClassMap, ClassShare, Model, TaggedImage
 from reeltag.client.retrying import Refused
+from reeltag.measured import Measured
 from reeltag.tags import Detection, ImageTag
 
 _PASSING: Final = (429, 502, 503, 504)
@@ -37,18 +38,15 @@ class RestTransport:
             "/v1/images",
             timeout_seconds,
             params={name: value for name, value in query.items() if value not in (None, [])},
-            files=[("file", (image.name, image.data)) for image in images],
+            headers={"priority": options.priority} if options.priority else {},
+            files=[("url", (None, image.url)) if image.url else ("file", (image.name, image.data)) for image in images],
         )
         return [_tagged(result) for result in answer["results"]]
 
     async def models(self, timeout_seconds: float) -> list[Model]:
         """As `AsyncClient.models`, once."""
         answer = await self._request("GET", "/v1/models", timeout_seconds)
-        names = Model.__dataclass_fields__
-        return [
-            Model(**{name: model[name] for name in names if name != "labels"}, labels=tuple(model["labels"]))
-            for model in answer["models"]
-        ]
+        return [_model(model) for model in answer["models"]]
 
     async def close(self) -> None:
         """Close the connections."""
@@ -91,6 +89,12 @@ def _tagged(result: dict[str, Any]) -> TaggedImage:
         error_code=error.get("code", ""),
         error=error.get("message", ""),
     )
+
+
+def _model(said: dict[str, Any]) -> Model:
+    known = {name: said[name] for name in Model.__dataclass_fields__ if name not in ("labels", "measured")}
+    measured = Measured(**said["measured"]) if "measured" in said else None
+    return Model(**known, labels=tuple(said["labels"]), measured=measured)
 
 
 def _class_map(picture: dict[str, Any]) -> ClassMap:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reeltag.measured import Measured
 from reeltag.tags import Detection, ImageTag
 
 
@@ -67,3 +68,5 @@ class Model:
     """Class names by index."""
     sha256: str
     """Of the served network file."""
+    measured: Measured | None = None
+    """What was measured of it, where anything was."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from reeltag.errors import TritonUnavailable
+from reeltag.errors import InvalidOption, TritonUnavailable
 
 if TYPE_CHECKING:
     from reeltag.embedded import EmbeddedTriton
@@ -71,6 +71,8 @@ class UsedTriton:
         """A client of it, which has it started again where it lost a backend."""
         from reeltag.triton import TritonClient
 
+        if "," in self.address:
+            raise InvalidOption(f"this command asks one Triton, not several: give one of {self.address}")
         return TritonClient(
             self.address,
             timeout_seconds=settings.timeout_seconds,

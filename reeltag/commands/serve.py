@@ -18,8 +18,23 @@ def serve(
     anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Without keys, let everybody ask who reaches the address.")
     ] = False,
+    url_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let images be fetched by URL from this host, such as images.example.org, *.example.org or "
+            "images.example.org:8443. May be repeated."
+        ),
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Let web pages of this origin ask, such as https://app.example.org. May be repeated."),
+    ] = None,
     triton_url: Annotated[
-        str | None, typer.Option(help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH.")
+        list[str] | None,
+        typer.Option(
+            help="gRPC address of a Triton that is already there: HOST:PORT or unix:PATH. Repeat it for several, or "
+            "separate them by commas: each request goes to the one that has least to do."
+        ),
     ] = None,
     triton_metrics_port: Annotated[
         int | None,
@@ -41,7 +56,9 @@ def serve(
         grpc_port=grpc_port,
         keys_file=keys_file,
         anonymous=anonymous or None,
-        triton_url=triton_url,
+        url_hosts=tuple(url_host) if url_host else None,
+        cors_origins=tuple(cors_origin) if cors_origin else None,
+        triton_url=",".join(triton_url) if triton_url else None,
         model_repository=model_repository,
     )
     check_options(settings)

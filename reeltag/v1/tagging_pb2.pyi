@@ -93,19 +93,23 @@ class Image(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Comes back with the result; chosen by the client."""
     data: _builtins.bytes
-    """An encoded JPEG, PNG, WebP or BMP."""
+    """An encoded JPEG, PNG, WebP or BMP; or else `url`."""
+    url: _builtins.str
+    """Where the server fetches the image, https or http, on a host that its operator allows; without `data`."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         data: _builtins.bytes = ...,
+        url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -558,6 +562,7 @@ class Model(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    MEASURED_FIELD_NUMBER: _builtins.int
     task: _builtins.str
     network: _builtins.str
     version: _builtins.str
@@ -573,6 +578,10 @@ class Model(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Class names by index."""
 
+    @_builtins.property
+    def measured(self) -> Global___Measured:
+        """What was measured of it, where anything was."""
+
     def __init__(
         self,
         *,
@@ -585,11 +594,75 @@ class Model(_message.Message):
         width: _builtins.int = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         sha256: _builtins.str = ...,
+        measured: Global___Measured | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "measured", b"measured"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "labels", b"labels", "network", b"network", "precision", b"precision", "runtime", b"runtime", "sha256", b"sha256", "task", b"task", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_measured", b"_measured", "height", b"height", "labels", b"labels", "measured", b"measured", "network", b"network", "precision", b"precision", "runtime", b"runtime", "sha256", b"sha256", "task", b"task", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__measured: _TypeAlias = _typing.Literal["measured"]  # noqa: Y015
+    _WhichOneofArgType__measured: _TypeAlias = _typing.Literal["_measured", b"_measured"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__measured) -> _WhichOneofReturnType__measured | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Measured(_message.Message):
+    """What was measured of a network as it is served."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AccuracyEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    PICTURES_FIELD_NUMBER: _builtins.int
+    THROUGH_FIELD_NUMBER: _builtins.int
+    IMAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MACHINE_FIELD_NUMBER: _builtins.int
+    pictures: _builtins.int
+    """That it was measured on."""
+    through: _builtins.str
+    """What ran it: `Triton`, or `OpenVINO`; empty where no accuracy was measured."""
+    images_per_second: _builtins.float
+    """Of the network alone, on all cores of `machine`."""
+    machine: _builtins.str
+    @_builtins.property
+    def accuracy(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """By metric, such as `AP`, `agreement top-1` or `mIoU of fp32`, in percent."""
+
+    def __init__(
+        self,
+        *,
+        accuracy: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        pictures: _builtins.int = ...,
+        through: _builtins.str = ...,
+        images_per_second: _builtins.float | None = ...,
+        machine: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_images_per_second", b"_images_per_second", "images_per_second", b"images_per_second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_images_per_second", b"_images_per_second", "accuracy", b"accuracy", "images_per_second", b"images_per_second", "machine", b"machine", "pictures", b"pictures", "through", b"through"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__images_per_second: _TypeAlias = _typing.Literal["images_per_second"]  # noqa: Y015
+    _WhichOneofArgType__images_per_second: _TypeAlias = _typing.Literal["_images_per_second", b"_images_per_second"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__images_per_second) -> _WhichOneofReturnType__images_per_second | None: ...
+
+Global___Measured: _TypeAlias = Measured  # noqa: Y015

@@ -23,6 +23,7 @@ from reeltag.calls import Call
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, NetworkReplaced, ReeltagError
 from reeltag.frames import ImageError, View, decode_image, geometry_of
+from reeltag.measured import Measured
 from reeltag.settings import Settings
 from reeltag.statistics import ModelStatistics
 from reeltag.triton import Array, ImageOutputs, IndexEntry
@@ -33,6 +34,9 @@ LABELS = {
     Task.SEGMENT: ("road", "building", "sky", "tree", "boat"),
 }
 COLOURS = ((128, 64, 128), (70, 70, 70), (70, 130, 180), (107, 142, 35), (0, 0, 142))
+MEASURED = Measured(
+    accuracy={"AP": 39.6, "AP of fp32": 39.8}, pictures=64, through="Triton", images_per_second=120.5, machine="2 cores"
+)
 SEGMENTER = View.parse("LETTERBOX_32X64_PAD0")
 
 
@@ -63,6 +67,7 @@ def _card(task: Task) -> ModelCard:
         runtime="openvino",
         precision="bf16",
         sha256="0" * 64,
+        measured=MEASURED if task is Task.DETECT else None,
     )
 
 
@@ -212,9 +217,9 @@ def code_of(answer: httpx.Response) -> str:
     return str(error["code"])
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for up to five seconds."""
-    deadline = time.monotonic() + 5
+def wait_until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until it holds, for up to so long."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.01)

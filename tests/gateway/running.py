@@ -37,6 +37,7 @@ class Running:
     process: psutil.Process
     client: httpx.Client
     log_file: Path
+    grpc_port: int
 
     @property
     def log(self) -> str:
@@ -101,10 +102,10 @@ def running(
     ):
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline() or 0)
+            port, grpc_port = (int(part) for part in process.stdout.readline().split() or (b"0", b"0"))
             assert port, log_file.read_text()
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
-                yield Running(port, psutil.Process(process.pid), client, log_file)
+                yield Running(port, psutil.Process(process.pid), client, log_file, grpc_port)
             process.terminate()
             assert process.wait(15) == 0
         finally:
@@ -121,9 +122,9 @@ def main() -> None:
     tagger = FakeTagger(("detect", "classify", "segment", "detect_classify"))
     tagger.delay_seconds = float(sys.argv[2])
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        Server(
-            create_app(settings, tagger), settings, on_ready=lambda: print(listener.getsockname()[1], flush=True)
-        ).run(sockets=[listener])
+        app = create_app(settings, tagger, grpc_port=0)
+        ports = lambda: print(listener.getsockname()[1], app.state.grpc_port, flush=True)  # noqa: E731
+        Server(app, settings, on_ready=ports).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def test_the_rule(window: Window, where: set[str]) -> None:
 
 def statistics(executions: dict[int, int]) -> ModelStatistics:
     images = sum(size * count for size, count in executions.items())
-    return ModelStatistics("nanodet_g", "7", 1, 0, images, executions, 1.0, 0.1, 0.5)
+    return ModelStatistics("127.0.0.1:1", "nanodet_g", "7", 1, 0, images, executions, 1.0, 0.1, 0.5)
 
 
 def test_what_triton_did_before_does_not_count(caplog: pytest.LogCaptureFixture) -> None:

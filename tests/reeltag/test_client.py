@@ -16,7 +16,7 @@ from reeltag.client import AsyncClient, Client, Image, Refused
 from reeltag.errors import InputError, InvalidOption, Overloaded, TritonUnavailable
 from reeltag.settings import Settings
 from reeltag.tags import Detection
-from tests.gateway.fakes import FakeTagger, encoded, serving
+from tests.gateway.fakes import MEASURED, FakeTagger, encoded, serving
 
 SETTINGS = Settings(port=0, drain_seconds=0)
 
@@ -168,6 +168,8 @@ def test_models(client: Client) -> None:
     models = {model.task: model for model in client.models()}
     assert set(models) == {"detect", "classify", "segment"}
     assert models["detect"].labels == ("person", "bicycle", "car")
+    assert models["detect"].measured == MEASURED
+    assert models["classify"].measured is None
 
 
 def test_it_needs_no_numpy() -> None:

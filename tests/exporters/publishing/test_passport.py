@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from exporters.publishing.passport import Gpu, Measured, Passport, PlanBuild, check_servable, find_gpu, read_passport
+from exporters.publishing.passport import Gpu, Passport, PlanBuild, check_servable, find_gpu, read_passport
 from reeltag.errors import ModelRepositoryError
+from reeltag.measured import Measured
 
 L4 = Gpu(name="NVIDIA L4", compute_capability="8.9")
 ORIN = Gpu(name="Orin", compute_capability="8.7")
