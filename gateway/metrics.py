@@ -36,7 +36,8 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        disable_created_metrics()  # times of creation, which Prometheus 2 stores as further metrics and nobody asks for
+        # Prometheus 2 stores times of creation as further metrics, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has few types
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Info("reeltag", "Version of reeltag.", registry=registry).info({"version": __version__})
