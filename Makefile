@@ -12,12 +12,12 @@ DEMO := out/demo
 help: ## List the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(BIN)/.serve ## Tag a real street video and leave its page in out/demo/bikes.html
+demo: $(BIN)/.serve ## Tag a real street video and leave its page in out/demo, to be seen from its index.html
 	@mkdir -p $(DEMO)
 	@$(BIN)/python -m exporters.catalogue.packages demo-video $(DEMO)/video
 	@$(BIN)/reeltag tag $(DEMO)/video/bikes.mp4 --out $(DEMO) --force
-	@$(BIN)/reeltag show $(DEMO)/bikes.tags.json
-	@echo "Open $(DEMO)/bikes.html in a browser to look at it."
+	@find $(DEMO) -name bikes.mp4.tags.json -exec $(BIN)/reeltag show {} +
+	@echo "Open $(DEMO)/index.html in a browser to look at it."
 
 test: $(BIN)/.dev ## Run all tests (real Triton, real models, real media)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)

@@ -77,7 +77,8 @@ def categories_by_photo(annotations: Iterable[Path]) -> dict[str, set[str]]:
 def claims(tags_folder: Path, truth: dict[str, set[str]]) -> Iterator[Claim]:
     """The group tags that can be compared."""
     for photo, categories in sorted(truth.items()):
-        for tag in json.loads((tags_folder / f"{photo}.tags.json").read_text("utf-8"))["tags"]:
+        (result,) = tags_folder.rglob(f"{photo}.*.tags.json")
+        for tag in json.loads(result.read_text("utf-8"))["tags"]:
             expected = COCO_OF_GROUP.get(tag["label"])
             # Classes are tagged beside the groups; none has a group's name.
             if expected is not None:

@@ -5,21 +5,39 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import aiohttp
+import grpc
 import numpy as np
 
 from reeltag import contract
 from reeltag.contract import Task
 from reeltag.triton import TritonClient
+from reeltag.v1 import tagging_pb2 as pb
+from reeltag.v1.tagging_pb2_grpc import TaggingStub
 
 Request = Callable[[], Awaitable[int]]
 """Sends one request and gives the number of images that it was for."""
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """What a load came to."""
+
+    images_per_second: float
+    generator_cpu: float
+    """Share of a core that this process took."""
+
+
 async def closed_loop(request: Request, clients: int, seconds: float) -> float:
     """Images/s of `clients` that each send their next request when the last was answered."""
+    return (await loaded(request, clients, seconds)).images_per_second
+
+
+async def loaded(request: Request, clients: int, seconds: float) -> Loaded:
+    """`closed_loop`, with what it cost here."""
     deadline = time.perf_counter() + seconds
     done = 0
 
@@ -29,9 +47,10 @@ async def closed_loop(request: Request, clients: int, seconds: float) -> float:
             count = await request()  # not `done += await ...`, which would read `done` before it waits
             done += count
 
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     await asyncio.gather(*(one_client() for _ in range(clients)))
-    return done / (time.perf_counter() - began)
+    took = time.perf_counter() - began
+    return Loaded(done / took, (time.process_time() - cpu) / took)
 
 
 def ensemble_request(client: TritonClient, images: Sequence[bytes], batch: int) -> Request:
@@ -63,3 +82,43 @@ def gateway_request(session: aiohttp.ClientSession, url: str, images: Sequence[b
         return 1
 
     return request
+
+
+def grpc_request(channel: grpc.aio.Channel, images: Sequence[bytes]) -> Request:
+    """Calls of `TagImages` with one image."""
+    stub, options = TaggingStub(channel), pb.TagOptions(tasks=["detect"])
+    calls = [pb.TagImagesRequest(images=[pb.Image(data=image)], options=options) for image in images]
+    source = itertools.cycle(calls)
+
+    async def request() -> int:
+        answer = await stub.TagImages(next(source), timeout=60)
+        return len(answer.results)
+
+    return request
+
+
+async def grpc_streams(channel: grpc.aio.Channel, images: Sequence[bytes], streams: int, seconds: float) -> Loaded:
+    """Images/s of streams that send as fast as they are read."""
+    stub = TaggingStub(channel)
+    source = itertools.cycle([pb.TagImageStreamRequest(image=pb.Image(data=image)) for image in images])
+    began, cpu = time.perf_counter(), time.process_time()
+    done = 0
+
+    async def sent() -> AsyncIterator[pb.TagImageStreamRequest]:
+        first = pb.TagImageStreamRequest()
+        first.CopyFrom(next(source))
+        first.options.tasks.append("detect")
+        yield first
+        while time.perf_counter() < began + seconds:
+            yield next(source)
+
+    async def one_stream() -> None:
+        nonlocal done
+        async for answer in stub.TagImageStream(sent()):
+            if answer.result.HasField("error"):
+                raise RuntimeError(f"an image of a stream failed: {answer.result.error}")
+            done += 1
+
+    await asyncio.gather(*(one_stream() for _ in range(streams)))
+    took = time.perf_counter() - began
+    return Loaded(done / took, (time.process_time() - cpu) / took)

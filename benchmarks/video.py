@@ -55,11 +55,11 @@ class BareVideo:
                 if sampler.takes(picture.time):
                     for name, view in self.views.items():
                         pixels = np.empty((view.height, view.width, 3), np.uint8)
-                        scalers[name].fit(picture.frame, pixels)
+                        scalers[name].fit(picture.whole(), picture.shape, pixels)
                         batches[name].append(pixels)
                     if len(batches["nanodet_g"]) == BATCH:
                         self._flush(pool, batches)
-                for frames, _ in windows.add(small.small(picture.frame), picture.time):
+                for frames, _ in windows.add(small.small(picture.frame, picture.shape), picture.time):
                     self._run(pool, "transnetv2", [frames])
             self._flush(pool, batches)
             for frames, _ in windows.finish():

@@ -22,7 +22,7 @@ from reeltag.settings import Settings
 BURST_SECONDS: Final = 2.0
 """Of its images a second, a key that was quiet may send as many at once."""
 _SCHEME: Final = "bearer "
-_GUARDED: Final = ("/v1/", "/metrics")
+GUARDED: Final = ("/v1/", "/metrics")
 """Paths that need a key begin with one of these; health, readiness and the documentation are open."""
 
 
@@ -152,7 +152,7 @@ class KeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
+        if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
             await self._app(scope, receive, send)
             return
         admitted = self._access.admitted(Headers(scope=scope).get("authorization", ""))

@@ -17,6 +17,7 @@ from gateway.batch_limits import BatchLimits
 from gateway.batch_watch import BatchWatch
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.departures import Departure
+from gateway.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
 from gateway.fetching import Fetcher, FetchLimits
 from gateway.fleet import Fleet
@@ -30,7 +31,6 @@ from gateway.observing import ObservingMiddleware
 from gateway.readiness import Readiness
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
-from gateway.schemas import failures
 from gateway.security_headers import SecurityHeadersMiddleware
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
@@ -94,6 +94,8 @@ def create_app(
         lifespan=lifespan,
         redoc_url=None,
         responses=failures(400, 408, 421, 431, 500, 503),  # of every operation
+        generate_unique_id_function=operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it looks for a provider at every request
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
@@ -108,7 +110,7 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "Accept", "X-Request-ID"),
+            allow_headers=("Authorization", "Content-Type", "Accept", "Priority", "X-Request-ID"),
             expose_headers=("Retry-After", "X-Request-ID"),
         )
     if settings.allowed_hosts:
@@ -116,6 +118,7 @@ def create_app(
     app.add_middleware(SecurityHeadersMiddleware)
     app.add_middleware(ObservingMiddleware, metrics=metrics, tracing=tracing)
     add_error_handlers(app)
+    describe_keys(app)
     return app
 
 

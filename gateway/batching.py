@@ -76,6 +76,11 @@ class Batcher:
         """Batches that Triton works on."""
         return len(self._inflight)
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no more."""
+        return self._closing
+
     def has_room(self, images: int, priority: Priority = Priority.INTERACTIVE) -> bool:
         """Whether so many more images may wait."""
         return self._backlog.waiting(priority) + images <= self._limits.max_waiting

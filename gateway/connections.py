@@ -12,8 +12,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway import framing
 from gateway.crowd import Crowd, Wait
+from gateway.early import EarlyRefusals
 from gateway.errors import on_the_wire
 from gateway.meter import Body
+from gateway.places import give_back_place
 from gateway.request_ids import HEADER, request_id_of
 from reeltag.errors import (
     HeadersTooLarge,
@@ -48,12 +50,14 @@ class Connection(HttpToolsProtocol):
 
     Args:
         crowd: All connections of the server.
+        early: Refuses requests without the app.
         arguments: Uvicorn's.
     """
 
-    def __init__(self, crowd: Crowd, **arguments: Any) -> None:
+    def __init__(self, crowd: Crowd, early: EarlyRefusals, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._crowd = crowd
+        self._early = early
         self._limits = crowd.limits
         self._enough = crowd.limits.min_bytes_per_second * crowd.limits.transfer_seconds
         """Bytes that must move in each stretch of `transfer_seconds`."""
@@ -89,6 +93,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
         if running is not None:
+            give_back_place(running.scope)
             running.disconnected = True
             running.message_event.set()
 
@@ -137,7 +142,7 @@ class Connection(HttpToolsProtocol):
         self._part = _Part.BODY
         self._body = Body(self.loop.time(), self._limits.max_header_bytes)
         self._discarded_bytes = 0
-        self._wait_for(self._crowd.bodies)
+        self._wait_for(self._crowd.lingering if self.cycle.response_complete else self._crowd.bodies)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body, without its framing."""
@@ -154,6 +159,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer was written; see what the client does next."""
+        if self._running is not None:
+            give_back_place(self._running.scope)
         super().on_response_complete()
         self._unset_keepalive_if_required()  # the crowd does that
         if self.unread_bytes:
@@ -241,7 +248,17 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        error = self._early.of(cycle.scope)
+        if error is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        sent = dict(cycle.scope["headers"]).get(HEADER.encode())
+        request_id = request_id_of(None if sent is None else sent.decode("latin-1"))
+        self.transport.write(on_the_wire(error, request_id, keep_alive=cycle.keep_alive))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def _unanswered(self) -> RequestResponseCycle | None:
         """The request that is being answered, if there is one."""

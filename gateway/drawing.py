@@ -100,17 +100,14 @@ def size_of(width: int, height: int) -> tuple[int, int]:
 def _scaled(pixels: Pixels, width: int, height: int) -> Pixels:
     if pixels.shape[:2] == (height, width):
         return np.ascontiguousarray(pixels)
-    is_smaller = width < pixels.shape[1]
-    scaled: Pixels = cv2.resize(
-        pixels, (width, height), interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
-    )
-    return scaled
+    interpolation = cv2.INTER_AREA if width < pixels.shape[1] else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (width, height), interpolation=interpolation).astype(np.uint8, copy=False)
 
 
 def _tint(pixels: Pixels, areas: Areas, width: int, height: int) -> None:
     """Lay the colours of the classes over the picture, a strip at a time."""
-    indexes = to_source(areas.class_map, geometry_of(areas.view, width, height))
-    indexes = cv2.resize(indexes, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_NEAREST)
+    of_source = to_source(areas.class_map, geometry_of(areas.view, width, height))
+    indexes = cv2.resize(of_source, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_NEAREST)
     palette = np.zeros((NO_CLASS + 1, 3), np.uint8)
     palette[: len(areas.palette)] = areas.palette
     for top in range(0, len(pixels), 256):

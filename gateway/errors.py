@@ -65,11 +65,12 @@ def _look_up(error_id: str) -> str:
     return f"an unexpected error happened; the gateway's log has it under the id {error_id}"
 
 
-def on_the_wire(error: ReeltagError, request_id: str) -> bytes:
-    """One of our errors as the last answer on a connection, for what never reaches the app."""
+def on_the_wire(error: ReeltagError, request_id: str, *, keep_alive: bool = False) -> bytes:
+    """One of our errors as an answer to what never reaches the app, by default the last one on its connection."""
     headers = {**_headers_of(error), HEADER: request_id}
     response = _respond(error.http_status, ErrorDetail(code=error.code, message=str(error)), headers)
-    response.headers["Connection"] = "close"
+    if not keep_alive:
+        response.headers["Connection"] = "close"
     head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
     head += [name + b": " + value for name, value in response.raw_headers]
     return b"\r\n".join([*head, b"", bytes(response.body)])
@@ -134,6 +135,7 @@ def _respond(
     results: Sequence[ImageResult] | None = None,
 ) -> Response:
     request = exchange.current()
-    request_id = (headers or {}).get(HEADER) if request is None else request.request_id
+    # What is said on the wire may be said in the middle of another request of the connection.
+    request_id = (headers or {}).get(HEADER) or (None if request is None else request.request_id)
     answer = ErrorAnswer(error=detail, id=request_id, results=None if results is None else tuple(results))
     return Response(answer.model_dump_json(exclude_none=True), status, dict(headers or {}), "application/json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from reeltag.errors import BodyTooLarge, FetchFailed, UrlNotAllowed
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Addresses of a host, for a port."""
+logging.getLogger("httpcore").setLevel(logging.WARNING)  # below it tells headers, in which redirects carry secrets
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _HEADERS: Final = (
     (b"Accept", b"image/*"),

@@ -8,13 +8,17 @@ from typing import Final, NamedTuple
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from gateway.url_hosts import MAX_URL_CHARACTERS
 from reeltag.errors import BodyTooLarge, InputError, InvalidOption, UnsupportedMediaType
 
 MULTIPART: Final = "multipart/form-data"
 PART_NAME: Final = "file"
 URL_NAME: Final = "url"
-MAX_URL_BYTES: Final = 8192
-"""Of a part that is a URL."""
+RAW_TYPES: Final = (
+    *("image/jpeg", "image/jpg", "image/png", "image/webp", "image/bmp", "image/gif", "image/tiff", "image/heic"),
+    *("image/heif", "image/avif", "image/jp2", "application/octet-stream"),
+)
+"""Content types of a body, or of a part, that is one image; what it is indeed is read from its bytes."""
 _CHARSETS: Final = ("utf-8", "us-ascii", "iso-8859-1")
 """Of the names in a form; ASCII is UTF-8, and what is not UTF-8 is read as ISO 8859-1."""
 _MAX_BOUNDARY: Final = 70
@@ -59,7 +63,8 @@ class FormReader:
         self._max_images = max_images
         self._files: list[Part] = []
         self._header = (bytearray(), bytearray())
-        self._disposition = b""
+        self._disposition, self._part_type = b"", ""
+        """Of the part that is being read."""
         self._ended = False
         self._parser = MultipartParser(
             boundary,
@@ -79,8 +84,8 @@ class FormReader:
 
         Raises:
             InputError: The form is damaged.
-            InvalidOption: A part is neither a file named `PART_NAME` nor a text named `URL_NAME`.
-            BodyTooLarge: More than `max_images` of them, or a text of more than `MAX_URL_BYTES`.
+            InvalidOption: A part is neither a file named `PART_NAME` nor a text named `URL_NAME`, or that is too long.
+            BodyTooLarge: More than `max_images` of them.
         """
         try:
             self._parser.write(data)
@@ -92,12 +97,14 @@ class FormReader:
 
         Raises:
             InputError: The form was cut off.
-            InvalidOption: It has no parts.
+            InvalidOption: It has no parts, or a URL of nothing.
         """
         if not self._ended:
             raise InputError("the multipart body cannot be read: it was cut off before its closing boundary")
         if not self._files:
             raise InvalidOption(f"the form has no parts; send each image as a part named {PART_NAME!r}")
+        if any(part.is_url and not part.content.tell() for part in self._files):
+            raise InvalidOption(f"a form part {URL_NAME!r} is empty; leave it out, or give the address of an image")
         return self._files
 
     def clear(self) -> None:
@@ -105,7 +112,7 @@ class FormReader:
         self._files.clear()
 
     def _on_part_begin(self) -> None:
-        self._disposition = b""
+        self._disposition, self._part_type = b"", ""
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header[0].extend(data[start:end])
@@ -117,6 +124,8 @@ class FormReader:
         name, value = self._header
         if name.lower() == b"content-disposition":
             self._disposition = bytes(value)
+        elif name.lower() == b"content-type":
+            self._part_type = bytes(value).partition(b";")[0].strip().lower().decode("latin-1")
         self._header = (bytearray(), bytearray())
 
     def _on_headers_finished(self) -> None:
@@ -129,7 +138,7 @@ class FormReader:
         name = _decoded(options[b"name"])
         if name not in (PART_NAME, URL_NAME):
             raise InvalidOption(f"the form part {name!r} is not known; send each image as a part named {PART_NAME!r}")
-        if name == PART_NAME and b"filename" not in options:
+        if name == PART_NAME and b"filename" not in options and self._part_type not in RAW_TYPES:
             raise InvalidOption(
                 f"the form part {name!r} is text; send a file, with a filename in its Content-Disposition"
             )
@@ -138,14 +147,14 @@ class FormReader:
         if name == URL_NAME:
             self._files.append(Part("", io.BytesIO(), is_url=True))
         else:
-            self._files.append(Part(_decoded(options[b"filename"]) or "image", io.BytesIO()))
+            self._files.append(Part(_decoded(options.get(b"filename", b"")) or "image", io.BytesIO()))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if not self._files:
             return
         part = self._files[-1]
-        if part.is_url and part.content.tell() + end - start > MAX_URL_BYTES:
-            raise BodyTooLarge(f"a URL of the form is longer than {MAX_URL_BYTES:,} bytes")
+        if part.is_url and part.content.tell() + end - start > MAX_URL_CHARACTERS:
+            raise InvalidOption(f"a URL of the form is longer than {MAX_URL_CHARACTERS:,} characters")
         part.content.write(memoryview(data)[start:end])
 
     def _on_end(self) -> None:

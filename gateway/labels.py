@@ -67,8 +67,10 @@ def readable_on(colour: RGB) -> RGB:
 @lru_cache(8)
 def font_of(size: int, is_latin: bool = True) -> Font:
     """A font of that height, pixels."""
-    found = (_system_font(name, size) for name in (() if is_latin else _OTHER_SCRIPTS))
-    return next(filter(None, found), None) or ImageFont.load_default(size)
+    for name in () if is_latin else _OTHER_SCRIPTS:
+        if (font := _system_font(name, size)) is not None:
+            return font
+    return ImageFont.load_default(size)
 
 
 def _system_font(name: str, size: int) -> Font | None:

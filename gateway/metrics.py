@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, get_args
 
@@ -21,6 +22,7 @@ from gateway.exchange import Exchange, Interface, Stage
 from gateway.schemas import ImageResult
 from reeltag import __version__
 from reeltag.contract import MAX_BATCH_SIZE
+from reeltag.errors import ReeltagError
 
 BATCH_BUCKETS: Final = tuple(range(1, 9)) + tuple(range(10, MAX_BATCH_SIZE + 1, 2))
 _SECONDS_BUCKETS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30, 60)
@@ -128,6 +130,17 @@ class Metrics:
         self._http_requests.labels(method if method in _METHODS else "other", route, status).inc()
         self._http_seconds.labels(route).observe(seconds)
 
+    def refusals(self, method: str, route: str, error: ReeltagError) -> Callable[[], None]:
+        """Counts, at each call, a request that was refused with this error before any work was done."""
+        requests = self._http_requests.labels(method, route, error.http_status)
+        errors = self._errors.labels("rest", error.code)
+
+        def count() -> None:
+            requests.inc()
+            errors.inc()
+
+        return count
+
     def count_grpc(self, method: str, code: str, seconds: float) -> None:
         """Count a call that ended."""
         self._grpc_requests.labels(method, code).inc()
@@ -151,6 +164,7 @@ class Metrics:
             ("reeltag_waiting_images", "Images that wait to be sent to Triton.", waiting),
             ("reeltag_inflight_batches", "Requests that Triton works on.", inflight),
             ("reeltag_held_bytes", "Bytes of request bodies in memory.", held_bytes),
+            ("reeltag_asyncio_tasks", "Tasks of the gateway's event loop.", lambda: len(asyncio.all_tasks())),
         ):
             Gauge(name, text, registry=self._registry).set_function(function)
 

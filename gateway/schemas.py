@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from gateway.answers import Answer, absent
-from gateway.pace import LONGEST_WAIT_SECONDS
 from gateway.tasks.classify import ClassifyFields
 from gateway.tasks.detect import DetectFields
 from gateway.tasks.segment import SegmentFields
 from reeltag.contract import ModelCard
+from reeltag.frames import FORMATS
 
 
 class ErrorDetail(Answer):
@@ -20,7 +18,7 @@ class ErrorDetail(Answer):
 
     code: str = Field(examples=["not_an_image"])
     """Stable machine-readable name."""
-    message: str = Field(examples=["the bytes are no JPEG, PNG, WebP or BMP image"])
+    message: str = Field(examples=[f"the bytes are no {FORMATS} image"])
     """What was wrong and what would be right, for a person."""
 
 
@@ -76,45 +74,6 @@ class ErrorAnswer(Answer):
     """Of the request, as in the header `X-Request-ID`: the log has it under this."""
     results: tuple[ImageResult, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
     """The error of each image, where none could be tagged."""
-
-
-_RETRY_AFTER: Final = {
-    "description": "Seconds to wait before trying again, by the queue and the pace of late.",
-    "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_WAIT_SECONDS},
-}
-_FAILURES: Final = {
-    401: "A key is needed, and none that is good was sent.",
-    400: "The request is not valid HTTP/1.1.",
-    403: "An image's URL is not one that this server fetches.",
-    406: "Nothing that the client accepts is answered, or `image/jpeg` to several images.",
-    408: "The request came too slowly.",
-    413: "Too many bytes, images or pixels.",
-    415: "The Content-Type is not taken, or the bytes are no image.",
-    421: "The Host header is not on the server's allow-list.",
-    422: "An option is not valid, the image is damaged, or its URL gave none.",
-    429: "Too much waits already.",
-    431: "The request's line and headers, or the trailers of its body, are too large.",
-    500: "A defect of the server or of a model.",
-    503: "Triton or a model is not there, or the gateway stops or has too many connections.",
-    504: "No answer in time.",
-}
-
-
-def failures(*statuses: int, **descriptions: str) -> dict[int | str, dict[str, Any]]:
-    """Error answers of an operation for its documentation.
-
-    Args:
-        statuses: Those described in general words.
-        descriptions: Those described in particular words, such as `status_400="The body is empty."`.
-    """
-    texts = {status: _FAILURES[status] for status in statuses}
-    texts |= {int(name.removeprefix("status_")): text for name, text in descriptions.items()}
-    found: dict[int | str, dict[str, Any]] = {}
-    for status in sorted(texts):
-        found[status] = {"model": ErrorAnswer, "description": texts[status]}
-        if status in (429, 503, 504):
-            found[status]["headers"] = {"Retry-After": _RETRY_AFTER}
-    return found
 
 
 class MeasuredNetwork(Answer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 import threading
@@ -24,6 +25,7 @@ from gateway.app import create_app
 from gateway.connections import Connection
 from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
 from gateway.descriptors import room_for
+from gateway.early import EarlyRefusals
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
 from gateway.tagger import OwnTriton
@@ -57,8 +59,14 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{listener.getsockname()[1]}"
+
+    def begin() -> None:
+        gc.collect()
+        gc.freeze()  # what was imported stays: the collector, which stops everything, need not look through it again
+        on_ready(address)
+
     with listener:
-        Server(app, settings, on_ready=lambda: on_ready(address)).run(sockets=[listener])
+        Server(app, settings, on_ready=begin).run(sockets=[listener])
 
 
 def check_options(settings: Settings) -> None:
@@ -100,7 +108,10 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=cast("type[asyncio.Protocol]", partial(Connection, self._crowd)),
+                http=cast(
+                    "type[asyncio.Protocol]",
+                    partial(Connection, self._crowd, EarlyRefusals(app, has_keys=settings.keys_file is not None)),
+                ),
                 ws="none",
                 lifespan="on",
                 log_config=None,

@@ -81,9 +81,14 @@ class Tagging:
         """In how many seconds what waits now is likely to be done."""
         return self._ways.retry_after()
 
-    def has_room(self, priority: Priority) -> bool:
-        """Whether one more image could be queued."""
-        return self._ways.has_room(priority)
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._ways.is_closing
+
+    def has_room(self, priority: Priority, images: int = 1) -> bool:
+        """Whether so many more images could be queued."""
+        return self._ways.has_room(priority, images)
 
     async def _parse_tasks(self, names: Sequence[str]) -> TaskSet:
         """Tasks from their names; each string may hold several, separated by commas.

@@ -9,14 +9,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 
 from gateway.fetching import Fetcher
-from gateway.forms import MULTIPART, PART_NAME, FormReader, Part
+from gateway.forms import MULTIPART, PART_NAME, RAW_TYPES, FormReader, Part
 from gateway.meter import Meter
 from gateway.pace import Pace
+from gateway.places import give_back_place
 from reeltag.errors import (
     BodyTooLarge,
     ImageRejected,
@@ -26,11 +27,8 @@ from reeltag.errors import (
     RequestTimeout,
     ServiceError,
     UnsupportedMediaType,
-    UrlNotAllowed,
 )
-
-RAW_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "application/octet-stream")
-"""Content types of a body that is one image; what it is indeed is read from its bytes."""
+from reeltag.frames import FORMATS
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,8 @@ class Holding:
         """The images of a request.
 
         Raises:
-            UnsupportedMediaType: The Content-Type is neither of `RAW_TYPES` nor multipart/form-data.
+            UnsupportedMediaType: The Content-Type is neither of `RAW_TYPES` nor multipart/form-data, or the body comes
+                in a content coding.
             BodyTooLarge: More bytes or images than the limits allow; nothing beyond the limit was kept.
             Overloaded: The bodies of all requests together exceed their limit.
             RequestTimeout: The body hardly moved while others needed its memory.
@@ -166,6 +165,9 @@ class Holding:
                 f"Content-Type {media_type!r} is not taken; send one image as {', '.join(RAW_TYPES)}, "
                 f"or several as {MULTIPART} parts named {PART_NAME!r}"
             )
+        coding = request.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            raise UnsupportedMediaType(f"Content-Encoding {coding[:40]!r} is not taken: nothing is decompressed here")
         announced = request.headers.get("content-length", "")
         if announced.isascii() and announced.isdigit():
             self._check_size(int(announced))
@@ -173,6 +175,7 @@ class Holding:
         self._body = body = FormReader(content_type, self._limits.max_images) if form else _RawBody()
         with self._reader.arriving(self):
             await self._fill(body, request)
+        give_back_place(request.scope)
         return [_upload(part) for part in body.finish()]
 
     def take(self, uploads: list[Upload]) -> list[Upload]:
@@ -274,7 +277,7 @@ class _RawBody:
 
     def finish(self) -> list[Part]:
         if not self._content.tell():
-            raise ImageRejected("empty", "the body is empty; send an encoded JPEG, PNG, WebP or BMP image")
+            raise ImageRejected("empty", f"the body is empty; send an encoded {FORMATS} image")
         return [Part("image", self._content)]
 
     def clear(self) -> None:
@@ -285,8 +288,7 @@ def _upload(part: Part) -> Upload:
     content = part.content.getvalue()  # shared, not copied
     if not part.is_url:
         return Upload(part.name, content)
-    url = content.decode("utf-8", "replace").strip()
-    return Upload("", b"", url, None if url else UrlNotAllowed("the URL is empty"))
+    return Upload("", b"", content.decode("utf-8", "replace"))
 
 
 def _stopping() -> ServiceError:

@@ -70,9 +70,14 @@ class Ways:
         """In how many seconds the ordinary images that wait now are likely to be done."""
         return self._ordinary.retry_after()
 
-    def has_room(self, priority: Priority) -> bool:
-        """Whether one more ordinary image may wait."""
-        return self._ordinary.has_room(1, priority)
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._ordinary.is_closing
+
+    def has_room(self, priority: Priority, images: int = 1) -> bool:
+        """Whether so many more ordinary images may wait."""
+        return self._ordinary.has_room(images, priority)
 
     async def submit(
         self,

@@ -14,7 +14,7 @@ from typing import Any
 
 import gevent
 import grpc.experimental.gevent as grpc_gevent
-from locust import LoadTestShape, events
+from locust import LoadTestShape, events, runners
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests import shapes
@@ -27,6 +27,7 @@ from loadtests.verdict import Gates, judge
 
 __all__ = ["GrpcSingle", "GrpcStream", "GrpcUnary", "Load", "MixedRest", "RestForm", "RestSingle"]
 
+runners.WORKER_REPORT_INTERVAL = runners.CPU_MONITOR_INTERVAL = 1.0  # samples are a second long
 grpc_gevent.init_gevent()  # a call then waits as a greenlet, not as the whole process
 
 
@@ -46,15 +47,27 @@ def _options(parser: Any) -> None:
 
 
 def _prepare(environment: Any, **_: Any) -> None:
+    """Read what is asked; a worker hears that, and of which server, only when the test begins."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    options = environment.parsed_options
+    if not isinstance(environment.runner, MasterRunner):
+        _read_pictures(environment)
+    if options.load == "knee":
+        State.search = shapes.KneeSearch((options.max_p99_ms or 1000) / 1000, options.peak_users)
+    gevent.spawn(_note_each_second, environment)
+
+
+def _begin(environment: Any, **_: Any) -> None:
+    if isinstance(environment.runner, WorkerRunner):
+        _read_pictures(environment)
+
+
+def _read_pictures(environment: Any) -> None:
     options = environment.parsed_options
     State.headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
     State.grpc_target, State.is_impatient = options.grpc_target, options.impatient
-    if not isinstance(environment.runner, MasterRunner):
-        State.pictures = itertools.cycle(read_pictures(Path(options.pictures), environment.host, State.headers))
-    if options.load == "knee":
-        State.search = shapes.KneeSearch((options.max_p99_ms or 1000) / 1000, options.peak_users)
-    if not isinstance(environment.runner, WorkerRunner):
-        gevent.spawn(_note_each_second, environment)
+    State.pictures = itertools.cycle(read_pictures(Path(options.pictures), environment.host, State.headers))
 
 
 def _note_each_second(environment: Any) -> None:
@@ -104,6 +117,7 @@ def _conclude(environment: Any, **_: Any) -> None:
 
 events.init_command_line_parser.add_listener(_options)
 events.init.add_listener(_prepare)
+events.test_start.add_listener(_begin)
 events.quitting.add_listener(_conclude)
 
 

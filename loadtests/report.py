@@ -1,9 +1,10 @@
-"""The page of a load test: a verdict in words, its figures, and four pictures over time."""
+"""The page of a load test: a verdict in words, its figures, and pictures over time."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -44,10 +45,12 @@ def write_report(
         where: What machine and server it was.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    batch = "unknown" if math.isnan(verdict.mean_batch) else f"{verdict.mean_batch:.1f}"
     figures = [
-        ("images answered rightly, a second (median)", f"{verdict.images_per_second:.1f}"),
+        ("images answered rightly, a second (mean)", f"{verdict.images_per_second:.1f}"),
         ("99 of 100 requests within", f"{verdict.p99_seconds * 1000:.0f} ms"),
         ("requests that failed", f"{verdict.error_share:.2%}"),
+        ("images in a request to Triton (mean)", batch),
         ("busiest process of the load generator, of a core", f"{verdict.client_cpu:.0%}"),
     ]
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_PAGE.read_text("utf-8"))
@@ -65,7 +68,8 @@ def write_report(
         ),
         "utf-8",
     )
-    (folder / "figures.json").write_text(json.dumps({"title": title, **asdict(verdict)}, indent=2) + "\n", "utf-8")
+    known = asdict(verdict) | ({"mean_batch": None} if math.isnan(verdict.mean_batch) else {})  # JSON has no NaN
+    (folder / "figures.json").write_text(json.dumps({"title": title, **known}, indent=2) + "\n", "utf-8")
     return path
 
 
@@ -79,7 +83,7 @@ class _Drawn(str):
 
 
 def _picture(samples: Sequence[Sample]) -> str:
-    figure = Figure(figsize=(10, 9), layout="constrained")
+    figure = Figure(figsize=(10, 11), layout="constrained")
     plots: list[tuple[str, dict[str, Callable[[Sample], float]]]] = [
         (
             "images/s, refusals/s",
@@ -94,6 +98,7 @@ def _picture(samples: Sequence[Sample]) -> str:
             "users, waiting images",
             {"users": lambda one: one.users, "waiting in the gateway": lambda one: one.waiting_images},
         ),
+        ("load generator, % of a core", {"busiest process": lambda one: one.client_cpu * 100}),
     ]
     axes: Any = figure.subplots(len(plots), sharex=True)
     times = [one.elapsed_seconds for one in samples]
@@ -101,7 +106,8 @@ def _picture(samples: Sequence[Sample]) -> str:
         for name, value in lines.items():
             axis.plot(times, [value(one) for one in samples], label=name, linewidth=1.2)
         axis.set_ylabel(label)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(bottom=0, top=max(axis.get_ylim()[1], 100 if "%" in label else 1))
+        axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
         axis.legend(loc="upper left", fontsize="small")
     axes[-1].set_xlabel("seconds")

@@ -33,8 +33,10 @@ class Sample:
     """Requests that were refused in it, likewise."""
     client_cpu: float
     """Share of one core that the busiest process of the load generator took, 0 to 1."""
+    batches: float
+    """Requests that the gateway made to Triton."""
     mean_batch: float
-    """Images in a request to Triton; NaN where there was none."""
+    """Images in one of them; NaN where there was none."""
     waiting_images: float
     """In the gateway's queue."""
 
@@ -75,7 +77,7 @@ class Sampler:
             else:
                 images += sound * self._images_of.get(name, 1)
                 durations += times - before[2]
-        mean_batch, waiting = self._of_server()
+        batches, mean_batch, waiting = self._of_server()
         return Sample(
             now - self._began,
             users,
@@ -85,20 +87,22 @@ class Sampler:
             durations,
             refusals,
             client_cpu,
+            batches,
             mean_batch,
             waiting,
         )
 
-    def _of_server(self) -> tuple[float, float]:
+    def _of_server(self) -> tuple[float, float, float]:
         try:
             text = requests.get(f"{self._url}/metrics", timeout=2).text
         except requests.RequestException:
-            return math.nan, math.nan
+            return 0.0, math.nan, math.nan
         values = {s.name: s.value for family in text_string_to_metric_families(text) for s in family.samples}
         images, batches = values.get("reeltag_batch_images_sum", 0.0), values.get("reeltag_batch_images_count", 0.0)
         before, self._batches = self._batches, (images, batches)
         new = batches - before[1]
-        return (images - before[0]) / new if new > 0 else math.nan, values.get("reeltag_waiting_images", math.nan)
+        mean = (images - before[0]) / new if new > 0 else math.nan
+        return max(new, 0.0), mean, values.get("reeltag_waiting_images", math.nan)
 
 
 def percentile(durations: Counter[int], share: float) -> float:
@@ -118,3 +122,10 @@ def together(samples: Sequence[Sample]) -> Counter[int]:
     for sample in samples:
         durations += sample.durations
     return durations
+
+
+def mean_batch(samples: Sequence[Sample]) -> float:
+    """Images in a request to Triton, over all of them; NaN where there was none."""
+    batches = sum(one.batches for one in samples)
+    images = sum(one.batches * one.mean_batch for one in samples if one.batches)
+    return images / batches if batches else math.nan

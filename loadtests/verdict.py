@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from loadtests.samples import Sample, percentile, together
+from loadtests.samples import Sample, mean_batch, percentile, together
 from loadtests.shapes import Stage
 
 BUSY: Final = 0.9
 """Share of a core from which the load generator, not the server, sets the pace."""
+LONE_BATCH: Final = 1.2
+"""Images in a batch, below which there is no batching."""
 WARM_UP_SECONDS: Final = 5.0
 """At the start, which does not count."""
 
@@ -33,11 +36,13 @@ class Verdict:
     passed: bool
     sentences: tuple[str, ...]
     images_per_second: float
-    """Median of the seconds after the warm-up."""
+    """Mean of the seconds after the warm-up."""
     p99_seconds: float
     error_share: float
     client_cpu: float
     """Median share of a core of the load generator's busiest process."""
+    mean_batch: float
+    """Images in a request to Triton; NaN where the server does not say it."""
 
 
 def judge(samples: Sequence[Sample], gates: Gates, requests: int, errors: int, knee: Stage | None = None) -> Verdict:
@@ -51,23 +56,41 @@ def judge(samples: Sequence[Sample], gates: Gates, requests: int, errors: int, k
         knee: Where one was looked for.
     """
     counted = [one for one in samples if one.elapsed_seconds > WARM_UP_SECONDS] or list(samples)
-    rate = statistics.median(one.images_per_second for one in counted) if counted else 0.0
+    rate = statistics.fmean(one.images_per_second for one in counted) if counted else 0.0
     cpu = statistics.median(one.client_cpu for one in counted) if counted else 0.0
     p99, share = percentile(together(counted), 0.99), errors / requests if requests else 1.0
-    said: list[str] = []
+    batch = mean_batch(counted)
     faults = list(_faults(gates, requests, share, p99, rate))
-    said += faults or ["Every gate was passed."]
+    said = faults or ["Every gate was passed."]
+    if rate:
+        said.append(f"{rate:.0f} images a second were answered rightly, 99 of 100 requests within {p99 * 1000:.0f} ms.")
     if knee is not None:
         said.append(
             f"The knee is at {knee.users} users: {knee.images_per_second:.0f} images/s with 99 of 100 requests within "
             f"{knee.p99_seconds * 1000:.0f} ms."
         )
+    said += _of_batches(counted, batch)
+    said.append(_of_client(cpu))
+    return Verdict(not faults, tuple(said), rate, p99, share, cpu, batch)
+
+
+def _of_batches(samples: Sequence[Sample], batch: float) -> list[str]:
+    if math.isnan(batch):
+        return ["The gateway's metrics could not be read, so that nothing is known of its batches."]
+    said = [f"A request to Triton held {batch:.1f} images on average."]
+    waiting = [one.waiting_images for one in samples if not math.isnan(one.waiting_images)]
+    if batch < LONE_BATCH and waiting and statistics.median(waiting) > 1:
+        said.append("Images waited, and yet went to Triton one by one: the gateway does not batch.")
+    return said
+
+
+def _of_client(cpu: float) -> str:
     if cpu > BUSY:
-        said.append(
+        return (
             f"The load generator's busiest process used {cpu:.0%} of a core: it, not the server, set the pace. "
             "Use more of them (--processes), or another machine."
         )
-    return Verdict(not faults, tuple(said), rate, p99, share, cpu)
+    return f"The load generator's busiest process used {cpu:.0%} of a core, so that the server set the pace."
 
 
 def _faults(gates: Gates, requests: int, share: float, p99: float, rate: float) -> Sequence[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -13,6 +15,9 @@ from reeltag import __version__
 from reeltag.commands import bench, doctor, evaluate, export, keys, models, serve, tag
 from reeltag.commands.common import progress, results
 from reeltag.errors import InputError, ReeltagError
+
+_CLEANING_SECONDS: Final = 20.0
+"""Longest time that a command cleans up in after SIGTERM; what guards Triton cleans up after it in any case."""
 
 app = typer.Typer(
     help="Tags for video and image archives at throughput, served by NVIDIA Triton.",
@@ -40,6 +45,10 @@ def main() -> NoReturn:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    # A thread that stands still in a read, of a network drive that is away, would be waited for without end.
+    last = threading.Timer(_CLEANING_SECONDS, os._exit, [128 + number])
+    last.daemon = True
+    last.start()
     raise KeyboardInterrupt  # so that a SIGTERM cleans up as a Ctrl-C does
 
 

@@ -17,7 +17,7 @@ from reeltag.measured import Measured
 from reeltag.palettes import RGB, default_palette
 
 IMAGE: Final = "IMAGE"
-"""BYTES `[1]`: one encoded image (JPEG, PNG, WebP or BMP)."""
+"""BYTES `[1]`: one encoded image (of one of `frames.FORMATS`)."""
 FRAMES: Final = "FRAMES"
 """uint8 `[H, W, 3]` RGB for networks of pictures, `[100, 27, 48, 3]` for the shot detector."""
 ERROR: Final = "ERROR"

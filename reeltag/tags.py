@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SchemaVersion = Literal["1.0", "1.1"]
+SchemaVersion = Literal["1.0", "1.1", "1.2"]
 """A minor version adds fields; files of an earlier one remain valid."""
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 
 Kind = Literal["area_share"]
 """What is meant by a tag's number, where it is no certainty: the share of the picture's area that the class has."""
@@ -100,6 +100,8 @@ class VideoSource(_Result):
     """The video that was tagged."""
 
     name: str
+    path: str | None = None
+    r"""As it was given to `reeltag tag`; bytes that are no UTF-8 as `\xe9`."""
     sha256: str
     duration_seconds: float = Field(ge=0)
     width: int = Field(gt=0)
@@ -113,6 +115,8 @@ class ImageSource(_Result):
     """The image that was tagged."""
 
     name: str
+    path: str | None = None
+    r"""As it was given to `reeltag tag`; bytes that are no UTF-8 as `\xe9`."""
     sha256: str
     width: int = Field(gt=0)
     height: int = Field(gt=0)

@@ -97,6 +97,21 @@ def tags_of(
     )
 
 
+def with_gaps(gaps: Sequence[Gap], lacking: Sequence[Shot], reason: str) -> tuple[Gap, ...]:
+    """Gaps, and more of them for what is lacking: disjoint, in order.
+
+    Args:
+        gaps: Disjoint, in order.
+        lacking: Shots that could not be looked at, disjoint, in order.
+        reason: Of the new gaps.
+    """
+    new = [
+        Gap(start_seconds=rest.start_seconds, end_seconds=rest.end_seconds, reason=reason)
+        for rest in stretches_of(lacking, gaps)
+    ]
+    return tuple(sorted([*gaps, *new], key=lambda gap: gap.start_seconds))
+
+
 def sorted_tags(tags: Iterable[Tag]) -> tuple[Tag, ...]:
     """Tags by falling confidence, then by label and model."""
     return tuple(sorted(tags, key=lambda tag: (-tag.confidence, tag.label, tag.model)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +14,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from reeltag.tags import VideoTags
+from vod.names import shown
 from vod.outcome import Outcome, Status
 from vod.results import JSON_SUFFIX, amount_of
 
+_MAX_LISTED = 20
 _STYLES = {Status.TAGGED: "green", Status.DONE: "cyan", Status.FAILED: "red", Status.IGNORED: "dim"}
 
 
@@ -53,7 +56,7 @@ class ConsoleProgress:
 
     def started(self, path: Path) -> None:
         """Show a bar for the input."""
-        self._each[path] = self._bars.add_task(escape(path.name), total=1.0)
+        self._each[path] = self._bars.add_task(escape(shown(path.name)), total=1.0)
 
     def advanced(self, path: Path, share: float) -> None:
         """Move the input's bar."""
@@ -68,9 +71,22 @@ class ConsoleProgress:
             style = _STYLES[outcome.status]
             self._console.print(f"[{style}]{outcome.status.value:>7}[/]  {escape(_line(outcome))}", soft_wrap=True)
 
+    def list_ignored(self, outcomes: Sequence[Outcome]) -> None:
+        """Print what was found in folders and is neither image nor video: by name, or where it is much, by suffix."""
+        ignored = [outcome for outcome in outcomes if outcome.status is Status.IGNORED]
+        if len(ignored) <= _MAX_LISTED:
+            lines = [f"{shown(outcome.path)}: {outcome.reason}" for outcome in ignored]
+        else:
+            counts = Counter(shown(outcome.path.suffix.lower()) or "no suffix" for outcome in ignored)
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(_MAX_LISTED))
+            lines = [f"{len(ignored)} files: {kinds}; --report lists them"]
+        for line in lines:
+            self._console.print(f"[dim]ignored[/]  {escape(line)}", soft_wrap=True)
+
     def conclude(self, outcomes: Sequence[Outcome]) -> bool:
         """Print the sum of a run; False when an input failed or nothing was found to tag."""
         self._bars.stop()
+        self.list_ignored(outcomes)
         counts = {status: sum(outcome.status is status for outcome in outcomes) for status in Status}
         parts = [f"{count} {status.value}" for status, count in counts.items() if count]
         seconds = time.monotonic() - self._began
@@ -82,20 +98,20 @@ class ConsoleProgress:
 
 def _line(outcome: Outcome) -> str:
     if outcome.status is Status.FAILED:
-        return f"{outcome.path}: {outcome.message}"
+        return f"{shown(outcome.path)}: {outcome.reason}"
     what = f"{outcome.tags} tags" + (f", {outcome.duration_seconds:.1f} s" if outcome.duration_seconds else "")
     where = next((str(file) for file in outcome.files if not file.name.endswith(JSON_SUFFIX)), "")
     page = next((str(file) for file in outcome.files if file.suffix == ".html"), where)
-    return f"{outcome.path}: {what}" + (f" -> {page}" if page else "")
+    return f"{shown(outcome.path)}: {what}" + (f" -> {shown(page)}" if page else "")
 
 
 def tags_table(tags: VideoTags) -> Table:
     """The tags of a video as a table: label, model, confidence, and when."""
     title = f"{tags.source.name}: {tags.source.duration_seconds:.1f} s, {len(tags.shots)} shots"
-    table = Table(title=title, title_justify="left", show_edge=False, padding=(0, 1))
+    table = Table(title=escape(title), title_justify="left", show_edge=False, padding=(0, 1))
     for column in ("tag", "model", "confidence", "seconds"):
         table.add_column(column, overflow="fold")
     for tag in tags.tags:
         spans = ", ".join(f"{i.start_seconds:.1f}-{i.end_seconds:.1f}" for i in tag.intervals)
-        table.add_row(escape(tag.label), tag.model, amount_of(tag, tag.confidence), spans)
+        table.add_row(escape(tag.label), escape(tag.model), amount_of(tag, tag.confidence), spans)
     return table

@@ -1,4 +1,4 @@
-"""Tags still images in batches, and writes the contact sheet of a run."""
+"""Tags still images in batches."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,24 +16,36 @@ import numpy.typing as npt
 import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, SHARES, ModelCard, Task
 from reeltag.errors import ImageRejected, NetworkReplaced, OutputError, ReeltagError, ServiceError
-from reeltag.frames import ImageError
+from reeltag.frames import MAX_ENCODED_BYTES, ImageError, geometry_of
 from reeltag.readings import detections_of, image_tags_of
-from reeltag.tags import ImageSource, ImageTag, ImageTags, Provenance
+from reeltag.tags import Detection, ImageSource, ImageTag, ImageTags, Provenance
 from reeltag.triton import ImageOutputs
 from vod import page
+from vod.darkroom import Darkroom, Job
+from vod.earlier import adopt, drop_stale
 from vod.flight import Flight
 from vod.groups import ClassGroups
 from vod.inference import REPLACEMENTS, FrameTagger, with_patience
 from vod.inputs import Input
+from vod.names import shown
 from vod.options import TagOptions
 from vod.outcome import Outcome, Progress, Status
 from vod.provenance import finished_image, is_same, model_provenance, tasks_of, with_groups
-from vod.results import JSON_SUFFIX, csv_lines, result_path, write_image, write_text
-from vod.thumbnails import Thumbnail, shrunk
+from vod.results import JSON_SUFFIX, check_folder, picture_path, result_path, write_bytes, write_image
+from vod.tiles import Tile, Tiles, merged, tiles_of
 
 BATCH: Final = 8
 """Images in one request: measured to be a fifth faster than single ones."""
 BATCHES_IN_FLIGHT: Final = 3
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """An input that was read."""
+
+    input: Input
+    data: bytes
+    sha256: str
 
 
 class ImageRun:
@@ -50,89 +64,127 @@ class ImageRun:
         self._options = options
         self._progress = progress
         self._cards: dict[Task, ModelCard] = {}
-        self._provenance = Provenance(reeltag_version=reeltag.__version__, models=())
+        self._darkroom = Darkroom()
         self._outcomes: dict[Path, Outcome] = {}
-        self._tags: dict[Path, ImageTags] = {}
-        self._thumbnails: dict[Path, Thumbnail] = {}
 
     async def all(self, images: Sequence[Input]) -> dict[Path, Outcome]:
-        """Tag images and write `images.csv` and `images.html` for them; give the outcome of each.
+        """Tag images and give the outcome of each.
 
         Raises:
             ServiceError: Triton was away for too long, or does not serve the models.
-            OutputError: A result cannot be written.
+            OutputError: No result can be written any more.
         """
         await self._read_cards()
-        async with Flight(BATCHES_IN_FLIGHT) as flight:
-            for start in range(0, len(images), BATCH):
-                await flight.launch(self._batch(images[start : start + BATCH]))
-        self._write_sheet(images)
+        with self._darkroom:
+            async with Flight(BATCHES_IN_FLIGHT) as flight:
+                for start in range(0, len(images), BATCH):
+                    await flight.launch(self._batch(images[start : start + BATCH]))
         return self._outcomes
 
     async def _read_cards(self) -> None:
         tasks = tasks_of(await with_patience(self._client.cards))
         self._cards = {task: await self._client.card(task.frames_ensemble) for task in tasks}
-        self._provenance = self._provenance_of(self._cards)
 
-    def _provenance_of(self, cards: Mapping[Task, ModelCard]) -> Provenance:
+    def _provenance_of(self, cards: Mapping[Task, ModelCard], width: int, height: int) -> Provenance:
         by_ensemble = {task.frames_ensemble: card for task, card in cards.items()}
+        options = self._options.of_image(segments=Task.SEGMENT in cards, tiles=len(self._tiles_of(width, height)))
         return Provenance(
             reeltag_version=reeltag.__version__,
             models=model_provenance(by_ensemble),
-            options=with_groups(self._options.of_image(segments=Task.SEGMENT in cards), by_ensemble),
+            options=with_groups(options, by_ensemble),
         )
 
+    def _tiles_of(self, width: int, height: int) -> tuple[Tile, ...]:
+        return tiles_of(width, height) if self._options.tiles is Tiles.AUTO else ()
+
     async def _batch(self, images: Sequence[Input]) -> None:
-        waiting: list[tuple[Input, bytes]] = []
+        waiting: list[_Picture] = []
         for each in images:
             self._progress.started(each.path)
             try:
-                data = await asyncio.to_thread(each.path.read_bytes)
+                picture = await asyncio.to_thread(_read, each)
+                if picture is None:
+                    self._fail(each, f"the file is larger than {MAX_ENCODED_BYTES:,} bytes; save it as a JPEG")
+                elif not await self._is_finished(picture):
+                    waiting.append(picture)
             except OSError as error:
-                self._conclude(Outcome(each.path, Status.FAILED, f"{each.path.name} cannot be read: {error.strerror}"))
-                continue
-            if not self._is_finished(each, data):
-                waiting.append((each, data))
-            await self._shrink(each, data)
+                self._fail(each, f"{each.path.name} cannot be read: {error.strerror}")
+            except OutputError as error:
+                self._fail(each, str(error))
         if waiting:
             await self._infer(waiting)
 
-    def _is_finished(self, each: Input, data: bytes) -> bool:
+    async def _is_finished(self, picture: _Picture) -> bool:
+        each = picture.input
+        adopt(self._out, each, "image", picture.sha256)
         path = result_path(self._out, each.name, JSON_SUFFIX)
         old = None if self._options.force else finished_image(path)
-        if old is None or old.source.sha256 != hashlib.sha256(data).hexdigest():
+        if old is None or old.source.sha256 != picture.sha256:
             return False
-        if not is_same(old.provenance, self._provenance.models, self._provenance.options):
+        now = self._provenance_of(self._cards, old.source.width, old.source.height)
+        if not is_same(old.provenance, now.models, now.options):
             return False
-        self._tags[each.path] = old
+        if not picture_path(self._out, each.name).exists():
+            with suppress(ImageError, OutputError):  # the result is there; what lacks is a decoration
+                printed = await self._darkroom.develop(Job(picture.data, page.SHEET_SIDE))
+                write_bytes(picture_path(self._out, each.name), printed.thumbnail.jpeg)
         self._conclude(Outcome(each.path, Status.DONE, files=(path,), tags=_label_count(old)))
         return True
 
-    async def _shrink(self, each: Input, data: bytes) -> None:
-        if len(self._thumbnails) < page.MAX_SHEET_IMAGES:
-            try:
-                self._thumbnails[each.path] = await asyncio.to_thread(shrunk, data, page.SHEET_SIDE)
-            except ImageError:
-                return  # Triton's own error says what is wrong with it
-
-    async def _infer(self, waiting: Sequence[tuple[Input, bytes]]) -> None:
-        images = [data for _, data in waiting]
+    async def _infer(self, waiting: Sequence[_Picture]) -> None:
         try:
-            answers = await self._answers(images)
+            answers = await self._answers([picture.data for picture in waiting])
         except (ServiceError, OutputError):
             raise
         except ReeltagError as error:
-            for each, _ in waiting:
-                self._conclude(Outcome(each.path, Status.FAILED, str(error)))
+            for picture in waiting:
+                self._fail(picture.input, str(error))
             return
-        for (each, data), answer in zip(waiting, answers, strict=True):
+        for picture, answer in zip(waiting, answers, strict=True):
             if isinstance(answer, ImageRejected):
-                self._conclude(Outcome(each.path, Status.FAILED, f"{each.path.name}: {answer}"))
+                self._fail(picture.input, str(answer), picture.sha256)
                 continue
-            tags = self._image_tags(each, data, answer)
-            self._tags[each.path] = tags
-            files = write_image(self._out, each.name, tags)
-            self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
+            try:
+                await self._keep(picture, answer)
+            except ImageError as error:
+                self._fail(picture.input, str(error), picture.sha256)
+            except OutputError as error:
+                check_folder(self._out)  # where nothing can be written, it would befall every other file, too
+                self._fail(picture.input, str(error))
+
+    async def _keep(self, picture: _Picture, answer: ImageOutputs) -> None:
+        """Write the result of one image."""
+        tags = self._image_tags(picture, answer)
+        tiles, view = self._tiles_of(answer.width, answer.height), answer.cards[Task.DETECT].frames_view()
+        printed = await self._darkroom.develop(Job(picture.data, page.SHEET_SIDE, tiles, view))
+        if tiles:
+            found = await self._of_tiles(answer.cards[Task.DETECT], tiles, printed.tiles)
+            objects = merged(found, tags.detections, answer.width, answer.height)
+            tags = tags.model_copy(update={"detections": objects})
+        each = picture.input
+        write_bytes(picture_path(self._out, each.name), printed.thumbnail.jpeg)
+        files = write_image(self._out, each.name, tags)
+        self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
+
+    async def _of_tiles(
+        self, card: ModelCard, tiles: Sequence[Tile], frames: npt.NDArray[Any]
+    ) -> list[tuple[Tile, tuple[Detection, ...]]]:
+        """The objects of each tile, frames uint8 `(N, H, W, 3)`."""
+        found: list[tuple[Tile, tuple[Detection, ...]]] = []
+        for start in range(0, len(tiles), BATCH):
+            block = frames[start : start + BATCH]
+            answers = await with_patience(partial(self._client.infer_frames, card, block))
+            for tile, tensors in zip(tiles[start : start + BATCH], answers, strict=True):
+                geometry = geometry_of(card.frames_view(), tile.width, tile.height)
+                detections = detections_of(
+                    geometry.boxes_to_source(tensors[BOXES]),
+                    tensors[SCORES],
+                    tensors[CLASSES],
+                    card.labels,
+                    score_threshold=self._options.thresholds.image_detection_score,
+                )
+                found.append((tile, detections))
+        return found
 
     async def _answers(self, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
         for _ in range(REPLACEMENTS):
@@ -141,14 +193,15 @@ class ImageRun:
             await self._read_cards()
         return await with_patience(lambda: self._client.infer_images(self._cards, images))
 
-    def _image_tags(self, each: Input, data: bytes, answer: ImageOutputs) -> ImageTags:
+    def _image_tags(self, picture: _Picture, answer: ImageOutputs) -> ImageTags:
         detected = answer.tensors[Task.DETECT]
         detector = answer.cards[Task.DETECT]
         thresholds = self._options.thresholds
         return ImageTags(
             source=ImageSource(
-                name=each.path.name,
-                sha256=hashlib.sha256(data).hexdigest(),
+                name=shown(picture.input.path.name),
+                path=shown(picture.input.path),
+                sha256=picture.sha256,
                 width=answer.width,
                 height=answer.height,
             ),
@@ -160,7 +213,7 @@ class ImageRun:
                 score_threshold=thresholds.image_detection_score,
             ),
             tags=tuple(sorted(self._tags_of(answer), key=lambda tag: -tag.score)),
-            provenance=self._provenance_of(answer.cards),
+            provenance=self._provenance_of(answer.cards, answer.width, answer.height),
         )
 
     def _tags_of(self, answer: ImageOutputs) -> Iterator[ImageTag]:
@@ -199,19 +252,18 @@ class ImageRun:
         self._outcomes[outcome.path] = outcome
         self._progress.finished(outcome)
 
-    def _write_sheet(self, images: Sequence[Input]) -> None:
-        cells = [
-            page.SheetImage(str(each.name), self._tags[each.path], self._thumbnails.get(each.path))
-            for each in images
-            if each.path in self._tags
-        ]
-        rows: list[tuple[object, ...]] = []
-        for cell in cells:
-            rows += [(cell.name, d.label, "box", d.score, *d.box) for d in cell.tags.detections]
-            rows += [(cell.name, t.label, t.kind or "image", t.score, "", "", "", "") for t in cell.tags.tags]
-        failures = [o for each in images if (o := self._outcomes[each.path]).status is Status.FAILED]
-        write_text(self._out / "images.csv", csv_lines(("name", "label", "of", "score", "x1", "y1", "x2", "y2"), rows))
-        write_text(self._out / "images.html", page.image_page(cells, failures))
+    def _fail(self, each: Input, message: str, sha256: str | None = None) -> None:
+        if sha256 is not None:
+            message += drop_stale(self._out, each, sha256)
+        self._conclude(Outcome(each.path, Status.FAILED, message))
+
+
+def _read(each: Input) -> _Picture | None:
+    """A file and its SHA-256; none where it is too large for a picture."""
+    if each.path.stat().st_size > MAX_ENCODED_BYTES:
+        return None
+    data = each.path.read_bytes()
+    return _Picture(each, data, hashlib.sha256(data).hexdigest())
 
 
 def _label_count(tags: ImageTags) -> int:

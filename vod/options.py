@@ -8,8 +8,9 @@ from typing import Final
 
 from reeltag.errors import InvalidOption
 from vod.decoding.sampling import Sample
+from vod.tiles import Tiles
 
-__all__ = ["MAX_FPS", "Hysteresis", "Sample", "TagOptions", "Thresholds"]
+__all__ = ["MAX_FPS", "Hysteresis", "Sample", "TagOptions", "Thresholds", "Tiles"]
 
 MAX_FPS: Final = 60.0
 """Most frames a second that may be sampled."""
@@ -76,6 +77,8 @@ class TagOptions:
     """Write every sampled frame's objects into the JSON."""
     force: bool = False
     """Tag again what is already tagged."""
+    tiles: Tiles = Tiles.AUTO
+    """Of images; a video is looked at as a whole."""
     thresholds: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
@@ -105,13 +108,15 @@ class TagOptions:
             "frame_score": self.thresholds.frame_score,
         }
 
-    def of_image(self, *, segments: bool) -> dict[str, str | float | int | bool]:
+    def of_image(self, *, segments: bool, tiles: int = 0) -> dict[str, str | float | int | bool]:
         """What changes an image's result, for its provenance.
 
         Args:
             segments: Whether a segmenter takes part.
+            tiles: How many the image is cut into.
         """
         return {
+            **({"tiles": tiles} if tiles else {}),
             "detection_score": self.thresholds.image_detection_score,
             "tag_score": self.thresholds.image_tag_score,
             "group_score": self.thresholds.image_group_score,

@@ -7,6 +7,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from reeltag.tags import Gap
+from vod.names import shown
+
 
 class Status(str, Enum):
     """How an input ended."""
@@ -17,7 +20,7 @@ class Status(str, Enum):
     FAILED = "failed"
     """`Outcome.message` says why; other inputs are not affected."""
     IGNORED = "ignored"
-    """Neither image nor video, found in a folder."""
+    """Neither image nor video, found in a folder; `Outcome.message` says what it is."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,16 @@ class Outcome:
     """Of a video."""
     tags: int = 0
     """How many tags it has."""
+    gaps: tuple[Gap, ...] = ()
+    """Of a video: what could not be decoded."""
+
+    @property
+    def reason(self) -> str:
+        """The message without the file's name, which errors begin with."""
+        for name in (self.path.name, shown(self.path.name)):
+            if self.message.startswith((f"{name}: ", f"{name} ")):
+                return shown(self.message[len(name) :].lstrip(": "))
+        return shown(self.message)
 
 
 class Progress(Protocol):

@@ -1,11 +1,10 @@
-"""Makes the self-contained HTML pages: one for a video, and the contact sheet of a run's images."""
+"""Makes the HTML pages: a self-contained one for a video, the contact sheet of images, and the index of videos."""
 
 from __future__ import annotations
 
 import base64
 import colorsys
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,14 +13,15 @@ from typing import Any, Final
 import jinja2
 
 from reeltag.tags import Box, Detection, ImageTags, Interval, Shot, Tag, VideoTags
+from vod.names import shown
 from vod.outcome import Outcome
 from vod.thumbnails import Thumbnail, ThumbnailStore, shrunk
 from vod.video import TaggedVideo
 
 SHEET_SIDE: Final = 320
 """Longer side of a picture on the contact sheet, pixels."""
-MAX_SHEET_IMAGES: Final = 1000
-"""Images with a picture on the contact sheet; more would make the page too heavy to open."""
+_GOLDEN: Final = 0.381966
+"""Of a circle, about 137.5 degrees: places that many turns apart lie evenly, however many there are."""
 MAX_SHOT_PICTURES: Final = 1500
 """Shots with a picture on a video's page: the longest ones."""
 MAX_ROWS: Final = 40
@@ -41,8 +41,29 @@ class SheetImage:
     """One image on the contact sheet."""
 
     name: str
+    """Of the source, as it was given."""
     tags: ImageTags
-    thumbnail: Thumbnail | None
+    picture: str
+    """URL of its small picture, as seen from the sheet; empty where there is none."""
+    link: str
+    """URL of the source, likewise."""
+
+
+@dataclass(frozen=True)
+class IndexedVideo:
+    """One video in the index."""
+
+    name: str
+    """Of the source, as it was given."""
+    link: str
+    """URL of its page, as seen from the index."""
+    picture: str
+    """URL of its small picture, likewise; empty where there is none."""
+    duration_seconds: float
+    shots: int
+    gaps: int
+    labels: tuple[tuple[str, float], ...]
+    """The surest tags and their confidences."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +76,6 @@ class _Outline:
     top: float
     width: float
     height: float
-    colour: str
 
 
 @dataclass(frozen=True)
@@ -71,12 +91,13 @@ class _Card:
     tags: tuple[tuple[Tag, Interval], ...]
 
 
-def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> str:
+def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore, source: str) -> str:
     """The page of a video: facts, a timeline of shots and tags, and a picture with boxes for each shot.
 
     Args:
         tagged: The video.
         thumbnails: A picture of every sampled frame.
+        source: URL of the video, as seen from the page.
     """
     tags = tagged.tags
     duration = max(tags.source.duration_seconds, 1e-3)
@@ -86,37 +107,79 @@ def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> str:
         groups=_groups(tags),
         cards=_cards(tagged, thumbnails),
         ticks=_ticks(duration),
-        colour=colour_of,
+        colour=colours_of(_labels(tagged)),
         areas=any(tag.kind for tag in tags.tags),
+        link=source,
     )
 
 
-def image_page(images: Sequence[SheetImage], failures: Sequence[Outcome]) -> str:
-    """The contact sheet of a run.
+def poster(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Thumbnail:
+    """The picture of a video for the index: the one in which its objects are surest.
 
     Args:
-        images: Those that were tagged, with a picture for `MAX_SHEET_IMAGES` at most.
-        failures: Those that were not.
+        tagged: A video with a sampled frame at least.
+        thumbnails: A picture of every sampled frame.
+    """
+    tags = tagged.tags
+    whole = Shot(start_seconds=0, end_seconds=tags.source.duration_seconds)
+    time = _telling_frame(whole, tagged)
+    thumbnail = thumbnails.get(next(iter(tagged.frames)) if time is None else time)
+    return shrunk(thumbnail.jpeg, SHEET_SIDE)
+
+
+def image_page(images: Sequence[SheetImage], more: int, failures: Sequence[Outcome]) -> str:
+    """The contact sheet of the images in an output folder.
+
+    Args:
+        images: Those that are shown.
+        more: How many are not.
+        failures: Those that the last run could not tag.
     """
     cells = [
         {
             "name": image.name,
             "tags": image.tags,
-            "thumbnail": image.thumbnail,
-            "picture": _data_uri(image.thumbnail.jpeg) if image.thumbnail else "",
+            "picture": image.picture,
+            "link": image.link,
             "outlines": _outlines(image.tags.detections, image.tags.source.width, image.tags.source.height),
         }
         for image in images
     ]
     areas = any(tag.kind for image in images for tag in image.tags.tags)
-    return _template("images.html.j2").render(cells=cells, failures=failures, colour=colour_of, areas=areas)
+    boxes = [found.label for image in images for found in image.tags.detections]
+    labels = [*boxes, *(tag.label for image in images for tag in image.tags.tags)]
+    return _template("images.html.j2").render(
+        cells=cells, more=more, failures=failures, colour=colours_of(labels), areas=areas
+    )
 
 
-def colour_of(label: str) -> str:
-    """A colour that a label always has, as `#rrggbb`; bright enough on pictures, dark enough on paper."""
-    hue = (zlib.crc32(label.encode()) % 360) / 360
-    red, green, blue = colorsys.hls_to_rgb(hue, 0.45, 0.7)
-    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+def index_page(videos: Sequence[IndexedVideo], images: int, failures: Sequence[Outcome]) -> str:
+    """The index of the videos in an output folder.
+
+    Args:
+        videos: All of them.
+        images: How many images there are beside them.
+        failures: What the last run could not tag.
+    """
+    labels = [label for video in videos for label, _ in video.labels]
+    return _template("index.html.j2").render(videos=videos, images=images, failures=failures, colour=colours_of(labels))
+
+
+def colours_of(labels: Iterable[str]) -> Callable[[str], str]:
+    """A colour for each label of a page, as `#rrggbb`; bright enough on pictures, dark enough on paper.
+
+    Labels that follow each other are far apart on the circle of hues: by the golden angle, so that no two of the
+    first dozen look alike.
+    """
+    places = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+
+    def colour(label: str) -> str:
+        place = places.get(label, len(places))
+        hue = (place * _GOLDEN + 0.58) % 1.0
+        red, green, blue = colorsys.hls_to_rgb(hue, (0.42, 0.5, 0.35)[place // 8 % 3], 0.7)
+        return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+    return colour
 
 
 def clock(seconds: float) -> str:
@@ -126,6 +189,14 @@ def clock(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
     return f"{start}:{tenths // 10:02d}.{tenths % 10}"
+
+
+def _labels(tagged: TaggedVideo) -> Iterator[str]:
+    """Those of the page, in the order of its timeline, and then those of boxes alone."""
+    for _, first, more in _groups(tagged.tags):
+        yield from (tag.label for tag in (*first, *more))
+    for found in tagged.frames.values():
+        yield from (each.label for each in found)
 
 
 def _groups(tags: VideoTags) -> list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]]:
@@ -193,7 +264,6 @@ def _outline(detection: Detection, box: Box, width: int, height: int) -> _Outlin
         top=round(top, 2),
         width=round(100 * x2 / width - left, 2),
         height=round(100 * y2 / height - top, 2),
-        colour=colour_of(detection.label),
     )
 
 
@@ -215,6 +285,6 @@ def _template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    filters: dict[str, Any] = {"clock": clock, "percent": lambda value: f"{100 * value:.0f}%"}
+    filters: dict[str, Any] = {"clock": clock, "percent": lambda value: f"{100 * value:.0f}%", "shown": shown}
     environment.filters.update(filters)
     return environment.get_template(name)

@@ -10,11 +10,17 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Final
+from urllib.parse import quote
 
 from reeltag.errors import OutputError
 from reeltag.tags import ImageTags, Interval, Tag, VideoTags
+from vod.names import shown
 
 JSON_SUFFIX: Final = ".tags.json"
+VIDEO_SUFFIXES: Final = (JSON_SUFFIX, ".vtt", ".csv", ".html")
+"""Of the files of a video."""
+_PICTURES: Final = ".pictures"
+"""Folder of the small pictures that the indices show; hidden, so that it is never taken for a source."""
 _LEAST_CUE_MS: Final = 1
 
 
@@ -30,7 +36,9 @@ def check_folder(folder: Path) -> None:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        raise OutputError(f"results cannot be written into {folder}: {error.strerror}; choose another --out") from error
+        raise OutputError(
+            f"results cannot be written into {shown(folder)}: {error.strerror}; choose another --out"
+        ) from error
 
 
 def result_path(folder: Path, name: PurePath, suffix: str) -> Path:
@@ -47,7 +55,7 @@ def write_video(folder: Path, name: PurePath, tags: VideoTags, page: str) -> tup
     Raises:
         OutputError: One cannot be written.
     """
-    paths = [result_path(folder, name, suffix) for suffix in (JSON_SUFFIX, ".vtt", ".csv", ".html")]
+    paths = [result_path(folder, name, suffix) for suffix in VIDEO_SUFFIXES]
     texts = [json_text(tags), vtt_text(tags.tags), csv_text(tags.tags), page]
     for path, text in reversed(list(zip(paths, texts, strict=True))):
         write_text(path, text)
@@ -65,7 +73,51 @@ def write_image(folder: Path, name: PurePath, tags: ImageTags) -> tuple[Path, ..
     return (path,)
 
 
+def picture_path(folder: Path, name: PurePath) -> Path:
+    """Path of the small picture of a result, such as `out/.pictures/holiday/beach.mp4.jpg`."""
+    return result_path(folder / _PICTURES, name, ".jpg")
+
+
+def remove(folder: Path, name: PurePath) -> None:
+    """Remove all files of a result, the JSON first.
+
+    Raises:
+        OutputError: One cannot be removed.
+    """
+    try:
+        for path in (*(result_path(folder, name, suffix) for suffix in VIDEO_SUFFIXES), picture_path(folder, name)):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"the result {shown(name)} cannot be removed: {error.strerror}") from error
+
+
+def move(folder: Path, old: PurePath, new: PurePath) -> None:
+    """Give all files of a result another name, the JSON last.
+
+    Raises:
+        OutputError: One cannot be moved.
+    """
+    try:
+        result_path(folder, new, JSON_SUFFIX).parent.mkdir(parents=True, exist_ok=True)
+        for suffix in reversed(VIDEO_SUFFIXES):
+            with suppress(FileNotFoundError):
+                result_path(folder, old, suffix).replace(result_path(folder, new, suffix))
+    except OSError as error:
+        raise OutputError(f"the result {shown(old)} cannot be moved: {error.strerror}") from error
+
+
+def link(target: Path, folder: Path) -> str:
+    """A relative URL from a page in `folder` to a file or folder; names of any bytes are escaped."""
+    return quote(os.fsencode(os.path.relpath(target, folder)))
+
+
 def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    # A file name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file under another name first, so that a half-written one is never seen.
 
     Raises:
@@ -74,14 +126,13 @@ def write_text(path: Path, text: str) -> None:
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A file name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+            raise OutputError(f"{shown(path)} cannot be written: {error.strerror}") from error
         raise
 
 

@@ -11,15 +11,27 @@ from typing import Final
 
 from reeltag.contract import Task
 from reeltag.errors import NetworkReplaced, OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.tags import VideoTags
 from vod import page
+from vod.earlier import adopt, drop_stale, has_earlier
 from vod.flight import Flight
 from vod.images import ImageRun
+from vod.index import write_indices
 from vod.inference import REPLACEMENTS, FrameTagger, with_patience
 from vod.inputs import Input, Kind, find_inputs
 from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
 from vod.provenance import finished_video, is_same, model_provenance, sha256_of, tasks_of, with_groups
-from vod.results import JSON_SUFFIX, check_folder, result_path, write_video
+from vod.results import (
+    JSON_SUFFIX,
+    VIDEO_SUFFIXES,
+    check_folder,
+    link,
+    picture_path,
+    result_path,
+    write_bytes,
+    write_video,
+)
 from vod.thumbnails import ThumbnailStore
 from vod.video import tag_video
 
@@ -33,11 +45,11 @@ def check_inputs(paths: Sequence[Path], out: Path) -> None:
     """See, before anything is started, that the inputs exist and the results can be written.
 
     Raises:
-        InputError: A path does not exist.
+        InputError: There is nothing at any of the paths.
         OutputError: The output folder cannot be written.
     """
-    find_inputs(paths)
     check_folder(out)
+    find_inputs(paths, out)
 
 
 async def tag_paths(
@@ -49,8 +61,9 @@ async def tag_paths(
 ) -> list[Outcome]:
     """Tag images, videos and folders of them, and write the results.
 
-    A broken file fails alone. What is tagged already, with the same networks and options, is left as it is, so that
-    a run that was interrupted goes on where it was.
+    Whatever is wrong with one input, a file, a name or a result that cannot be written, fails that input alone. What is
+    tagged already, with the same networks and options, is left as it is, so that a run that was interrupted goes on
+    where it was.
 
     Args:
         paths: Files and folders.
@@ -63,12 +76,12 @@ async def tag_paths(
         What became of each input, in the order in which they were found.
 
     Raises:
-        InputError: A path does not exist.
-        OutputError: The results cannot be written.
+        InputError: There is nothing at any of the paths.
+        OutputError: No results can be written.
         ServiceError: Triton was away for too long, or does not serve the models.
     """
-    inputs = find_inputs(paths)
     check_folder(out)
+    inputs = find_inputs(paths, out)
     run = _Run(out, client, options or TagOptions(), progress or Silence())
     return await run.all(inputs)
 
@@ -82,7 +95,7 @@ class _Run:
 
     async def all(self, inputs: Sequence[Input]) -> list[Outcome]:
         self.progress.planned(len(inputs))
-        outcomes = {each.path: self._ignored(each) for each in inputs if each.kind is Kind.OTHER}
+        outcomes = {each.path: self._untagged(each) for each in inputs if each.kind in (Kind.OTHER, Kind.BROKEN)}
         images = [each for each in inputs if each.kind is Kind.IMAGE]
         if images:
             outcomes |= await ImageRun(self.out, self.client, self.options, self.progress).all(images)
@@ -90,10 +103,12 @@ class _Run:
             for each in inputs:
                 if each.kind is Kind.VIDEO:
                     await flight.launch(self._video(each, outcomes))
+        await asyncio.to_thread(write_indices, self.out, list(outcomes.values()))
         return [outcomes[each.path] for each in inputs]
 
-    def _ignored(self, each: Input) -> Outcome:
-        outcome = Outcome(each.path, Status.IGNORED, f"{each.path.suffix or 'no suffix'}: neither image nor video")
+    def _untagged(self, each: Input) -> Outcome:
+        status = Status.IGNORED if each.kind is Kind.OTHER else Status.FAILED
+        outcome = Outcome(each.path, status, each.reason)
         self.progress.finished(outcome)
         return outcome
 
@@ -101,16 +116,29 @@ class _Run:
         self.progress.started(each.path)
         try:
             outcome = await self._finished(each) or await self._tagged_consistently(each)
-        except (ServiceError, OutputError):
+        except ServiceError:
             raise  # it would befall every other file too
-        except ReeltagError as error:
+        except OutputError as error:
+            check_folder(self.out)  # so would this, where nothing can be written at all
             outcome = Outcome(each.path, Status.FAILED, str(error))
+        except ReeltagError as error:
+            outcome = Outcome(each.path, Status.FAILED, str(error) + await self._drop_stale(each))
         except OSError as error:
             outcome = Outcome(each.path, Status.FAILED, f"{each.path.name} cannot be read: {error.strerror}")
         outcomes[each.path] = outcome
         self.progress.finished(outcome)
 
+    async def _drop_stale(self, each: Input) -> str:
+        if not result_path(self.out, each.name, JSON_SUFFIX).exists():
+            return ""
+        try:
+            return drop_stale(self.out, each, await asyncio.to_thread(sha256_of, each.path))
+        except OSError:
+            return ""  # what it holds now cannot be told
+
     async def _finished(self, each: Input) -> Outcome | None:
+        if has_earlier(self.out, each):
+            adopt(self.out, each, "video", await asyncio.to_thread(sha256_of, each.path))
         if self.options.force:
             return None
         old = finished_video(result_path(self.out, each.name, JSON_SUFFIX))
@@ -121,10 +149,10 @@ class _Run:
         is_current = is_same(old.provenance, model_provenance(cards, self.options), options)
         if not is_current or await asyncio.to_thread(sha256_of, each.path) != old.source.sha256:
             return None
-        files = tuple(result_path(self.out, each.name, suffix) for suffix in (JSON_SUFFIX, ".vtt", ".csv", ".html"))
+        files = tuple(result_path(self.out, each.name, suffix) for suffix in VIDEO_SUFFIXES)
         if not all(file.exists() for file in files):
             return None
-        return Outcome(each.path, Status.DONE, "", files, old.source.duration_seconds, len(old.tags))
+        return _outcome(each, Status.DONE, files, old)
 
     async def _tagged_consistently(self, each: Input) -> Outcome:
         for _ in range(REPLACEMENTS):
@@ -143,7 +171,14 @@ class _Run:
             )
             if not tagged.frames:
                 raise VideoError(f"{each.path.name}: no frame could be sampled")
-            html = await asyncio.to_thread(page.video_page, tagged, thumbnails)
-        tags = tagged.tags
-        files = write_video(self.out, each.name, tags, html)
-        return Outcome(each.path, Status.TAGGED, "", files, tags.source.duration_seconds, len(tags.tags))
+            source = link(each.path.absolute(), result_path(self.out, each.name, ".html").parent)
+            html = await asyncio.to_thread(page.video_page, tagged, thumbnails, source)
+            poster = page.poster(tagged, thumbnails)
+        write_bytes(picture_path(self.out, each.name), poster.jpeg)
+        files = write_video(self.out, each.name, tagged.tags, html)
+        return _outcome(each, Status.TAGGED, files, tagged.tags)
+
+
+def _outcome(each: Input, status: Status, files: tuple[Path, ...], tags: VideoTags) -> Outcome:
+    seconds, gaps = tags.source.duration_seconds, tags.coverage.gaps
+    return Outcome(each.path, status, "", files, seconds, len(tags.tags), gaps)

@@ -60,8 +60,13 @@ def encode(pixels: Pixels) -> bytes:
     return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), QUALITY, "RGB", "420"))
 
 
-def shrunk(data: bytes, max_side: int) -> Thumbnail:
+def shrunk(data: bytes, max_side: int, pixels: Pixels | None = None) -> Thumbnail:
     """A thumbnail of an encoded image whose longer side has at most `max_side` pixels.
+
+    Args:
+        data: The file.
+        max_side: Pixels.
+        pixels: The decoded picture, where it is there already.
 
     Raises:
         ImageError: The image cannot be decoded.
@@ -69,6 +74,7 @@ def shrunk(data: bytes, max_side: int) -> Thumbnail:
     header = read_header(data)
     scale = min(1.0, max_side / max(header.width, header.height))
     width, height = max(1, round(header.width * scale)), max(1, round(header.height * scale))
-    pixels, _ = decode_image(data, min_width=width, min_height=height)
+    if pixels is None:
+        pixels, _ = decode_image(data, min_width=width, min_height=height)
     fitted = fit_pixels(View(Fit.LETTERBOX, height, width), pixels, header.width, header.height)
     return Thumbnail(encode(fitted), width, height)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 import reeltag
 from reeltag.contract import BOXES, CLASSES, SCORES, SHOT_CONTEXT_FRAMES, SHOTS_ENSEMBLE, ModelCard, Task
+from reeltag.errors import VideoError
 from reeltag.frames import Geometry, geometry_of
 from reeltag.readings import detections_of
 from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
-from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of
+from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of, with_gaps
 from vod.areas import FrameAreas
 from vod.decoding.blocks import (
     End,
@@ -35,6 +36,7 @@ from vod.decoding.sampling import shot_sample_times, shots_without
 from vod.flight import Flight
 from vod.groups import ClassGroups
 from vod.inference import FrameTagger, RingInference, with_patience
+from vod.names import shown
 from vod.options import Hysteresis, Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
 from vod.shots import shots_of
@@ -103,7 +105,7 @@ async def tag_video(
             async with RingInference(client, reader) as inference:
                 run = _Run(reader, inference, cards, probe, thumbnails, options, advanced)
                 end, shots = await run.both_passes()
-        return _assembled(path.name, await digest, probe, end, shots, run.findings, cards, options)
+        return _assembled(path, await digest, probe, end, shots, run.findings, cards, options)
     finally:
         digest.cancel()
 
@@ -144,8 +146,24 @@ class _Run:
         shots = shots_of([self.findings.cuts[t] for t in times], times, end.end_seconds)
         wanted = shot_sample_times(shots_without(shots, sorted(self.findings.objects)), times)
         if wanted:
-            await self._pass(Fetch(wanted))
+            end = await self._second_pass(wanted, end, shots)
         return end, shots
+
+    async def _second_pass(self, wanted: tuple[float, ...], end: End, shots: tuple[Shot, ...]) -> End:
+        """Look at frames again; where that fails, the first pass counts, and shots without a sample become gaps.
+
+        Raises:
+            VideoError: It failed, and the first pass had sampled nothing.
+        """
+        problem = "no frame of it was decoded a second time"
+        try:
+            await self._pass(Fetch(wanted))
+        except VideoError as error:
+            if not self.findings.objects:
+                raise
+            problem = f"not decoded a second time: {error}"
+        lacking = shots_without(shots, sorted(self.findings.objects))
+        return replace(end, gaps=with_gaps(end.gaps, lacking, problem)) if lacking else end
 
     async def _pass(self, order: Scan | Fetch) -> End:
         end: End | None = None
@@ -220,7 +238,7 @@ def _by_label(scores: Array, labels: tuple[str, ...]) -> dict[str, float]:
 
 
 def _assembled(
-    name: str,
+    path: Path,
     digest: str,
     probe: Probe,
     end: End,
@@ -233,7 +251,8 @@ def _assembled(
     frames = tuple(FrameDetections(pts_seconds=time, detections=found) for time, found in detections.items())
     tags = VideoTags(
         source=VideoSource(
-            name=name,
+            name=shown(path.name),
+            path=shown(path),
             sha256=digest,
             duration_seconds=round(end.duration_seconds, 6),
             width=probe.width,

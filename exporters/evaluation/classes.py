@@ -14,6 +14,7 @@ from exporters.catalogue.class_names import imagenet_synsets, lines_of
 from exporters.evaluation.coco import BATCH_SIZE
 from exporters.precision.calibration import SUFFIXES
 from reeltag.errors import InputError
+from reeltag.frames import FORMATS
 
 _FORMS: Final = (
     "a class list holds a picture and its class in each line (`cat1.jpg tabby cat`, with a tab between them where the "
@@ -101,7 +102,7 @@ def _by_folder(images: Path) -> list[tuple[Path, str]]:
     if not pairs:
         found = f"its sub-folders ({_some([folder.name for folder in folders])})" if folders else "sub-folders"
         raise InputError(
-            f"{images} has no JPEG, PNG, WebP or BMP images in {found}; without --annotations each class has one, with "
+            f"{images} has no {FORMATS} images in {found}; without --annotations each class has one, with "
             "its pictures in it and the class as its name"
         )
     return pairs

@@ -15,6 +15,7 @@ from exporters.catalogue.entries import model_spec
 from exporters.precision.calibration import SUFFIXES
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.errors import InputError
+from reeltag.frames import FORMATS
 
 BATCH_SIZE: Final = 4
 """Pictures in one request: those of Cityscapes take two megabytes each."""
@@ -122,7 +123,7 @@ def _dataset(
     pairs: dict[Path, Path | None], truth_root: Path, ending: str, labels: tuple[str, ...]
 ) -> SegmentationDataset:
     if not pairs:
-        raise InputError("there are no pictures; give Cityscapes' folder, or one of JPEG, PNG, WebP or BMP images")
+        raise InputError(f"there are no pictures; give Cityscapes' folder, or one of {FORMATS} images")
     missing = [picture for picture, truth in pairs.items() if truth is None]
     if missing:
         wanted = missing[0].name.removesuffix(_PICTURE).removesuffix(missing[0].suffix) + ending

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.errors import InputError
-from reeltag.frames import ImageError, View, decode_views
+from reeltag.frames import FORMATS, IMAGE_SUFFIXES, ImageError, View, decode_views
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+SUFFIXES = IMAGE_SUFFIXES
 """Files of a folder that are taken for pictures, in either case."""
 MOST_PICTURES: Final = 128
 """More show no wider range of a network's tensors, and each takes a second or more."""
@@ -88,9 +88,8 @@ def pictures_in(folder: Path) -> list[Path]:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     except OSError as error:
         raise InputError(
-            f"the pictures in {folder} cannot be read ({error.strerror}); give a folder of JPEG, PNG, WebP or BMP "
-            "images"
+            f"the pictures in {folder} cannot be read ({error.strerror}); give a folder of {FORMATS} images"
         ) from error
     if not files:
-        raise InputError(f"there is no JPEG, PNG, WebP or BMP image in {folder}")
+        raise InputError(f"there is no {FORMATS} image in {folder}")
     return files

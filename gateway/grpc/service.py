@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -24,6 +24,7 @@ from gateway.grpc.messages import model_message, options_of, result_message, upl
 from gateway.grpc.observing import Observer
 from gateway.grpc.raw import parsed, serialised
 from gateway.metrics import Metrics
+from gateway.schemas import ImageResult
 from gateway.tagging import Question, Tagged, Tagging, failed_result
 from gateway.uploads import Upload, UploadReader
 from reeltag.errors import Overloaded, ReeltagError
@@ -184,12 +185,19 @@ class TaggingService:
             await self._turn(caller, question.priority)
             with self._reader.hold() as holding:
                 (image,) = await holding.fetched(holding.take([upload]))
-                seconds = context.time_remaining()
-                result = await self._tagging.tag_one(image, question, timeout_seconds=seconds)
+                result = await self._patiently(image, question, context)
         except ReeltagError as error:
             result = failed_result(upload.name, error)
         self._metrics.count([result])
         return result_message(result)
+
+    async def _patiently(self, upload: Upload, question: Question, context: Context) -> ImageResult:
+        """One image's result; where others were quicker to take its room, it waits again."""
+        while True:
+            with suppress(Overloaded):
+                tagged = await self._tagging.tag([upload], question, timeout_seconds=context.time_remaining())
+                return tagged.results[0]
+            await asyncio.sleep(_TURN_SECONDS)
 
     async def _turn(self, caller: Caller, priority: Priority) -> None:
         """Wait until an image may wait for Triton: a stream is slowed down where a request is refused."""

@@ -9,11 +9,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import RedirectResponse
 
 from gateway.catalogue import Catalogue
+from gateway.descriptions import failures
 from gateway.endpoint import Endpoint
 from gateway.fleet import Fleet
 from gateway.metrics import Metrics
 from gateway.readiness import Readiness
-from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState, failures
+from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState
 from gateway.tagger import ImageTagger, OwnTriton
 from gateway.triton_metrics import TritonMetrics
 from reeltag.errors import ServiceError, TritonUnavailable
@@ -60,7 +61,7 @@ async def check_ready(app: FastAPI) -> None:
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **failures(401, 429)},
 )
 async def metrics(request: Request) -> Response:
     """Answer the counters, histograms and gauges in Prometheus's text format."""
@@ -70,7 +71,7 @@ async def metrics(request: Request) -> Response:
     return Response(of_app.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v1/models", summary="What is served", response_model_exclude_none=True, responses=failures(401))
+@router.get("/v1/models", summary="What is served", response_model_exclude_none=True, responses=failures(401, 429))
 async def models(request: Request) -> ModelsAnswer:
     """Answer the network behind each task, and where Triton is."""
     client: ImageTagger = request.app.state.client

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from itertools import islice
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
@@ -17,52 +18,26 @@ from starlette.types import Receive, Scope, Send
 from gateway import exchange
 from gateway.accepting import JSON_LINES, PICTURE, wanted_form
 from gateway.errors import render
-from gateway.forms import MULTIPART, PART_NAME, URL_NAME
 from gateway.options import TagOptions
-from gateway.schemas import ImageResult, TagAnswer, Timings, failures
+from gateway.routes.image_docs import ANSWERS, BODY
+from gateway.schemas import ImageResult, TagAnswer, Timings
 from gateway.tagging import Question, Tagged, Tagging
-from gateway.uploads import RAW_TYPES, Holding, Upload, UploadReader
-from gateway.url_hosts import MAX_URL_CHARACTERS
+from gateway.uploads import Holding, Upload, UploadReader
 from reeltag.errors import NotAcceptable
 
 T = TypeVar("T")
 
 router: Final = APIRouter(tags=["images"])
-
-_BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
-_URL: Final = {"type": "string", "format": "uri", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
-_FORM: Final = {
-    "type": "object",
-    "properties": {
-        PART_NAME: {"type": "array", "items": _BINARY, "minItems": 1, "description": "The images; one part each."},
-        URL_NAME: {
-            "type": "array",
-            "items": _URL,
-            "minItems": 1,
-            "description": "Addresses of images that the server fetches, where its operator allows their hosts.",
-        },
-    },
-    "minProperties": 1,
-    "additionalProperties": False,
-}
-_BODY: Final = {
-    "required": True,
-    "description": "Several images as a form, or one image as it is: JPEG, PNG, WebP or BMP.",
-    "content": {MULTIPART: {"schema": _FORM}, **{media_type: {"schema": _BINARY} for media_type in RAW_TYPES}},
-}
-_LINES: Final = {"type": "string", "description": "An `ImageResult` a line, for who accepts it."}
-_BAD_BODY: Final = "The request is not valid HTTP/1.1, its body is empty, or the form is damaged."
+_AHEAD: Final = 32
+"""Images of a streamed answer that are in work: a client that reads slowly keeps no more results waiting than these."""
 
 
 @router.post(
     "/v1/images",
     summary="Tag images",
     response_model=TagAnswer,
-    responses={
-        200: {"content": {JSON_LINES: {"schema": _LINES}, PICTURE: {"schema": _BINARY}}},
-        **failures(401, 403, 406, 413, 415, 422, 429, 504, status_400=_BAD_BODY),
-    },
-    openapi_extra={"requestBody": _BODY},
+    responses=ANSWERS,
+    openapi_extra={"requestBody": BODY},
 )
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
     """Tag one image, sent as the body, or several, sent as the `file` parts of a form.
@@ -157,10 +132,12 @@ async def _streamed(request: Request, question: Question) -> Response:
         return await tagging.tag_one(image, question)
 
     async def lines() -> AsyncIterator[str]:
-        working = deque(asyncio.create_task(one(upload)) for upload in uploads)
+        coming = iter(uploads)
+        working = deque(asyncio.create_task(one(upload)) for upload in islice(coming, _AHEAD))
         try:
             while working:
                 result = await working.popleft()
+                working.extend(asyncio.create_task(one(upload)) for upload in islice(coming, 1))
                 request.app.state.metrics.count([result])
                 yield result.model_dump_json(exclude_none=True) + "\n"
         finally:
@@ -168,6 +145,9 @@ async def _streamed(request: Request, question: Question) -> Response:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
 
+    if request.scope["http_version"] == "1.0":  # which knows no chunks
+        with held:
+            return Response("".join([line async for line in lines()]), media_type=JSON_LINES)
     return _Lines(lines(), held)
 
 

@@ -18,7 +18,7 @@ class Image:
     name: str
     """Comes back with its result."""
     data: bytes = b""
-    """JPEG, PNG, WebP or BMP; empty with `url`."""
+    """JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF or JPEG 2000; empty with `url`."""
     url: str = ""
     """Where the server fetches it, on a host that its operator allows."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,16 @@ from reeltag.commands.common import (
     triton_address,
 )
 from reeltag.errors import InputError, InvalidOption
+
+if TYPE_CHECKING:
+    from reeltag.tags import VideoTags
+
+
+class Tiling(str, Enum):
+    """Whether objects are looked for in parts of a picture, too."""
+
+    AUTO = "auto"
+    OFF = "off"
 
 
 class Sampling(str, Enum):
@@ -37,27 +47,38 @@ def tag(
         Sampling, typer.Option(help="fps: evenly in time; keyframes: fastest, no shots; shots: a few frames a shot.")
     ] = Sampling.FPS,
     frames: Annotated[bool, typer.Option("--frames", help="Also write every sampled frame's detections.")] = False,
+    tiles: Annotated[
+        Tiling, typer.Option(help="auto: very wide or tall images are looked at in parts, too; off: as a whole only.")
+    ] = Tiling.AUTO,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a line of JSON for each input: done, skipped, failed or ignored, and why."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Tag again what has been tagged already.")] = False,
     url: UrlOption = None,
     model_repository: RepositoryOption = None,
 ) -> None:
-    """Tag images and videos: NAME.tags.json, NAME.vtt, NAME.csv and the page NAME.html for each video."""
+    """Tag images and videos: JSON for each, subtitles, CSV and a page for each video, index.html over all of them.
+
+    The results of /data/trip/a.mp4 are OUT/data/trip/a.mp4.tags.json and so on: names depend on the source alone.
+    """
     from vod.console import ConsoleProgress
-    from vod.options import Sample, TagOptions
+    from vod.options import Sample, TagOptions, Tiles
+    from vod.report import RunReport
     from vod.tagging import check_inputs, tag_paths
 
     if fps is not None and sample is Sampling.SHOTS:
         raise InvalidOption("--fps does not go with --sample shots, which looks at a few frames of each shot")
     rate = TagOptions.fps if fps is None else fps
-    options = TagOptions(sample=Sample(sample.value), fps=rate, frames=frames, force=force)
+    options = TagOptions(sample=Sample(sample.value), fps=rate, frames=frames, force=force, tiles=Tiles(tiles.value))
     check_inputs(paths, out)
     settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
     with running_triton(settings) as triton:
 
         async def run() -> bool:
             async with triton.client(settings) as client:
-                with ConsoleProgress(progress) as bar:
-                    return bar.conclude(await tag_paths(paths, out, client, options, bar))
+                with ConsoleProgress(progress) as bar, RunReport(report, bar) as told:
+                    return bar.conclude(await tag_paths(paths, out, client, options, told))
 
         try:
             good = asyncio.run(run())
@@ -68,15 +89,31 @@ def tag(
         raise typer.Exit(1)
 
 
-def show(result: Annotated[Path, typer.Argument(help="A NAME.tags.json of a video.")]) -> None:
-    """Print the tags of a video as a table."""
+def show(paths: Annotated[list[Path], typer.Argument(help="NAME.tags.json of videos.")]) -> None:
+    """Print the tags of videos as tables."""
+    from vod.console import tags_table
+
+    wrong: list[str] = []
+    for path in paths:
+        tags = _video_tags(path)
+        if isinstance(tags, str):
+            wrong.append(tags)
+        else:
+            results.print(tags_table(tags))
+    if wrong:
+        raise InputError("; ".join(wrong))
+
+
+def _video_tags(path: Path) -> VideoTags | str:
+    """The result of a video, or what is wrong with the file."""
     from pydantic import ValidationError
 
     from reeltag.tags import VideoTags
-    from vod.console import tags_table
+    from vod.names import shown
 
     try:
-        tags = VideoTags.model_validate_json(result.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InputError(f"{result} is no result of a video: {error}") from error
-    results.print(tags_table(tags))
+        return VideoTags.model_validate_json(path.read_bytes())
+    except OSError as error:
+        return f"{shown(path)} cannot be read: {error.strerror}"
+    except ValidationError:
+        return f"{shown(path)} is no result of a video; name a NAME.tags.json"

@@ -41,6 +41,8 @@ PULSE_FORMAT: Final = struct.Struct("dd")
 PAUSE_MEMORY_SECONDS: Final = 30.0
 """A death so soon after a pause counts as its consequence."""
 SHARED_MEMORY: Final = Path("/dev/shm")
+_NICENESS: Final = 5
+"""Of the server and its backends: they take every core they get, and the gateway must still answer who comes."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SYS_SECCOMP: Final = 317
@@ -115,6 +117,7 @@ def _start(spec: dict[str, Any], log: _Log) -> subprocess.Popen[bytes]:
     def prepare() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         keep_files_private(libc)
+        os.nice(_NICENESS)
 
     return subprocess.Popen(
         spec["command"],

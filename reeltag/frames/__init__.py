@@ -5,8 +5,8 @@ folder also runs inside NVIDIA's container.
 """
 
 from .decoding import decode_image, decode_views, fit_views
-from .header import MAX_DECODE_SECONDS, MAX_IMAGE_PIXELS, ImageError, ImageHeader
-from .reading import read, read_header
+from .header import FORMATS, MAX_DECODE_SECONDS, MAX_ENCODED_BYTES, MAX_IMAGE_PIXELS, ImageError, ImageHeader
+from .reading import IMAGE_SUFFIXES, SIGNATURE_BYTES, looks_like_image, read, read_header
 from .views import (
     CROP_FRACTION,
     OVERSAMPLING,
@@ -23,9 +23,13 @@ from .views import (
 
 __all__ = [
     "CROP_FRACTION",
+    "FORMATS",
+    "IMAGE_SUFFIXES",
     "MAX_DECODE_SECONDS",
+    "MAX_ENCODED_BYTES",
     "MAX_IMAGE_PIXELS",
     "OVERSAMPLING",
+    "SIGNATURE_BYTES",
     "Colour",
     "Fit",
     "Geometry",
@@ -38,6 +42,7 @@ __all__ = [
     "fit_pixels",
     "fit_views",
     "geometry_of",
+    "looks_like_image",
     "minimum_size",
     "place_letterbox",
     "read",

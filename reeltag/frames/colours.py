@@ -33,8 +33,8 @@ def rgb_of_pillow(data: bytes, header: ImageHeader) -> Pixels:
                 raise damaged(f"the {header.format}'s header is damaged (two sizes)")
             image.load()
             pixels = np.empty((height, width, 3), np.uint8)
-            for top, bottom in _bands(width, height):
-                pixels[top:bottom] = _rgb(image.crop((0, top, width, bottom)))
+            for top, bottom in bands(width, height):
+                pixels[top:bottom] = rgb(image.crop((0, top, width, bottom)))
             return pixels
     except (MemoryError, Image.DecompressionBombError):
         raise
@@ -63,25 +63,27 @@ def rgb_over_white(decoded: npt.NDArray[Any]) -> Pixels:
     """uint8 `(H, W, 3 or 4)` BGR or BGRA to uint8 `(H, W, 3)` RGB; what is transparent is laid over white."""
     height, width, channels = decoded.shape
     pixels = np.empty((height, width, 3), np.uint8) if channels == 4 else decoded
-    for top, bottom in _bands(width, height):
+    for top, bottom in bands(width, height):
         if channels == 4:
-            pixels[top:bottom] = _rgb(Image.fromarray(cv2.cvtColor(decoded[top:bottom], cv2.COLOR_BGRA2RGBA)))
+            pixels[top:bottom] = rgb(Image.fromarray(cv2.cvtColor(decoded[top:bottom], cv2.COLOR_BGRA2RGBA)))
         else:
             pixels[top:bottom] = cv2.cvtColor(decoded[top:bottom], cv2.COLOR_BGR2RGB)
     return pixels
 
 
-def _bands(width: int, height: int) -> Iterator[tuple[int, int]]:
+def bands(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """First row and end of each band of a picture."""
     rows = max(1, _BAND_PIXELS // width)
     return ((top, min(height, top + rows)) for top in range(0, height, rows))
 
 
-def _rgb(image: Image.Image) -> npt.NDArray[Any]:
+def rgb(image: Image.Image) -> npt.NDArray[Any]:
+    """uint8 `(H, W, 3)` RGB of a band of any mode; what is transparent is laid over white."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion would clip
         wide = np.asarray(image).astype(np.uint32)
         grey = np.minimum(wide >> 8, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "La") or "transparency" in image.info:
+    if image.mode in ("RGBA", "RGBa", "LA", "PA", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return np.asarray(image.convert("RGB"))

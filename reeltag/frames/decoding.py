@@ -15,7 +15,7 @@ def decode_image(data: bytes, *, min_width: int = 0, min_height: int = 0) -> tup
     """Decode an image to upright RGB.
 
     Args:
-        data: An encoded JPEG, PNG, WebP or BMP image; of an animation, the first picture.
+        data: An encoded image of one of `FORMATS`; of an animation, the first picture.
         min_width: A JPEG may be decoded at a reduced scale that keeps at least this many columns; 0 for full size.
         min_height: Likewise for rows.
 
@@ -33,7 +33,7 @@ def decode_views(data: bytes, views: Sequence[View], outs: Sequence[Pixels]) -> 
     """Decode an image once and fit it into each view.
 
     Args:
-        data: An encoded JPEG, PNG, WebP or BMP image.
+        data: An encoded image.
         views: The inputs to fill.
         outs: For each view where to write, uint8 `(height, width, 3)` RGB.
 

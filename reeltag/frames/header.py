@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+FORMATS: Final = "JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF or JPEG 2000"
+"""What is decoded, for people."""
 MAX_IMAGE_PIXELS: Final = 1 << 26
 """Largest picture that is decoded: 67,108,864 pixels, such as 8192x8192."""
 MAX_ENCODED_BYTES: Final = 1 << 29
@@ -33,7 +35,7 @@ class ImageHeader:
     """What an image says of itself before a pixel is decoded."""
 
     format: str
-    """`JPEG`, `PNG`, `WEBP` or `BMP`."""
+    """`JPEG`, `PNG`, `WEBP`, `BMP`, `GIF`, `TIFF`, `HEIC`, `AVIF` or `JPEG2000`."""
     stored_width: int
     """Columns as they are stored, pixels."""
     stored_height: int

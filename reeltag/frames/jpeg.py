@@ -42,6 +42,7 @@ _REDUCED_SIDE: Final = 640
 _MARKER: Final = re.compile(rb"\xff([^\x00\xff])")
 _AFTER_DATA: Final = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _SOI, _EOI, _SOS, _APP1, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE, 0xFE
+_END: Final = bytes([0xFF, _EOI])
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
@@ -94,15 +95,24 @@ class Jpeg:
             raise damaged("the JPEG has no size before its first scan")
         self._components = len(frame.ratios)
         self._scan = scan
+        # libjpeg takes the end of the data for the end of the picture and says so, which is refused as damage; with
+        # the marker it says so only where pixels are missing.
+        self._missing_end = b"" if data.rfind(_END, scan.end) >= 0 else _END
         seconds, memory = self._cost(frame)
         self.header = ImageHeader("JPEG", frame.width, frame.height, orientation_of(exif, xmp), seconds, memory)
 
     def pixels(self, min_width: int, min_height: int) -> Pixels:
         """Decode, at a reduced scale that keeps at least so many stored columns and rows; 0 for full size."""
         if self._components == 4:
+            if self._missing_end:  # Pillow would not say that pixels are missing
+                self._decoded("CMYK", 0, 0)
             return rgb_of_pillow(self._without_metadata(), self.header)
+        return self._decoded("RGB", min_width, min_height)
+
+    def _decoded(self, colours: str, min_width: int, min_height: int) -> Pixels:
+        data = self._data + self._missing_end if self._missing_end else self._data
         try:
-            pixels: Pixels = simplejpeg.decode_jpeg(self._data, "RGB", min_height=min_height, min_width=min_width)
+            pixels: Pixels = simplejpeg.decode_jpeg(data, colours, min_height=min_height, min_width=min_width)
         except ValueError as error:
             if "memory" in str(error):
                 raise MemoryError(str(error)) from error
@@ -111,7 +121,7 @@ class Jpeg:
 
     def _without_metadata(self) -> bytes:
         parts = [self._data[segment.start - 4 : segment.end] for segment in self._kept]
-        return b"".join([b"\xff\xd8", *parts, self._data[self._scan.end :]])
+        return b"".join([b"\xff\xd8", *parts, self._data[self._scan.end :], self._missing_end])
 
     def _cost(self, frame: _Frame) -> tuple[float, int]:
         """Estimates of the time and of the memory that decoding takes; refuses what would take too long."""

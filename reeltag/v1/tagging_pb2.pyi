@@ -97,7 +97,7 @@ class Image(_message.Message):
     name: _builtins.str
     """Comes back with the result; chosen by the client."""
     data: _builtins.bytes
-    """An encoded JPEG, PNG, WebP or BMP; or else `url`."""
+    """An encoded JPEG, PNG, WebP, BMP, GIF, TIFF, HEIC, AVIF or JPEG 2000; or else `url`."""
     url: _builtins.str
     """Where the server fetches the image, https or http, on a host that its operator allows; without `data`."""
     def __init__(

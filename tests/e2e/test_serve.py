@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from reeltag.errors import ReeltagError
 from reeltag.triton import TritonClient
@@ -41,6 +44,22 @@ def test_a_real_photograph_is_tagged(service: Service, shared: Path) -> None:
     served = httpx.get(f"{service.url}/v1/models").json()["models"]
     assert answer.json()["model_versions"] == {model["network"]: model["version"] for model in served}
     assert answer.json()["model_versions"].keys() == {"nanodet_g", "efficientnet_lite0"}
+
+
+def test_a_real_photograph_comes_back_with_what_was_found_drawn_on_it(service: Service, shared: Path) -> None:
+    data = (shared / "data/coco128/val2017/000000000139.jpg").read_bytes()
+    (result,) = post(service, data, "tasks=detect&top_k=1").json()["results"]
+    query, headers = "tasks=detect,classify&top_k=1", {"Accept": "image/jpeg", "Content-Type": "image/jpeg"}
+    answer = httpx.post(f"{service.url}/v1/images?{query}", content=data, headers=headers, timeout=60)
+    assert answer.headers["Content-Type"] == "image/jpeg"
+    drawn, source = (np.asarray(Image.open(io.BytesIO(one))).astype(int) for one in (answer.content, data))
+    assert drawn.shape[1] == 640
+    assert drawn.shape[0] > 426, "the tag is below the picture"
+    changed = np.abs(drawn[:426] - source).max(axis=-1) > 60
+    x1, y1, x2, y2 = (round(side) for side in result["detections"][0]["box"])
+    assert changed[y1 + 4 : y2 - 4, x1 : x1 + 3].mean() > 0.8, "its left edge"
+    assert changed[y2 - 3 : y2, x1 + 4 : x2 - 4].mean() > 0.8, "its lower edge"
+    assert changed[y1 + 30 : y2 - 10, x1 + 10 : x2 - 10].mean() < 0.05
 
 
 def test_detect_alone_and_together_with_classify_agree(service: Service) -> None:

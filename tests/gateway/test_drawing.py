@@ -46,7 +46,7 @@ def pixels_of(jpeg: bytes) -> Pixels:
         return np.asarray(picture.convert("RGB")).astype(np.int64)
 
 
-def near(pixels: Pixels, colour: Sequence[int], tolerance: int = 40) -> npt.NDArray[np.bool_]:
+def near(pixels: Pixels, colour: Sequence[float], tolerance: int = 40) -> npt.NDArray[np.bool_]:
     return np.asarray(np.abs(pixels - np.array(colour)).max(axis=-1) <= tolerance)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -222,6 +223,13 @@ def test_a_name_whose_address_changes_between_two_steps_is_looked_at_again() -> 
             assert world.connected == [("93.184.215.14", 80)]
 
     asyncio.run(main())
+
+
+def test_nothing_of_urls_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    answers = {"/a.jpg": said("302 a", b"", "Location: /b.jpg?secret=1"), "/b.jpg": said("200 OK", IMAGE)}
+    assert fetched(f"{URL}?secret=2", answers) == IMAGE
+    assert "secret" not in caplog.text
 
 
 def test_redirects_end() -> None:

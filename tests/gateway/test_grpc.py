@@ -198,6 +198,15 @@ def test_a_reader_that_is_slow_is_not_read_from(address: str) -> None:
         assert sum(1 for _ in answers) == 599
 
 
+def test_many_streams_wait_for_room_and_lose_nothing(stub: TaggingStub, tagger: FakeTagger) -> None:
+    """All of them see the same room, which is of 20 images, at once."""
+    tagger.delay_seconds = 0.05
+    asked = [pb.TagImageStreamRequest(image=image) for image in images(16)]
+    calls = [stub.TagImageStream(iter(asked)) for _ in range(8)]
+    codes = [answer.result.error.code for call in calls for answer in call]
+    assert codes == [""] * 128
+
+
 def test_a_stream_with_a_wrong_option_ends_with_its_name(stub: TaggingStub) -> None:
     asked = [pb.TagImageStreamRequest(image=images(1)[0], options=pb.TagOptions(tasks=["colour"]))]
     code, reason, _ = failure(lambda: list(stub.TagImageStream(iter(asked))))
@@ -225,6 +234,8 @@ def test_models(stub: TaggingStub) -> None:
     models = stub.ListModels(pb.ListModelsRequest()).models
     assert {model.task for model in models} == {"detect", "classify", "segment"}
     assert (models[0].height, models[0].labels[0], models[0].version) == (416, "person", "7")
+    assert (models[0].measured.accuracy["AP"], models[0].measured.images_per_second) == (39.6, 120.5)
+    assert not models[1].HasField("measured")
 
 
 def test_health_follows_readiness(channel: grpc.Channel, tagger: FakeTagger) -> None:

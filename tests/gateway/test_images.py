@@ -309,6 +309,22 @@ def test_a_line_for_each_image_as_soon_as_it_is_there(client: httpx.Client, tagg
     assert [json.loads(line)["error"]["code"] for line in lines] == ["triton_unavailable"] * 2
 
 
+def test_lines_come_while_others_are_in_work_and_no_more_than_so_many_are() -> None:
+    tagger = FakeTagger()
+    tagger.delay_seconds = 0.02
+    limits = Settings(max_images_per_request=100, batch_max_images=1, max_inflight_requests=1, max_waiting_images=200)
+    headers = {"Accept": "application/x-ndjson"}
+    with gateway(tagger, limits) as client:
+        form = files(*[(str(i), encoded()) for i in range(100)])
+        with client.stream("POST", "/v1/images", params={"tasks": "detect"}, files=form, headers=headers) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            assert len(tagger.batches) < 10, "the first line came long before the last image was asked about"
+            waiting = client.get("/metrics").text.partition("\nreeltag_waiting_images ")[2].partition("\n")[0]
+            assert 10 < float(waiting) <= 32
+            assert len(list(lines)) == 99
+
+
 def test_a_request_that_is_wrong_as_a_whole_has_no_lines(client: httpx.Client) -> None:
     headers = {"Accept": "application/x-ndjson"}
     answer = client.post("/v1/images", params={"tasks": "colour"}, files=files(("a", encoded())), headers=headers)

@@ -204,12 +204,13 @@ def test_a_form_without_a_boundary(client: httpx.Client, parameter: str) -> None
 @pytest.mark.parametrize("step", [1, 7, 64, 10_000])
 def test_a_form_in_pieces_of_any_size_is_the_same_form(step: int) -> None:
     images = [encoded(), b"", b"\r\n--xy", b"\r\n--xyzz\r\n--", bytes(range(256)) * 10]
-    part = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="%d"\r\n\r\n%b\r\n'
-    body = b"".join(part % (index, image) for index, image in enumerate(images)) + b"--xyz--\r\nand an epilogue"
+    one = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="%d"\r\n\r\n%b\r\n'
+    body = b"".join(one % (index, image) for index, image in enumerate(images)) + b"--xyz--\r\nand an epilogue"
     form = FormReader("multipart/form-data; boundary=xyz", 5)
     for start in range(0, len(body), step):
         form.write(body[start : start + step])
-    assert form.finish() == [(str(index), image) for index, image in enumerate(images)]
+    found = [(part.name, part.content.getvalue()) for part in form.finish()]
+    assert found == [(str(index), image) for index, image in enumerate(images)]
 
 
 def test_a_client_that_leaves_while_sending_leaves_nothing(client: httpx.Client, tagger: FakeTagger) -> None:

@@ -65,6 +65,16 @@ def test_every_kind_of_user_passes_and_leaves_a_page(served: tuple[FakeTagger, s
     assert figures["error_share"] == 0
 
 
+def test_several_processes_share_the_users(served: tuple[FakeTagger, str, str], pictures: Path) -> None:
+    served[0].reset()
+    kinds = ("--kind", "RestSingle", "--kind", "GrpcUnary")
+    run, page = load(served, pictures, "--seconds", "8", "--processes", "2", *kinds)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "<td>REST, one image</td>" in page
+    assert "<td>gRPC, 8 images</td>" in page
+    assert json.loads((pictures / "report" / "figures.json").read_text())["mean_batch"] >= 1
+
+
 def test_wrong_answers_are_failures_whatever_their_status(
     served: tuple[FakeTagger, str, str], pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

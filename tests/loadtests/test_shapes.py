@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import pytest
@@ -64,8 +65,10 @@ def test_another_pictures_answer_is_seen() -> None:
     assert "320x240 instead of 640x480" in problem(PICTURE, 320, 240, [CAR])
 
 
-def sample(second: int, rate: float = 50.0, milliseconds: int = 100, cpu: float = 0.3) -> Sample:
-    return Sample(second, 8, rate, 0, 0, Counter({milliseconds: 50}), Counter(), cpu, 6.0, 3)
+def sample(
+    second: int, rate: float = 50.0, milliseconds: int = 100, cpu: float = 0.3, batches: float = 10, batch: float = 6.0
+) -> Sample:
+    return Sample(second, 8, rate, 0, 0, Counter({milliseconds: 50}), Counter(), cpu, batches, batch, 3)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,19 @@ def test_gates(gates: Gates, errors: int, words: str) -> None:
 def test_a_busy_client_is_blamed_itself() -> None:
     verdict = judge([sample(second, cpu=0.97) for second in range(1, 20)], Gates(), 500, 0)
     assert any("it, not the server, set the pace" in sentence for sentence in verdict.sentences)
+
+
+def test_the_verdict_says_how_large_batches_were_and_who_set_the_pace() -> None:
+    samples = [sample(6, batches=30, batch=8.0), sample(7, batches=10, batch=4.0), sample(8, batches=0, batch=math.nan)]
+    verdict = judge(samples, Gates(), 500, 0)
+    assert verdict.mean_batch == 7.0
+    assert "A request to Triton held 7.0 images on average." in verdict.sentences
+    assert any("30% of a core, so that the server set the pace" in sentence for sentence in verdict.sentences)
+
+
+def test_images_that_wait_and_go_one_by_one_are_seen() -> None:
+    verdict = judge([sample(second, batch=1.0) for second in range(1, 20)], Gates(), 500, 0)
+    assert any("the gateway does not batch" in sentence for sentence in verdict.sentences)
 
 
 def test_nothing_answered_is_no_pass() -> None:

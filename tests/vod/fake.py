@@ -156,8 +156,8 @@ class FakeTagger:
         if task is Task.CLASSIFY:
             return {SCORES: self.certainty[colour]}
         lit = np.argwhere(frame.max(axis=2) > 60)
-        (top, left), (bottom, right) = lit.min(axis=0), lit.max(axis=0) + 1
-        count = 1 if colour < 2 else 0
+        (top, left), (bottom, right) = (lit.min(axis=0), lit.max(axis=0) + 1) if len(lit) else ((0, 0), (0, 0))
+        count = 1 if colour < 2 and len(lit) else 0
         return {
             BOXES: np.array([[left, top, right, bottom]] * count, np.float32).reshape(-1, 4),
             SCORES: np.full(count, 0.8, np.float32),

@@ -40,7 +40,8 @@ def write_video(
     with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "rgb24" if codec == "qtrle" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000) if milliseconds else Fraction(1, fps)
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect

@@ -16,6 +16,8 @@ from reeltag.triton import TritonClient
 from vod.decoding.blocks import RingLayout
 from vod.decoding.reader import VideoReader
 from vod.inference import RingInference
+from vod.names import result_name
+from vod.results import result_path
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
 
 LAST_FRAMES = (29, 75, 136, 186, 241)
@@ -34,7 +36,7 @@ def tag(server: EmbeddedTriton, path: Path, out: Path, options: TagOptions) -> V
 
     (outcome,) = asyncio.run(run())
     assert outcome.status is Status.TAGGED, outcome.message
-    return VideoTags.model_validate_json((out / f"{path.stem}.tags.json").read_bytes())
+    return VideoTags.model_validate_json(result_path(out, result_name(path), ".tags.json").read_bytes())
 
 
 def spans(tags: VideoTags, label: str) -> list[tuple[float, float]]:

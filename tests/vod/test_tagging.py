@@ -12,6 +12,7 @@ from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psutil
 import pytest
@@ -23,6 +24,8 @@ from tests.vod.fake import FakeTagger
 from tests.vod.media import BLUE, GREEN, RED, picture, write_video
 from tests.vod.test_schema import PUBLISHED
 from vod.inference import with_patience
+from vod.names import result_name
+from vod.results import picture_path, result_path
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
 from vod.thumbnails import encode
 
@@ -33,8 +36,8 @@ def tag(paths: list[Path], out: Path, client: FakeTagger | None = None, **option
     return asyncio.run(tag_paths(paths, out, client or FakeTagger(), TagOptions(**options)))
 
 
-def result(out: Path, name: str) -> VideoTags:
-    data = (out / f"{name}.tags.json").read_text()
+def result(out: Path, source: Path) -> VideoTags:
+    data = result_path(out, result_name(source), ".tags.json").read_text()
     validate(json.loads(data), json.loads(PUBLISHED.read_text()))
     return VideoTags.model_validate_json(data)
 
@@ -49,13 +52,15 @@ def test_a_video_becomes_shots_and_tags(three_colours: Path, tmp_path: Path, sam
     (outcome,) = tag([three_colours], tmp_path, client, sample=sample, frames=True)
     assert outcome.status is Status.TAGGED
     assert {file.name for file in outcome.files} == {
-        "colours.tags.json",
-        "colours.vtt",
-        "colours.csv",
-        "colours.html",
+        "colours.mp4.tags.json",
+        "colours.mp4.vtt",
+        "colours.mp4.csv",
+        "colours.mp4.html",
     }
-    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in outcome.files}
-    tags = result(tmp_path, "colours")
+    picture = picture_path(tmp_path, result_name(three_colours))
+    written = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {*outcome.files, picture, tmp_path / "index.html", tmp_path / ".reeltag.lock"}
+    tags = result(tmp_path, three_colours)
     assert [(s.start_seconds, s.end_seconds) for s in tags.shots] == [(0, 1), (1, 2), (2, 3)]
     assert spans(tags, "car") == [(0, 1)]
     assert spans(tags, "person") == [(1, 2)]
@@ -67,12 +72,15 @@ def test_a_video_becomes_shots_and_tags(three_colours: Path, tmp_path: Path, sam
     assert client.shared_requests > 0
     assert client.sent_requests == 0
     assert client.regions == {}
-    assert len(list(csv.DictReader((tmp_path / "colours.csv").read_text().splitlines()))) == 5
+    assert (
+        len(list(csv.DictReader(result_path(tmp_path, result_name(three_colours), ".csv").read_text().splitlines())))
+        == 5
+    )
 
 
 def test_key_frames_make_one_shot(three_colours: Path, tmp_path: Path) -> None:
     tag([three_colours], tmp_path, sample=Sample.KEYFRAMES)
-    tags = result(tmp_path, "colours")
+    tags = result(tmp_path, three_colours)
     assert len(tags.shots) == 1
     assert [m.task for m in tags.provenance.models] == ["detect", "classify"]
 
@@ -80,7 +88,7 @@ def test_key_frames_make_one_shot(three_colours: Path, tmp_path: Path) -> None:
 def test_a_shot_shorter_than_the_sampling_still_gets_a_sample(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", [RED] * 27 + [GREEN] * 5 + [BLUE] * 30)
     tag([path], tmp_path / "out", fps=1.0)
-    tags = result(tmp_path / "out", "v")
+    tags = result(tmp_path / "out", path)
     assert spans(tags, "person") == [(1.08, 1.28)]
 
 
@@ -89,15 +97,15 @@ def test_a_server_elsewhere_gets_the_frames_themselves(three_colours: Path, tmp_
     tag([three_colours], tmp_path, client)
     assert client.shared_requests == 0
     assert client.sent_requests > 0
-    assert spans(result(tmp_path, "colours"), "car") == [(0, 1)]
+    assert spans(result(tmp_path, three_colours), "car") == [(0, 1)]
 
 
 def test_a_server_that_was_started_again_loses_nothing(three_colours: Path, tmp_path: Path) -> None:
     client = FakeTagger(away=3, forgets_after=3)
     tag([three_colours], tmp_path, client)
     assert client.registrations >= 2
-    assert spans(result(tmp_path, "colours"), "car") == [(0, 1)]
-    assert result(tmp_path, "colours").coverage.frames_sampled == 6
+    assert spans(result(tmp_path, three_colours), "car") == [(0, 1)]
+    assert result(tmp_path, three_colours).coverage.frames_sampled == 6
 
 
 def test_patience_ends() -> None:
@@ -113,15 +121,16 @@ def test_what_is_tagged_is_left_alone_until_something_changes(three_colours: Pat
         (outcome,) = tag([three_colours], tmp_path, **options)
         return outcome.status
 
+    json_path, html_path = (result_path(tmp_path, result_name(three_colours), end) for end in (".tags.json", ".html"))
     assert status() is Status.TAGGED
-    written = (tmp_path / "colours.tags.json").stat().st_mtime_ns
+    written = json_path.stat().st_mtime_ns
     assert status() is Status.DONE
-    assert (tmp_path / "colours.tags.json").stat().st_mtime_ns == written
+    assert json_path.stat().st_mtime_ns == written
     assert status(fps=1.0) is Status.TAGGED
     assert status(fps=1.0, force=True) is Status.TAGGED
-    (tmp_path / "colours.html").unlink()
+    html_path.unlink()
     assert status(fps=1.0) is Status.TAGGED
-    (tmp_path / "colours.tags.json").write_text("{half")
+    json_path.write_text("{half")
     assert status(fps=1.0) is Status.TAGGED
 
 
@@ -130,11 +139,11 @@ def test_where_no_class_is_certain_its_group_is_tagged(three_colours: Path, tmp_
     photo.write_bytes(encode(picture(GREEN, 64, 48)))
     client = FakeTagger(groups={"red or green": (0, 1), "green or blue": (1, 2)})
     tag([three_colours, photo], tmp_path, client)
-    tags = result(tmp_path, "colours")
+    tags = result(tmp_path, three_colours)
     assert spans(tags, "red or green") == [(1, 2)]
     assert spans(tags, "green or blue") == [(2, 3)]
     assert {t.label for t in tags.tags if t.model == "fake_classify"} == {"red or green", "green or blue"}
-    of_photo = json.loads((tmp_path / "photo.tags.json").read_text())["tags"]
+    of_photo = json.loads(result_path(tmp_path, result_name(photo), ".tags.json").read_text())["tags"]
     assert of_photo == [{"label": "red or green", "score": pytest.approx(0.6), "model": "fake_classify"}]
 
 
@@ -166,7 +175,7 @@ def test_a_broken_file_fails_alone(three_colours: Path, tmp_path: Path) -> None:
         "c.mp4": Status.TAGGED,
     }
     assert "empty" in outcomes["a.mp4"].message
-    assert (tmp_path / "out" / "sub" / "c.html").exists()
+    assert result_path(tmp_path / "out", result_name(folder / "sub" / "c.mp4"), ".html").exists()
 
 
 def test_images_are_sent_in_batches_and_shown_on_a_sheet(tmp_path: Path) -> None:
@@ -178,12 +187,15 @@ def test_images_are_sent_in_batches_and_shown_on_a_sheet(tmp_path: Path) -> None
     outcomes = tag([folder], tmp_path / "out", client)
     assert all(outcome.status is Status.TAGGED for outcome in outcomes)
     assert client.image_requests == 3
-    validate(json.loads((tmp_path / "out" / "00.tags.json").read_text()), json.loads(PUBLISHED.read_text()))
-    assert (tmp_path / "out" / "images.html").read_text().count("data:image/jpeg") == 20
+    validate(
+        json.loads(result_path(tmp_path / "out", result_name(folder / "00.jpg"), ".tags.json").read_text()),
+        json.loads(PUBLISHED.read_text()),
+    )
+    assert (tmp_path / "out" / "images.html").read_text().count("<img ") == 20
     again = tag([folder], tmp_path / "out", client)
     assert {outcome.status for outcome in again} == {Status.DONE}
     assert client.image_requests == 3
-    assert (tmp_path / "out" / "images.html").read_text().count("data:image/jpeg") == 20
+    assert (tmp_path / "out" / "images.html").read_text().count("<img ") == 20
 
 
 def test_an_output_folder_that_cannot_be_written_is_told_first(three_colours: Path, tmp_path: Path) -> None:
@@ -208,13 +220,16 @@ class _Links(HTMLParser):
 
 
 def test_the_page_is_self_contained_and_escaped(three_colours: Path, tmp_path: Path) -> None:
-    path = tmp_path / "<script>alert(1)<!--.mp4"
+    path = tmp_path / "in" / "<script>alert(1)<!--.mp4"
+    path.parent.mkdir()
     path.write_bytes(three_colours.read_bytes())
     (outcome,) = tag([path], tmp_path / "out")
     page = next(file for file in outcome.files if file.suffix == ".html").read_text()
     links = _Links()
     links.feed(page)
-    assert links.outside == []
+    source = "../" * len(result_name(path).parts[:-1]) + "../in/%3Cscript%3Ealert%281%29%3C%21--.mp4"
+    assert {link.partition("#")[0] for link in links.outside} == {source}
+    assert (tmp_path / "out" / result_name(path).parent / unquote(source)).samefile(path)
     assert links.scripts == 0
     assert "&lt;script&gt;alert(1)&lt;!--.mp4" in page
     assert page.count("data:image/jpeg") == 3
@@ -281,3 +296,33 @@ def _group(leader: int) -> list[str]:
             if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.name())
     return found
+
+
+@pytest.mark.parametrize("name", ["v.ts", "v.h264", "v.mov"])
+def test_short_shots_are_found_again_where_seeking_is_not_exact(tmp_path: Path, name: str) -> None:
+    codec = "qtrle" if name.endswith("mov") else "libx264"
+    colours = [RED] * 52 + [GREEN] * 8 + [BLUE] * 40
+    path = write_video(tmp_path / name, colours, codec=codec, options={"g": "250", "sc_threshold": "0"})
+    tag([path], tmp_path / "out", sample=Sample.SHOTS)
+    tags = result(tmp_path / "out", "v")
+    assert [s.start_seconds for s in tags.shots] == pytest.approx([0, 2.08, 2.4])
+    assert spans(tags, "person") == [(2.08, 2.4)]
+    assert tags.coverage.frames_sampled == 7
+
+
+def test_a_second_pass_that_fails_leaves_the_first(tmp_path: Path) -> None:
+    """The file shrinks while it is tagged: a shot without a sample becomes a gap, the others keep their tags."""
+    path = write_video(tmp_path / "v.ts", [RED] * 27 + [GREEN] * 5 + [BLUE] * 30)
+
+    class Shrinking(FakeTagger):
+        async def infer_cuts(self, card: Any, window: Any) -> Any:
+            path.write_bytes(path.read_bytes()[: 188 * 8])
+            return await super().infer_cuts(card, window)
+
+    (outcome,) = tag([path], tmp_path / "out", Shrinking(), fps=1.0)
+    assert outcome.status is Status.TAGGED, outcome.message
+    tags = result(tmp_path / "out", "v")
+    assert spans(tags, "car") == [(0, 1.08)]
+    (gap,) = tags.coverage.gaps
+    assert (gap.start_seconds, gap.end_seconds) == (1.08, 1.28)
+    assert "a second time" in gap.reason

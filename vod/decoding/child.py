@@ -49,7 +49,10 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
     """
     memory = SharedMemory(region)
     try:
-        _serve(Video(path, keyframes_only=keyframes_only), layout, memoryview(memory.buf or b""), connection)
+        desk = _Desk(layout, connection)
+        video = Video(path, keyframes_only=keyframes_only, beat=desk.beat)
+        connection.send(video.probe())
+        _serve(video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk)
     except VideoError as error:
         connection.send(Failed(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -61,10 +64,7 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
             memory.close()
 
 
-def _serve(video: Video, layout: RingLayout, buffer: memoryview, connection: Connection) -> None:
-    desk = _Desk(layout, connection)
-    writer = _BlockWriter(video, layout, buffer, desk)
-    connection.send(video.probe())
+def _serve(video: Video, writer: _BlockWriter, desk: _Desk) -> None:
     while True:
         order = desk.next_order()
         if isinstance(order, Scan):
@@ -85,7 +85,7 @@ def _scan(video: Video, order: Scan, writer: _BlockWriter, desk: _Desk) -> None:
         if order.sample is not Sample.SHOTS and sampler.takes(picture.time):
             writer.add(picture)
         if not keyframes_only:
-            writer.add_windows(windows.add(scaler.small(picture.frame), picture.time))
+            writer.add_windows(windows.add(scaler.small(picture.frame, picture.shape), picture.time))
         desk.position(picture.time)
     writer.flush()
     writer.add_windows(windows.finish())
@@ -126,12 +126,15 @@ class _Desk:
         return self._free[kind].popleft()
 
     def position(self, seconds: float) -> None:
-        """Tell the parent now and then how far decoding is."""
-        now = time.monotonic()
+        """Decoding has reached this time."""
         self._position = seconds
+
+    def beat(self) -> None:
+        """Tell the parent now and then that decoding goes on, and how far it is."""
+        now = time.monotonic()
         if now - self._reported >= _POSITION_SECONDS:
             self._reported = now
-            self.send(Position(seconds))
+            self.send(Position(self._position))
 
     def _receive(self) -> Order:
         order: Order = self._connection.recv()
@@ -155,10 +158,11 @@ class _BlockWriter:
         """Put a sampled picture into the current block."""
         if not self._times:
             self._slot = self._desk.take(SlotKind.BLOCK)
+        frame = picture.whole()
         for view, scaler in self._scalers.items():
             shape = self._layout.view_shape(view, self._layout.block_frames)
             block = array_at(self._buffer, self._layout.view_offset(self._slot, view), shape)
-            scaler.fit(picture.frame, block[len(self._times)])
+            scaler.fit(frame, picture.shape, block[len(self._times)])
         self._times.append(picture.time)
         if len(self._times) == self._layout.block_frames:
             self.flush()

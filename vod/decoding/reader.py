@@ -17,7 +17,7 @@ from typing import Final
 
 from reeltag.errors import VideoError
 from vod.decoding import child
-from vod.decoding.blocks import End, Failed, Fetch, Order, Probe, Release, Report, RingLayout, Scan, SlotKind
+from vod.decoding.blocks import End, Failed, Fetch, Order, Position, Probe, Release, Report, RingLayout, Scan, SlotKind
 
 SILENCE_SECONDS: Final = 60.0
 """The child is killed when it reports nothing for so long."""
@@ -84,6 +84,8 @@ class VideoReader:
             VideoError: It cannot be read, or holds no video.
         """
         report = await self._receive()
+        while isinstance(report, Position):  # the first sound frame is far into the file
+            report = await self._receive()
         if not isinstance(report, Probe):
             raise RuntimeError(f"the decoder sent {report!r} before it had opened the file")
         return report

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,13 +13,15 @@ import av
 from reeltag.errors import VideoError
 from reeltag.frames import View
 from vod.decoding.blocks import Probe
-from vod.decoding.containers import open_container, video_stream
+from vod.decoding.containers import Source
+from vod.decoding.fields import deinterlaced
+from vod.decoding.geometry import Shape
+from vod.decoding.passes import Pass, SoundFrame
 from vod.decoding.scaling import Scaler
 from vod.decoding.timeline import Timeline
 
-_MAX_READ_ERRORS: Final = 100
-"""Unreadable places in a row after which the rest of a file is given up."""
-_SAME_FRAME_SECONDS: Final = 1e-3
+_NEAR_SECONDS: Final = 0.2
+"""Pictures further apart, as key frames or those around a gap, say nothing of each other's fields."""
 
 
 class Picture(NamedTuple):
@@ -29,6 +30,14 @@ class Picture(NamedTuple):
     time: float
     """Presentation time, seconds from the first frame."""
     frame: av.VideoFrame
+    shape: Shape
+    before: av.VideoFrame | None = None
+    """The frame that is shown before it."""
+    after: av.VideoFrame | None = None
+
+    def whole(self) -> av.VideoFrame:
+        """The frame without the combs of interlacing."""
+        return deinterlaced(self.frame, self.before, self.after)
 
 
 class Video:
@@ -37,165 +46,168 @@ class Video:
     Args:
         path: The file.
         keyframes_only: Leave out all frames that are no key frames, which makes decoding much faster.
+        beat: Called again and again while decoding goes on.
 
     Raises:
         VideoError: It cannot be read, or holds no video; the text says what was found.
     """
 
-    def __init__(self, path: Path, *, keyframes_only: bool = False) -> None:
-        self._name = path.name
-        self._container = open_container(path)
-        self._stream = video_stream(self._container, path.name)
+    def __init__(self, path: Path, *, keyframes_only: bool = False, beat: Callable[[], None] = lambda: None) -> None:
+        self._beat = beat
+        self._path = path
         self._keyframes_only = keyframes_only
-        # Frame threads decode nearly twice as fast on two cores, but gain nothing where key frames are decoded alone.
-        self._stream.thread_type = "SLICE" if keyframes_only else "AUTO"
-        self._stream.codec_context.skip_frame = "NONKEY" if keyframes_only else "DEFAULT"
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        self._frame_rate = float(rate) if rate else 0.0
-        self.timeline = Timeline(1 / self._frame_rate if self._frame_rate else 0.0)
+        self._source = Source(path, keyframes_only=keyframes_only)
+        self.timeline = self._new_timeline()
         self.frames_decoded = 0
         self._key_times: list[float] = []
-        self._lost_keys: list[float] = []
-        self._packets_end = 0.0
-        self._sound_frames = self._decoded()
+        self._pass = Pass(self._source, keyframes_only=keyframes_only, beat=beat)
+        self._sound_frames = self._pass.frames()
         self._first = self._first_frame()
-        self._quarter_turns = round(self._first.rotation / 90) % 4
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        self._source.close()
 
     def probe(self) -> Probe:
         """What the file says of itself."""
         width, height = self.displayed_size
-        return Probe(width, height, round(self._frame_rate, 3), self._stated_seconds())
+        stated = self._source.stated_end(self._first.stamp or 0.0)
+        return Probe(width, height, round(self._source.frame_rate, 3), stated)
 
     @property
     def displayed_size(self) -> tuple[int, int]:
-        """Columns and rows as displayed: with square pixels, after rotation."""
-        ratio = self._stream.sample_aspect_ratio or 1
-        width, height = max(1, round(self._first.width * ratio)), self._first.height
-        return (height, width) if self._quarter_turns % 2 else (width, height)
+        """Columns and rows as displayed: with square pixels, after rotation; of the first frame."""
+        return self._first.shape.displayed
 
     def frames(self) -> Iterator[Picture]:
         """Decode from the start, once."""
-        for frame in itertools.chain([self._first], self._sound_frames):
-            time = self.timeline.place(_seconds(frame.pts, frame), _seconds(frame.duration, frame))
-            if time is None:
-                continue
-            if frame.key_frame:
-                self._key_times.append(time)
+        sound_frames = itertools.chain([self._first], self._sound_frames)
+        for picture in _with_neighbours(self._placed(sound_frames, self.timeline, self._key_times)):
             self.frames_decoded += 1
-            yield Picture(time, frame)
+            yield picture
         if self._keyframes_only and self.timeline.is_continuous:
-            self.timeline.end_seconds = max(self.timeline.end_seconds, self._packets_end - self.timeline.origin)
+            end = round(self._pass.end_stamp - self.timeline.origin, 6)
+            self.timeline.end_seconds = max(self.timeline.end_seconds, end)
 
     def frames_at(self, times: Sequence[float]) -> Iterator[Picture]:
-        """Decode the frames at given times after `frames` has run, seeking to the key frames before them.
+        """Decode the frames at given times again, after `frames` has run.
+
+        Seeking goes to the key frame before a time where the container has an index; where it lands elsewhere, or
+        cannot be expected to be exact, everything is decoded again from the start. A frame of damaged data that the
+        decoder's threads do not give again is left out.
 
         Args:
             times: Presentation times that `frames` gave, rising.
+
+        Raises:
+            VideoError: The file cannot be opened again.
         """
-        reached = -math.inf
-        pictures: Iterator[Picture] = iter(())
-        for wanted in times:
-            if wanted <= reached:
-                continue
-            key = self._key_times[max(0, bisect.bisect_right(self._key_times, wanted + _SAME_FRAME_SECONDS) - 1)]
-            if math.isinf(reached) or key > reached:
-                pictures = self._from_key_frame(key)
-            for picture in pictures:
-                if picture.time >= wanted - _SAME_FRAME_SECONDS and picture.time > reached:
-                    reached = picture.time
+        found = 0
+        if self._source.is_seekable and self.timeline.is_continuous and self._key_times:
+            for picture in _with_neighbours(self._sought(times)):
+                if found < len(times) and picture.time == times[found]:
+                    found += 1
                     yield picture
-                    break
+        if found < len(times):
+            yield from self._forward(times[found:])
 
     def close_timeline(self) -> float:
         """End the timeline after `frames` and return the video's duration in seconds."""
-        for lost in sorted(self._lost_keys):
-            after = bisect.bisect_right(self._key_times, lost)
-            end = self._key_times[after] if after < len(self._key_times) else self.timeline.end_seconds
-            self.timeline.add_gap(lost, end, "corrupt data: a key frame cannot be decoded")
-        return self.timeline.close(self._stated_seconds())
+        if not self.timeline.is_continuous:
+            return self.timeline.close(None)
+        stated = self._source.stated_end(self._first.stamp or 0.0)
+        packets_end = self._pass.end_stamp - self.timeline.origin
+        if not self._pass.damage or (stated or 0.0) - packets_end > self.timeline.frame_seconds:
+            return self.timeline.close(stated)
+        return self.timeline.close(packets_end, self._pass.damage)
 
     def scaler(self, view: View) -> Scaler:
         """What fits this video's frames into a view."""
-        return Scaler(view, *self.displayed_size, self._quarter_turns)
+        return Scaler(view, self.displayed_size)
 
-    def _from_key_frame(self, key_time: float) -> Iterator[Picture]:
-        timeline = self.timeline
-        seconds = key_time + timeline.origin
-        if timeline.is_continuous and self._stream.time_base:
-            self._container.seek(round(seconds / float(self._stream.time_base)), stream=self._stream)
-            # The second pass needs no gaps, only the first pass's clock.
-            for frame in self._decoded(quiet=True):
-                stamp = _seconds(frame.pts, frame)
-                if stamp is not None:
-                    yield Picture(stamp - timeline.origin, frame)
-        else:
-            self._container.seek(self._container.start_time or 0)
-            again = Timeline(timeline.frame_seconds)
-            for frame in self._decoded(quiet=True):
-                time = again.place(_seconds(frame.pts, frame), None)
-                if time is not None:
-                    yield Picture(time, frame)
+    def _new_timeline(self) -> Timeline:
+        rate = self._source.frame_rate
+        return Timeline(1 / rate if rate else 0.0, may_leap=self._source.may_leap)
 
-    def _decoded(self, *, quiet: bool = False) -> Iterator[av.VideoFrame]:
-        """Sound frames of the stream from where it stands; damage goes to the timeline unless `quiet`."""
-        for packet in self._packets(quiet=quiet):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError as error:
-                if not quiet:
-                    self._note_damage(packet, error.strerror)
+    def _placed(
+        self, sound_frames: Iterator[SoundFrame], timeline: Timeline, key_times: list[float]
+    ) -> Iterator[Picture]:
+        for sound in sound_frames:
+            if self._keyframes_only and sound.damage and sound.damage_stamp is not None:
+                # A key frame stands for the time until the next one is due, not for one frame.
+                timeline.end_seconds = max(timeline.end_seconds, round(sound.damage_stamp - timeline.origin, 6))
+            time = timeline.place(
+                sound.stamp,
+                sound.seconds,
+                is_key=sound.is_key,
+                is_seam=sound.is_seam,
+                damage=sound.damage,
+            )
+            if time is not None:
+                if sound.is_key:
+                    key_times.append(time)
+                yield Picture(time, sound.frame, sound.shape)
+
+    def _sought(self, times: Sequence[float]) -> Iterator[Picture]:
+        """Frames from the key frame before each time up to that time, and one more; ends where seeking is not exact."""
+        origin = self.timeline.origin
+        reached = -1.0
+        frames: Iterator[SoundFrame] = iter(())
+        for wanted in times:
+            if wanted <= reached:
                 continue
-            for frame in frames:
-                if isinstance(frame, av.VideoFrame) and not frame.is_corrupt:
-                    yield frame
-                elif not quiet:
-                    self._note_damage(packet, "a frame was decoded only in part")
-
-    def _note_damage(self, packet: av.Packet[av.VideoStream], problem: str | None) -> None:
-        if not self._keyframes_only:
-            self.timeline.damage(f"corrupt data: {problem}")
-        elif packet.is_keyframe and packet.pts is not None and packet.time_base:
-            self._lost_keys.append(float(packet.pts * packet.time_base) - self.timeline.origin)
-
-    def _packets(self, *, quiet: bool) -> Iterator[av.Packet[av.VideoStream]]:
-        errors = 0
-        while errors < _MAX_READ_ERRORS:
-            try:
-                for packet in self._container.demux(self._stream):
-                    errors = 0
-                    if packet.pts is not None and packet.time_base:
-                        end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                        self._packets_end = max(self._packets_end, end)
-                    yield packet
+            key = self._key_times[max(0, bisect.bisect_right(self._key_times, wanted) - 1)]
+            if reached < 0 or key > reached:
+                try:
+                    self._source.seek(key + origin)
+                except av.FFmpegError:
+                    return
+                frames = Pass(self._source, begins_at_key=True, beat=self._beat).frames()
+            for sound in frames:
+                if sound.stamp is None:
+                    return
+                reached = round(sound.stamp - origin, 6)
+                yield Picture(reached, sound.frame, sound.shape)
+                if reached > wanted:
+                    break
+            if reached < wanted:
                 return
-            except av.FFmpegError as error:  # noqa: PERF203  reading goes on behind the damage
-                errors += 1
-                if not quiet:
-                    self.timeline.damage(f"unreadable data: {error.strerror}")
 
-    def _first_frame(self) -> av.VideoFrame:
+    def _forward(self, times: Sequence[float]) -> Iterator[Picture]:
+        """The frames at given times, decoded from the start of the file, which is opened again."""
+        source = Source(self._path)
+        try:
+            frames = Pass(source, beat=self._beat).frames()
+            wanted = set(times)
+            for picture in _with_neighbours(self._placed(frames, self._new_timeline(), [])):
+                if picture.time in wanted:
+                    wanted.discard(picture.time)
+                    yield picture
+                if not wanted:
+                    return
+        finally:
+            source.close()
+
+    def _first_frame(self) -> SoundFrame:
         frame = next(self._sound_frames, None)
         if frame is None:
-            codec = self._stream.codec_context.name
-            raise VideoError(f"{self._name} holds a {codec} video stream, but no frame of it can be decoded")
+            codec = self._source.context.name
+            raise VideoError(f"{self._path.name} holds a {codec} video stream, but no frame of it can be decoded")
         return frame
 
-    def _stated_seconds(self) -> float | None:
-        stream, container = self._stream, self._container
-        if stream.duration and stream.time_base and container.format.name != "avi":
-            return float(stream.duration * stream.time_base)
-        if container.format.name == "avi" and stream.frames and self._frame_rate:
-            return (
-                stream.frames / self._frame_rate
-            )  # FFmpeg shortens the duration of a cut-off AVI, not its frame count
-        if len(container.streams) == 1 and container.duration:
-            return container.duration / av.time_base
-        return None
+
+def _with_neighbours(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """Each picture with the frames before and behind it, where they are near in time: one frame late."""
+    before: Picture | None = None
+    held: Picture | None = None
+    for picture in pictures:
+        if held is not None:
+            yield held._replace(before=_near(before, held), after=_near(picture, held))
+        before, held = held, picture
+    if held is not None:
+        yield held._replace(before=_near(before, held))
 
 
-def _seconds(value: int | None, frame: av.VideoFrame) -> float | None:
-    return None if value is None or frame.time_base is None else float(value * frame.time_base)
+def _near(other: Picture | None, picture: Picture) -> av.VideoFrame | None:
+    is_near = other is not None and abs(other.time - picture.time) < _NEAR_SECONDS
+    return other.frame if other is not None and is_near else None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from reeltag.embedded import EmbeddedTriton, TritonFiles
@@ -108,6 +109,14 @@ def server_token(server: EmbeddedTriton) -> str:
     """What the names of its shared memory have in common, from the command line of the server."""
     prefix = next(part for part in family_of(server.url).server.cmdline() if "shm-region-prefix-name" in part)
     return prefix.partition("shm-region-prefix-name=")[2]
+
+
+def test_the_server_and_its_backends_leave_the_cores_to_who_must_answer(server: EmbeddedTriton) -> None:
+    family = family_of(server.url)
+    ours = psutil.Process().nice()
+    assert family.guard.nice() == ours
+    for process in (family.server, *family.backends.values()):
+        assert process.nice() == min(ours + 5, 19)
 
 
 def test_a_lost_backend_is_an_error_to_come_back_after_and_starts_the_server_again(server: EmbeddedTriton) -> None:

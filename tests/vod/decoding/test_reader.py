@@ -77,12 +77,12 @@ async def _freeze(reader: VideoReader) -> None:
     os.kill(reader.pid, signal.SIGSTOP)
 
 
-@pytest.mark.parametrize(("harm", "said"), [(_kill, "killed by SIGKILL"), (_freeze, "no progress for 2 s")])
+@pytest.mark.parametrize(("harm", "said"), [(_kill, "killed by SIGKILL"), (_freeze, "no progress for 5 s")])
 def test_a_child_that_dies_or_hangs_is_told(
     three_colours: Path, harm: Callable[[VideoReader], Awaitable[None]], said: str
 ) -> None:
     async def run() -> int:
-        async with VideoReader(three_colours, LAYOUT, silence_seconds=2) as reader:
+        async with VideoReader(three_colours, LAYOUT, silence_seconds=5) as reader:
             await reader.probe()
             await harm(reader)
             pid = reader.pid

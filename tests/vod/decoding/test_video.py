@@ -60,7 +60,8 @@ def test_a_turned_video_is_shown_upright(tmp_path: Path) -> None:
     probe = video.probe()
     assert (probe.width, probe.height) == (96, 160)
     out = np.zeros((64, 64, 3), np.uint8)
-    video.scaler(LETTERBOX).fit(next(video.frames()).frame, out)
+    shown = next(video.frames())
+    video.scaler(LETTERBOX).fit(shown.frame, shown.shape, out)
     stored = picture(RED, 160, 96)
     expected = fit_pixels(LETTERBOX, np.ascontiguousarray(np.rot90(stored)), 96, 160)
     assert np.abs(out.astype(int) - expected).mean() < 4
@@ -72,7 +73,8 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
     video = Video(path)
     assert video.displayed_size == (320, 96)
     out = np.full((64, 64, 3), 99, np.uint8)
-    video.scaler(LETTERBOX).fit(next(video.frames()).frame, out)
+    shown = next(video.frames())
+    video.scaler(LETTERBOX).fit(shown.frame, shown.shape, out)
     lit = np.argwhere(out.max(axis=2) > 60)
     assert np.ptp(lit[:, 0]) + 1 == round(64 * 96 / 320)
     video.close()
@@ -92,9 +94,10 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
 def test_scaling_agrees_with_still_images(tmp_path: Path, view: View, size: tuple[int, int]) -> None:
     path = write_video(tmp_path / "v.mp4", [BLUE] * 2, size=size, options={"crf": "5"}, ramp=160)
     video = Video(path)
-    frame = next(video.frames()).frame
+    shown = next(video.frames())
+    frame = shown.frame
     out = np.full((view.height, view.width, 3), 7, np.uint8)
-    video.scaler(view).fit(frame, out)
+    video.scaler(view).fit(frame, shown.shape, out)
     expected = fit_pixels(view, frame.to_ndarray(format="rgb24").astype(np.uint8), *size)
     assert np.abs(out.astype(int) - expected).max() <= 12
     assert np.abs(out.astype(int) - expected).mean() < 2.5
