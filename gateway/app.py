@@ -16,6 +16,7 @@ from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
 from gateway.batch_watch import BatchWatch
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
+from gateway.certificates import Certificates
 from gateway.departures import Departure
 from gateway.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
@@ -57,6 +58,7 @@ def create_app(
     own: OwnTriton | None = None,
     *,
     grpc_port: int | None = None,
+    certificates: Certificates | None = None,
     fetcher: Fetcher | None = None,
 ) -> FastAPI:
     """Build the gateway.
@@ -67,6 +69,7 @@ def create_app(
         own: The Triton there, where it is kept running for this gateway.
         grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
             in `app.state.grpc_port`.
+        certificates: For gRPC over TLS; in the clear without them.
         fetcher: Of images by URL; without it one by the settings.
 
     Raises:
@@ -100,6 +103,7 @@ def create_app(
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
     app.state.metrics, app.state.tracing, app.state.own = metrics, tracing, own
+    app.state.certificates = certificates
     app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
@@ -206,7 +210,9 @@ async def _running(
             )
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
-            async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
+            certificates: Certificates | None = app.state.certificates
+            credentials = None if certificates is None else certificates.grpc_credentials()
+            async with listening(address, service, ready, CLOSE_GRACE_SECONDS, credentials) as port:
                 app.state.grpc_port = port
                 yield
     finally:

@@ -132,12 +132,10 @@ class Metrics:
 
     def refusals(self, method: str, route: str, error: ReeltagError) -> Callable[[], None]:
         """Counts, at each call, a request that was refused with this error before any work was done."""
-        requests = self._http_requests.labels(method, route, error.http_status)
-        errors = self._errors.labels("rest", error.code)
 
         def count() -> None:
-            requests.inc()
-            errors.inc()
+            self._http_requests.labels(method, route, error.http_status).inc()
+            self._errors.labels("rest", error.code).inc()
 
         return count
 

@@ -144,6 +144,7 @@ class Tagging:
 
         Raises:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
+            UnknownTask: No network for a task is there.
         """
         if (request := exchange.current()) is not None:
             request.images += len(uploads)
@@ -162,7 +163,7 @@ class Tagging:
         try:
             served = await self._catalogue.read()
             batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
-        except _LOST:
+        except (*_LOST, UnknownTask):
             self._catalogue.forget()
             raise
         if any(isinstance(answer, _LOST) for answer in batched.answers):

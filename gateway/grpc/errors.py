@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import uuid
@@ -36,6 +37,8 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
         await abort(context, error)
     except (grpc.aio.AbortError, grpc.RpcError):
         raise
+    except grpc.aio.InternalError as error:  # nothing can be sent any more
+        raise asyncio.CancelledError("the client has left") from error
     except Exception as error:
         request = exchange.current()
         error_id = uuid.uuid4().hex[:12] if request is None else request.request_id
@@ -50,27 +53,29 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End the call with an error of ours; raises what ends the handler."""
     code = grpc.StatusCode[error.grpc_code]
-    message = detail_of(error).message
     request = exchange.current()
     request_id = "" if request is None else request.request_id
+    status = status_of(error, request_id)
     if request is not None:
         request.status = code.name
         request.note_error(error.code, error)
-    details = status_of(error, message, request_id).SerializeToString()
-    trailing: tuple[tuple[str, str | bytes], ...] = ((_DETAILS, details),)
+    trailing: tuple[tuple[str, str | bytes], ...] = ((_DETAILS, status.SerializeToString()),)
     if request_id:
         trailing += ((HEADER, request_id),)
-    await context.abort(code, message, trailing_metadata=trailing)
+    try:
+        await context.abort(code, status.message, trailing_metadata=trailing)
+    except grpc.aio.InternalError as failed:
+        raise asyncio.CancelledError("the client has left") from failed
 
 
 async def end(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End a call from beside its handler, which hears of it where it next reads or writes."""
     if not context.done():
-        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError):
+        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError, asyncio.CancelledError):
             await abort(context, error)
 
 
-def status_of(error: ReeltagError, message: str, request_id: str) -> Status:
+def status_of(error: ReeltagError, request_id: str) -> Status:
     """The error with its machine-readable details."""
     details: list[Message] = [ErrorInfo(reason=error.code.upper(), domain=DOMAIN)]
     if error.retry_after_seconds is not None:
@@ -78,7 +83,7 @@ def status_of(error: ReeltagError, message: str, request_id: str) -> Status:
     if request_id:
         details.append(RequestInfo(request_id=request_id))
     number: int = grpc.StatusCode[error.grpc_code].value[0]
-    return Status(code=number, message=message, details=[_packed(detail) for detail in details])
+    return Status(code=number, message=detail_of(error).message, details=[_packed(detail) for detail in details])
 
 
 def _packed(message: Message) -> AnyMessage:

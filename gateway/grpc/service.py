@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -82,7 +82,7 @@ class TaggingService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes."""
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "TagImages": grpc.stream_unary_rpc_method_handler(self._tag_images, None, serialised),
             "TagImageStream": grpc.stream_stream_rpc_method_handler(self._tag_image_stream, None, serialised),
             "ListModels": grpc.stream_unary_rpc_method_handler(self._list_models, None, serialised),
@@ -95,6 +95,7 @@ class TaggingService:
         async with self._call("TagImages", context) as (observed, caller):
             priority = caller.priority(_metadata(context, "priority"))
             self._tagging.admit(priority)
+            caller.take(0)
             with exchange.stage("receive"):
                 options, uploads = await self._received(context, observed)
             question = await self._question(options, priority)
@@ -119,7 +120,9 @@ class TaggingService:
             observed.received_bytes = len(raw or b"")
             request = parsed(pb.TagImagesRequest, raw)
             del raw
-        return request.options, [upload_of(image) for image in request.images]
+        options = pb.TagOptions()
+        options.CopyFrom(request.options)  # a part of a message keeps the whole
+        return options, [upload_of(image) for image in request.images]
 
     async def _tag_image_stream(self, _: object, context: Context) -> AsyncIterator[pb.TagImageStreamResponse]:
         """Tag images as they come, in order; see the .proto file."""
@@ -127,7 +130,7 @@ class TaggingService:
         working: set[asyncio.Task[pb.ImageResult]] = set()
         async with (
             self._call("TagImageStream", context) as (observed, caller),
-            self._streams.entered(context, lambda: bool(working)) as reading,
+            self._streams.entered(context, lambda: bool(working) or not answers.empty()) as reading,
         ):
             feeding = asyncio.create_task(self._feed(reading, context, caller, answers, working))
             try:
