@@ -254,14 +254,21 @@ def test_the_page_has_every_metric_as_it_is(seen: Seen) -> None:
     assert rows == table(ours), "run `python -m docs.metrics` against a gateway that was used"
 
 
+def check_was_not_restarted(seen: Seen) -> None:
+    if "it is started again" in seen.log.read_text():
+        pytest.skip("the machine stood still, so that Triton was started again and has forgotten what it did")
+
+
 def test_triton_computed_what_was_sent_and_nobody_is_warned(seen: Seen) -> None:
+    check_was_not_restarted(seen)
+
     def value(name: str, **labels: str) -> float:
         family = next(f for f in seen.families.values() for s in f.samples if s.name == name)
         return sum(s.value for s in family.samples if s.name == name and labels.items() <= s.labels.items())
 
     assert value("reeltag_triton_up") == 1
     sent = value("reeltag_batch_images_sum")
-    assert sent == value("reeltag_images_total", outcome="tagged") + 0
+    assert sent == value("reeltag_images_total", outcome="tagged")
     for stage in ("decode", "nms"):
         assert value("reeltag_model_images_total", stage=stage) >= sent
     assert value("reeltag_model_batch_images_sum", model="nanodet_g") >= sent
@@ -274,6 +281,7 @@ def test_triton_computed_what_was_sent_and_nobody_is_warned(seen: Seen) -> None:
 
 
 def test_one_trace_leads_from_the_caller_into_tritons_models(seen: Seen) -> None:
+    check_was_not_restarted(seen)
     deadline = time.monotonic() + 20
     spans: list[Any] = []
     while time.monotonic() < deadline:
