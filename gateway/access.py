@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from starlette.datastructures import Headers
@@ -20,6 +22,7 @@ from reeltag.keys import ApiKey, KeyFile
 from reeltag.priority import Priority
 from reeltag.settings import Settings
 
+_log: Final = logging.getLogger(__name__)
 BURST_SECONDS: Final = 2.0
 """Of its images a second, a key that was quiet may send as many at once."""
 _SCHEME: Final = "bearer "
@@ -50,12 +53,14 @@ class Caller:
         use: _Use,
         clock: Callable[[], float],
         priority: Priority = Priority.INTERACTIVE,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.tenant = tenant
         self._rate = rate
         self._use = use
         self._clock = clock
         self._priority = priority
+        self._check = check
 
     def priority(self, said: str | None) -> Priority:
         """Priority of a request.
@@ -83,7 +88,9 @@ class Caller:
 
         Raises:
             Overloaded: They are more than the key may send now.
+            Unauthorized: The key was revoked meanwhile, as in the middle of a stream.
         """
+        self._check()
         if self._rate is None:
             return
         if (seconds := self.wait_seconds(images)) > 0:
@@ -132,10 +139,16 @@ class Access:
         use.requests += 1
         use.pace.begin(self._clock())
         try:
-            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority)
+            check = partial(self._check_still_good, key.id)
+            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority, check)
         finally:
             use.requests -= 1
             use.pace.done(1, self._clock(), more=use.requests > 0)
+
+    def _check_still_good(self, key_id: str) -> None:
+        assert self._keys is not None
+        if not self._keys.is_good(key_id):
+            raise Unauthorized("the key was revoked; ask the operator for another")
 
     def _key(self, authorization: str) -> ApiKey:
         assert self._keys is not None
@@ -184,6 +197,16 @@ def check_openness(settings: Settings) -> None:
         raise InvalidOption(
             f"on {settings.host} everybody who reaches this machine could ask: make keys with `reeltag keys create "
             "TENANT --keys-file FILE` and give --keys-file FILE, or say --anonymous"
+        )
+
+
+def warn_of_openness(settings: Settings) -> None:
+    """Say in the log what others on the network could read."""
+    if settings.keys_file is not None and settings.tls_cert is None and not _is_loopback(settings.host):
+        _log.warning(
+            "keys travel in the clear to %s: give --tls-cert and --tls-key, or see to it that only a proxy with TLS "
+            "reaches this address",
+            settings.host,
         )
 
 

@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from gateway.errors import detail_of
 from reeltag.errors import ReeltagError
 
 DOMAIN: Final = "reeltag"
@@ -45,12 +46,13 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End the call with an error of ours; raises what ends the handler."""
+    status = status_of(error)
     code = grpc.StatusCode[error.grpc_code]
     if code is grpc.StatusCode.INTERNAL:
         _log.error("%s: %s", error.code, error)
-    details = ((_DETAILS, status_of(error).SerializeToString()),)
+    details = ((_DETAILS, status.SerializeToString()),)
     try:
-        await context.abort(code, str(error), trailing_metadata=details)
+        await context.abort(code, status.message, trailing_metadata=details)
     except grpc.aio.InternalError as failed:
         raise asyncio.CancelledError("the client has left") from failed
 
@@ -68,7 +70,7 @@ def status_of(error: ReeltagError) -> Status:
     if error.retry_after_seconds is not None:
         details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
     number: int = grpc.StatusCode[error.grpc_code].value[0]
-    return Status(code=number, message=str(error), details=[_packed(detail) for detail in details])
+    return Status(code=number, message=detail_of(error).message, details=[_packed(detail) for detail in details])
 
 
 def _packed(message: Message) -> AnyMessage:

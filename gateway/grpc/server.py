@@ -65,7 +65,11 @@ def doors(settings: Settings) -> tuple[Door, Door]:
 
 @asynccontextmanager
 async def listening(
-    address: str, service: TaggingService, check_ready: Callable[[], Awaitable[None]], grace_seconds: float
+    address: str,
+    service: TaggingService,
+    check_ready: Callable[[], Awaitable[None]],
+    grace_seconds: float,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[int]:
     """Serve for the block; then refuse new calls and let those in work finish.
 
@@ -74,6 +78,7 @@ async def listening(
         service: Answers the calls.
         check_ready: Raises a `ReeltagError` where images cannot be tagged now; health says so.
         grace_seconds: How long calls may go on at the end.
+        credentials: For TLS; in the clear without them.
 
     Yields:
         The port.
@@ -84,7 +89,7 @@ async def listening(
     state = Health(("", SERVICE), Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=5.0, wait_seconds=5.0))
     shown = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=30.0, wait_seconds=5.0)
     handlers = (service.handler(), state.handler(), *reflection_handlers((SERVICE, health.SERVICE), shown))
-    listener = _Listener(address, handlers)
+    listener = _Listener(address, handlers, credentials)
     await listener.start()
     working = [asyncio.create_task(_tell_health(state, check_ready)), asyncio.create_task(listener.watch())]
     try:
@@ -104,9 +109,12 @@ class _Listener:
     1.85). Calls in work go on; clients are told to connect anew, and find the next one on the same port.
     """
 
-    def __init__(self, address: str, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+    def __init__(
+        self, address: str, handlers: Sequence[grpc.GenericRpcHandler], credentials: grpc.ServerCredentials | None
+    ) -> None:
         self._host, _, port = address.rpartition(":")
         self._handlers = handlers
+        self._credentials = credentials
         self.port = int(port)
 
     async def start(self) -> None:
@@ -115,7 +123,10 @@ class _Listener:
         self.server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
         self.server.add_generic_rpc_handlers(self._handlers)
         try:
-            self.port = self.server.add_insecure_port(address)
+            if self._credentials is None:
+                self.port = self.server.add_insecure_port(address)
+            else:
+                self.port = self.server.add_secure_port(address, self._credentials)
         except RuntimeError as error:
             text = f"gRPC cannot listen on {address}; choose another port with --grpc-port, 0 for none"
             raise PortInUse(text) from error

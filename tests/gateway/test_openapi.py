@@ -73,14 +73,8 @@ def picture(media_type: str) -> bytes:
 @given(data=st.data())
 def test_what_it_allows_is_taken(client: httpx.Client, document: dict[str, Any], data: st.DataObject) -> None:
     operation = document["paths"]["/v1/images"]["post"]
-    chosen, headers = (
-        data.draw(
-            st.fixed_dictionaries(
-                {}, optional={p["name"]: values_of(p["schema"]) for p in operation["parameters"] if p["in"] == place}
-            )
-        )
-        for place in ("query", "header")
-    )
+    parameters = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
+    chosen = data.draw(st.fixed_dictionaries({}, optional={n: values_of(s) for n, s in parameters.items()}))
     media_type = data.draw(st.sampled_from(sorted(operation["requestBody"]["content"])))
     url = f"/v1/images?{urlencode(chosen, doseq=True)}"
     if media_type == "multipart/form-data":
@@ -88,9 +82,9 @@ def test_what_it_allows_is_taken(client: httpx.Client, document: dict[str, Any],
         assert schema["additionalProperties"] is False
         least = schema["properties"]["file"]["minItems"]
         count = data.draw(st.integers(least, 4))
-        answer = client.post(url, files=[("file", ("a", picture("image/png")))] * count, headers=headers)
+        answer = client.post(url, files=[("file", ("a", picture("image/png")))] * count)
     else:
-        answer = client.post(url, content=picture(media_type), headers={"Content-Type": media_type, **headers})
+        answer = client.post(url, content=picture(media_type), headers={"Content-Type": media_type})
     assert answer.status_code == 200, answer.text
     check(document, "/v1/images", answer)
 
@@ -121,7 +115,7 @@ def test_what_it_does_not_allow_is_refused(
         assert answer.status_code == 422
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/json", "image/svg+xml", "*/*", "image/jpeg2", "a"])
+@pytest.mark.parametrize("media_type", ["text/plain", "application/json", "image/jxl", "*/*", "image/jpeg2", "a"])
 def test_other_content_types_are_refused(client: httpx.Client, document: dict[str, Any], media_type: str) -> None:
     headers = {"Content-Type": media_type}
     answer = client.post("/v1/images", content=picture("image/jpeg"), headers=headers)

@@ -304,7 +304,7 @@ def test_short_shots_are_found_again_where_seeking_is_not_exact(tmp_path: Path, 
     colours = [RED] * 52 + [GREEN] * 8 + [BLUE] * 40
     path = write_video(tmp_path / name, colours, codec=codec, options={"g": "250", "sc_threshold": "0"})
     tag([path], tmp_path / "out", sample=Sample.SHOTS)
-    tags = result(tmp_path / "out", "v")
+    tags = result(tmp_path / "out", path)
     assert [s.start_seconds for s in tags.shots] == pytest.approx([0, 2.08, 2.4])
     assert spans(tags, "person") == [(2.08, 2.4)]
     assert tags.coverage.frames_sampled == 7
@@ -321,7 +321,7 @@ def test_a_second_pass_that_fails_leaves_the_first(tmp_path: Path) -> None:
 
     (outcome,) = tag([path], tmp_path / "out", Shrinking(), fps=1.0)
     assert outcome.status is Status.TAGGED, outcome.message
-    tags = result(tmp_path / "out", "v")
+    tags = result(tmp_path / "out", path)
     assert spans(tags, "car") == [(0, 1.08)]
     (gap,) = tags.coverage.gaps
     assert (gap.start_seconds, gap.end_seconds) == (1.08, 1.28)

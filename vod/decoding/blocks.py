@@ -128,7 +128,7 @@ class Probe:
     frame_rate: float
     """Mean frames a second; 0 when unknown."""
     duration_seconds: float | None
-    """As stated by the file, from the first frame; None when unknown."""
+    """As stated by the file, from the first frame, or guessed where it states nothing; None when unknown."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -31,7 +31,9 @@ class Orientation:
         return pixels[:: -1 if self.mirrors_rows else 1, :: -1 if self.mirrors_columns else 1]
 
 
-UPRIGHT = Orientation()
+UPRIGHT: Final = Orientation()
+_MATRIX_FRAMES: Final = 25
+"""Where every frame is a key frame, the matrix is read every so many frames."""
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
@@ -74,7 +76,9 @@ class Shapes:
     """Follows the shape of a stream's frames.
 
     The container's word on the shape of pixels counts where it differs from the codec's at the beginning; else the
-    codec's, which may change, as it does between programmes of a broadcast.
+    codec's, which may change, as it does between programmes of a broadcast. The display matrix is read again at key
+    frames and where the angle changes, not at every frame: PyAV's side data keeps frames until the next collection of
+    garbage, which costs the memory of a hundred frames.
 
     Args:
         stated: The container's ratio; None or 0 where it has none.
@@ -83,6 +87,9 @@ class Shapes:
     def __init__(self, stated: Fraction | None) -> None:
         self._stated = stated or None
         self._first: Fraction | None = None
+        self._orientation: Orientation | None = None
+        self._rotation = 0
+        self._since_matrix = 0
 
     def of(self, frame: av.VideoFrame, coded: Fraction | None) -> Shape:
         """The shape of the frame that was just decoded.
@@ -96,7 +103,15 @@ class Shapes:
             self._first = coded
         is_overruled = self._stated is not None and self._stated != self._first
         ratio = self._stated if is_overruled and self._stated else coded
-        return Shape(frame.width, frame.height, ratio, orientation_of(frame))
+        return Shape(frame.width, frame.height, ratio, self._orientation_at(frame))
+
+    def _orientation_at(self, frame: av.VideoFrame) -> Orientation:
+        rotation = frame.rotation
+        self._since_matrix += 1
+        is_due = bool(frame.key_frame) and self._since_matrix >= _MATRIX_FRAMES
+        if self._orientation is None or rotation != self._rotation or is_due:
+            self._orientation, self._rotation, self._since_matrix = orientation_of(frame), rotation, 0
+        return self._orientation
 
 
 def fitted(inner: tuple[int, int], outer: tuple[int, int]) -> tuple[int, int]:

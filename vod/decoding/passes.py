@@ -4,7 +4,8 @@ A frame is sound where nothing that it was predicted from is damaged. Packets ar
 and each frame carries the number of its packet, so that damage at packet n makes unsound:
 
 - the frames of packets from n on, until the decoder begins anew: at the first key frame (or recovery point) of a later
-  packet; what is shown before that key frame is not sound either, since it may lean on the damaged group;
+  packet; what is shown before that key frame is not sound either, since it may lean on the damaged group. Where
+  pictures are refreshed in stripes and none is a key frame, the second such point after the damage finds them whole;
 - and that of packet n - 1 where the decoder fails without saying in which frame, or where bytes of the file belong to
   no packet: damage seldom begins at a packet's first byte.
 
@@ -64,6 +65,8 @@ class _Held(NamedTuple):
     frame: av.VideoFrame
     shape: Shape
     stamp: float | None
+    is_refresh: bool
+    """Whether its packet is one that decoding can begin with, be it a key frame or the first stripe of a refresh."""
 
 
 class Pass:
@@ -99,6 +102,8 @@ class Pass:
         self._stamps: list[float] = []
         self._bad_from: int | None = 0 if begins_at_key else None
         self._bad_until = -1
+        self._refreshes = 0
+        self._key_packets: deque[int] = deque(maxlen=_MAX_HELD)
         self._ratios: list[tuple[int, Fraction | None]] = []
         self._suspect: int | None = None
         self._seam = -1
@@ -112,7 +117,7 @@ class Pass:
         """Sound frames, once."""
         for packet in self._packets():
             self._beat()
-            if packet.size or packet.buffer_size:
+            if packet.size:
                 self._number += 1
                 self._look_at(packet)
             for number, frame in self._decode(packet):
@@ -172,6 +177,8 @@ class Pass:
         if self._source.stamps_by_decoding and packet.size and start is not None:
             heapq.heappush(self._stamps, start)
         heapq.heappush(self._outstanding, self._number)
+        if packet.is_keyframe:
+            self._key_packets.append(self._number)
 
     def _is_hole(self, packet: av.Packet[av.VideoStream]) -> bool:
         """Whether bytes between the last two packets belong to none."""
@@ -191,7 +198,7 @@ class Pass:
         if self._source.stamps_by_decoding and self._stamps:
             stamp = heapq.heappop(self._stamps)
         shape = self._shapes.of(frame, self._ratio_at(number))
-        self._held.append(_Held(number, frame, shape, stamp))
+        self._held.append(_Held(number, frame, shape, stamp, number in self._key_packets))
 
     def _ratio_at(self, number: int) -> Fraction | None:
         """The shape of pixels that the decoder knew when it had decoded a packet, not when it gave the frame."""
@@ -215,7 +222,7 @@ class Pass:
     def _sound(self, held: _Held) -> SoundFrame | None:
         is_key = bool(held.frame.key_frame)
         if self._bad_from is not None and held.number >= self._bad_from:
-            if not is_key or held.number <= self._bad_until or held.frame.is_corrupt:
+            if not self._begins_anew(held, is_key=is_key):
                 return None
             self._bad_from = None
         damage, stamp = "", None
@@ -228,10 +235,18 @@ class Pass:
         seconds = _seconds(held.frame.duration, held.frame.time_base)
         return SoundFrame(held.frame, held.shape, held.stamp, seconds, is_key, damage, stamp, is_seam)
 
+    def _begins_anew(self, held: _Held, *, is_key: bool) -> bool:
+        """Whether a frame behind damage is sound: a key frame, or where a refresh in stripes is through."""
+        if held.number <= self._bad_until or held.frame.is_corrupt:
+            return False
+        self._refreshes += held.is_refresh and not is_key
+        return is_key or self._refreshes > 1
+
     def _note_damage(self, first: int, last: int, reason: str) -> None:
         """Packets from `first` to `last` are damaged."""
         self._bad_from = first if self._bad_from is None else min(self._bad_from, first)
         self._bad_until = max(self._bad_until, last)
+        self._refreshes = 0
         self.damage = self.damage or reason
         if self._damage_stamp is None:
             self._damage_stamp = self._last_packet[0]
@@ -250,7 +265,7 @@ class Pass:
                     errors = 0
                     self._note_hole(packet)
                     if packet.stream is self._source.stream or packet.stream.index == self._source.stream.index:
-                        yield packet
+                        yield from [packet] if packet.size or packet.dts is None else []  # AVI: "shown as before"
                 return
             except av.FFmpegError as error:  # noqa: PERF203  reading goes on behind the damage
                 errors += 1

@@ -72,7 +72,8 @@ class Video:
         """What the file says of itself."""
         width, height = self.displayed_size
         stated = self._source.stated_end(self._first.stamp or 0.0)
-        return Probe(width, height, round(self._source.frame_rate, 3), stated)
+        seconds = self._source.guessed_seconds if stated is None else stated
+        return Probe(width, height, round(self._source.frame_rate, 3), seconds)
 
     @property
     def displayed_size(self) -> tuple[int, int]:

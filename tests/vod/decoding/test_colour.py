@@ -85,7 +85,7 @@ def test_a_file_states_its_transfer(tmp_path: Path, trc: int, transfer: Transfer
 
     options = {"x265-params": f"log-level=none:pools=1:transfer={trc}:colorprim=9:colormatrix=9"}
     encoding = Encoding("libx265", options, "yuv420p10le")
-    video = Video(write_numbered(tmp_path / "v.mp4", range(2), encoding, prepare=prepare))
+    video = Video(write_numbered(tmp_path / "v.mkv", range(2), encoding, prepare=prepare))
     picture = next(video.frames())
     assert transfer_of(picture.frame) is transfer
     assert video.scaler(SHOT_FRAME).small(picture.frame, picture.shape).shape == (27, 48, 3)

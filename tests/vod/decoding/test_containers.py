@@ -11,8 +11,8 @@ import pytest
 from av.stream import Disposition
 
 from reeltag.errors import VideoError
-from tests.vod.media import RED, write_video
-from tests.vod.numbered import Encoding, number_of, numbered, write_numbered
+from tests.vod.media import RED, damage, write_video
+from tests.vod.numbered import Encoding, is_smeared, number_of, numbered, write_numbered
 from vod.decoding.video import Video
 
 
@@ -79,7 +79,7 @@ def _png(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (_with_unknown_codec, "its codec is not known to FFmpeg"),
+        (_with_unknown_codec, "its codec is not known to FFmpeg: zzzz"),
         (_heif, r"is a picture \(HEIF, brand heic\), not a video"),
         (_png, r"is a picture \(png\), not a video"),
     ],
@@ -122,5 +122,32 @@ def test_a_stream_that_starts_inside_a_group_of_pictures_has_no_gap(tmp_path: Pa
     assert first == 50
     assert [p.time for p in pictures] == pytest.approx([i / 25 for i in range(50)])
     assert video.close_timeline() == pytest.approx(2.0)
+    assert video.timeline.gaps == []
+    video.close()
+
+
+def test_damage_in_a_stream_that_is_refreshed_in_stripes(tmp_path: Path) -> None:
+    """It has no key frame but its first; the second refresh behind the damage leaves whole pictures."""
+    options = {"g": "25", "bf": "0", "x264-params": "intra-refresh=1:scenecut=0"}
+    path = damage(write_numbered(tmp_path / "v.ts", range(150), Encoding(options=options)), 0.5, 0.53)
+    video = Video(path)
+    shown = [picture.frame.to_ndarray(format="rgb24").astype(np.uint8) for picture in video.frames()]
+    numbers = [number_of(pixels) for pixels in shown]
+    assert numbers[-25:] == list(range(125, 150))
+    assert 60 < len(numbers) < 110
+    assert not any(is_smeared(pixels) for pixels in shown)
+    video.close_timeline()
+    (gap,) = video.timeline.gaps
+    assert gap.end_seconds == pytest.approx(5.0)
+    video.close()
+
+
+def test_an_avi_shows_a_picture_for_longer(tmp_path: Path) -> None:
+    """AVI says so with empty packets, which must not end the decoder's work."""
+    ticks = [i + (37 if i > 20 else 0) for i in range(40)]
+    path = write_numbered(tmp_path / "v.avi", range(40), Encoding("mpeg4", bit_rate=3_000_000), ticks=ticks)
+    video = Video(path)
+    assert [picture.time for picture in video.frames()] == pytest.approx([tick / 25 for tick in ticks])
+    assert video.close_timeline() == pytest.approx(77 / 25)
     assert video.timeline.gaps == []
     video.close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -221,3 +222,16 @@ def test_avi_without_timestamps(shared: Path) -> None:
     times = times_of(shared / "media" / "vtest.avi")
     assert len(times) == 795
     assert times[-1] == pytest.approx(79.4)
+
+
+def test_few_frames_are_held_at_once(tmp_path: Path) -> None:
+    """Side data and its frame point at each other; read at every frame, it held hundreds of megabytes of 720p."""
+    video = Video(write_video(tmp_path / "v.mp4", [RED] * 150, options={"g": "10", "bf": "2"}, rotation=90))
+    gc.collect()
+    gc.disable()
+    try:
+        alive = [sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) for _ in video.frames()]
+    finally:
+        gc.enable()
+        video.close()
+    assert 1 <= max(alive) < 30
