@@ -27,6 +27,8 @@ MAX_CONNECTIONS: Final = 768
 """Of one generator; the gateway takes 1,024."""
 _REFUSALS: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _TICK_SECONDS: Final = 0.002
+_WAITING: Final = 320
+"""Connections of an open loop whose requests wait in the gateway's queue, of 256 images."""
 _LINGER_SECONDS: Final = 40.0
 """For the last answers: longer than the gateway's deadline."""
 
@@ -43,6 +45,8 @@ class Answers:
     """Any other outcome, by what it was."""
     own_delays: list[float] = field(default_factory=list)
     """Seconds that each request was sent later than it was due."""
+    unsent: int = 0
+    """Requests for which the generator had no free connection."""
     goodput: float = 0.0
     """Requests a second that were answered with 200 while the load lasted."""
     cpu: float = 0.0
@@ -239,7 +243,7 @@ class _Generator:
         return await self._rest()
 
     async def open(self, rate: float, seconds: float) -> Answers:
-        await self._connect(min(MAX_CONNECTIONS, 64 + int(rate)))
+        await self._connect(min(MAX_CONNECTIONS, _WAITING + int(rate)))
         began, sent = time.perf_counter(), 0
         with self._counted(seconds):
             while (elapsed := time.perf_counter() - began) < seconds:
@@ -290,7 +294,7 @@ class _Generator:
         end = time.perf_counter() + _LINGER_SECONDS
         self._on_answer = lambda: None
         if self._due:
-            self.answers.others["not sent: the generator had no free connection"] += len(self._due)
+            self.answers.unsent = len(self._due)
             self._due.clear()
         while self._busy and time.perf_counter() < end:
             await asyncio.sleep(0.05)

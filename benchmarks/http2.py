@@ -100,6 +100,7 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
+        self._socket.settimeout(10)
         try:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):

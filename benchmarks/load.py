@@ -7,6 +7,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 import grpc
@@ -18,6 +19,8 @@ from reeltag.triton import TritonClient
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
 
+STREAM_AHEAD: Final = 4
+"""Images of a stream that are in work."""
 Request = Callable[[], Awaitable[int]]
 """Sends one request and gives the number of images that it was for."""
 
@@ -98,26 +101,30 @@ def grpc_request(channel: grpc.aio.Channel, images: Sequence[bytes]) -> Request:
 
 
 async def grpc_streams(channel: grpc.aio.Channel, images: Sequence[bytes], streams: int, seconds: float) -> Loaded:
-    """Images/s of streams that send as fast as they are read."""
+    """Images/s of streams that each send up to `STREAM_AHEAD` images ahead of their answers."""
     stub = TaggingStub(channel)
     source = itertools.cycle([pb.TagImageStreamRequest(image=pb.Image(data=image)) for image in images])
     began, cpu = time.perf_counter(), time.process_time()
     done = 0
 
-    async def sent() -> AsyncIterator[pb.TagImageStreamRequest]:
+    async def sent(ahead: asyncio.Semaphore) -> AsyncIterator[pb.TagImageStreamRequest]:
         first = pb.TagImageStreamRequest()
         first.CopyFrom(next(source))
         first.options.tasks.append("detect")
+        await ahead.acquire()
         yield first
         while time.perf_counter() < began + seconds:
+            await ahead.acquire()
             yield next(source)
 
     async def one_stream() -> None:
         nonlocal done
-        async for answer in stub.TagImageStream(sent()):
+        ahead = asyncio.Semaphore(STREAM_AHEAD)
+        async for answer in stub.TagImageStream(sent(ahead)):
             if answer.result.HasField("error"):
                 raise RuntimeError(f"an image of a stream failed: {answer.result.error}")
             done += 1
+            ahead.release()
 
     await asyncio.gather(*(one_stream() for _ in range(streams)))
     took = time.perf_counter() - began

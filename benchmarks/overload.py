@@ -54,6 +54,8 @@ class Overloaded:
     def broken(self) -> list[str]:
         """The bounds that were not kept."""
         found = [f"{count} x {what}" for what, count in (self.load.others + self.probe.others).items()]
+        if self.load.unsent:
+            found.append(f"the generator could not send {self.load.unsent} requests: its connections were all in use")
         if not self.load.refused:
             found.append("nothing was refused: this was no overload")
         if (share := self.load.goodput / self.knee.answers.goodput) < LEAST_GOODPUT:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import render
+from gateway.pace import Pace
 from reeltag.errors import InvalidOption, Overloaded, ReeltagError, Unauthorized
 from reeltag.keys import ApiKey, KeyFile
 from reeltag.priority import Priority
 from reeltag.settings import Settings
 
+_log: Final = logging.getLogger(__name__)
 BURST_SECONDS: Final = 2.0
 """Of its images a second, a key that was quiet may send as many at once."""
 _SCHEME: Final = "bearer "
@@ -35,6 +39,8 @@ class _Use:
     at: float
     requests: int = 0
     """In work."""
+    pace: Pace = field(default_factory=Pace)
+    """Of the requests."""
 
 
 class Caller:
@@ -47,12 +53,14 @@ class Caller:
         use: _Use,
         clock: Callable[[], float],
         priority: Priority = Priority.INTERACTIVE,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.tenant = tenant
         self._rate = rate
         self._use = use
         self._clock = clock
         self._priority = priority
+        self._check = check
 
     def priority(self, said: str | None) -> Priority:
         """Priority of a request.
@@ -80,7 +88,9 @@ class Caller:
 
         Raises:
             Overloaded: They are more than the key may send now.
+            Unauthorized: The key was revoked meanwhile, as in the middle of a stream.
         """
+        self._check()
         if self._rate is None:
             return
         if (seconds := self.wait_seconds(images)) > 0:
@@ -124,12 +134,21 @@ class Access:
         key = self._key(authorization)
         use = self._uses.setdefault(key.id, _Use(burst(key.images_per_second or 0), self._clock()))
         if key.concurrent_requests is not None and use.requests >= key.concurrent_requests:
-            raise Overloaded(f"{use.requests} requests of this key are in work, which are all that it may have")
+            text = f"{use.requests} requests of this key are in work, which are all that it may have"
+            raise Overloaded(text, retry_after_seconds=use.pace.wait(1, self._clock()))
         use.requests += 1
+        use.pace.begin(self._clock())
         try:
-            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority)
+            check = partial(self._check_still_good, key.id)
+            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority, check)
         finally:
             use.requests -= 1
+            use.pace.done(1, self._clock(), more=use.requests > 0)
+
+    def _check_still_good(self, key_id: str) -> None:
+        assert self._keys is not None
+        if not self._keys.is_good(key_id):
+            raise Unauthorized("the key was revoked; ask the operator for another")
 
     def _key(self, authorization: str) -> ApiKey:
         assert self._keys is not None
@@ -178,6 +197,16 @@ def check_openness(settings: Settings) -> None:
         raise InvalidOption(
             f"on {settings.host} everybody who reaches this machine could ask: make keys with `reeltag keys create "
             "TENANT --keys-file FILE` and give --keys-file FILE, or say --anonymous"
+        )
+
+
+def warn_of_openness(settings: Settings) -> None:
+    """Say in the log what others on the network could read."""
+    if settings.keys_file is not None and settings.tls_cert is None and not _is_loopback(settings.host):
+        _log.warning(
+            "keys travel in the clear to %s: give --tls-cert and --tls-key, or see to it that only a proxy with TLS "
+            "reaches this address",
+            settings.host,
         )
 
 

@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
+from gateway.certificates import Certificates
 from gateway.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
 from gateway.fetching import Fetcher, FetchLimits
@@ -52,6 +53,7 @@ def create_app(
     own: OwnTriton | None = None,
     *,
     grpc_port: int | None = None,
+    certificates: Certificates | None = None,
     fetcher: Fetcher | None = None,
 ) -> FastAPI:
     """Build the gateway.
@@ -62,6 +64,7 @@ def create_app(
         own: The Triton there, where it is kept running for this gateway.
         grpc_port: Where the app also listens for gRPC while it runs, 0 for a free port; nowhere without it. The port is
             in `app.state.grpc_port`.
+        certificates: For gRPC over TLS; in the clear without them.
         fetcher: Of images by URL; without it one by the settings.
 
     Raises:
@@ -94,7 +97,7 @@ def create_app(
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
-    app.state.metrics, app.state.own = metrics, own
+    app.state.metrics, app.state.own, app.state.certificates = metrics, own, certificates
     app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
@@ -189,7 +192,9 @@ async def _running(
             service = TaggingService(tagging, catalogue, reader, metrics, app.state.access, *doors(settings))
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
-            async with listening(address, service, ready, CLOSE_GRACE_SECONDS) as port:
+            certificates: Certificates | None = app.state.certificates
+            credentials = None if certificates is None else certificates.grpc_credentials()
+            async with listening(address, service, ready, CLOSE_GRACE_SECONDS, credentials) as port:
                 app.state.grpc_port = port
                 yield
     finally:

@@ -16,7 +16,7 @@ from typing import Final
 from gateway.tagger import ImageTagger, TaskSet, Wanted
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced
+from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, UnknownTask
 from reeltag.triton import ImageOutputs
 
 LIFETIME_SECONDS: Final = 300.0
@@ -33,16 +33,22 @@ class Served:
     """Card of each task whose image ensemble is ready."""
     ready: frozenset[tuple[str, str]]
     """Name and version of the ready models and ensembles."""
+    listed: frozenset[str]
+    """Names of all that lie in the repository, ready or not."""
 
     def card(self, task: Task) -> ModelCard:
         """Card of one task.
 
         Raises:
             ModelUnavailable: Triton does not serve its ensemble, or the ensemble carries no card.
+            UnknownTask: No network for it was ever exported there: waiting would not help.
         """
         if task in self.cards:
             return self.cards[task]
         name = contract.image_ensemble((task,))
+        if task not in contract.BUNDLED_TASKS and name not in self.listed:
+            served = ", ".join(known.value for known in self.cards)
+            raise UnknownTask(f"no network for the task {name!r} is there; tasks served: {served}")
         is_ready = any(ready == name for ready, _ in self.ready)
         fault = "serves it without a model card" if is_ready else "does not serve it"
         known = ", ".join(known.value for known in self.cards) or "none"
@@ -91,7 +97,7 @@ class Catalogue:
                 ready = frozenset((entry.name, entry.version) for entry in index if entry.state == "READY")
                 of_tasks = {task: cards[task.value] for task in Task if task.value in cards}
                 by_task = {task: card for task, card in of_tasks.items() if (task.value, card.version) in ready}
-                self._served = Served(by_task, ready)
+                self._served = Served(by_task, ready, frozenset(entry.name for entry in index))
                 self._read_at = time.monotonic()
             return self._served
 

@@ -32,6 +32,8 @@ _log: Final = logging.getLogger(__name__)
 
 _UNWANTED_BODY_BYTES: Final = 256 << 20
 """Most that is thrown away of a body that was answered already: many clients read the answer only behind their body."""
+_GOODBYE_SECONDS: Final = 0.1
+"""In which what is left of a TLS connection is sent."""
 _UNWANTED_BYTES: Final = 16 << 20
 """Likewise, behind an error that ends the connection."""
 
@@ -50,13 +52,25 @@ class Connection(HttpToolsProtocol):
     Args:
         crowd: All connections of the server.
         early: Refuses requests without the app.
+        is_admitted: Whether it may stay, where that is known already.
+        under: What carries it, where that is TLS.
         arguments: Uvicorn's.
     """
 
-    def __init__(self, crowd: Crowd, early: EarlyRefusals, **arguments: Any) -> None:
+    def __init__(
+        self,
+        crowd: Crowd,
+        early: EarlyRefusals,
+        *,
+        is_admitted: bool | None = None,
+        under: asyncio.Transport | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self._crowd = crowd
         self._early = early
+        self._is_admitted = is_admitted
+        self._under = under
         self._limits = crowd.limits
         self._enough = crowd.limits.min_bytes_per_second * crowd.limits.transfer_seconds
         """Bytes that must move in each stretch of `transfer_seconds`."""
@@ -75,16 +89,21 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Take the connection, or refuse it where there are too many."""
         super().connection_made(transport)
-        if self._crowd.admit(self.loop.time()):
+        if self._is_admitted is None:
+            self._is_admitted = self._crowd.admit(self.loop.time())
+        if self._is_admitted:
             self._wait_for(self._crowd.fresh)
             return
-        self._note(error := TooManyConnections(f"{self._limits.max_connections:,} connections are open already"))
+        text = f"{self._limits.max_connections:,} connections are open already"
+        error = TooManyConnections(text, retry_after_seconds=self._crowd.retry_after(self.loop.time()))
+        self._note(error)
         self._answer(error, self._crowd.refused)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who still work for this client that it left."""
+        self._crowd.forget(self, self.loop.time())
+        self._crowd.answers.discard(self)
         self._wait_for(None)
-        self._crowd.forget(self)
         running = self._unanswered()
         if running is not None and not self._deaf:
             when = "in the middle of" if self._part is _Part.BODY and running is self.cycle else "before the answer to"
@@ -165,6 +184,7 @@ class Connection(HttpToolsProtocol):
         if self.unread_bytes:
             self._watch_answer()
         if self.transport.is_closing():
+            self._end_tls()
             return
         if self.cycle.response_complete and self._part is not _Part.HEAD:  # nothing was sent ahead
             self._wait_for(self._crowd.idle if self._part is _Part.NONE else self._crowd.lingering)
@@ -180,15 +200,18 @@ class Connection(HttpToolsProtocol):
             self.abort()
         else:
             super().shutdown()
+            self._end_tls()
 
     @property
     def unread_bytes(self) -> int:
         """Of answers that wait to be sent."""
-        return self.transport.get_write_buffer_size()
+        under = 0 if self._under is None else self._under.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + under
 
     def close(self) -> None:
         """Close the connection, in silence: it was idle."""
         self.transport.close()
+        self._end_tls()
 
     def abort(self) -> None:
         """Close the connection without sending what waits to be sent."""
@@ -233,6 +256,13 @@ class Connection(HttpToolsProtocol):
             self.drop("slow_reader")
         elif unread:
             self._watch_answer()
+        else:
+            self._end_tls()
+
+    def _end_tls(self) -> None:
+        """Do not wait for the client to close a connection that we closed (RFC 8446, 6.1), once it has its answers."""
+        if self._under is not None and self.transport.is_closing() and not self.unread_bytes:
+            self.loop.call_later(_GOODBYE_SECONDS, self.transport.abort)
 
     def _watch_answer(self) -> None:
         self._unread_before = self.unread_bytes

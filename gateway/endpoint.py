@@ -86,7 +86,7 @@ class Endpoint:
         try:
             await asyncio.wait((asked, self._lost), return_when=asyncio.FIRST_COMPLETED)
             if not asked.done():
-                raise TritonUnavailable(f"Triton at {self.url} does not answer")
+                raise TritonUnavailable(f"Triton at {self.url} does not answer").told_as("Triton does not answer")
             answers = asked.result()
             outcome, self.answered_at = "answered", loop.time()
             return answers

@@ -33,10 +33,11 @@ def detail_of(error: ReeltagError) -> ErrorDetail:
         if "reference" not in vars(error):  # one error may be that of many images
             _log.error("error %s: %s: %s", error.reference, error.code, error)
         return ErrorDetail(code=error.code, message=_look_up(error.reference))
-    if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and "reference" not in vars(error):
+    is_for_the_log = error.http_status == HTTPStatus.SERVICE_UNAVAILABLE or error.public_text != str(error)
+    if is_for_the_log and "reference" not in vars(error):
         cause = "" if error.__cause__ is None else f" ({error.__cause__})"
         _log.warning("error %s: %s: %s%s", error.reference, error.code, error, cause)
-    return ErrorDetail(code=error.code, message=str(error))
+    return ErrorDetail(code=error.code, message=error.public_text)
 
 
 def render_unexpected(error: Exception) -> Response:
@@ -59,7 +60,8 @@ def _look_up(error_id: str) -> str:
 
 def on_the_wire(error: ReeltagError, *, keep_alive: bool = False) -> bytes:
     """One of our errors as an answer to what never reaches the app, by default the last one on its connection."""
-    response = _respond(error.http_status, ErrorDetail(code=error.code, message=str(error)), _headers_of(error))
+    detail = ErrorDetail(code=error.code, message=error.public_text)
+    response = _respond(error.http_status, detail, _headers_of(error))
     if not keep_alive:
         response.headers["Connection"] = "close"
     head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]

@@ -143,7 +143,9 @@ class Fleet:
         try:
             await asyncio.wait_for(endpoint.look(), PROBE_SECONDS)
         except asyncio.TimeoutError:
-            error: ReeltagError = TritonUnavailable(f"Triton at {endpoint.url} does not answer")
+            error: ReeltagError = TritonUnavailable(f"Triton at {endpoint.url} does not answer").told_as(
+                "Triton does not answer"
+            )
         except ReeltagError as caught:
             error = caught
         else:

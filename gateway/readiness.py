@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Final, TypeVar
 
 from gateway.catalogue import Catalogue
+from gateway.errors import detail_of
 from gateway.tagger import ImageTagger, TaskSet, Wanted
 from reeltag.contract import BUNDLED_TASKS, Task
 from reeltag.errors import ImageRejected, ModelUnavailable, ReeltagError, ServiceError, TritonUnavailable
@@ -75,7 +76,7 @@ class Readiness:
     async def _found_problem(self) -> ServiceError | None:
         try:
             if not await self._client.is_ready():
-                raise TritonUnavailable(f"Triton at {self._client.url} is not ready")
+                raise TritonUnavailable(f"Triton at {self._client.url} is not ready").told_as("Triton is not ready")
             served = await self._catalogue.read(fresh=True)
             rest = tuple((task,) for task in served.cards if task not in BUNDLED_TASKS)
             for tasks in (*served.plan(BUNDLED_TASKS), *rest):
@@ -83,7 +84,7 @@ class Readiness:
         except ServiceError as error:
             return error
         except ReeltagError as error:
-            return ModelUnavailable(str(error))
+            return ModelUnavailable(str(error)).told_as(detail_of(error).message)
         return None
 
     async def _try(self, tasks: TaskSet) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import logging
+import os
 import signal
 import socket
 import threading
@@ -20,24 +22,27 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway import logs
-from gateway.access import check_openness
+from gateway.access import check_openness, warn_of_openness
 from gateway.app import create_app
+from gateway.certificates import Certificates, certificates_of
 from gateway.connections import Connection
 from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
 from gateway.descriptors import room_for
 from gateway.early import EarlyRefusals
+from gateway.handshakes import Handshake
 from gateway.memory import return_large_blocks
 from gateway.metrics import Metrics
 from gateway.tagger import OwnTriton
 from gateway.url_hosts import UrlHosts
 from reeltag.errors import PortInUse, SetupError
-from reeltag.settings import Settings
+from reeltag.settings import Settings, unknown_variables
 
 SHUTDOWN_SECONDS: Final = 5
 """How long requests may take to finish once the listener is closed."""
 _BACKLOG: Final = 2048
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _TICK_SECONDS: Final = 0.1
+_log: Final = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton | None = None) -> None:
@@ -51,14 +56,16 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
     Raises:
         PortInUse: Another process listens on the port.
         SetupError: The address cannot be bound, or too few files may be open.
-        InvalidOption: `triton_url` is not set.
+        InvalidOption: `triton_url` is not set, or the certificate is of no use.
     """
     check_openness(settings)
+    certificates = certificates_of(settings)
     logs.set_up(settings.log_level)
-    app = create_app(settings, own=own, grpc_port=settings.grpc_port or None)
+    _warn(settings, certificates)
+    app = create_app(settings, own=own, grpc_port=settings.grpc_port or None, certificates=certificates)
     listener = _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host}:{listener.getsockname()[1]}"
+    address = f"{'https' if certificates else 'http'}://{host}:{listener.getsockname()[1]}"
 
     def begin() -> None:
         gc.collect()
@@ -66,12 +73,22 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
         on_ready(address)
 
     with listener:
-        Server(app, settings, on_ready=begin).run(sockets=[listener])
+        Server(app, settings, certificates=certificates, on_ready=begin).run(sockets=[listener])
+
+
+def _warn(settings: Settings, certificates: Certificates | None) -> None:
+    """Say what is allowed and may still be a mistake."""
+    for name in unknown_variables(os.environ):
+        _log.warning("%s is no setting of reeltag, and ignored", name)
+    warn_of_openness(settings)
+    if certificates is not None:
+        certificates.warn_if_it_ends_soon()
 
 
 def check_options(settings: Settings) -> None:
     """Find out early, before Triton is started, whether `serve` could; raises as `serve`."""
     check_openness(settings)
+    certificates_of(settings)
     UrlHosts(settings.url_hosts)
     check_port(settings.host, settings.port)
     if settings.grpc_port:
@@ -89,10 +106,18 @@ class Server(uvicorn.Server):
     Args:
         app: The gateway, by `create_app`.
         settings: Its options.
+        certificates: For HTTPS; HTTP without them.
         on_ready: Called when it takes requests.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: Settings,
+        *,
+        certificates: Certificates | None = None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._app = app
         self._settings = settings
         self._on_ready = on_ready
@@ -103,15 +128,13 @@ class Server(uvicorn.Server):
         metrics: Metrics = app.state.metrics
         self._crowd = Crowd(_limits(settings, room.connections), lambda reason: metrics.ended.labels(reason).inc())
         metrics.watch_connections(lambda: self._crowd.open)
+        early = EarlyRefusals(app, has_keys=settings.keys_file is not None)
         super().__init__(
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=cast(
-                    "type[asyncio.Protocol]",
-                    partial(Connection, self._crowd, EarlyRefusals(app, has_keys=settings.keys_file is not None)),
-                ),
+                http=cast("type[asyncio.Protocol]", _protocol(certificates, self._crowd, early)),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -174,6 +197,10 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _protocol(certificates: Certificates | None, crowd: Crowd, early: EarlyRefusals) -> Callable[..., asyncio.Protocol]:
+    return partial(Connection, crowd, early) if certificates is None else partial(Handshake, certificates, crowd, early)
 
 
 def _limits(settings: Settings, max_connections: int) -> ConnectionLimits:

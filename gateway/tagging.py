@@ -142,6 +142,7 @@ class Tagging:
 
         Raises:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
+            UnknownTask: No network for a task is there.
         """
         headers = await self._headers.read([upload.data for upload in uploads])
         checked = [upload.problem or header for upload, header in zip(uploads, headers, strict=True)]
@@ -157,7 +158,7 @@ class Tagging:
         try:
             served = await self._catalogue.read()
             batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
-        except _LOST:
+        except (*_LOST, UnknownTask):
             self._catalogue.forget()
             raise
         if any(isinstance(answer, _LOST) for answer in batched.answers):

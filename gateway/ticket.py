@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reeltag.errors import ReeltagError
 from reeltag.priority import Priority
@@ -82,19 +83,18 @@ class Ticket:
         return Batched(answers, self.last_sent - self.arrived, now - self.last_sent)
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One image in a batch."""
 
     ticket: Ticket
-    index: int
+    position: int
     """In its request."""
 
     @property
     def image(self) -> bytes:
         """As it was sent."""
-        return self.ticket.images[self.index]
+        return self.ticket.images[self.position]
 
     def answer(self, answer: Answer) -> None:
         """Note what became of it."""
-        self.ticket.answer(self.index, answer)
+        self.ticket.answer(self.position, answer)

@@ -40,11 +40,13 @@ from __future__ import annotations
 
 import uuid
 from functools import cached_property
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
+
+E = TypeVar("E", bound="ReeltagError")
 
 
 class ReeltagError(Exception):
-    """Base of all; its text is written for the user and may be shown as it is."""
+    """Base of all; its text is written for the user and may be shown as it is, to clients as `public_text`."""
 
     status: ClassVar[int] = 500
     """HTTP status."""
@@ -52,6 +54,7 @@ class ReeltagError(Exception):
     """Name of the `grpc.StatusCode`."""
     retry_after_seconds: int | None = None
     """Value of the `Retry-After` header, where trying again makes sense."""
+    _public_text: str = ""
 
     @property
     def code(self) -> str:
@@ -63,6 +66,16 @@ class ReeltagError(Exception):
     def http_status(self) -> int:
         """HTTP status of this very error."""
         return self.status
+
+    @property
+    def public_text(self) -> str:
+        """What a client of the gateway is told: without where Triton is, which is for the log and the operator."""
+        return self._public_text or str(self)
+
+    def told_as(self: E, text: str) -> E:
+        """This error, of which clients of the gateway are told no more than the given text."""
+        self._public_text = text
+        return self
 
     @cached_property
     def reference(self) -> str:

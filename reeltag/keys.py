@@ -92,6 +92,12 @@ class KeyFile:
             return None
         return key
 
+    def is_good(self, key_id: str) -> bool:
+        """Whether a key that was found before has not been revoked since; raises as `find`."""
+        self._refresh()
+        key = self._keys.get(key_id)
+        return key is not None and key.revoked is None
+
     def create(
         self,
         tenant: str,

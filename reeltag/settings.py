@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -13,12 +16,16 @@ from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption
 from reeltag.frames import MAX_IMAGE_PIXELS
 
+_PREFIX: Final = "REELTAG_"
+_ALIKE: Final = 0.8
+"""From this likeness on (`difflib`, 0 to 1) a name is taken for a misspelt one."""
+
 
 class Settings(BaseSettings):
     """The options; each may be given as an environment variable, such as `REELTAG_PORT=8080`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="REELTAG_", frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+        env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
     host: str = Field("127.0.0.1", min_length=1)
@@ -37,6 +44,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message that is logged."""
 
+    tls_cert: Path | None = None
+    """PEM file of the gateway's certificate and those between it and its authority; with `tls_key` HTTP and gRPC are
+    spoken over TLS alone."""
+    tls_key: Path | None = None
+    """PEM file of the certificate's private key, not encrypted."""
     keys_file: Path | None = None
     """File of API keys, as `reeltag keys` writes it; with it only who has a good key may ask."""
     anonymous: bool = False
@@ -80,7 +92,7 @@ class Settings(BaseSettings):
     max_inflight_requests: int = Field(2, ge=1, le=64)
     """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
     max_waiting_images: int = Field(256, ge=1, le=100_000)
-    """Most images that wait for Triton, at least `max_images_per_request`, to 100,000; above it requests get 429."""
+    """Most images of each priority that wait for Triton, `max_images_per_request` to 100,000; above it 429."""
 
     score_threshold: float = Field(0.3, ge=0, le=1)
     """Lowest score of a detection where a request states none, 0 to 1."""
@@ -112,6 +124,12 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _tls_is_whole(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together; give both")
+        return self
+
+    @model_validator(mode="after")
     def _limits_agree(self) -> Settings:
         if self.max_buffered_bytes < self.max_upload_bytes:
             raise ValueError(
@@ -126,17 +144,32 @@ class Settings(BaseSettings):
         return self
 
 
+_NAMES: Final = tuple(name.upper() for name in Settings.model_fields)
+
+
 def load_settings(**options: Any) -> Settings:
     """Read the settings from the environment, the given options first; an option that is None counts as not given.
 
     Raises:
-        InvalidOption: A value is not of its type, outside its range, or no such option exists; the text names it.
+        InvalidOption: A value is not of its type, outside its range, or no such option exists, or a variable is named
+            almost as one that exists; the text names it.
     """
+    for name in unknown_variables(os.environ):
+        if alike := get_close_matches(name[len(_PREFIX) :].upper(), _NAMES, n=1, cutoff=_ALIKE):
+            raise InvalidOption(f"{name} is no setting of reeltag, {_PREFIX}{alike[0]} is; correct it, or unset it")
     given = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)
     except ValidationError as error:
         raise InvalidOption("; ".join(_problem(dict(detail), given) for detail in error.errors())) from error
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Names that begin as our settings do and are none of them; other programs may have some, such as Kubernetes."""
+    begin = len(_PREFIX)
+    return sorted(
+        name for name in environment if name.upper().startswith(_PREFIX) and name[begin:].upper() not in _NAMES
+    )
 
 
 def _problem(detail: dict[str, Any], given: dict[str, Any]) -> str:

@@ -255,9 +255,8 @@ class TritonClient:
         ready = [entry.version for entry in await self.index() if entry.name == model and entry.state == "READY"]
         if ready and version not in ready:
             self.forget_cards()
-            raise NetworkReplaced(
-                f"Triton at {self.url} serves version {ready[0]} of {model!r} and no longer {version}; ask again"
-            ) from error
+            text = f"serves version {ready[0]} of {model!r} and no longer {version}; ask again"
+            raise NetworkReplaced(f"Triton at {self.url} {text}").told_as(f"Triton {text}") from error
 
     async def infer_images(
         self,
@@ -381,7 +380,8 @@ class TritonClient:
         except InferenceServerException as error:
             raise meaning_of(str(error.status() or ""), str(error.message() or ""), self.url) from error
         except grpc.aio.UsageError as error:  # the channel was closed under us
-            raise TritonUnavailable(f"the connection to Triton at {self.url} is closed") from error
+            text = f"the connection to Triton at {self.url} is closed"
+            raise TritonUnavailable(text).told_as("the connection to Triton is closed") from error
 
 
 def _infer_input(name: str, value: Array | SharedTensor) -> Any:

@@ -32,15 +32,15 @@ def meaning_of(status: str, message: str, url: str) -> ReeltagError:
             "or give it more of /dev/shm (in a container --shm-size=1g)"
         )
     kind: type[ReeltagError] = ReeltagError
-    said = f": {message}"
+    said, told = f": {message}", ""
     if any(sign in message for sign in _LOST):
-        kind, said = BackendLost, f" lost a backend: {message}"
+        kind, said, told = BackendLost, f" lost a backend: {message}", "lost a backend"
     elif "DEADLINE_EXCEEDED" in status:
         kind, said = DeadlineExceeded, " did not answer in time"
     elif away and "is restricted" in message:
         kind, said = SetupError, " restricts this call; name its secret with REELTAG_TRITON_SECRET"
     elif "NOT_FOUND" in status or any(sign in message for sign in _NOT_SERVED):
-        kind = ModelUnavailable
+        kind, told = ModelUnavailable, "does not serve what is needed, or not yet"
     elif away or "CANCELLED" in status:
         kind, said = TritonUnavailable, " cannot be reached"
-    return kind(f"Triton at {url}{said}")
+    return kind(f"Triton at {url}{said}").told_as(f"Triton {told or said.strip()}")

@@ -48,11 +48,16 @@ class Trust:
         except ReeltagError as other:
             error = other
         if self._lost_at >= start:
-            raise BackendLost(f"Triton at {self._url} lost a backend meanwhile; ask again") from error
+            raise self._lost("lost a backend") from error
         if not self._pulse.unbroken_since(start):
-            raise BackendLost(f"Triton at {self._url} stood still meanwhile; ask again") from error
+            raise self._lost("stood still") from error
         if error is not None:
             raise error
+
+    def _lost(self, what: str) -> BackendLost:
+        return BackendLost(f"Triton at {self._url} {what} meanwhile; ask again").told_as(
+            f"Triton {what} meanwhile; ask again"
+        )
 
     def close(self) -> None:
         """Let go of the pulse."""

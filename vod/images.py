@@ -65,6 +65,8 @@ class ImageRun:
         self._progress = progress
         self._cards: dict[Task, ModelCard] = {}
         self._darkroom = Darkroom()
+        self._pictured: set[Path] = set()
+        """Images that get a small picture."""
         self._outcomes: dict[Path, Outcome] = {}
 
     async def all(self, images: Sequence[Input]) -> dict[Path, Outcome]:
@@ -75,6 +77,7 @@ class ImageRun:
             OutputError: No result can be written any more.
         """
         await self._read_cards()
+        self._pictured = {each.path for each in images[: page.MAX_SHEET_IMAGES]}
         with self._darkroom:
             async with Flight(BATCHES_IN_FLIGHT) as flight:
                 for start in range(0, len(images), BATCH):
@@ -124,14 +127,14 @@ class ImageRun:
         now = self._provenance_of(self._cards, old.source.width, old.source.height)
         if not is_same(old.provenance, now.models, now.options):
             return False
-        if not picture_path(self._out, each.name).exists():
+        if each.path in self._pictured and not picture_path(self._out, each.name).exists():
             with suppress(ImageError, OutputError):  # the result is there; what lacks is a decoration
                 printed = await self._darkroom.develop(Job(picture.data, page.SHEET_SIDE))
                 write_bytes(picture_path(self._out, each.name), printed.thumbnail.jpeg)
         self._conclude(Outcome(each.path, Status.DONE, files=(path,), tags=_label_count(old)))
         return True
 
-    async def _infer(self, waiting: Sequence[_Picture]) -> None:
+    async def _infer(self, waiting: Sequence[_Picture], replacements: int = REPLACEMENTS) -> None:
         try:
             answers = await self._answers([picture.data for picture in waiting])
         except (ServiceError, OutputError):
@@ -148,21 +151,29 @@ class ImageRun:
                 await self._keep(picture, answer)
             except ImageError as error:
                 self._fail(picture.input, str(error), picture.sha256)
-            except OutputError as error:
-                check_folder(self._out)  # where nothing can be written, it would befall every other file, too
-                self._fail(picture.input, str(error))
+            except ServiceError:
+                raise
+            except ReeltagError as error:
+                if isinstance(error, OutputError):
+                    check_folder(self._out)  # where nothing can be written, it would befall every other file, too
+                if isinstance(error, NetworkReplaced) and replacements:
+                    await self._read_cards()
+                    await self._infer([picture], replacements - 1)
+                else:
+                    self._fail(picture.input, str(error))
 
     async def _keep(self, picture: _Picture, answer: ImageOutputs) -> None:
         """Write the result of one image."""
         tags = self._image_tags(picture, answer)
         tiles, view = self._tiles_of(answer.width, answer.height), answer.cards[Task.DETECT].frames_view()
-        printed = await self._darkroom.develop(Job(picture.data, page.SHEET_SIDE, tiles, view))
-        if tiles:
+        each, printed = picture.input, None
+        if tiles or each.path in self._pictured:
+            printed = await self._darkroom.develop(Job(picture.data, page.SHEET_SIDE, tiles, view))
+            write_bytes(picture_path(self._out, each.name), printed.thumbnail.jpeg)
+        if tiles and printed is not None:
             found = await self._of_tiles(answer.cards[Task.DETECT], tiles, printed.tiles)
             objects = merged(found, tags.detections, answer.width, answer.height)
             tags = tags.model_copy(update={"detections": objects})
-        each = picture.input
-        write_bytes(picture_path(self._out, each.name), printed.thumbnail.jpeg)
         files = write_image(self._out, each.name, tags)
         self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
 

@@ -20,8 +20,6 @@ from vod.names import shown
 from vod.outcome import Outcome, Status
 from vod.results import JSON_SUFFIX, csv_lines, link, picture_path, result_path, write_text
 
-MAX_SHEET_IMAGES: Final = 5000
-"""Images on the contact sheet; a browser that should lay out more stands still."""
 _LABELS: Final = 8
 """Tags of a video in the index."""
 _CSV_HEADER: Final = ("name", "label", "of", "score", "x1", "y1", "x2", "y2", "path")
@@ -52,7 +50,7 @@ def write_indices(out: Path, outcomes: Sequence[Outcome]) -> None:
         found = _results(out)
         if found.images or of_images:
             write_text(out / "images.csv", csv_lines(_CSV_HEADER, _rows(found.images)))
-            shown_ones = [_sheet_image(out, name, tags) for name, tags in found.images[:MAX_SHEET_IMAGES]]
+            shown_ones = [_sheet_image(out, name, tags) for name, tags in found.images[: page.MAX_SHEET_IMAGES]]
             more = len(found.images) - len(shown_ones)
             write_text(out / "images.html", page.image_page(shown_ones, more, of_images))
         write_text(out / "index.html", page.index_page(found.videos, len(found.images), failures))

@@ -20,6 +20,8 @@ from vod.video import TaggedVideo
 
 SHEET_SIDE: Final = 320
 """Longer side of a picture on the contact sheet, pixels."""
+MAX_SHEET_IMAGES: Final = 5000
+"""Images on the contact sheet; a browser that should lay out more stands still."""
 _GOLDEN: Final = 0.381966
 """Of a circle, about 137.5 degrees: places that many turns apart lie evenly, however many there are."""
 MAX_SHOT_PICTURES: Final = 1500

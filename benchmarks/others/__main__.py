@@ -14,6 +14,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import time
 import venv
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ PATHS: Final = {"litserve": "predict", "mosec": "inference"}
 """Of each server's own route."""
 GATEWAY: Final = "reeltag"
 _START_SECONDS: Final = 90.0
+_JPEG: Final = {"Content-Type": "image/jpeg"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Other:
     name: str
     workers: int
     url: str
+    process: subprocess.Popen[bytes]
+    log: Path
 
 
 @contextlib.contextmanager
@@ -58,22 +62,24 @@ def other(name: str, workers: int, python: Path) -> Iterator[Other]:
     environment = {**os.environ, "MODEL": model, "VIEW": view.name, "WORKERS": str(workers)}
     if name == "mosec":
         command = [str(python), script, "--address", "127.0.0.1", "--port", str(port), "--log-level", "error"]
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    log = python.parents[2] / f"{name}-{workers}.log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            command, env=environment, stdout=written, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        yield Other(name, workers, f"http://127.0.0.1:{port}/{PATHS[name]}")
+        yield Other(name, workers, f"http://127.0.0.1:{port}/{PATHS[name]}", process, log)
     finally:
         _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """It and what it started: not all of them end their workers."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+    for number in (signal.SIGCONT, signal.SIGINT, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+            process.wait(0 if number == signal.SIGCONT else 10)
 
 
 def wait_until_right(one: Other, image: bytes, objects: int) -> None:
@@ -83,16 +89,16 @@ def wait_until_right(one: Other, image: bytes, objects: int) -> None:
         RuntimeError: It does not answer, or otherwise.
     """
     end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end:
+    while time.monotonic() < end and one.process.poll() is None:
         with contextlib.suppress(httpx.HTTPError):
-            answer = httpx.post(one.url, content=image, timeout=30)
+            answer = httpx.post(one.url, content=image, headers=_JPEG, timeout=30)
             if answer.status_code == httpx.codes.OK:
                 found = len(answer.json()["detections"])
                 if abs(found - objects) > 1:  # one may be at the threshold
                     raise RuntimeError(f"{one.name} finds {found} objects where the gateway finds {objects}")
                 return
         time.sleep(0.3)
-    raise RuntimeError(f"{one.name} did not answer in {_START_SECONDS:g} s")
+    raise RuntimeError(f"{one.name} does not answer; see {one.log}")
 
 
 def python_of(name: str, folder: Path) -> Path:
@@ -107,21 +113,38 @@ def python_of(name: str, folder: Path) -> Path:
     return python
 
 
-def measure(urls: dict[str, str], images: Sequence[bytes], clients: Sequence[int], rounds: int, seconds: float) -> str:
+@contextlib.contextmanager
+def running(one: Other | None) -> Iterator[None]:
+    """Let one of the servers run in the block; otherwise they stand still, because some look for work all the time."""
+    if one is not None:
+        os.killpg(one.process.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        if one is not None:
+            os.killpg(one.process.pid, signal.SIGSTOP)
+
+
+def measure(
+    served: str, others: Sequence[Other], images: Sequence[bytes], clients: Sequence[int], rounds: int, seconds: float
+) -> str:
     """The table as Markdown."""
+    servers: dict[str, tuple[str, Other | None]] = {GATEWAY: (served, None)}
+    servers |= {f"{one.name}, {one.workers} workers": (one.url, one) for one in others}
     rates: dict[tuple[str, int], list[float]] = {}
     cpu: list[float] = []
     for _ in range(rounds):
         for count in clients:
-            for name, url in urls.items():
-                answers = generator.closed_loop(url, images, count, seconds)
+            for name, (url, one) in servers.items():
+                with running(one):
+                    answers = generator.closed_loop(url, images, count, seconds)
                 if answers.others or answers.refused:
                     raise RuntimeError(f"{name}: {answers.others}, {len(answers.refused)} refused")
                 rates.setdefault((name, count), []).append(answers.goodput)
                 cpu.append(answers.cpu)
     columns = " | ".join(f"{count} clients" for count in clients)
     lines = [f"| server | {columns} |", f"|---|{'---|' * len(clients)}"]
-    for name in urls:
+    for name in servers:
         cells = [f"{statistics.median(rates[name, count]):.1f}" for count in clients]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"The generator took {max(cpu):.2f} of a core at most."])
@@ -136,23 +159,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--folder", type=Path, default=Path("out/others"), help="of the virtual environments")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the others must be ended, too
     images = media.jpegs_720p(64)
     pythons = {name: python_of(name, options.folder.resolve()) for name in options.servers}
     print(f"{machine()}\n`python -m benchmarks.others`: {NETWORK}, 720p JPEGs, images/s\n", flush=True)
     with serving() as served, contextlib.ExitStack() as stack:
-        answer = httpx.post(
-            f"{served.url}/v1/images?tasks=detect", content=images[0], headers={"Content-Type": "image/jpeg"}
-        )
+        answer = httpx.post(f"{served.url}/v1/images?tasks=detect", content=images[0], headers=_JPEG)
         objects = len(answer.json()["results"][0]["detections"])
-        urls = {GATEWAY: served.url}
-        for name, python in pythons.items():
-            for workers in sorted({1, cores()}):
-                one = stack.enter_context(other(name, workers, python))
-                wait_until_right(one, images[0], objects)
-                urls[f"{name}, {workers} workers"] = one.url
-        for url in urls.values():
-            generator.closed_loop(url, images, 8, 1.0)
-        print(measure(urls, images, options.clients, options.rounds, options.seconds))
+        counts = sorted({1, cores()})
+        others = [
+            stack.enter_context(other(name, workers, python)) for name, python in pythons.items() for workers in counts
+        ]
+        for one in others:
+            wait_until_right(one, images[0], objects)
+            generator.closed_loop(one.url, images, 8, 1.0)
+            os.killpg(one.process.pid, signal.SIGSTOP)
+        generator.closed_loop(served.url, images, 8, 1.0)
+        print(measure(served.url, others, images, options.clients, options.rounds, options.seconds))
 
 
 if __name__ == "__main__":

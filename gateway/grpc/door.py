@@ -37,11 +37,17 @@ class Door:
         self.slow_seconds = slow_seconds
         self.longest_seconds = longest_seconds
         self._wait_seconds = wait_seconds
-        self._all = places
-        self._places = asyncio.Semaphore(places)
+        self.places = places
+        self._inside = 0
+        self._line: dict[asyncio.Future[None], None] = {}
+        """Those who wait for a place, the last one at the end: who came last is let in first, so that callers who send
+        nothing, and therefore stand in line for long, do not stand in the way of those who come and go."""
         self._ending: set[asyncio.Task[None]] = set()
-        self.waiting = 0
-        """Calls that wait for a place."""
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits for a place."""
+        return bool(self._line)
 
     @asynccontextmanager
     async def entered(self, context: Context, is_busy: Callable[[], bool] = lambda: False) -> AsyncIterator[Reading]:
@@ -54,23 +60,35 @@ class Door:
         Raises:
             Overloaded: No place became free.
         """
-        if self._places.locked():
-            await self._wait()
+        if self._inside < self.places:
+            self._inside += 1
         else:
-            await self._places.acquire()
+            await self._wait()
         try:
             yield Reading(self, context, is_busy)
         finally:
-            self._places.release()
+            self._leave()
 
     async def _wait(self) -> None:
-        self.waiting += 1
+        """Stand in line for a place that somebody leaves to this call."""
+        place = asyncio.get_running_loop().create_future()
+        self._line[place] = None
         try:
-            await asyncio.wait_for(self._places.acquire(), self._wait_seconds)
-        except asyncio.TimeoutError:
-            raise Overloaded(f"{self._all} calls are sending, which are all that may; try again later") from None
+            await asyncio.wait((place,), timeout=self._wait_seconds)
+        except asyncio.CancelledError:
+            if place.done():
+                self._leave()
+            raise
         finally:
-            self.waiting -= 1
+            self._line.pop(place, None)
+        if not place.done():
+            raise Overloaded(f"{self.places} calls are sending, which are all that may; try again later")
+
+    def _leave(self) -> None:
+        if self._line:
+            self._line.popitem()[0].set_result(None)
+        else:
+            self._inside -= 1
 
     def end(self, context: Context) -> None:
         """End a call that is slow, in whose name somebody waits for a message."""
@@ -105,7 +123,7 @@ class Reading:
         if self._is_busy():
             self._since = now
         seconds = now - self._since
-        if seconds >= self._door.longest_seconds or (seconds >= self._door.slow_seconds and self._door.waiting):
+        if seconds >= self._door.longest_seconds or (seconds >= self._door.slow_seconds and self._door.is_waited_for):
             self._door.end(self._context)
         else:
             self._timer = self._loop.call_later(_LOOK_SECONDS, self._look)

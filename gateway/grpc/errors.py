@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import uuid
@@ -16,6 +17,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from gateway.errors import detail_of
 from reeltag.errors import ReeltagError
 
 DOMAIN: Final = "reeltag"
@@ -33,6 +35,8 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
         await abort(context, error)
     except (grpc.aio.AbortError, grpc.RpcError):
         raise
+    except grpc.aio.InternalError as error:  # nothing can be sent any more
+        raise asyncio.CancelledError("the client has left") from error
     except Exception as error:
         error_id = uuid.uuid4().hex[:12]
         _log.error("unexpected error %s", error_id, exc_info=error)
@@ -42,16 +46,21 @@ async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End the call with an error of ours; raises what ends the handler."""
+    status = status_of(error)
     code = grpc.StatusCode[error.grpc_code]
     if code is grpc.StatusCode.INTERNAL:
         _log.error("%s: %s", error.code, error)
-    await context.abort(code, str(error), trailing_metadata=((_DETAILS, status_of(error).SerializeToString()),))
+    details = ((_DETAILS, status.SerializeToString()),)
+    try:
+        await context.abort(code, status.message, trailing_metadata=details)
+    except grpc.aio.InternalError as failed:
+        raise asyncio.CancelledError("the client has left") from failed
 
 
 async def end(context: grpc.aio.ServicerContext[Any, Any], error: ReeltagError) -> None:
     """End a call from beside its handler, which hears of it where it next reads or writes."""
     if not context.done():
-        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError):
+        with contextlib.suppress(grpc.aio.AbortError, grpc.aio.UsageError, asyncio.CancelledError):
             await abort(context, error)
 
 
@@ -61,7 +70,7 @@ def status_of(error: ReeltagError) -> Status:
     if error.retry_after_seconds is not None:
         details.append(RetryInfo(retry_delay=Duration(seconds=error.retry_after_seconds)))
     number: int = grpc.StatusCode[error.grpc_code].value[0]
-    return Status(code=number, message=str(error), details=[_packed(detail) for detail in details])
+    return Status(code=number, message=detail_of(error).message, details=[_packed(detail) for detail in details])
 
 
 def _packed(message: Message) -> AnyMessage:

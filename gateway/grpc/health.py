@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2 as pb
@@ -46,7 +46,7 @@ class Health:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes."""
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Check": grpc.stream_unary_rpc_method_handler(self._check, None, serialised),
             "Watch": grpc.stream_stream_rpc_method_handler(self._watch, None, serialised),
         }
@@ -82,7 +82,7 @@ class Health:
             return parsed(pb.HealthCheckRequest, await reading.read()).service
         raise AssertionError("`answered` ends the call")
 
-    def _status(self, name: str) -> pb.HealthCheckResponse.ServingStatus:
+    def _status(self, name: str) -> int:
         if name not in self._names:
             return pb.HealthCheckResponse.SERVICE_UNKNOWN
         return pb.HealthCheckResponse.SERVING if self._is_serving else pb.HealthCheckResponse.NOT_SERVING

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from gateway.options import TagOptions, checked_options
 from gateway.schemas import ImageResult
 from gateway.tasks import TASKS
@@ -10,13 +14,21 @@ from reeltag.contract import ModelCard
 from reeltag.errors import InvalidOption
 from reeltag.v1 import tagging_pb2 as pb
 
+MAX_NAME_CHARACTERS: Final = 4096
+"""Of an image's name, which comes back with its result."""
+
 
 def options_of(message: pb.TagOptions) -> TagOptions:
     """What is asked, checked as over REST.
 
     Raises:
-        InvalidOption: An option is out of its range.
+        InvalidOption: An option is not known here, or out of its range.
     """
+    unknown = UnknownFieldSet(message)
+    if len(unknown):
+        raise InvalidOption(f"options: there is no field {unknown[0].field_number}; is the .proto file a newer one?")
+    if message.boxes not in pb.Boxes.values():
+        raise InvalidOption(f"boxes={message.boxes}: use one of {', '.join(pb.Boxes.keys())}")
     given: dict[str, object] = {"class_map": message.class_map}
     if message.boxes == pb.BOXES_NORMALISED:
         given["boxes"] = "normalised"
@@ -29,7 +41,13 @@ def options_of(message: pb.TagOptions) -> TagOptions:
 
 
 def upload_of(image: pb.Image) -> Upload:
-    """An image of a request."""
+    """An image of a request.
+
+    Raises:
+        InvalidOption: Its name is too long.
+    """
+    if len(image.name) > MAX_NAME_CHARACTERS:
+        raise InvalidOption(f"an image's name has {len(image.name):,} characters, and may have {MAX_NAME_CHARACTERS:,}")
     if image.url and image.data:
         return Upload(
             image.name, b"", problem=InvalidOption("an image has either data or a url, and this one has both")

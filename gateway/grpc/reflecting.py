@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
@@ -27,7 +27,7 @@ def reflection_handlers(names: Iterable[str], door: Door) -> list[grpc.GenericRp
         names: Full names of the services, besides those of reflection.
         door: Where the questions come in.
     """
-    servicer = ReflectionServicer((*names, V1ALPHA, V1), pool=_pool())
+    servicer: Any = ReflectionServicer((*names, V1ALPHA, V1), pool=_pool())
 
     async def reflect(_: object, context: Context) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
         async with answered(context), door.entered(context) as reading:
@@ -39,15 +39,16 @@ def reflection_handlers(names: Iterable[str], door: Door) -> list[grpc.GenericRp
             async for answer in servicer.ServerReflectionInfo(requests(), context):
                 yield answer
 
-    method = grpc.stream_stream_rpc_method_handler(reflect, None, serialised)
+    method: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(reflect, None, serialised)
     return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1ALPHA, V1)]
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
     """The descriptors of this process, with those of v1, which are those of v1alpha renamed."""
-    pool = descriptor_pool.Default()
+    pool: descriptor_pool.DescriptorPool = descriptor_pool.Default()  # type: ignore[no-untyped-call]  # so in the library's stubs
     file = FileDescriptorProto()
-    reflection_pb2.DESCRIPTOR.CopyToProto(file)
+    file.ParseFromString(reflection_pb2.DESCRIPTOR.serialized_pb)
     renamed = text_format.MessageToString(file).replace("v1alpha", "v1")
-    pool.AddSerializedFile(text_format.Parse(renamed, FileDescriptorProto()).SerializeToString())
+    add: Any = pool.AddSerializedFile
+    add(text_format.Parse(renamed, FileDescriptorProto()).SerializeToString())
     return pool

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -28,6 +29,8 @@ _OPEN_PLACES: Final = 4
 """Calls of health, and of reflection, that may send at one time: they need no key."""
 _READINESS_SECONDS: Final = 1.0
 """How often health is asked for anew."""
+_LOOK_SECONDS: Final = 0.1
+"""How often it is looked whether the server still listens."""
 _HOUR_MS: Final = 3_600_000
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -47,19 +50,26 @@ _OPTIONS: Final = (
     ("grpc.max_connection_age_ms", _HOUR_MS),  # asked to come anew, which clients do unnoticed ...
     ("grpc.max_connection_age_grace_ms", _HOUR_MS),  # ... and a call that has not ended by then is ended
 )
+_log: Final = logging.getLogger(__name__)
+# For each header that is not UTF-8 it would log a traceback, however often a client sends one.
+logging.getLogger("grpc._cython.cygrpc").addFilter(lambda record: "Invalid encoding" not in str(record.msg))
 
 
 def doors(settings: Settings) -> tuple[Door, Door]:
     """Where messages of calls come in, and those of streams."""
     places = max(2, settings.max_buffered_bytes // MAX_MESSAGE_BYTES)
     longest = settings.timeout_seconds
-    calls = Door(places, slow_seconds=min(2.0, longest), longest_seconds=longest, wait_seconds=longest)
+    calls = Door(places, slow_seconds=1.0, longest_seconds=longest, wait_seconds=5.0)
     return calls, Door(MAX_STREAMS, slow_seconds=10.0, longest_seconds=300.0, wait_seconds=2.0)
 
 
 @asynccontextmanager
 async def listening(
-    address: str, service: TaggingService, check_ready: Callable[[], Awaitable[None]], grace_seconds: float
+    address: str,
+    service: TaggingService,
+    check_ready: Callable[[], Awaitable[None]],
+    grace_seconds: float,
+    credentials: grpc.ServerCredentials | None = None,
 ) -> AsyncIterator[int]:
     """Serve for the block; then refuse new calls and let those in work finish.
 
@@ -68,6 +78,7 @@ async def listening(
         service: Answers the calls.
         check_ready: Raises a `ReeltagError` where images cannot be tagged now; health says so.
         grace_seconds: How long calls may go on at the end.
+        credentials: For TLS; in the clear without them.
 
     Yields:
         The port.
@@ -75,25 +86,62 @@ async def listening(
     Raises:
         PortInUse: The address cannot be bound.
     """
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
     state = Health(("", SERVICE), Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=5.0, wait_seconds=5.0))
     shown = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=30.0, wait_seconds=5.0)
     handlers = (service.handler(), state.handler(), *reflection_handlers((SERVICE, health.SERVICE), shown))
-    server.add_generic_rpc_handlers(handlers)
+    listener = _Listener(address, handlers, credentials)
+    await listener.start()
+    working = [asyncio.create_task(_tell_health(state, check_ready)), asyncio.create_task(listener.watch())]
     try:
-        port = server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise PortInUse(f"gRPC cannot listen on {address}; choose another port with --grpc-port, 0 for none") from error
-    await server.start()
-    telling = asyncio.create_task(_tell_health(state, check_ready))
-    try:
-        yield port
+        yield listener.port
     finally:
-        telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await telling
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
         state.set(False)
-        await server.stop(grace_seconds)
+        await listener.server.stop(grace_seconds)
+
+
+class _Listener:
+    """A gRPC server, and the next one where it breaks.
+
+    gRPC's server for asyncio ends itself when a client names a method in bytes that are not UTF-8 (seen with grpcio
+    1.85). Calls in work go on; clients are told to connect anew, and find the next one on the same port.
+    """
+
+    def __init__(
+        self, address: str, handlers: Sequence[grpc.GenericRpcHandler], credentials: grpc.ServerCredentials | None
+    ) -> None:
+        self._host, _, port = address.rpartition(":")
+        self._handlers = handlers
+        self._credentials = credentials
+        self.port = int(port)
+
+    async def start(self) -> None:
+        """Begin to listen; raises as `listening`."""
+        address = f"{self._host}:{self.port}"
+        self.server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS)
+        self.server.add_generic_rpc_handlers(self._handlers)
+        try:
+            if self._credentials is None:
+                self.port = self.server.add_insecure_port(address)
+            else:
+                self.port = self.server.add_secure_port(address, self._credentials)
+        except RuntimeError as error:
+            text = f"gRPC cannot listen on {address}; choose another port with --grpc-port, 0 for none"
+            raise PortInUse(text) from error
+        await self.server.start()
+
+    async def watch(self) -> None:
+        """Put another one in the place of a server that broke."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await self.server.wait_for_termination(timeout=0)
+            except Exception as error:  # whatever it was that ended it
+                _log.warning("the gRPC server ended itself (%s: %s); another one takes its place", type(error), error)
+                with contextlib.suppress(PortInUse):  # it is still closing
+                    await self.start()
 
 
 async def _tell_health(state: Health, check_ready: Callable[[], Awaitable[None]]) -> None:

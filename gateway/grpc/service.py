@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
@@ -73,7 +73,7 @@ class TaggingService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes."""
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "TagImages": grpc.stream_unary_rpc_method_handler(self._tag_images, None, serialised),
             "TagImageStream": grpc.stream_stream_rpc_method_handler(self._tag_image_stream, None, serialised),
             "ListModels": grpc.stream_unary_rpc_method_handler(self._list_models, None, serialised),
@@ -86,6 +86,7 @@ class TaggingService:
         async with answered(context), self._admitted(context) as caller:
             priority = caller.priority(_metadata(context, "priority"))
             self._tagging.admit(priority)
+            caller.take(0)
             options, uploads = await self._received(context)
             question = await self._question(options, priority)
             with self._reader.hold() as holding:
@@ -103,7 +104,9 @@ class TaggingService:
         """The one message of a call; of its copies in memory only the images are left."""
         async with self._door.entered(context) as reading:
             request = parsed(pb.TagImagesRequest, await reading.read())
-        return request.options, [upload_of(image) for image in request.images]
+        options = pb.TagOptions()
+        options.CopyFrom(request.options)  # a part of a message keeps the whole
+        return options, [upload_of(image) for image in request.images]
 
     async def _tag_image_stream(self, _: object, context: Context) -> AsyncIterator[pb.TagImageStreamResponse]:
         """Tag images as they come, in order; see the .proto file."""
@@ -112,7 +115,7 @@ class TaggingService:
         async with (
             answered(context),
             self._admitted(context) as caller,
-            self._streams.entered(context, lambda: bool(working)) as reading,
+            self._streams.entered(context, lambda: bool(working) or not answers.empty()) as reading,
         ):
             feeding = asyncio.create_task(self._feed(reading, context, caller, answers, working))
             try:

@@ -33,7 +33,9 @@ async def healthz(request: Request) -> Health:
     own: OwnTriton | None = request.app.state.own
     trouble = own.trouble if own is not None else None
     if trouble is not None:
-        raise TritonUnavailable(f"Triton does not come back: {trouble}")
+        raise TritonUnavailable(f"Triton does not come back: {trouble}").told_as(
+            "Triton does not come back; the gateway's log says why"
+        )
     return Health(status="ok")
 
 

@@ -10,6 +10,7 @@ from gateway.descriptions import failures
 from gateway.forms import MULTIPART, PART_NAME, RAW_TYPES, URL_NAME
 from gateway.url_hosts import MAX_URL_CHARACTERS
 from reeltag.frames import FORMATS
+from reeltag.priority import Priority
 
 _BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
 _URL: Final = {"type": "string", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
@@ -26,6 +27,12 @@ _FORM: Final = {
     },
     "minProperties": 1,
     "additionalProperties": False,
+}
+PRIORITY: Final = {
+    "name": "Priority",
+    "in": "header",
+    "description": "`bulk` lets the images of others go first where many wait; without it that of the key.",
+    "schema": {"type": "string", "enum": [priority.value for priority in Priority]},
 }
 BODY: Final = {
     "required": True,

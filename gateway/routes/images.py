@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.accepting import JSON_LINES, PICTURE, wanted_form
 from gateway.errors import render
 from gateway.options import TagOptions
-from gateway.routes.image_docs import ANSWERS, BODY
+from gateway.routes.image_docs import ANSWERS, BODY, PRIORITY
 from gateway.schemas import ImageResult, TagAnswer, Timings
 from gateway.tagging import Question, Tagged, Tagging
 from gateway.uploads import Holding, Upload, UploadReader
@@ -36,7 +36,7 @@ _AHEAD: Final = 32
     summary="Tag images",
     response_model=TagAnswer,
     responses=ANSWERS,
-    openapi_extra={"requestBody": BODY},
+    openapi_extra={"requestBody": BODY, "parameters": [PRIORITY]},
 )
 async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) -> Response:
     """Tag one image, sent as the body, or several, sent as the `file` parts of a form.

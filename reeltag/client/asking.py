@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
@@ -28,20 +30,32 @@ class AsyncClient:
         url: `http://127.0.0.1:8000` or `https://...` for REST, `grpc://127.0.0.1:8001` or `grpcs://...` for gRPC.
         api_key: Sent as `Authorization: Bearer`.
         timeout_seconds: Longest wait for one answer, tries that failed included.
+        ca_file: PEM file of the authorities that servers over TLS are checked against; those that are commonly known
+            without it.
 
     Raises:
-        InvalidOption: The address is neither.
+        InvalidOption: The address is neither, or the file cannot be read.
     """
 
-    def __init__(self, url: str, *, api_key: str | None = None, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = 60.0,
+        ca_file: str | Path | None = None,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         parts = urlsplit(url)
         self._transport: RestTransport | GrpcTransport
         if parts.scheme in ("http", "https") and parts.netloc:
-            self._transport = RestTransport(url, headers)
+            self._transport = RestTransport(url, headers, authorities=_authorities(ca_file))
         elif parts.scheme in ("grpc", "grpcs") and parts.port:
-            self._transport = GrpcTransport(parts.netloc, headers, is_secure=parts.scheme == "grpcs")
+            is_secure = parts.scheme == "grpcs"
+            self._transport = GrpcTransport(
+                parts.netloc, headers, is_secure=is_secure, authorities=_authorities(ca_file)
+            )
         else:
             raise InvalidOption(f"{url!r} is no gateway's address; give http://HOST:PORT or grpc://HOST:PORT")
 
@@ -139,6 +153,17 @@ class AsyncClient:
                 raise
             return TaggedImage(image.name, error_code=error.code, error=str(error))
         return result
+
+
+def _authorities(ca_file: str | Path | None) -> str | None:
+    if ca_file is None:
+        return None
+    try:
+        text = Path(ca_file).read_bytes().decode("ascii", "replace")
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:  # an `SSLError` is an `OSError`
+        raise InvalidOption(f"ca_file {ca_file} holds no certificates that can be read ({error})") from error
+    return text
 
 
 async def _each(images: Iterable[ImageInput] | AsyncIterable[ImageInput]) -> AsyncIterator[ImageInput]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 from anyio.from_thread import start_blocking_portal
@@ -16,12 +17,21 @@ from reeltag.client.results import Model, TaggedImage
 class Client:
     """Asks one gateway; a context manager, to be used by any number of threads. Arguments as those of `AsyncClient`."""
 
-    def __init__(self, url: str, *, api_key: str | None = None, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_seconds: float = 60.0,
+        ca_file: str | Path | None = None,
+    ) -> None:
         self._starting = start_blocking_portal()
         self._portal = self._starting.__enter__()
         try:
             # In the loop's own thread: gRPC ties a channel to the loop that is running.
-            self._client = self._portal.call(partial(_opened, url, api_key=api_key, timeout_seconds=timeout_seconds))
+            self._client = self._portal.call(
+                partial(_opened, url, api_key=api_key, timeout_seconds=timeout_seconds, ca_file=ca_file)
+            )
         except BaseException:
             self._starting.__exit__(None, None, None)
             raise
@@ -96,8 +106,8 @@ class Client:
         return self._portal.call(self._client.models)
 
 
-async def _opened(url: str, *, api_key: str | None, timeout_seconds: float) -> AsyncClient:
-    return AsyncClient(url, api_key=api_key, timeout_seconds=timeout_seconds)
+async def _opened(url: str, *, api_key: str | None, timeout_seconds: float, ca_file: str | Path | None) -> AsyncClient:
+    return AsyncClient(url, api_key=api_key, timeout_seconds=timeout_seconds, ca_file=ca_file)
 
 
 async def _close(results: AsyncGenerator[TaggedImage, None]) -> None:

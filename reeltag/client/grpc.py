@@ -34,11 +34,15 @@ class GrpcTransport:
         target: Host and port, such as `127.0.0.1:8001`.
         headers: Sent with each call, as metadata.
         is_secure: Whether the connection is TLS.
+        authorities: PEM text of those that the server is checked against, instead of the common ones.
     """
 
-    def __init__(self, target: str, headers: dict[str, str], *, is_secure: bool = False) -> None:
+    def __init__(
+        self, target: str, headers: dict[str, str], *, is_secure: bool = False, authorities: str | None = None
+    ) -> None:
         if is_secure:
-            self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), _OPTIONS)
+            credentials = grpc.ssl_channel_credentials(None if authorities is None else authorities.encode())
+            self._channel = grpc.aio.secure_channel(target, credentials, _OPTIONS)
         else:
             self._channel = grpc.aio.insecure_channel(target, _OPTIONS)
         self._stub = TaggingStub(self._channel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -24,10 +25,12 @@ class RestTransport:
     Args:
         url: Such as `http://127.0.0.1:8000`.
         headers: Sent with each request.
+        authorities: PEM text of those that the server is checked against, instead of the common ones.
     """
 
-    def __init__(self, url: str, headers: dict[str, str]) -> None:
-        self._client = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False)
+    def __init__(self, url: str, headers: dict[str, str], *, authorities: str | None = None) -> None:
+        verify = True if authorities is None else ssl.create_default_context(cadata=authorities)
+        self._client = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=verify)
 
     async def tag(self, images: Sequence[Image], options: Options, timeout_seconds: float) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`, once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,10 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the gateway. Default: 8000.")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Port of the gateway's gRPC; 0: none. Default: 8001.")] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="PEM file of a certificate chain; HTTP and gRPC are then over TLS alone.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its private key, not encrypted.")] = None,
     keys_file: KeysFileOption = None,
     anonymous: Annotated[
         bool, typer.Option("--anonymous", help="Without keys, let everybody ask who reaches the address.")
@@ -54,6 +59,8 @@ def serve(
         host=host,
         port=port,
         grpc_port=grpc_port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
         keys_file=keys_file,
         anonymous=anonymous or None,
         url_hosts=tuple(url_host) if url_host else None,

@@ -125,19 +125,21 @@ class SourceOptions:
         """
         from exporters.sources.brought.own_network import own_source
         from exporters.sources.brought.settled import Brought
-        from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
         from exporters.sources.source import bundled_source
 
         given = self._given()
         named = {option.removeprefix("--").replace("-", "_"): value for option, value in given.items()}
         network = self.network or name
+        if self.checkpoint is None and fetched is None and self.onnx is None:
+            return bundled_source(network).named(name)  # which needs no PyTorch
+        if self.onnx is not None:
+            return own_source(name, Brought(self.onnx, outputs=named.pop("output", ()), **named))
+        from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
+
         if self.checkpoint is not None:
             return checkpoint_source(network, Checkpoint(self.checkpoint, **named)).named(name)
-        if fetched is not None:
-            return checkpoint_source(network, replace(fetched, **named)).named(name)
-        if self.onnx is None:
-            return bundled_source(network).named(name)
-        return own_source(name, Brought(self.onnx, outputs=named.pop("output", ()), **named))
+        assert fetched is not None
+        return checkpoint_source(network, replace(fetched, **named)).named(name)
 
     def _given(self) -> dict[str, Any]:
         """What was said of the user's file, by option; each goes with that kind of file."""

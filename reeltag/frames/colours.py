@@ -16,8 +16,8 @@ from .views import Pixels
 
 _BAND_PIXELS: Final = 1 << 20
 
-# Damage is said by an ImageError; OpenCV would print it as well.
-cv2.setLogLevel(0)
+# Damage is said by an ImageError; OpenCV would print it as well. Newer versions have the function in another place.
+(vars(cv2).get("setLogLevel") or vars(cv2.utils)["logging"].setLogLevel)(0)
 
 
 def rgb_of_pillow(data: bytes, header: ImageHeader) -> Pixels:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +57,24 @@ def test_a_server_that_is_not_there(tmp_path: Path, scheme: str) -> None:
 
 def test_unknown_models(tmp_path: Path) -> None:
     refused(reeltag("export", "resnet_9000", "--model-repository", tmp_path), "resnet_9000", "nanodet_g")
+
+
+_STANDS_STILL = """
+import threading
+from pathlib import Path
+from reeltag import cli
+cli._CLEANING_SECONDS = 1.0
+cli.app = lambda standalone_mode: threading.Thread(target=Path("pipe").read_bytes).start() or threading.Event().wait()
+print("ready", flush=True)
+cli.main()
+"""
+
+
+def test_sigterm_ends_a_command_whose_thread_stands_still_in_a_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen([sys.executable, "-c", _STANDS_STILL], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.5)  # into the read
+        process.terminate()
+        assert process.wait(20) == 128 + signal.SIGTERM

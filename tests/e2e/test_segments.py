@@ -204,11 +204,15 @@ def test_shares_become_tags_of_images_and_videos(server: EmbeddedTriton, network
             return await tag_paths([inputs], tmp_path / "out", triton, TagOptions())
 
     assert all(not outcome.message for outcome in asyncio.run(run()))
-    photo = ImageTags.model_validate_json(result_path(tmp_path / "out", result_name(inputs / "photo.png"), ".tags.json").read_bytes())
+    photo = ImageTags.model_validate_json(
+        result_path(tmp_path / "out", result_name(inputs / "photo.png"), ".tags.json").read_bytes()
+    )
     shares = in_torch(network, pixels)[1]
     found = {tag.label: tag.score for tag in photo.tags if tag.kind == "area_share"}
     assert found == pytest.approx({LABELS[i]: shares[i] for i in np.flatnonzero(shares >= 0.05)}, abs=1e-3)
-    film = VideoTags.model_validate_json(result_path(tmp_path / "out", result_name(inputs / "film.mp4"), ".tags.json").read_bytes())
+    film = VideoTags.model_validate_json(
+        result_path(tmp_path / "out", result_name(inputs / "film.mp4"), ".tags.json").read_bytes()
+    )
     areas = [tag for tag in film.tags if tag.kind == "area_share"]
     assert areas
     assert {tag.model for tag in areas} == {"swiftnet_rn18"}

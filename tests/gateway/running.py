@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ import psutil
 
 from gateway import logs
 from gateway.app import create_app
+from gateway.certificates import certificates_of
 from gateway.server import Server
 from reeltag.settings import Settings
 from tests.gateway.fakes import FakeTagger
@@ -90,9 +92,22 @@ def statuses(answers: bytes) -> list[int]:
 
 @contextmanager
 def running(
-    folder: Path, *, delay_seconds: float = 0.0, prefix: tuple[str, ...] = (), **settings: Any
+    folder: Path,
+    *,
+    delay_seconds: float = 0.0,
+    prefix: tuple[str, ...] = (),
+    authorities: ssl.SSLContext | None = None,
+    **settings: Any,
 ) -> Iterator[Running]:
-    """Start a gateway and stop it; its log and its exit status must be without faults."""
+    """Start a gateway and stop it; its log and its exit status must be without faults.
+
+    Args:
+        folder: For its log.
+        delay_seconds: Which the fake takes for an answer.
+        prefix: What starts the process.
+        authorities: What checks it, where it is served over TLS.
+        settings: Those of the gateway; gRPC is there with a certificate.
+    """
     settings = {"port": 0, "drain_seconds": 0.0, **settings}
     log_file = folder / f"{time.monotonic_ns()}.log"
     command = [*prefix, sys.executable, "-m", "tests.gateway.running", json.dumps(settings), str(delay_seconds)]
@@ -102,9 +117,12 @@ def running(
     ):
         try:
             assert process.stdout is not None
-            port, grpc_port = (int(part) for part in process.stdout.readline().split() or (b"0", b"0"))
+            port, grpc_port = (int(word) for word in (process.stdout.readline() or "0 0").split())
             assert port, log_file.read_text()
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            scheme = "http" if authorities is None else "https"
+            with httpx.Client(
+                base_url=f"{scheme}://127.0.0.1:{port}", timeout=20, verify=authorities or True
+            ) as client:
                 yield Running(port, psutil.Process(process.pid), client, log_file, grpc_port)
             process.terminate()
             assert process.wait(15) == 0
@@ -121,10 +139,11 @@ def main() -> None:
     logs.set_up(settings.log_level)
     tagger = FakeTagger(("detect", "classify", "segment", "detect_classify"))
     tagger.delay_seconds = float(sys.argv[2])
+    certificates = certificates_of(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(settings, tagger, grpc_port=0)
+        app = create_app(settings, tagger, grpc_port=0, certificates=certificates)
         ports = lambda: print(listener.getsockname()[1], app.state.grpc_port, flush=True)  # noqa: E731
-        Server(app, settings, on_ready=ports).run(sockets=[listener])
+        Server(app, settings, certificates=certificates, on_ready=ports).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 
-from gateway.access import Access, check_openness
+from gateway.access import Access, check_openness, warn_of_openness
 from gateway.app import create_app
 from reeltag.client import Client, Image, Refused
 from reeltag.errors import InvalidOption, Overloaded
 from reeltag.keys import KeyFile
+from reeltag.priority import Priority
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
@@ -161,3 +166,93 @@ def test_a_client_named_image_is_kept(keys: KeyFile, url: str) -> None:
     _, secret = keys.create("archive")
     with Client(url, api_key=secret) as client:
         assert client.tag_images([Image("é ü.jpg", encoded())])[0].name == "é ü.jpg"
+
+
+def test_who_has_too_many_requests_hears_when_one_is_likely_to_be_done(tmp_path: Path) -> None:
+    now = 0.0
+    keys = KeyFile(tmp_path / "keys.json")
+    _, secret = keys.create("archive", concurrent_requests=2)
+    access = Access(keys, clock=lambda: now)
+    for _ in range(5):  # two at a time, each takes six seconds
+        with access.admitted(f"Bearer {secret}"), access.admitted(f"Bearer {secret}"):
+            now += 6
+            with pytest.raises(Overloaded) as refused, access.admitted(f"Bearer {secret}"):
+                pass
+    assert refused.value.retry_after_seconds is not None
+    assert 3 <= refused.value.retry_after_seconds <= 5
+
+
+@pytest.mark.parametrize("said", [None, "interactive", "bulk"])
+def test_a_key_has_a_priority_which_a_request_may_change(
+    keys: KeyFile, served: tuple[FakeTagger, str, str], said: str | None
+) -> None:
+    for own in Priority:
+        key, secret = keys.create("archive", priority=own)
+        assert keys.find(secret) == key
+        with Access(keys).admitted(f"Bearer {secret}") as caller:
+            assert caller.priority(said) is (Priority(said) if said else own)
+        for url in (served[1], f"grpc://{served[2]}"):
+            with Client(url, api_key=secret) as client:
+                assert client.tag_images([encoded()], priority=said)[0].detections
+
+
+def test_a_priority_that_there_is_none_of_is_refused(keys: KeyFile, url: str) -> None:
+    _, secret = keys.create("archive")
+    with Client(url, api_key=secret) as client, pytest.raises(Refused, match="interactive or bulk") as refused:
+        client.tag_images([encoded()], priority="urgent")
+    assert refused.value.code == "invalid_option"
+
+
+def test_a_quota_is_one_for_both_interfaces(keys: KeyFile, served: tuple[FakeTagger, str, str]) -> None:
+    served[0].reset()
+    _, secret = keys.create("archive", images_per_second=0.1)
+    assert post(served[1], f"Bearer {secret}").status_code == 200
+    request = pb.TagImagesRequest(images=[pb.Image(name="a", data=encoded())])
+    with grpc.insecure_channel(served[2]) as channel, pytest.raises(grpc.RpcError) as caught:
+        TaggingStub(channel).TagImages(request, metadata=(("authorization", f"Bearer {secret}"),))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert post(served[1], f"Bearer {secret}").status_code == 429
+
+
+def test_no_key_is_in_the_log(
+    keys: KeyFile, served: tuple[FakeTagger, str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    key, secret = keys.create("archive", concurrent_requests=1)
+    wrong = f"rt_{key.id}_{43 * 'Z'}"
+    for presented in (secret, wrong):
+        post(served[1], f"Bearer {presented}")
+        with grpc.insecure_channel(served[2]) as channel, contextlib.suppress(grpc.RpcError):
+            TaggingStub(channel).ListModels(
+                pb.ListModelsRequest(), metadata=(("authorization", f"Bearer {presented}"),)
+            )
+    assert secret.rpartition("_")[2] not in caplog.text
+    assert 43 * "Z" not in caplog.text
+
+
+def test_keys_in_the_clear_on_a_network_are_warned_of(keys: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_openness(Settings(host="127.0.0.1", keys_file=keys._path))
+    warn_of_openness(Settings(host="0.0.0.0", keys_file=keys._path, tls_cert=keys._path, tls_key=keys._path))
+    assert caplog.text == ""
+    warn_of_openness(Settings(host="0.0.0.0", keys_file=keys._path))
+    assert "keys travel in the clear to 0.0.0.0" in caplog.text
+
+
+def test_a_key_that_is_revoked_in_the_middle_of_a_stream(keys: KeyFile, served: tuple[FakeTagger, str, str]) -> None:
+    served[0].reset()
+    key, secret = keys.create("archive")
+
+    def asked() -> Iterator[pb.TagImageStreamRequest]:
+        for name in ("before", "after"):
+            is_next.wait(10)
+            is_next.clear()
+            yield pb.TagImageStreamRequest(image=pb.Image(name=name, data=encoded()))
+
+    is_next = threading.Event()
+    is_next.set()
+    with grpc.insecure_channel(served[2]) as channel:
+        answers = TaggingStub(channel).TagImageStream(asked(), metadata=(("authorization", f"Bearer {secret}"),))
+        assert next(answers).result.error.code == ""
+        keys.revoke(key.id)
+        is_next.set()
+        assert next(answers).result.error.code == "unauthorized"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -382,6 +383,7 @@ def certificates(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, ssl.create_default_context(cafile=str(folder / "crt"))
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
 def test_tls_asks_for_the_name_and_checks_it_though_the_address_is_connected_to(tmp_path: Path) -> None:
     server, trust = certificates(tmp_path)
 

@@ -76,7 +76,8 @@ def test_each_request_goes_to_the_one_that_has_least_to_do() -> None:
         await asyncio.gather(*(client() for _ in range(4)))
         assert a.asked + b.asked == 240
         assert 2.3 < b.asked / a.asked < 3.7, "by their speed"
-        a.batches.clear(), b.batches.clear()
+        a.batches.clear()
+        b.batches.clear()
         await pair.ask()
         await pair.ask()
         assert (a.asked, b.asked) == (2, 2), "where both have nothing to do they take turns"

@@ -143,14 +143,16 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
         *("tasks", "score_threshold", "top_k", "boxes", "class_map")
     }
     assert all(parameter["description"] for parameter in operation["parameters"])
-    failures = {"400", "401", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
+    failures = {"400", "401", "403", "406", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
     assert set(operation["responses"]) == {"200", *failures}
     for status in ("429", "503", "504"):
         assert operation["responses"][status]["headers"]["Retry-After"]["schema"]["maximum"] == 60
     for status, response in operation["responses"].items():
         name = "TagAnswer" if status == "200" else "ErrorAnswer"
         assert response["content"]["application/json"]["schema"]["$ref"].endswith(f"/{name}")
-    assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
+    assert set(operation["responses"]["200"]["content"]) == {
+        *("application/json", "application/x-ndjson", "image/jpeg")
+    }
     result = schema["components"]["schemas"]["ImageResult"]
     assert result["required"] == ["name"]
     assert result["properties"]["width"]["type"] == "integer"

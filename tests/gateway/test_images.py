@@ -68,10 +68,15 @@ def test_raw_body_is_answered_in_full(client: httpx.Client) -> None:
     }
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP"])
-@pytest.mark.parametrize("typed", [True, False])
-def test_each_format_with_its_own_type_or_as_octets(client: httpx.Client, image_format: str, typed: bool) -> None:
-    media_type = f"image/{image_format.lower()}" if typed else "application/octet-stream"
+@pytest.mark.parametrize(
+    ("image_format", "media_type"),
+    [
+        *((name, f"image/{name.lower()}") for name in ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")),
+        *(("JPEG", "image/jpg"), ("JPEG2000", "image/jp2"), ("AVIF", "image/heif")),
+        *((name, "application/octet-stream") for name in ("JPEG", "GIF", "TIFF", "AVIF", "JPEG2000")),
+    ],
+)
+def test_each_format_with_its_own_type_or_as_octets(client: httpx.Client, image_format: str, media_type: str) -> None:
     data = encoded(image_format=image_format)
     answer = client.post("/v1/images?tasks=classify", content=data, headers={"Content-Type": media_type})
     assert answer.status_code == 200
@@ -123,7 +128,8 @@ BAD_BODIES = {
     "text": (b"hello, I am text", 415, "not_an_image"),
     "bomb of 100 megapixels": (png_bomb(10_000, 10_000), 413, "too_many_pixels"),
     "20,000 x 20,000": (png_bomb(20_000, 20_000), 413, "too_many_pixels"),
-    "a GIF": (b"GIF89a" + bytes(100), 415, "not_an_image"),
+    "a GIF without a picture": (b"GIF89a" + bytes(100), 422, "truncated"),
+    "a JPEG XL": (b"\xff\x0a" + bytes(100), 415, "not_an_image"),
 }
 
 
@@ -180,7 +186,7 @@ def test_an_unknown_task_is_the_users_mistake_even_without_triton(client: httpx.
     assert (answer.status_code, code_of(answer)) == (422, "unknown_task")
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "image/gif", "application/json", "nonsense"])
+@pytest.mark.parametrize("media_type", ["text/plain", "image/jxl", "application/json", "nonsense"])
 def test_unknown_content_type(client: httpx.Client, media_type: str) -> None:
     answer = client.post("/v1/images", content=encoded(), headers={"Content-Type": media_type})
     assert (answer.status_code, code_of(answer)) == (415, "unsupported_media_type")

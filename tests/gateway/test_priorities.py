@@ -109,12 +109,12 @@ def test_no_priority_starves(arrivals: list[tuple[Wanted, Priority, int, int]], 
             shop.wanted[ticket] = wanted
             shop.backlog.add(wanted, ticket)
             for _ in range(batches):
-                taken += [(member.ticket, member.index) for member in shop.take(loop.time()) or ()]
+                taken += [(member.ticket, member.position) for member in shop.take(loop.time()) or ()]
                 bulk = shop.stretch.count(BULK)
                 assert bulk >= BULK_SHARE * len(shop.stretch) - size - 1, shop.stretch
         while members := shop.take(loop.time()):
             assert len({shop.wanted[member.ticket] for member in members}) == 1
-            taken += [(member.ticket, member.index) for member in members]
+            taken += [(member.ticket, member.position) for member in members]
         assert sorted(taken, key=lambda one: (id(one[0]), one[1])) == sorted(
             ((ticket, index) for ticket in shop.wanted for index in range(len(ticket.images))),
             key=lambda one: (id(one[0]), one[1]),

@@ -84,9 +84,19 @@ def test_a_class_map_is_wanted_or_not(client: httpx.Client, tagger: FakeTagger) 
 def test_where_no_segmenter_is_served_that_is_said() -> None:
     with gateway(FakeTagger()) as client:
         answer = client.post("/v1/images?tasks=segment", content=encoded(), headers=JPEG)
-        assert (answer.status_code, code_of(answer)) == (503, "model_unavailable")
+        assert (answer.status_code, code_of(answer)) == (422, "unknown_task")
         assert "tasks served: detect, classify" in answer.json()["error"]["message"]
         assert client.get("/readyz").status_code == 200
+
+
+def test_a_segmenter_that_is_there_and_not_ready_is_worth_waiting_for() -> None:
+    tagger = FakeTagger(["detect", "classify", "segment"])
+    tagger.versions["segment"] = "8"  # of another network than its card
+    with gateway(tagger) as client:
+        answer = client.post("/v1/images?tasks=segment", content=encoded(), headers=JPEG)
+        assert (answer.status_code, code_of(answer)) == (503, "model_unavailable")
+        del tagger.versions["segment"]
+        assert client.post("/v1/images?tasks=segment", content=encoded(), headers=JPEG).status_code == 200
 
 
 def test_several_tasks_are_one_request_where_their_ensemble_is_served(client: httpx.Client, tagger: FakeTagger) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption
-from reeltag.settings import Settings, load_settings
+from reeltag.settings import Settings, load_settings, unknown_variables
 
 
 def test_the_environment_is_read_and_given_options_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +59,33 @@ def test_every_option_has_a_description() -> None:
 def test_a_misspelt_option_is_refused() -> None:
     with pytest.raises(InvalidOption, match="prot=1"):
         load_settings(prot=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("REELTAG_SCORE_TRESHOLD", "REELTAG_SCORE_THRESHOLD"),
+        ("REELTAG_KEY_FILE", "REELTAG_KEYS_FILE"),
+        ("reeltag_loglevel", "REELTAG_LOG_LEVEL"),
+        ("REELTAG_MAX_UPLOAD_BYTE", "REELTAG_MAX_UPLOAD_BYTES"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(InvalidOption, match=f"{name} is no setting of reeltag, {meant} is"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "name", ["REELTAG_SERVICE_HOST", "REELTAG_PORT_8000_TCP", "REELTAG_TRITON_SERVICE_PORT", "REELTAG_IMAGE_TAG"]
+)
+def test_other_programs_may_have_variables_like_ours(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    load_settings()
+    assert unknown_variables([name, "REELTAG_PORT", "reeltag_port", "PATH"]) == [name]
+
+
+def test_a_certificate_without_its_key() -> None:
+    for one in ("tls_cert", "tls_key"):
+        with pytest.raises(InvalidOption, match="tls_cert and tls_key go together"):
+            load_settings(**{one: "file.pem"})

@@ -67,7 +67,8 @@ def test_images_are_tagged_with_large_areas(tmp_path: Path) -> None:
     pixels[:2] = RED  # 3 % of it
     photo.write_bytes(encode(pixels))
     tag([photo], tmp_path / "out", FakeTagger(segmenter=View(Fit.LETTERBOX, 64, 64)))
-    tags = json.loads((tmp_path / "out" / "photo.tags.json").read_text())["tags"]
+    (path,) = (tmp_path / "out").rglob("photo.*.tags.json")
+    tags = json.loads(path.read_text())["tags"]
     (area,) = [found for found in tags if found.get("kind") == "area_share"]
     assert area["label"] == "green paint"
     assert area["score"] == pytest.approx(0.97, abs=0.01)

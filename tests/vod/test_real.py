@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 
 from exporters.catalogue.packages import demo_video
 from reeltag.contract import Task
 from reeltag.embedded import EmbeddedTriton
 from reeltag.embedded.guard import SHARED_MEMORY
-from reeltag.tags import VideoTags
+from reeltag.tags import ImageTags, VideoTags
 from reeltag.triton import TritonClient
+from tests.reeltag.heif import coded, heic
 from vod.decoding.blocks import RingLayout
 from vod.decoding.reader import VideoReader
 from vod.inference import RingInference
@@ -70,6 +74,22 @@ def test_triton_reads_frames_where_they_are_and_nobody_else_does(triton: Embedde
                 assert inference.is_shared
 
     asyncio.run(run())
+
+
+def test_a_photograph_is_tagged_as_heic_as_it_is_as_png(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -> None:
+    with av.open(str(bikes)) as container:
+        pixels = next(container.decode(video=0)).to_ndarray(format="rgb24")[:256].astype(np.uint8)
+    tiles = [coded(pixels[:, x : x + 128]) for x in range(0, 640, 128)]
+    (tmp_path / "a.heic").write_bytes(heic(tiles, columns=5))
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+
+    async def run() -> list[Outcome]:
+        async with TritonClient(triton.url) as client:
+            return await tag_paths([tmp_path / "a.heic", tmp_path / "a.png"], tmp_path / "out", client, TagOptions())
+
+    of_heic, of_png = (ImageTags.model_validate_json(each.files[0].read_bytes()) for each in asyncio.run(run()))
+    assert (of_heic.source.width, of_heic.source.height) == (of_png.source.width, of_png.source.height) == (640, 256)
+    assert {each.label for each in of_heic.tags} == {each.label for each in of_png.tags}
 
 
 def test_the_fixed_camera(triton: EmbeddedTriton, shared: Path, tmp_path: Path) -> None:

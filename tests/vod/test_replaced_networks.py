@@ -46,7 +46,7 @@ def test_one_that_is_never_tagged_by_the_same_networks_fails_alone(three_colours
     assert photographed.status is Status.TAGGED
     assert filmed.status is Status.FAILED
     assert "another network" in filmed.message
-    assert not (tmp_path / "out" / "colours.tags.json").exists()
+    assert not list((tmp_path / "out").rglob("colours.*.tags.json"))
 
 
 def test_each_image_names_the_network_that_saw_it(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_each_image_names_the_network_that_saw_it(tmp_path: Path) -> None:
     outcomes = tag([photos], tmp_path / "out", replaced_at(3))
     assert {outcome.status for outcome in outcomes} == {Status.TAGGED}
     seen = set()
-    for file in (tmp_path / "out").glob("*.tags.json"):
+    for file in (tmp_path / "out").rglob("*.tags.json"):
         tags = json.loads(file.read_text())
         (detector,) = (model for model in tags["provenance"]["models"] if model["task"] == "detect")
         seen.add((detector["sha256"], *(found["label"] for found in tags["detections"])))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
 import av
+import av.logging
 import numpy as np
 from av.stream import Disposition
 
@@ -208,9 +210,22 @@ def _video_stream(container: av.container.InputContainer, name: str) -> av.Video
     if known:
         return max(known, key=_rank)
     if shown:
-        raise VideoError(f"{name} holds a video stream, but its codec is not known to FFmpeg")
+        raise VideoError(f"{name} holds a video stream, but its codec is not known to FFmpeg{_tag_of(container)}")
     others = ", ".join(f"{stream.type} ({_codec_of(stream)})" for stream in container.streams) or "nothing"
     raise VideoError(f"{name} holds no video stream, only: {others}")
+
+
+def _tag_of(container: av.container.InputContainer) -> str:
+    """Such as `: zzzz`, the code that a codec unknown to FFmpeg has in the file; PyAV has it in FFmpeg's log alone."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as logged:
+            av.open(container.name).close()
+    finally:
+        av.logging.set_level(level)
+    found = re.search(r"Video: none \((.+?) / 0x", " ".join(text for _, _, text in logged))
+    return f": {found[1]}" if found else ""
 
 
 def _rank(stream: av.VideoStream) -> tuple[bool, int, int]:

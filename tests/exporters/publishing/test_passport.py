@@ -3,12 +3,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from exporters.catalogue.entries import MODELS
+from exporters.publishing.artefact import bundled_artefact
 from exporters.publishing.passport import Gpu, Passport, PlanBuild, check_servable, find_gpu, read_passport
+from reeltag.contract import ModelCard
 from reeltag.errors import ModelRepositoryError
 from reeltag.measured import Measured
 
@@ -107,3 +111,15 @@ def test_reading_passports_imports_nothing_heavy() -> None:
     root = Path(__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert run.stdout.strip() == "[]"
+
+
+def test_what_was_measured_is_on_the_card_and_speed_changes_no_version() -> None:
+    bundled = bundled_artefact(MODELS["nanodet_g"])
+
+    def card(images_per_second: float) -> ModelCard:
+        measured = Measured(accuracy={"AP": 30.5}, pictures=64, images_per_second=images_per_second)
+        return replace(bundled, passport=bundled.passport.model_copy(update={"measured": measured})).card
+
+    assert bundled.card.measured is None
+    assert card(70).measured == Measured(accuracy={"AP": 30.5}, pictures=64, images_per_second=70)
+    assert card(70).version == card(80).version != bundled.card.version

@@ -79,7 +79,7 @@ def _png(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (_with_unknown_codec, "its codec is not known to FFmpeg"),
+        (_with_unknown_codec, "its codec is not known to FFmpeg: zzzz"),
         (_heif, r"is a picture \(HEIF, brand heic\), not a video"),
         (_png, r"is a picture \(png\), not a video"),
     ],
