@@ -143,7 +143,7 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
         *("tasks", "score_threshold", "top_k", "boxes", "class_map")
     }
     assert all(parameter["description"] for parameter in operation["parameters"])
-    failures = {"400", "401", "403", "406", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
+    failures = {"400", "401", "403", "404", "406", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
     assert set(operation["responses"]) == {"200", *failures}
     for status in ("429", "503", "504"):
         assert operation["responses"][status]["headers"]["Retry-After"]["schema"]["maximum"] == 60
