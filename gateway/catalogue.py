@@ -16,7 +16,7 @@ from typing import Final
 from gateway.tagger import ImageTagger, TaskSet, Wanted
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, UnknownTask
+from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, UnknownModel
 from reeltag.triton import ImageOutputs
 
 LIFETIME_SECONDS: Final = 300.0
@@ -41,14 +41,14 @@ class Served:
 
         Raises:
             ModelUnavailable: Triton does not serve its ensemble, or the ensemble carries no card.
-            UnknownTask: No network for it was ever exported there: waiting would not help.
+            UnknownModel: No network for it was ever exported there: waiting would not help.
         """
         if task in self.cards:
             return self.cards[task]
         name = contract.image_ensemble((task,))
         if task not in contract.BUNDLED_TASKS and name not in self.listed:
             served = ", ".join(known.value for known in self.cards)
-            raise UnknownTask(f"no network for the task {name!r} is there; tasks served: {served}")
+            raise UnknownModel(f"no network for the task {name!r} is there; tasks served: {served}")
         is_ready = any(ready == name for ready, _ in self.ready)
         fault = "serves it without a model card" if is_ready else "does not serve it"
         known = ", ".join(known.value for known in self.cards) or "none"

@@ -52,6 +52,11 @@ _FAILURES: Final = {
         "url_not_allowed",
         "images by URL are off on this server; send the image itself",
     ),
+    404: _Failure(
+        "No network for a task is there.",
+        "unknown_model",
+        "no network for the task 'segment' is there; tasks served: detect, classify",
+    ),
     406: _Failure(
         "Nothing that the client accepts is answered, or `image/jpeg` to several images.",
         "not_acceptable",

@@ -22,7 +22,7 @@ from gateway.ticket import Answer, Batched
 from gateway.uploads import Upload
 from gateway.ways import Sound, Ways
 from reeltag.contract import Task
-from reeltag.errors import ModelUnavailable, ReeltagError, TritonUnavailable, UnknownTask
+from reeltag.errors import ModelUnavailable, ReeltagError, TritonUnavailable, UnknownModel, UnknownTask
 from reeltag.frames import ImageHeader
 from reeltag.priority import Priority
 from reeltag.settings import Settings
@@ -144,7 +144,7 @@ class Tagging:
 
         Raises:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
-            UnknownTask: No network for a task is there.
+            UnknownModel: No network for a task is there.
         """
         if (request := exchange.current()) is not None:
             request.images += len(uploads)
@@ -163,7 +163,7 @@ class Tagging:
         try:
             served = await self._catalogue.read()
             batched = await self._ask(served.plan(question.tasks), question, sound, timeout_seconds)
-        except (*_LOST, UnknownTask):
+        except (*_LOST, UnknownModel):
             self._catalogue.forget()
             raise
         if any(isinstance(answer, _LOST) for answer in batched.answers):

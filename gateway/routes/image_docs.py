@@ -66,7 +66,7 @@ ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
         "content": {JSON: {"example": _ANSWER}, JSON_LINES: _LINES, PICTURE: {"schema": _BINARY}},
     },
     **failures(
-        *(401, 403, 406, 413, 415, 422, 429, 504),
+        *(401, 403, 404, 406, 413, 415, 422, 429, 504),
         status_400="The request is not valid HTTP/1.1, its body is empty, or the form is damaged.",
     ),
 }
