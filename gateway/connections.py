@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Union
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import framing
-from gateway.crowd import Crowd, Wait
+from gateway.crowd import Crowd, Guest, Wait
 from gateway.early import EarlyRefusals
 from gateway.errors import on_the_wire
 from gateway.meter import Body
@@ -29,6 +29,7 @@ from reeltag.errors import (
 _MAX_PIPELINED: Final = 16
 """Requests that a client may send ahead of the answer to its first."""
 _log: Final = logging.getLogger(__name__)
+_Wait = Union["Wait[Connection]", "Wait[Guest]"]
 
 
 _UNWANTED_BODY_BYTES: Final = 256 << 20
@@ -75,7 +76,7 @@ class Connection(HttpToolsProtocol):
         self._limits = crowd.limits
         self._enough = crowd.limits.min_bytes_per_second * crowd.limits.transfer_seconds
         """Bytes that must move in each stretch of `transfer_seconds`."""
-        self._wait: Wait | None = None
+        self._wait: _Wait | None = None
         self._part = _Part.NONE
         self._running: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the one that arrived last."""
@@ -268,7 +269,7 @@ class Connection(HttpToolsProtocol):
         self._unread_before = self.unread_bytes
         self._crowd.answers.add(self, self.loop.time())
 
-    def _wait_for(self, wait: Wait | None) -> None:
+    def _wait_for(self, wait: _Wait | None) -> None:
         if self._wait is not None:
             self._wait.discard(self)
         self._wait = wait
@@ -345,7 +346,7 @@ class Connection(HttpToolsProtocol):
                 running.message_event.set()
             self._answer(error, request_id, self._crowd.lingering)
 
-    def _answer(self, error: ReeltagError, request_id: str, wait: Wait) -> None:
+    def _answer(self, error: ReeltagError, request_id: str, wait: _Wait) -> None:
         """Send an error, and wait for the client to read it and to leave."""
         self._deaf = True
         if self.transport.is_closing():
