@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from gateway.tagger import ImageTagger, TaskSet, Wanted
 from reeltag import contract
 from reeltag.contract import ModelCard, Task
-from reeltag.errors import ImageRejected, InvalidOption, ModelUnavailable, NetworkReplaced, UnknownModel, UnknownTask
+from reeltag.errors import ImageRejected, InvalidOption, ModelUnavailable, NetworkReplaced, UnknownModel
 from reeltag.triton import ImageOutputs, joined, known
 
 T = TypeVar("T")
@@ -50,14 +50,14 @@ class Served:
 
         Raises:
             ModelUnavailable: Triton does not serve its ensemble, or the ensemble carries no card.
-            UnknownTask: No network for it was ever exported there: waiting would not help.
+            UnknownModel: No network for it was ever exported there: waiting would not help.
         """
         if task in self.cards:
             return self.cards[task]
         name = contract.image_ensemble((task,))
         if task not in contract.BUNDLED_TASKS and name not in self.listed:
             served = ", ".join(one.value for one in self.cards)
-            raise UnknownTask(f"no network for the task {name!r} is there; tasks served: {served}")
+            raise UnknownModel(f"no network for the task {name!r} is there; tasks served: {served}")
         is_ready = any(ready == name for ready, _ in self.ready)
         fault = "serves it without a model card" if is_ready else "does not serve it"
         known_tasks = ", ".join(known_task.value for known_task in self.cards) or "none"
@@ -205,7 +205,7 @@ class Catalogue:
                 replaced += 1
                 if replaced >= _TRIES:
                     raise
-            except (ModelUnavailable, UnknownModel, UnknownTask):
+            except (ModelUnavailable, UnknownModel):
                 if not is_known:
                     raise
                 if time.monotonic() > began + _EXCHANGE_SECONDS:

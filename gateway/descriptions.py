@@ -53,7 +53,7 @@ _FAILURES: Final = {
         "images by URL are off on this server; send the image itself",
     ),
     404: _Failure(
-        "A model that was named is not served.",
+        "No network for a task is there, or a model that was named is not served.",
         "unknown_model",
         "unknown model 'yolox_l'; models served: efficientnet_lite0 (classify), nanodet_g (detect)",
     ),

@@ -69,7 +69,7 @@ def serve(
     """
     check_openness(settings)
     certificates = certificates_of(settings)
-    logs.set_up(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     if listener is None or settings.workers == 1:  # else the parent has said it
         _warn(settings, certificates)
     is_parent = listener is None and settings.workers > 1

@@ -112,7 +112,7 @@ def test_metrics_count_by_route_and_never_by_made_up_paths(client: httpx.Client)
 def test_two_gateways_in_one_process_count_for_themselves(client: httpx.Client) -> None:
     client.post("/v1/images", content=encoded())
     with gateway(FakeTagger()) as other:
-        assert 'route="/v1/images"' not in other.get("/metrics").text
+        assert 'route="/v1/images",status="200"' not in other.get("/metrics").text
 
 
 def test_unknown_path_and_method_have_the_shape_of_every_error(client: httpx.Client) -> None:
@@ -141,9 +141,11 @@ def test_the_documentation_states_the_bodies_and_the_answers(client: httpx.Clien
     assert content["image/jpeg"]["schema"] == {"type": "string", "format": "binary", "minLength": 1}
     assert content["multipart/form-data"]["schema"]["properties"]["file"]["type"] == "array"
     assert {parameter["name"] for parameter in operation["parameters"]} == {
-        *("tasks", "score_threshold", "top_k", "boxes", "class_map", "model")
+        *("tasks", "score_threshold", "top_k", "boxes", "class_map", "model", "Priority")
     }
-    assert all(parameter["description"] for parameter in operation["parameters"])
+    assert all(
+        parameter.get("description") or parameter["schema"]["description"] for parameter in operation["parameters"]
+    )
     failures = {"400", "401", "403", "404", "406", "408", "413", "415", "421", "422", "429", "431", "500", "503", "504"}
     assert set(operation["responses"]) == {"200", *failures}
     for status in ("429", "503", "504"):

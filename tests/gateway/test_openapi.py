@@ -73,9 +73,11 @@ def picture(media_type: str) -> bytes:
 @given(data=st.data())
 def test_what_it_allows_is_taken(client: httpx.Client, document: dict[str, Any], data: st.DataObject) -> None:
     operation = document["paths"]["/v1/images"]["post"]
-    parameters = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
-    del parameters["model"]  # the names of those that are served
-    chosen = data.draw(st.fixed_dictionaries({}, optional={n: values_of(s) for n, s in parameters.items()}))
+    parameters = [p for p in operation["parameters"] if p["name"] != "model"]  # the names of those that are served
+    chosen, headers = (
+        data.draw(st.fixed_dictionaries({}, optional={p["name"]: values_of(p["schema"]) for p in of_kind}))
+        for of_kind in ([p for p in parameters if p["in"] == where] for where in ("query", "header"))
+    )
     media_type = data.draw(st.sampled_from(sorted(operation["requestBody"]["content"])))
     url = f"/v1/images?{urlencode(chosen, doseq=True)}"
     if media_type == "multipart/form-data":
@@ -83,9 +85,9 @@ def test_what_it_allows_is_taken(client: httpx.Client, document: dict[str, Any],
         assert schema["additionalProperties"] is False
         least = schema["properties"]["file"]["minItems"]
         count = data.draw(st.integers(least, 4))
-        answer = client.post(url, files=[("file", ("a", picture("image/png")))] * count)
+        answer = client.post(url, files=[("file", ("a", picture("image/png")))] * count, headers=headers)
     else:
-        answer = client.post(url, content=picture(media_type), headers={"Content-Type": media_type})
+        answer = client.post(url, content=picture(media_type), headers={"Content-Type": media_type, **headers})
     assert answer.status_code == 200, answer.text
     check(document, "/v1/images", answer)
 

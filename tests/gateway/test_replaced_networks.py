@@ -65,7 +65,7 @@ def test_what_is_away_for_a_moment_is_waited_for(client: httpx.Client, tagger: F
 
 def test_what_was_never_there_is_not_waited_for(client: httpx.Client) -> None:
     began = time.monotonic()
-    assert client.post("/v1/images?tasks=segment", content=encoded()).status_code in (422, 503)
+    assert client.post("/v1/images?tasks=segment", content=encoded()).status_code in (404, 503)
     assert time.monotonic() - began < 2
 
 

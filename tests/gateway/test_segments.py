@@ -84,7 +84,7 @@ def test_a_class_map_is_wanted_or_not(client: httpx.Client, tagger: FakeTagger) 
 def test_where_no_segmenter_is_served_that_is_said() -> None:
     with gateway(FakeTagger()) as client:
         answer = client.post("/v1/images?tasks=segment", content=encoded(), headers=JPEG)
-        assert (answer.status_code, code_of(answer)) == (422, "unknown_task")
+        assert (answer.status_code, code_of(answer)) == (404, "unknown_model")
         assert "tasks served: detect, classify" in answer.json()["error"]["message"]
         assert client.get("/readyz").status_code == 200
 
