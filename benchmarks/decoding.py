@@ -7,7 +7,6 @@ scaled for the shot detector, two a second for a detector and a classifier. The 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,8 +23,8 @@ from av.filter import Graph
 from benchmarks import media
 from reeltag.frames import Fit, View
 
-VIDEO_SECONDS: Final = 30
-ROUNDS: Final = 3
+VIDEO_SECONDS: Final = 20
+ROUNDS: Final = 6
 VIEWS: Final = (View(Fit.LETTERBOX, 416, 416, 114), View(Fit.CENTER_CROP, 224, 224))
 
 _PROGRAM: Final = """
@@ -53,30 +52,32 @@ for picture in video.frames():
         frame = picture.whole() if hasattr(picture, "whole") else picture.frame
         for scaler, out in scalers:
             scaler.fit(frame, *shape, out)
-print(time.perf_counter() - began)
+print(time.perf_counter() - began, time.process_time())
 """
 
 
-def seconds(checkout: Path, video: Path) -> float:
-    """Time that a checkout needs to decode and scale a video."""
+def seconds(checkout: Path, video: Path) -> tuple[float, float]:
+    """Time that a checkout needs to decode and scale a video, and CPU time of the whole process."""
     command = [sys.executable, "-c", _PROGRAM, str(video)]
     done = subprocess.run(command, cwd=checkout, env={"PYTHONPATH": str(checkout)}, capture_output=True, check=True)
-    return float(done.stdout)
+    wall, cpu = map(float, done.stdout.split())
+    return wall, cpu
 
 
 def compared(against: Path) -> str:
-    """Markdown: both checkouts, in turns; the median of each and of the ratios."""
+    """Markdown: both checkouts, in turns; the best of each, since others on the machine make it slower."""
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "street.mp4"
         media.street_video_720p(video, VIDEO_SECONDS)
         seconds(Path.cwd(), video), seconds(against, video)
         rounds = [(seconds(against, video), seconds(Path.cwd(), video)) for _ in range(ROUNDS)]
-    before, after = (statistics.median(column) for column in zip(*rounds, strict=True))
-    ratio = statistics.median(old / new for old, new in rounds)
-    return (
-        f"| {VIDEO_SECONDS} s of 720p H.264, decoded and scaled | seconds of video a second |\n|---|---|\n"
-        f"| before | {VIDEO_SECONDS / before:.1f} |\n| now | {VIDEO_SECONDS / after:.1f}, {ratio:.2f} of before |"
-    )
+    lines = [
+        f"| {VIDEO_SECONDS} s of 720p H.264, decoded and scaled | seconds of video a second | CPU seconds |",
+        "|---|---|---|",
+    ]
+    for name, runs in zip(("before", "now"), zip(*rounds, strict=True), strict=True):
+        lines.append(f"| {name} | {VIDEO_SECONDS / min(w for w, _ in runs):.1f} | {min(c for _, c in runs):.2f} |")
+    return "\n".join(lines)
 
 
 def costs() -> str:

@@ -14,8 +14,10 @@ from fastapi_offline import FastAPIOffline
 
 from gateway.access import Access, KeyMiddleware
 from gateway.batch_limits import BatchLimits
+from gateway.batch_watch import BatchWatch
 from gateway.catalogue import LIFETIME_SECONDS, Catalogue
 from gateway.certificates import Certificates
+from gateway.departures import Departure
 from gateway.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
 from gateway.fetching import Fetcher, FetchLimits
@@ -25,13 +27,16 @@ from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
 from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
-from gateway.metrics import Metrics, ObservingMiddleware
+from gateway.metrics import Metrics
+from gateway.observing import ObservingMiddleware
 from gateway.readiness import Readiness
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
 from gateway.security_headers import SecurityHeadersMiddleware
 from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
+from gateway.telemetry import tracing_of
+from gateway.triton_metrics import TritonMetrics
 from gateway.uploads import UploadLimits, UploadReader
 from gateway.url_hosts import UrlHosts
 from gateway.ways import Ways
@@ -72,7 +77,7 @@ def create_app(
     """
     if client is None and not settings.triton_urls:
         raise InvalidOption("the gateway needs triton_url, such as 127.0.0.1:8001 (REELTAG_TRITON_URL)")
-    metrics = Metrics()
+    metrics, tracing = Metrics(), tracing_of()
     fetcher = fetcher or Fetcher(UrlHosts(settings.url_hosts), FetchLimits(settings.max_upload_bytes))
 
     @asynccontextmanager
@@ -97,7 +102,8 @@ def create_app(
         redirect_slashes=False,  # such a redirect would name the host that the client claims
         swagger_ui_parameters={"validatorUrl": None, "tryItOutEnabled": True},
     )
-    app.state.metrics, app.state.own, app.state.certificates = metrics, own, certificates
+    app.state.metrics, app.state.tracing, app.state.own = metrics, tracing, own
+    app.state.certificates = certificates
     app.state.draining = False
     app.include_router(images.router)
     app.include_router(health.router)
@@ -108,13 +114,13 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "Accept", "Priority"),
-            expose_headers=("Retry-After",),
+            allow_headers=("Authorization", "Content-Type", "Accept", "Priority", "X-Request-ID"),
+            expose_headers=("Retry-After", "X-Request-ID"),
         )
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
     app.add_middleware(SecurityHeadersMiddleware)
-    app.add_middleware(ObservingMiddleware, metrics=metrics)
+    app.add_middleware(ObservingMiddleware, metrics=metrics, tracing=tracing)
     add_error_handlers(app)
     describe_keys(app)
     return app
@@ -163,10 +169,19 @@ async def _running(
     async def infer(wanted: Wanted, images: Sequence[bytes], deadline: float) -> list[ImageOutputs | ImageRejected]:
         return await readiness.observe(wanted.tasks, catalogue.infer_images(wanted, images, deadline))
 
+    triton = app.state.triton_metrics = TritonMetrics(client)
+    metrics.add(triton)
+    watch = app.state.batch_watch = BatchWatch(metrics, triton)
+
+    def on_batch(departure: Departure, is_gathered: bool) -> None:
+        metrics.batch_images.observe(departure.images)
+        if is_gathered:
+            watch.note(departure.images, departure.waiting)
+
     def tritons() -> int:
         return client.in_service if isinstance(client, Fleet) else 1
 
-    ways = Ways(infer, limits, settings.max_images_per_request, metrics.batch_images.observe, tritons)
+    ways = Ways(infer, limits, settings.max_images_per_request, on_batch, tritons)
     if isinstance(client, Fleet):
         metrics.add(FleetCollector(client))
     headers = HeaderReader(settings.max_image_pixels)
@@ -185,11 +200,14 @@ async def _running(
         await ways.close(seconds * (1 - _UPLOADS_SHARE))
 
     app.state.stop = stop
+    watching = asyncio.create_task(watch.run())
     try:
         if grpc_port is None:
             yield
         else:
-            service = TaggingService(tagging, catalogue, reader, metrics, app.state.access, *doors(settings))
+            service = TaggingService(
+                tagging, catalogue, reader, metrics, app.state.access, app.state.tracing, *doors(settings)
+            )
             ready = partial(check_ready, app)
             address = f"{settings.host}:{grpc_port}"
             certificates: Certificates | None = app.state.certificates
@@ -198,5 +216,8 @@ async def _running(
                 app.state.grpc_port = port
                 yield
     finally:
+        watching.cancel()
         await ways.close(CLOSE_GRACE_SECONDS)
         headers.close()
+        if app.state.tracing is not None:
+            await asyncio.to_thread(app.state.tracing.close)

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.backlog import Backlog
 from gateway.batch_limits import BatchLimits
+from gateway.departures import Departure
 from gateway.pace import Pace
 from gateway.tagger import Wanted
 from gateway.ticket import Answer, Batched, Member, Ticket
@@ -42,7 +43,7 @@ class Batcher:
     Args:
         infer: Asks a Triton.
         limits: The bounds.
-        on_batch: Called with the number of images of each batch that is sent.
+        on_batch: Called with each batch that is sent.
         tritons: How many Tritons there are to ask now, at least 1.
     """
 
@@ -50,7 +51,7 @@ class Batcher:
         self,
         infer: Infer,
         limits: BatchLimits,
-        on_batch: Callable[[int], None] = lambda _: None,
+        on_batch: Callable[[Departure], None] = lambda _: None,
         tritons: Callable[[], int] = lambda: 1,
     ) -> None:
         self._infer = infer
@@ -205,8 +206,9 @@ class Batcher:
 
     def _send(self, wanted: Wanted, members: list[Member], loop: asyncio.AbstractEventLoop) -> None:
         self._last_size = len(members)
-        self._on_batch(len(members))
-        batch = loop.create_task(self._run(wanted, members))
+        departure = Departure((member.ticket.exchange for member in members), len(members), self.waiting)
+        self._on_batch(departure)
+        batch = loop.create_task(self._run(wanted, members, departure))
         self._pace.begin(loop.time())
         self._inflight[batch] = len(members), sum(len(member.image) for member in members)
         batch.add_done_callback(self._finished)
@@ -216,11 +218,12 @@ class Batcher:
         self._pace.done(images, asyncio.get_running_loop().time(), more=bool(self._inflight))
         self._send_due()
 
-    async def _run(self, wanted: Wanted, members: list[Member]) -> None:
+    async def _run(self, wanted: Wanted, members: list[Member], departure: Departure) -> None:
         """Ask Triton for one batch and hand each answer to its request; never raises but when it is cancelled."""
         deadline = max(member.ticket.deadline for member in members)
         try:
-            answers: Sequence[Answer] = await self._infer(wanted, [member.image for member in members], deadline)
+            with departure.under_way():
+                answers: Sequence[Answer] = await self._infer(wanted, [member.image for member in members], deadline)
             if len(answers) != len(members):
                 raise RuntimeError(f"{len(answers)} answers to {len(members)} images")
         except ReeltagError as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import grpc
 
@@ -71,7 +72,10 @@ class Certificates:
             is_new, given = self._pair.grpc is not given, self._pair.grpc
             return given if is_new else None
 
-        return grpc.dynamic_ssl_server_credentials(given, fetch)
+        # Its type leaves out that None is for "the same as before", which its documentation has.
+        return grpc.dynamic_ssl_server_credentials(
+            given, cast("Callable[[], grpc.ServerCertificateConfiguration]", fetch)
+        )
 
     def _state(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_state_of(path) for path in self._files)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Union
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway import framing
-from gateway.crowd import Crowd, Wait
+from gateway.crowd import Crowd, Guest, Wait
 from gateway.early import EarlyRefusals
 from gateway.errors import on_the_wire
 from gateway.meter import Body
 from gateway.places import give_back_place
+from gateway.request_ids import HEADER, request_id_of
 from reeltag.errors import (
     HeadersTooLarge,
     InvalidRequest,
@@ -28,6 +29,7 @@ from reeltag.errors import (
 _MAX_PIPELINED: Final = 16
 """Requests that a client may send ahead of the answer to its first."""
 _log: Final = logging.getLogger(__name__)
+_Wait = Union["Wait[Connection]", "Wait[Guest]"]
 
 
 _UNWANTED_BODY_BYTES: Final = 256 << 20
@@ -74,7 +76,7 @@ class Connection(HttpToolsProtocol):
         self._limits = crowd.limits
         self._enough = crowd.limits.min_bytes_per_second * crowd.limits.transfer_seconds
         """Bytes that must move in each stretch of `transfer_seconds`."""
-        self._wait: Wait | None = None
+        self._wait: _Wait | None = None
         self._part = _Part.NONE
         self._running: RequestResponseCycle | None = None
         """The request that is being answered; `cycle` is the one that arrived last."""
@@ -96,8 +98,7 @@ class Connection(HttpToolsProtocol):
             return
         text = f"{self._limits.max_connections:,} connections are open already"
         error = TooManyConnections(text, retry_after_seconds=self._crowd.retry_after(self.loop.time()))
-        self._note(error)
-        self._answer(error, self._crowd.refused)
+        self._answer(error, self._note(error), self._crowd.refused)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell those who still work for this client that it left."""
@@ -268,7 +269,7 @@ class Connection(HttpToolsProtocol):
         self._unread_before = self.unread_bytes
         self._crowd.answers.add(self, self.loop.time())
 
-    def _wait_for(self, wait: Wait | None) -> None:
+    def _wait_for(self, wait: _Wait | None) -> None:
         if self._wait is not None:
             self._wait.discard(self)
         self._wait = wait
@@ -282,7 +283,9 @@ class Connection(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         cycle.response_started = cycle.response_complete = True
-        self.transport.write(on_the_wire(error, keep_alive=cycle.keep_alive))
+        sent = dict(cycle.scope["headers"]).get(HEADER.encode())
+        request_id = request_id_of(None if sent is None else sent.decode("latin-1"))
+        self.transport.write(on_the_wire(error, request_id, keep_alive=cycle.keep_alive))
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
@@ -327,7 +330,7 @@ class Connection(HttpToolsProtocol):
         """Listen no more, and tell the one request that the error is about, if it was not answered yet."""
         if self._deaf:
             return
-        self._note(error)
+        request_id = self._note(error)
         running = self._unanswered()
         if running is not None and (running is not self.cycle or self._part is not _Part.BODY):
             self._deaf = True
@@ -341,24 +344,32 @@ class Connection(HttpToolsProtocol):
             if running is not None:
                 running.disconnected = True
                 running.message_event.set()
-            self._answer(error, self._crowd.lingering)
+            self._answer(error, request_id, self._crowd.lingering)
 
-    def _answer(self, error: ReeltagError, wait: Wait) -> None:
+    def _answer(self, error: ReeltagError, request_id: str, wait: _Wait) -> None:
         """Send an error, and wait for the client to read it and to leave."""
         self._deaf = True
         if self.transport.is_closing():
             self.abort()
             return
-        self.transport.write(on_the_wire(error))
+        self.transport.write(on_the_wire(error, request_id))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
         self._wait_for(wait)
 
-    def _note(self, error: ReeltagError) -> None:
+    def _note(self, error: ReeltagError) -> str:
+        """Count and log an error; the id under which the log has it."""
         self._crowd.on_end(error.code)
         level = logging.WARNING if isinstance(error, ServiceError) else logging.INFO
-        _log.log(level, "%s was refused: %s", self._name(), error)
+        request_id = self._request_id()
+        _log.log(level, "%s was refused: %s [request %s]", self._name(), error, request_id)
+        return request_id
+
+    def _request_id(self) -> str:
+        """Of the request that is arriving: what it says itself, where its head is there; else a new one."""
+        sent = dict(self.headers).get(HEADER.encode()) if self._part is not _Part.NONE else None
+        return request_id_of(None if sent is None else sent.decode("latin-1"))
 
     def _name(self) -> str:
         return "a client" if self.client is None else f"{self.client[0]}:{self.client[1]}"

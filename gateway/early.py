@@ -35,7 +35,7 @@ class EarlyRefusals:
         """Priorities that a request may have which says none."""
         self._places = Places()
         metrics: Metrics = app.state.metrics
-        self._count = metrics.requests.labels(_METHOD, _PATH, Overloaded.status).inc
+        self._count = metrics.refusals(_METHOD, _PATH, Overloaded(""))
 
     def of(self, scope: Any) -> Overloaded | None:
         """Why a request is refused; None where the app shall decide.

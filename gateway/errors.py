@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from gateway import exchange
+from gateway.request_ids import HEADER
 from gateway.schemas import ErrorAnswer, ErrorDetail, ImageResult
 from reeltag.errors import InvalidOption, ReeltagError
 
@@ -24,7 +26,10 @@ _log: Final = logging.getLogger(__name__)
 
 def render(error: ReeltagError, results: Sequence[ImageResult] | None = None) -> Response:
     """One of our errors; `results` are those of the images, where none could be tagged."""
-    return _respond(error.http_status, detail_of(error), _headers_of(error), results)
+    detail = detail_of(error)
+    if (request := exchange.current()) is not None:
+        request.note_error(error.code, error)
+    return _respond(error.http_status, detail, _headers_of(error), results)
 
 
 def detail_of(error: ReeltagError) -> ErrorDetail:
@@ -41,8 +46,11 @@ def detail_of(error: ReeltagError) -> ErrorDetail:
 
 
 def render_unexpected(error: Exception) -> Response:
-    """An error that nobody planned: its id goes to the client, the traceback with that id to the log."""
-    error_id = uuid.uuid4().hex[:12]
+    """An error that nobody planned: its id, which is the request's, goes to the client, the traceback to the log."""
+    request = exchange.current()
+    error_id = uuid.uuid4().hex[:12] if request is None else request.request_id
+    if request is not None:
+        request.note_error("internal_error")
     _log.error("unexpected error %s", error_id, exc_info=error)
     return _respond(500, ErrorDetail(code="internal_error", message=_look_up(error_id)))
 
@@ -58,10 +66,10 @@ def _look_up(error_id: str) -> str:
     return f"an unexpected error happened; the gateway's log has it under the id {error_id}"
 
 
-def on_the_wire(error: ReeltagError, *, keep_alive: bool = False) -> bytes:
+def on_the_wire(error: ReeltagError, request_id: str, *, keep_alive: bool = False) -> bytes:
     """One of our errors as an answer to what never reaches the app, by default the last one on its connection."""
     detail = ErrorDetail(code=error.code, message=error.public_text)
-    response = _respond(error.http_status, detail, _headers_of(error))
+    response = _respond(error.http_status, detail, {**_headers_of(error), HEADER: request_id})
     if not keep_alive:
         response.headers["Connection"] = "close"
     head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
@@ -93,6 +101,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code = HTTPStatus(error.status_code).name.lower()
+    if (observed := exchange.current()) is not None:
+        observed.note_error(code)
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.scope['path']}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -106,6 +116,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_client_gone(_: Request, __: Exception) -> Response:
+    if (request := exchange.current()) is not None:
+        request.note_error("client_gone")
     return Response(status_code=CLIENT_GONE)
 
 
@@ -123,5 +135,8 @@ def _respond(
     headers: Mapping[str, str] | None = None,
     results: Sequence[ImageResult] | None = None,
 ) -> Response:
-    answer = ErrorAnswer(error=detail, results=None if results is None else tuple(results))
+    request = exchange.current()
+    # What is said on the wire may be said in the middle of another request of the connection.
+    request_id = (headers or {}).get(HEADER) or (None if request is None else request.request_id)
+    answer = ErrorAnswer(error=detail, id=request_id, results=None if results is None else tuple(results))
     return Response(answer.model_dump_json(exclude_none=True), status, dict(headers or {}), "application/json")

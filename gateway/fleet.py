@@ -30,6 +30,7 @@ from reeltag.errors import (
     ReeltagError,
     TritonUnavailable,
 )
+from reeltag.statistics import ModelStatistics
 from reeltag.triton import ImageOutputs, IndexEntry
 
 PROBE_SECONDS: Final = 5.0
@@ -91,6 +92,16 @@ class Fleet:
             raise problems[-1] or TritonUnavailable("no Triton answers")
         found = [endpoint.cards for endpoint in self._in_use()]
         return {name: _most(name, found) for name in dict.fromkeys(name for cards in found for name in cards)}
+
+    async def model_statistics(self, *, timeout_seconds: float) -> list[ModelStatistics]:
+        """Of all Tritons that answer; raises as `TritonClient.model_statistics` where none does."""
+        asked = (endpoint.client.model_statistics(timeout_seconds=timeout_seconds) for endpoint in self.endpoints)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        known = [answer for answer in answers if isinstance(answer, list)]
+        for answer in answers:
+            if isinstance(answer, BaseException) and (not known or not isinstance(answer, ReeltagError)):
+                raise answer
+        return [one for answer in known for one in answer]
 
     def forget_cards(self) -> None:
         """Nothing: `cards` always asks."""

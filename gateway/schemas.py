@@ -70,6 +70,8 @@ class ErrorAnswer(Answer):
     """The answer when the request failed as a whole."""
 
     error: ErrorDetail
+    id: str | SkipJsonSchema[None] = Field(None, json_schema_extra=absent, examples=["8f14e45fceea467a"])
+    """Of the request, as in the header `X-Request-ID`: the log has it under this."""
     results: tuple[ImageResult, ...] | SkipJsonSchema[None] = Field(None, json_schema_extra=absent)
     """The error of each image, where none could be tagged."""
 

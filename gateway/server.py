@@ -60,7 +60,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None], own: OwnTriton
     """
     check_openness(settings)
     certificates = certificates_of(settings)
-    logs.set_up(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     _warn(settings, certificates)
     app = create_app(settings, own=own, grpc_port=settings.grpc_port or None, certificates=certificates)
     listener = _listen(settings.host, settings.port)

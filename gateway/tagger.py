@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected
+from reeltag.statistics import ModelStatistics
 from reeltag.triton import ImageOutputs, IndexEntry
 
 TaskSet = tuple[Task, ...]
@@ -50,6 +51,9 @@ class ImageTagger(Protocol):
 
     def forget_cards(self) -> None:
         """Read the cards again at the next call."""
+
+    async def model_statistics(self, *, timeout_seconds: float) -> list[ModelStatistics]:
+        """Triton's own statistics, those of every version of every loaded model and ensemble."""
 
     async def infer_images(
         self,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway import exchange
 from gateway.catalogue import Catalogue
 from gateway.drawers import Drawers
 from gateway.errors import detail_of
@@ -144,7 +146,10 @@ class Tagging:
             ServiceError: Triton cannot be reached, lacks a model, or too many images wait.
             UnknownModel: No network for a task is there.
         """
-        headers = await self._headers.read([upload.data for upload in uploads])
+        if (request := exchange.current()) is not None:
+            request.images += len(uploads)
+        with exchange.stage("check"):
+            headers = await self._headers.read([upload.data for upload in uploads])
         checked = [upload.problem or header for upload, header in zip(uploads, headers, strict=True)]
         sound = [
             Sound(upload.data, header.is_large)
@@ -169,9 +174,11 @@ class Tagging:
         def all_results() -> tuple[ImageResult, ...]:
             return tuple(_result(u.name, a, question) for u, a in zip(uploads, answers, strict=True))
 
-        return Tagged(
+        with exchange.stage("serialise"):
             # Large pictures of class maps would keep other requests waiting.
-            await asyncio.to_thread(all_results) if question.has_map else all_results(),
+            results = await asyncio.to_thread(all_results) if question.has_map else all_results()
+        return Tagged(
+            results,
             tuple(answers),
             tuple(answer for answer in answers if isinstance(answer, ReeltagError)),
             _versions(answers),
@@ -192,14 +199,20 @@ class Tagging:
         sheet = Sheet()
         for task in question.tasks:
             TASKS[task].draw(tagged.results[0], answer, sheet)
-        return tagged, await self._drawers.draw(upload.data, sheet)
+        with exchange.stage("serialise"):
+            return tagged, await self._drawers.draw(upload.data, sheet)
 
     async def tag_one(self, upload: Upload, question: Question, *, timeout_seconds: float | None = None) -> ImageResult:
-        """One image of many: an error is its own, and the others go on."""
+        """One image of many, in a task of its own: an error is its own, and the others go on."""
+        whole = exchange.current()
+        part = None if whole is None else whole.part().enter()
         try:
             return (await self.tag([upload], question, timeout_seconds=timeout_seconds)).results[0]
         except ReeltagError as error:
             return failed_result(upload.name, error)
+        finally:
+            if whole is not None and part is not None:
+                whole.take(part)
 
     async def _ask(
         self, plan: Sequence[TaskSet], question: Question, images: Sequence[Sound], timeout_seconds: float | None
@@ -210,7 +223,12 @@ class Tagging:
         for tasks in plan:
             wanted = Wanted(tasks, has_map and any(TASKS[task].has_map for task in tasks))
             left = None if end is None else end - loop.time()
-            parts.append(await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left))
+            began = time.monotonic()
+            part = await self._ways.submit(wanted, images, priority=question.priority, timeout_seconds=left)
+            if (request := exchange.current()) is not None:
+                request.note_stage("queue", began, began + part.queue_seconds)
+                request.note_stage("infer", began + part.queue_seconds, time.monotonic())
+            parts.append(part)
         return Batched(
             tuple(_joined(of_image) for of_image in zip(*(part.answers for part in parts), strict=True)),
             sum(part.queue_seconds for part in parts),

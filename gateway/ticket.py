@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from gateway import exchange
 from reeltag.errors import ReeltagError
 from reeltag.priority import Priority
 from reeltag.triton import ImageOutputs
@@ -50,6 +51,8 @@ class Ticket:
         self.sent = 0
         """Images that were handed to a batch; they are the first ones."""
         self.unanswered = len(images)
+        self.exchange = exchange.current()
+        """Whose images they are."""
         self.done: asyncio.Future[None] = loop.create_future()
 
     @property

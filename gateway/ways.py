@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from gateway.batch_limits import BatchLimits
 from gateway.batching import Batcher, Infer
+from gateway.departures import Departure
 from gateway.tagger import Wanted
 from gateway.ticket import Batched
 from reeltag.priority import Priority
@@ -33,7 +34,7 @@ class Ways:
         infer: Asks Triton.
         limits: Of ordinary pictures; large ones are neither gathered, nor do more than `max_large` of them wait.
         max_large: Most large pictures that wait, at least those of one request.
-        on_batch: Called with the number of images of each batch that is sent.
+        on_batch: Called with each batch that is sent, and whether its images were gathered; large ones are not.
         tritons: How many Tritons there are to ask now, at least 1.
     """
 
@@ -42,14 +43,14 @@ class Ways:
         infer: Infer,
         limits: BatchLimits,
         max_large: int,
-        on_batch: Callable[[int], None],
+        on_batch: Callable[[Departure, bool], None],
         tritons: Callable[[], int] = lambda: 1,
     ) -> None:
-        self._ordinary = Batcher(infer, limits, on_batch, tritons)
+        self._ordinary = Batcher(infer, limits, lambda departure: on_batch(departure, True), tritons)
         one_by_one = replace(
             limits, max_images=1, max_delay_seconds=0.0, max_inflight=LARGE_IN_FLIGHT, max_waiting=max_large
         )
-        self._large = Batcher(infer, one_by_one, on_batch, tritons)
+        self._large = Batcher(infer, one_by_one, lambda departure: on_batch(departure, False), tritons)
 
     @property
     def waiting(self) -> int:

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Folder that the embedded Triton serves; none takes the repository that comes with reeltag."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe message that is logged."""
+    log_format: Literal["text", "json"] = "text"
+    """Whether the log's lines are for people or JSON objects."""
 
     tls_cert: Path | None = None
     """PEM file of the gateway's certificate and those between it and its authority; with `tls_key` HTTP and gRPC are

@@ -16,7 +16,7 @@ import tritonclient.grpc as tritonclient_grpc
 import tritonclient.grpc.aio as tritonclient_aio
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
-from reeltag import contract
+from reeltag import calls, contract
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import (
     DeadlineExceeded,
@@ -26,6 +26,7 @@ from reeltag.errors import (
     ReeltagError,
     TritonUnavailable,
 )
+from reeltag.statistics import ModelStatistics
 from reeltag.triton_errors import meaning_of
 from reeltag.trust import Trust
 
@@ -211,7 +212,7 @@ class TritonClient:
         version: str = "",
         timeout_seconds: float | None = None,
     ) -> dict[str, Array]:
-        """Run one model.
+        """Run one model; the request carries the id and the headers of the current `reeltag.calls.Call`.
 
         Args:
             model: Name of a model or ensemble.
@@ -235,6 +236,7 @@ class TritonClient:
         seconds = self.timeout_seconds if timeout_seconds is None else min(self.timeout_seconds, timeout_seconds)
         if seconds <= 0:
             raise DeadlineExceeded(f"no time was left to ask Triton at {self.url}")
+        call = calls.current()
         try:
             async with self._trust.of_answer(), self._translated():
                 answer = await self._client.infer(
@@ -242,6 +244,8 @@ class TritonClient:
                     [_infer_input(name, value) for name, value in inputs.items()],
                     model_version=version,
                     outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
+                    request_id=call.request_id,
+                    headers=dict(call.headers),
                     client_timeout=seconds,
                     timeout=max(1, int(seconds * 1e6)),  # to the models, which end what nobody waits for any more
                 )
@@ -372,6 +376,12 @@ class TritonClient:
         async with self._translated():
             statistics = await self._client.get_inference_statistics(as_json=True, client_timeout=self.timeout_seconds)
         return dict(statistics) if not isinstance(statistics, str) else dict(json.loads(statistics))
+
+    async def model_statistics(self, *, timeout_seconds: float) -> list[ModelStatistics]:
+        """The same as objects, those of every version of every loaded model and ensemble."""
+        async with self._translated():
+            statistics = await self._client.get_inference_statistics(client_timeout=timeout_seconds)
+        return [ModelStatistics.of(message, self.url) for message in statistics.model_stats]
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:

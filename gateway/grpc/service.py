@@ -10,15 +10,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
+from gateway import exchange
 from gateway.access import Access, Caller
 from gateway.catalogue import Catalogue
+from gateway.exchange import Exchange
 from gateway.grpc.door import Context, Door, Reading
-from gateway.grpc.errors import abort, answered
+from gateway.grpc.errors import abort
 from gateway.grpc.messages import model_message, options_of, result_message, upload_of
+from gateway.grpc.observing import Observer
 from gateway.grpc.raw import parsed, serialised
 from gateway.metrics import Metrics
 from gateway.schemas import ImageResult
@@ -27,6 +30,9 @@ from gateway.uploads import Upload, UploadReader
 from reeltag.errors import Overloaded, ReeltagError
 from reeltag.priority import Priority
 from reeltag.v1 import tagging_pb2 as pb
+
+if TYPE_CHECKING:
+    from gateway.tracing import Tracing
 
 MAX_CALLS: Final = 256
 """Calls in work; more are refused before their messages are read."""
@@ -48,6 +54,7 @@ class TaggingService:
         reader: Counts the bytes of requests, of both interfaces together.
         metrics: Counts images by outcome.
         access: Admits callers.
+        tracing: Makes traces of the calls, where there are any.
         door: Where messages of calls come in.
         streams: Where those of streams do.
     """
@@ -59,6 +66,7 @@ class TaggingService:
         reader: UploadReader,
         metrics: Metrics,
         access: Access,
+        tracing: Tracing | None,
         door: Door,
         streams: Door,
     ) -> None:
@@ -67,6 +75,7 @@ class TaggingService:
         self._reader = reader
         self._metrics = metrics
         self._access = access
+        self._observer = Observer(SERVICE, metrics, tracing)
         self._door = door
         self._streams = streams
         self._calls = 0
@@ -83,11 +92,12 @@ class TaggingService:
     async def _tag_images(self, _: object, context: Context) -> pb.TagImagesResponse:
         """Tag several images; see the .proto file."""
         started = time.perf_counter()
-        async with answered(context), self._admitted(context) as caller:
+        async with self._call("TagImages", context) as (observed, caller):
             priority = caller.priority(_metadata(context, "priority"))
             self._tagging.admit(priority)
             caller.take(0)
-            options, uploads = await self._received(context)
+            with exchange.stage("receive"):
+                options, uploads = await self._received(context, observed)
             question = await self._question(options, priority)
             with self._reader.hold() as holding:
                 holding.take(uploads)
@@ -97,13 +107,19 @@ class TaggingService:
             self._metrics.count(tagged.results)
             if len(tagged.errors) == len(tagged.results):
                 await abort(context, tagged.errors[0])
-            return _response(tagged, time.perf_counter() - started)
+            with exchange.stage("serialise"):
+                response = _response(tagged, time.perf_counter() - started)
+            observed.sent_bytes = response.ByteSize()
+            return response
         raise AssertionError("`answered` ends the call")
 
-    async def _received(self, context: Context) -> tuple[pb.TagOptions, list[Upload]]:
+    async def _received(self, context: Context, observed: Exchange) -> tuple[pb.TagOptions, list[Upload]]:
         """The one message of a call; of its copies in memory only the images are left."""
         async with self._door.entered(context) as reading:
-            request = parsed(pb.TagImagesRequest, await reading.read())
+            raw = await reading.read()
+            observed.received_bytes = len(raw or b"")
+            request = parsed(pb.TagImagesRequest, raw)
+            del raw
         options = pb.TagOptions()
         options.CopyFrom(request.options)  # a part of a message keeps the whole
         return options, [upload_of(image) for image in request.images]
@@ -113,14 +129,15 @@ class TaggingService:
         answers: asyncio.Queue[asyncio.Task[pb.ImageResult] | None] = asyncio.Queue(STREAM_WINDOW)
         working: set[asyncio.Task[pb.ImageResult]] = set()
         async with (
-            answered(context),
-            self._admitted(context) as caller,
+            self._call("TagImageStream", context) as (observed, caller),
             self._streams.entered(context, lambda: bool(working) or not answers.empty()) as reading,
         ):
             feeding = asyncio.create_task(self._feed(reading, context, caller, answers, working))
             try:
                 while (answer := await answers.get()) is not None:
-                    yield pb.TagImageStreamResponse(result=await answer)
+                    response = pb.TagImageStreamResponse(result=await answer)
+                    observed.sent_bytes += response.ByteSize()
+                    yield response
                 await feeding
             finally:
                 for task in (feeding, *working):
@@ -129,11 +146,13 @@ class TaggingService:
 
     async def _list_models(self, _: object, context: Context) -> pb.ListModelsResponse:
         """List the network behind each task."""
-        async with answered(context), self._admitted(context):
+        async with self._call("ListModels", context) as (observed, _caller):
             async with self._door.entered(context) as reading:
                 parsed(pb.ListModelsRequest, await reading.read())
             served = await self._catalogue.read(fresh=True)
-            return pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
+            response = pb.ListModelsResponse(models=[model_message(card) for card in served.cards.values()])
+            observed.sent_bytes = response.ByteSize()
+            return response
         raise AssertionError("`answered` ends the call")
 
     async def _feed(
@@ -148,7 +167,10 @@ class TaggingService:
         try:
             priority = caller.priority(_metadata(context, "priority"))
             question = await self._question(pb.TagOptions(), priority)
+            observed = exchange.current()
             while (raw := await reading.read()) is not None:
+                if observed is not None:
+                    observed.received_bytes += len(raw)
                 request = parsed(pb.TagImageStreamRequest, raw)
                 if request.HasField("options"):
                     question = await self._question(request.options, priority)
@@ -187,6 +209,13 @@ class TaggingService:
         while (seconds := caller.wait_seconds(1)) > 0:
             await asyncio.sleep(seconds)
         caller.take(1)
+
+    @asynccontextmanager
+    async def _call(self, method: str, context: Context) -> AsyncIterator[tuple[Exchange, Caller]]:
+        """A call that is observed, of a caller who may ask."""
+        async with self._observer.call(method, context) as observed, self._admitted(context) as caller:
+            observed.tenant = caller.tenant
+            yield observed, caller
 
     @asynccontextmanager
     async def _admitted(self, context: Context) -> AsyncIterator[Caller]:

@@ -16,6 +16,7 @@ from gateway.metrics import Metrics
 from gateway.readiness import Readiness
 from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState
 from gateway.tagger import ImageTagger, OwnTriton
+from gateway.triton_metrics import TritonMetrics
 from reeltag.errors import ServiceError, TritonUnavailable
 
 router: Final = APIRouter(tags=["service"])
@@ -67,6 +68,8 @@ async def check_ready(app: FastAPI) -> None:
 async def metrics(request: Request) -> Response:
     """Answer the counters, histograms and gauges in Prometheus's text format."""
     of_app: Metrics = request.app.state.metrics
+    of_triton: TritonMetrics = request.app.state.triton_metrics
+    await of_triton.read()
     return Response(of_app.render(), media_type=CONTENT_TYPE_LATEST)
 
 

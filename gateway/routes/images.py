@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from gateway import exchange
 from gateway.accepting import JSON_LINES, PICTURE, wanted_form
 from gateway.errors import render
 from gateway.options import TagOptions
@@ -63,7 +64,8 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     if form == PICTURE:
         return await _drawn(request, question)
     with reader.hold() as holding:
-        uploads = await holding.read(request)
+        with exchange.stage("receive"):
+            uploads = await holding.read(request)
         request.state.caller.take(len(uploads))
         read_seconds = time.perf_counter() - started
         tagged = await _while_connected(request, _tagged(tagging, holding, uploads, question))
@@ -76,8 +78,9 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
         triton=_milliseconds(tagged.triton_seconds),
         total=_milliseconds(time.perf_counter() - started),
     )
-    answer = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
-    return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+    with exchange.stage("serialise"):
+        answer = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
+        return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
 
 
 async def _tagged(tagging: Tagging, holding: Holding, uploads: Sequence[Upload], question: Question) -> Tagged:
@@ -89,7 +92,8 @@ async def _drawn(request: Request, question: Question) -> Response:
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
     with reader.hold() as holding:
-        uploads = await holding.read(request)
+        with exchange.stage("receive"):
+            uploads = await holding.read(request)
         if len(uploads) != 1:
             raise NotAcceptable(f"{PICTURE} is answered to one image, and the request has {len(uploads)}; send one")
         request.state.caller.take(1)
@@ -116,7 +120,8 @@ async def _streamed(request: Request, question: Question) -> Response:
     held = contextlib.ExitStack()
     try:
         holding = held.enter_context(reader.hold())
-        uploads = await holding.read(request)
+        with exchange.stage("receive"):
+            uploads = await holding.read(request)
         request.state.caller.take(len(uploads))
     except BaseException:
         held.close()

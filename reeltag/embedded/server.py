@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from reeltag.embedded.keeper import Keeper
 from reeltag.embedded.logs import new_log
 from reeltag.embedded.run import Run
 from reeltag.errors import PortInUse
+from reeltag.telemetry import triton_options
 
 
 class EmbeddedTriton:
@@ -125,6 +127,7 @@ class EmbeddedTriton:
             *folder.server_options,
             "--allow-http=false",
             *metrics,
+            *triton_options(os.environ),
             "--log-format=ISO8601",
         ]
 

@@ -36,7 +36,7 @@ def stage_of(service: str) -> Stage:
 
 
 def test_the_file_is_valid() -> None:
-    check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    check = [str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
     subprocess.run(check, cwd=ROOT, check=True, capture_output=True)
 
 

@@ -17,13 +17,15 @@ from PIL import Image
 from gateway.app import create_app
 from gateway.server import Server
 from gateway.tagger import OwnTriton, TaskSet
-from reeltag import contract
+from reeltag import calls, contract
 from reeltag.areas import NO_CLASS, ClassMap
+from reeltag.calls import Call
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, NetworkReplaced, ReeltagError
 from reeltag.frames import ImageError, View, decode_image, geometry_of
 from reeltag.measured import Measured
 from reeltag.settings import Settings
+from reeltag.statistics import ModelStatistics
 from reeltag.triton import Array, ImageOutputs, IndexEntry
 
 LABELS = {
@@ -82,6 +84,10 @@ class FakeTagger:
         self.error: Exception | None = None
         """Raised by every call that reaches Triton."""
         self.delay_seconds = 0.0
+        self.statistics: list[ModelStatistics] = []
+        """Of its models."""
+        self.calls: list[Call] = []
+        """What came with each request that was made."""
         self.batches: list[tuple[TaskSet, int]] = []
         """Tasks and size of each request that was made."""
         self.class_maps: list[bool] = []
@@ -115,6 +121,11 @@ class FakeTagger:
     def forget_cards(self) -> None:
         pass
 
+    async def model_statistics(self, *, timeout_seconds: float) -> list[ModelStatistics]:
+        if self.error is not None:
+            raise self.error
+        return list(self.statistics)
+
     async def infer_images(
         self,
         cards: Mapping[Task, ModelCard],
@@ -125,6 +136,7 @@ class FakeTagger:
     ) -> list[ImageOutputs | ImageRejected]:
         self.batches.append((tuple(cards), len(images)))
         self.class_maps.append(class_maps)
+        self.calls.append(calls.current())
         try:
             await asyncio.sleep(self.delay_seconds)
         except asyncio.CancelledError:

@@ -136,7 +136,7 @@ def running(
 def main() -> None:
     """Serve until SIGTERM."""
     settings = Settings(**json.loads(sys.argv[1]))
-    logs.set_up(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format)
     tagger = FakeTagger(("detect", "classify", "segment", "detect_classify"))
     tagger.delay_seconds = float(sys.argv[2])
     certificates = certificates_of(settings)

@@ -27,7 +27,7 @@ def sounds(request: int, large: list[bool]) -> list[Sound]:
 
 
 def ways_of(triton: Triton, limits: BatchLimits = LIMITS, max_large: int = 32) -> Ways:
-    return Ways(triton.infer, limits, max_large, lambda _: None)
+    return Ways(triton.infer, limits, max_large, lambda *_: None)
 
 
 class UnequalTriton(Triton):

@@ -36,6 +36,10 @@ _HOLE_PACKETS: Final = 2
 _LEAP_SECONDS: Final = 10.0
 
 
+_MAX_READY: Final = 8
+"""Held frames from which on more than one is given after a packet."""
+
+
 class SoundFrame(NamedTuple):
     """A frame that was decoded whole, and what lay before it."""
 
@@ -218,6 +222,8 @@ class Pass:
                 yield sound
             while self._outstanding and self._outstanding[0] < number - _MAX_HELD:
                 heapq.heappop(self._outstanding)
+            if not to_the_end and len(self._held) < _MAX_READY:
+                return  # one frame a packet: the decoder's threads work while it is scaled
 
     def _sound(self, held: _Held) -> SoundFrame | None:
         is_key = bool(held.frame.key_frame)

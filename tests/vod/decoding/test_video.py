@@ -230,8 +230,10 @@ def test_few_frames_are_held_at_once(tmp_path: Path) -> None:
     gc.collect()
     gc.disable()
     try:
-        alive = [sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) for _ in video.frames()]
+        for number, _ in enumerate(video.frames()):
+            if number == 120:
+                alive = sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
     finally:
         gc.enable()
         video.close()
-    assert 1 <= max(alive) < 30
+    assert 1 <= alive < 30
