@@ -38,3 +38,5 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         is_plain = isinstance(urls, list) and all(isinstance(url, str) for url in urls)
         if not is_plain or [] in case.body.values():
             case.body = {}
+    if not (case.headers or {}).get("Priority", "none").strip(" ,;"):
+        case.headers["Priority"] = "none"  # an empty one is as good as none at all
