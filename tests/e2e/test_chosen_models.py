@@ -86,9 +86,10 @@ def test_frames_are_of_the_named_network_too(triton: EmbeddedTriton) -> None:
 
 def test_reeltag_tag_takes_a_model(triton: EmbeddedTriton, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(jpeg())
-    command = [REELTAG, "tag", str(tmp_path / "photo.jpg"), "--out", str(tmp_path), "--url", triton.url]
+    command = [REELTAG, "tag", str(tmp_path / "photo.jpg"), "--out", str(tmp_path / "tags"), "--url", triton.url]
     subprocess.run([*command, "--model", "second"], check=True, timeout=60)
-    tags = json.loads((tmp_path / "photo.tags.json").read_text())
+    (written,) = (tmp_path / "tags").rglob("photo.jpg.tags.json")
+    tags = json.loads(written.read_text())
     assert {found["label"] for found in tags["detections"]} == {"spoon"}
     assert "second" in {model["name"] for model in tags["provenance"]["models"]}
 
