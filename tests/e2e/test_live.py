@@ -157,8 +157,8 @@ def test_a_second_network_comes_beside_becomes_the_default_and_goes(
         assert run("default", "finder", target=target).returncode == 0
         assert run("unload", "second", target=target).returncode == 0
     assert {status for status, _ in seen} == {200}, seen
-    query = "tasks=detect&model=second"
-    gone = httpx.post(f"{service.url}/v1/images?{query}", content=jpeg(), headers={"Content-Type": "image/jpeg"})
+    question = f"{service.url}/v1/images?tasks=detect&model=second"
+    gone = httpx.post(question, content=jpeg(), headers={"Content-Type": "image/jpeg"}, timeout=30)
     assert gone.status_code in (404, 503)
     assert triton_of(service) == server
 
