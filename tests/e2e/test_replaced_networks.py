@@ -130,8 +130,6 @@ def test_no_answer_is_named_with_another_networks_labels(folder: Path, triton: P
         load.wait_for(NEW)
     assert {label for labels in load.labels.values() for label in labels} == {*OLD, *NEW}
     assert load.statuses.keys() <= {200, 503}, load.statuses  # what is away for a moment is waited for
-        load.statuses
-    )  # what is away for a moment is waited for
     versions = {model["network"]: model["version"] for model in httpx.get(f"{gateway}/v1/models").json()["models"]}
     answer = httpx.post(f"{gateway}/v1/images?tasks=detect", content=jpeg(), headers={"Content-Type": "image/jpeg"})
     assert answer.json()["model_versions"] == {"another_detector": versions["another_detector"]}
