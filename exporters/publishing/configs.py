@@ -93,10 +93,11 @@ def nms_config(nms: Nms = "python") -> ModelConfig:
 
 
 def areas_config() -> ModelConfig:
-    """`CLASS_MAP` of any segmenter's input and `GEOMETRY` to `CLASS_MAP` and `SHARES` of the picture alone."""
+    """`CLASS_MAP` and `SHARES` of any segmenter's input, and `GEOMETRY`, to both of the picture alone."""
     config = _python_model(AREAS, MAX_BATCH_SIZE)
     tensors: dict[str, tuple[str, Dims]] = {CLASS_MAP: ("TYPE_UINT8", [-1, -1]), SHARES: ("TYPE_FP32", [-1])}
-    _add(config.input, CLASS_MAP, *tensors[CLASS_MAP])
+    for name in TASK_OUTPUTS[Task.SEGMENT]:
+        _add(config.input, f"INPUT_{name}", *tensors[name])
     _add(config.input, GEOMETRY, "TYPE_FP32", [6])
     for name in TASK_OUTPUTS[Task.SEGMENT]:
         _add(config.output, name, *tensors[name])
@@ -232,9 +233,10 @@ def _add_task(
         _add_step(config, spec.name, inputs, {**names, BOXES: boxes}, version=card.version)
         _add_step(config, NMS_OF_KIND[nms], {BOXES: boxes, GEOMETRY: geometry}, {BOXES: names[BOXES]})
     elif task is Task.SEGMENT and geometry:
-        class_map = f"{task.value}_INPUT_{CLASS_MAP}"
-        _add_step(config, spec.name, inputs, {CLASS_MAP: class_map}, version=card.version)
-        _add_step(config, AREAS, {CLASS_MAP: class_map, GEOMETRY: geometry}, names)
+        of_input = {name: f"{task.value}_INPUT_{name}" for name in names}
+        _add_step(config, spec.name, inputs, of_input, version=card.version)
+        taken = {f"INPUT_{name}": tensor for name, tensor in of_input.items()}
+        _add_step(config, AREAS, {**taken, GEOMETRY: geometry}, names)
     else:
         _add_step(config, spec.name, inputs, names, version=card.version)
     for name, renamed in names.items():

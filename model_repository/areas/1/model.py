@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,7 @@ import areas
 
 
 class TritonPythonModel:
-    """`CLASS_MAP` of inputs and the pictures' `GEOMETRY` to `CLASS_MAP` and `SHARES` of the pictures alone."""
-
-    def initialize(self, args: dict[str, str]) -> None:
-        """Read the number of classes from the model's config."""
-        outputs = json.loads(args["model_config"])["output"]
-        self.classes = next(int(output["dims"][0]) for output in outputs if output["name"] == "SHARES")
+    """`CLASS_MAP` and `SHARES` of inputs, and the pictures' `GEOMETRY`, to both of the pictures alone."""
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request; one that fails does so alone."""
@@ -28,11 +22,12 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         try:
-            class_maps = pb_utils.get_input_tensor_by_name(request, "CLASS_MAP").as_numpy()
+            class_maps = pb_utils.get_input_tensor_by_name(request, "INPUT_CLASS_MAP").as_numpy()
+            classes = pb_utils.get_input_tensor_by_name(request, "INPUT_SHARES").as_numpy().shape[1]
             geometry = pb_utils.get_input_tensor_by_name(request, "GEOMETRY").as_numpy()
             pictures = [areas.picture_in(*class_maps.shape[1:], of_picture) for of_picture in geometry]
             shares = [
-                areas.shares_of(class_map[picture], self.classes)
+                areas.shares_of(class_map[picture], classes)
                 for class_map, picture in zip(class_maps, pictures, strict=True)
             ]
             answers = [pb_utils.Tensor("SHARES", np.stack(shares))]
