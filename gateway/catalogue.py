@@ -229,7 +229,7 @@ class Catalogue:
         return await self._client.infer_images(
             cards,
             images,
-            class_maps=wanted.class_maps and Task.SEGMENT in wanted.tasks,
+            class_maps=wanted.class_maps,
             named=wanted.models,
             timeout_seconds=left,
         )

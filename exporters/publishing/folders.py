@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped,unused-ig
 from exporters.files import sha256_of
 from exporters.publishing.configs import ModelConfig
 from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
+from reeltag.contract import CARD_PARAMETER
 from reeltag.errors import ModelRepositoryError
 
 CONFIG_FILE: Final = "config.pbtxt"
@@ -56,9 +58,9 @@ class ModelFolder:
 
     @cached_property
     def passport(self) -> Passport:
-        """With a fingerprint that changes with anything that the folder should hold."""
+        """With a fingerprint that changes with anything that the folder should hold, but for measured speeds."""
         files = [f"{path}:{_sha256(source)}" for path, source in sorted(self.files.items())]
-        said = [self.config_text, self.version, str(self.said.turn), self.said.sha256]
+        said = [_without_speeds(self.config), self.version, str(self.said.turn), self.said.sha256]
         fingerprint = hashlib.sha256("\n".join([*said, *files]).encode()).hexdigest()
         return self.said.model_copy(update={"fingerprint": fingerprint})
 
@@ -144,6 +146,17 @@ def _link(source: str, target: str) -> str:
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target)
     return target
+
+
+def _without_speeds(config: ModelConfig) -> str:
+    """A configuration's text as it would be had nothing been timed: no two exports are of the same speed."""
+    plain = ModelConfig()
+    plain.CopyFrom(config)
+    if CARD_PARAMETER in plain.parameters:
+        card = json.loads(plain.parameters[CARD_PARAMETER].string_value)
+        card["measured"] = {**(card.get("measured") or {}), "images_per_second": None, "machine": None}
+        plain.parameters[CARD_PARAMETER].string_value = json.dumps(card)
+    return str(text_format.MessageToString(plain))
 
 
 def _sha256(source: Path | bytes) -> str:

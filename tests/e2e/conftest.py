@@ -70,8 +70,17 @@ def serve(folder: Path, *options: str) -> Iterator[Service]:
         everything = [family, *family.children(recursive=True)]
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
-    _, alive = psutil.wait_procs(everything[1:], timeout=10)
-    assert not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+    end = time.monotonic() + 10
+    while any(map(is_alive, everything[1:])) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not [each for each in everything[1:] if is_alive(each)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:

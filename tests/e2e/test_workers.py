@@ -69,7 +69,7 @@ def test_a_killed_worker_comes_back_and_the_other_one_answers_meanwhile(service:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(1.3)
-    assert counted(service.url) - before >= answered - 2, "at most what the killed one counted in its last second"
+    assert counted(service.url) - before >= answered - 15, "at most what the killed one counted in its last second"
     assert "worker 1 ended (exit status -9); it is started again" in service.log.read_text()
 
 
@@ -89,14 +89,14 @@ def test_a_killed_parent_leaves_nothing_behind(model_repository: Path, tmp_path:
 
 def test_all_are_drained(model_repository: Path, tmp_path: Path) -> None:
     def ask(url: str) -> int:
-        headers = {"Content-Type": "image/jpeg"}
-        return httpx.post(f"{url}/v1/images", content=jpeg(), headers=headers, timeout=30).status_code
+        files = [("file", ("a.jpg", jpeg()))] * 8
+        return httpx.post(f"{url}/v1/images?tasks=detect", files=files, timeout=60).status_code
 
     with (
         serve(tmp_path, "--model-repository", str(model_repository), "--workers", "2") as service,
         ThreadPoolExecutor(16) as pool,
     ):
         asked = [pool.submit(ask, service.url) for _ in range(16)]
-        time.sleep(0.1)
+        time.sleep(0.5)  # all have come, and few have their answer
         service.process.terminate()
         assert {one.result() for one in asked} == {200}

@@ -43,7 +43,7 @@ def test_a_plan_is_published_with_its_graph_and_passport(published: Path) -> Non
     assert plan is not None
     assert (plan.module, plan.targets, plan.batch_sizes) == ("tensorrt_rtx", ("SM89",), (1, 4, 32))
     assert {path.name for path in (published / NAME).rglob("*") if path.is_file()} == {
-        *("config.pbtxt", "passport.json", "labels.txt", "graph.onnx", "model.plan")
+        *("config.pbtxt", "passport.json", "labels.txt", "graph.onnx", "model.plan", "reference.npz")
     }
     config = (published / NAME / "config.pbtxt").read_text()
     assert 'platform: "tensorrt_plan"' in config

@@ -53,10 +53,12 @@ def test_neither_interface_says_where_triton_is(
     wait_until(lambda: httpx.get(f"{address}/readyz").status_code != 200)
     assert WHERE in str(tagger.error)
     answers = [
-        httpx.post(f"{address}/v1/images", content=encoded()),
-        httpx.post(f"{address}/v1/images", files=[("file", ("a", encoded())), ("file", ("b", b"no image"))]),
-        httpx.get(f"{address}/v1/models"),
-        httpx.get(f"{address}/readyz"),
+        httpx.post(f"{address}/v1/images", content=encoded(), timeout=30),
+        httpx.post(
+            f"{address}/v1/images", files=[("file", ("a", encoded())), ("file", ("b", b"no image"))], timeout=30
+        ),
+        httpx.get(f"{address}/v1/models", timeout=30),
+        httpx.get(f"{address}/readyz", timeout=30),
     ]
     assert all(answer.status_code >= 400 for answer in answers[2:])
     texts = [answer.text + str(answer.headers) for answer in answers]

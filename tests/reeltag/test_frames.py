@@ -154,7 +154,7 @@ def test_what_is_no_image() -> None:
     assert code_of(b"") == "empty"
     assert code_of(b"hello, world" * 100) == "not_an_image"
     assert code_of(encoded(picture(), "PPM")) == "not_an_image"
-    assert code_of(encoded(picture(), "TIFF")) == "not_an_image"
+    assert code_of(encoded(picture(), "ICO")) == "not_an_image"
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "BMP"])
