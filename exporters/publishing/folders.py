@@ -150,7 +150,7 @@ def _link(source: str, target: str) -> str:
 
 def _without_speeds(config: ModelConfig) -> str:
     """A configuration's text as it would be had nothing been timed: no two exports are of the same speed."""
-    plain = ModelConfig()
+    plain = type(config)()
     plain.CopyFrom(config)
     if CARD_PARAMETER in plain.parameters:
         card = json.loads(plain.parameters[CARD_PARAMETER].string_value)

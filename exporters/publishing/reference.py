@@ -38,7 +38,7 @@ def packed(frames: npt.NDArray[np.uint8], answers: Tensors) -> bytes:
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:  # NumPy would write the time of day into it
         for name, value in {FRAMES: frames, **answers}.items():
             array = io.BytesIO()
-            np.lib.format.write_array(array, np.ascontiguousarray(value), allow_pickle=False)
+            np.save(array, np.asarray(value), allow_pickle=False)
             file.writestr(zipfile.ZipInfo(f"{name}.npy"), array.getvalue(), zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
