@@ -12,7 +12,6 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from gateway.metrics import Metrics
 from reeltag.settings import Settings
 from tests.deploy.containers import container
 from tests.deploy.images import ROOT, stages
@@ -131,7 +130,6 @@ def test_only_the_gateway_reaches_triton() -> None:
     ]
 
 
-@pytest.mark.skipif(not hasattr(Metrics, "count_exchange"), reason="the gateway does not measure its stages yet")
 def test_the_metric_of_the_autoscaler_is_scraped() -> None:
     """The series in the adapter's rule are in what the gateway answers after a request."""
     rules = yaml.safe_load(of_kind("ConfigMap", "prometheus-adapter-reeltag")["data"]["config.yaml"])
