@@ -67,6 +67,7 @@ def plain_triton(repository: Path, *options: str, grpc_port: int | None = None) 
         "--grpc-address=127.0.0.1",
         "--http-address=127.0.0.1",
         "--allow-metrics=false",
+        f"--backend-config=python,shm-region-prefix-name={folder.path.name}_",
         *options,
     ]
     with log.open("wb") as output:
@@ -84,6 +85,8 @@ def plain_triton(repository: Path, *options: str, grpc_port: int | None = None) 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        for left in Path("/dev/shm").glob(f"{folder.path.name}_*"):  # where it was killed
+            left.unlink()
         folder.remove()
 
 
