@@ -13,11 +13,12 @@ from reeltag.frames import FORMATS
 from reeltag.priority import Priority
 
 _BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
+_PART: Final = {"type": "string", "format": "binary"}  # an empty one is answered by name, beside its neighbours' results
 _URL: Final = {"type": "string", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
 _FORM: Final = {
     "type": "object",
     "properties": {
-        PART_NAME: {"type": "array", "items": _BINARY, "minItems": 1, "description": "The images; one part each."},
+        PART_NAME: {"type": "array", "items": _PART, "minItems": 1, "description": "The images; one part each."},
         URL_NAME: {
             "type": "array",
             "items": _URL,

@@ -2,8 +2,11 @@
 
 The long form, against any server:
 
-    SCHEMATHESIS_HOOKS=tests/gateway/schemathesis_hooks.py schemathesis run http://127.0.0.1:8000/openapi.json \
+    SCHEMATHESIS_HOOKS=tests/gateway/schemathesis_hooks.py schemathesis \
+        --config-file tests/gateway/schemathesis.toml run http://127.0.0.1:8000/openapi.json \
         --checks all --continue-on-failure --max-examples 2000 --workers 2
+
+Here the seed is a fixed one, so that a change is judged by what it changed.
 """
 
 from __future__ import annotations
@@ -16,15 +19,16 @@ from pathlib import Path
 
 from tests.gateway.running import running
 
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 HOOKS = Path(__file__).with_name("schemathesis_hooks.py")
 SCHEMATHESIS = str(Path(sys.executable).parent / "schemathesis")
 
 
 def test_no_answer_is_a_fault_or_other_than_described(tmp_path: Path) -> None:
     with running(tmp_path, max_upload_bytes=100_000) as server:
-        options = ["--checks", "all", "--continue-on-failure", "--max-examples", "40", "--no-color"]
+        options = ["--checks", "all", "--continue-on-failure", "--max-examples", "40", "--seed", "1", "--no-color"]
         ended = subprocess.run(
-            [SCHEMATHESIS, "run", f"http://127.0.0.1:{server.port}/openapi.json", *options],
+            [SCHEMATHESIS, "--config-file", CONFIG, "run", f"http://127.0.0.1:{server.port}/openapi.json", *options],
             cwd=tmp_path,
             env={**os.environ, "SCHEMATHESIS_HOOKS": str(HOOKS)},
             capture_output=True,
