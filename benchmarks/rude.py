@@ -19,7 +19,7 @@ from benchmarks import media
 from benchmarks.hostile import watch
 from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
-from gateway.descriptors import room_for
+from gateway.wire.descriptors import room_for
 from reeltag.settings import Settings
 
 HOLD_SECONDS: Final = 5.0

@@ -25,9 +25,9 @@ from benchmarks.http2 import RST_STREAM, TAG_IMAGE_STREAM, TAG_IMAGES, Connectio
 from benchmarks.rude import bound
 from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
-from gateway.descriptors import room_for
 from gateway.grpc.server import MAX_MESSAGE_BYTES, WINDOW_BYTES, doors
 from gateway.grpc.service import MAX_CALLS, MAX_STREAMS
+from gateway.wire.descriptors import room_for
 from reeltag.settings import Settings
 
 SECONDS: Final = 8.0

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import render
-from gateway.pace import Pace
+from gateway.queueing.pace import Pace
 from gateway.workers import place
 from gateway.workers.place import Quotas, SharedUse
 from reeltag.errors import InvalidOption, Overloaded, ReeltagError, Unauthorized

@@ -13,33 +13,33 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from gateway.access import Access, KeyMiddleware
-from gateway.batch_limits import BatchLimits
-from gateway.batch_watch import BatchWatch
-from gateway.catalogue import LIFETIME_SECONDS, Catalogue
-from gateway.certificates import Certificates
-from gateway.departures import Departure
-from gateway.descriptions import describe_keys, failures, operation_id
+from gateway.answering.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
-from gateway.fetching import Fetcher, FetchLimits
-from gateway.fleet import Fleet
-from gateway.fleet_metrics import FleetCollector
 from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
-from gateway.headers import HeaderReader
 from gateway.hosts import HostMiddleware
-from gateway.metrics import Metrics
-from gateway.observing import ObservingMiddleware
-from gateway.readiness import Readiness
+from gateway.observing.batch_watch import BatchWatch
+from gateway.observing.metrics import Metrics
+from gateway.observing.requests import ObservingMiddleware
+from gateway.observing.telemetry import tracing_of
+from gateway.queueing.batch_limits import BatchLimits
+from gateway.queueing.departures import Departure
+from gateway.queueing.ways import Ways
+from gateway.receiving.fetching import Fetcher, FetchLimits
+from gateway.receiving.headers import HeaderReader
+from gateway.receiving.uploads import UploadLimits, UploadReader
+from gateway.receiving.url_hosts import UrlHosts
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
 from gateway.security_headers import SecurityHeadersMiddleware
-from gateway.tagger import ImageTagger, OwnTriton, Wanted
 from gateway.tagging import Tagging
-from gateway.telemetry import tracing_of
-from gateway.triton_metrics import TritonMetrics
-from gateway.uploads import UploadLimits, UploadReader
-from gateway.url_hosts import UrlHosts
-from gateway.ways import Ways
+from gateway.tritons.catalogue import LIFETIME_SECONDS, Catalogue
+from gateway.tritons.fleet import Fleet
+from gateway.tritons.fleet_metrics import FleetCollector
+from gateway.tritons.readiness import Readiness
+from gateway.tritons.tagger import ImageTagger, OwnTriton, Wanted
+from gateway.tritons.triton_metrics import TritonMetrics
+from gateway.wire.certificates import Certificates
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
 from reeltag.keys import KeyFile

@@ -22,12 +22,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from gateway.backlog import Backlog
-from gateway.batch_limits import BatchLimits
-from gateway.departures import Departure
-from gateway.pace import Pace
-from gateway.tagger import Wanted
-from gateway.ticket import Answer, Batched, Member, Ticket
+from gateway.queueing.backlog import Backlog
+from gateway.queueing.batch_limits import BatchLimits
+from gateway.queueing.departures import Departure
+from gateway.queueing.pace import Pace
+from gateway.queueing.ticket import Answer, Batched, Member, Ticket
+from gateway.tritons.tagger import Wanted
 from reeltag.errors import DeadlineExceeded, ImageRejected, Overloaded, ReeltagError, ServiceError
 from reeltag.priority import Priority
 from reeltag.triton import ImageOutputs

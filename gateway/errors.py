@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gateway import exchange
-from gateway.request_ids import HEADER
-from gateway.schemas import ErrorAnswer, ErrorDetail, ImageResult
+from gateway.answering.schemas import ErrorAnswer, ErrorDetail, ImageResult
+from gateway.observing import exchange
+from gateway.observing.request_ids import HEADER
 from reeltag.errors import InvalidOption, ReeltagError
 
 CLIENT_GONE: Final = 499

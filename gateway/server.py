@@ -21,19 +21,19 @@ import psutil
 import uvicorn
 from fastapi import FastAPI
 
-from gateway import logs
 from gateway.access import check_openness, warn_of_openness
 from gateway.app import create_app
-from gateway.certificates import Certificates, certificates_of
-from gateway.connections import Connection
-from gateway.crowd import MAX_REFUSED, ConnectionLimits, Crowd
-from gateway.descriptors import room_for
-from gateway.early import EarlyRefusals
-from gateway.handshakes import Handshake
-from gateway.memory import return_large_blocks
-from gateway.metrics import Metrics
-from gateway.tagger import OwnTriton
-from gateway.url_hosts import UrlHosts
+from gateway.observing import logs
+from gateway.observing.metrics import Metrics
+from gateway.receiving.url_hosts import UrlHosts
+from gateway.tritons.tagger import OwnTriton
+from gateway.wire.certificates import Certificates, certificates_of
+from gateway.wire.connections import Connection
+from gateway.wire.crowd import MAX_REFUSED, ConnectionLimits, Crowd
+from gateway.wire.descriptors import room_for
+from gateway.wire.early import EarlyRefusals
+from gateway.wire.handshakes import Handshake
+from gateway.wire.memory import return_large_blocks
 from gateway.workers import place
 from gateway.workers.supervisor import BEAT_SECONDS, Supervisor
 from reeltag.errors import PortInUse, SetupError

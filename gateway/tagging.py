@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway import exchange
-from gateway.catalogue import Catalogue
-from gateway.drawers import Drawers
+from gateway.answering.drawers import Drawers
+from gateway.answering.schemas import ImageResult
+from gateway.answering.sheets import Sheet
 from gateway.errors import detail_of
-from gateway.headers import HeaderReader
-from gateway.options import TagOptions
-from gateway.schemas import ImageResult
-from gateway.sheets import Sheet
-from gateway.tagger import TaskSet, Wanted
+from gateway.observing import exchange
+from gateway.queueing.ticket import Answer, Batched
+from gateway.queueing.ways import Sound, Ways
+from gateway.receiving.headers import HeaderReader
+from gateway.receiving.options import TagOptions
+from gateway.receiving.uploads import Upload
 from gateway.tasks import TASKS, Asked
-from gateway.ticket import Answer, Batched
-from gateway.uploads import Upload
-from gateway.ways import Sound, Ways
+from gateway.tritons.catalogue import Catalogue
+from gateway.tritons.tagger import TaskSet, Wanted
 from reeltag.contract import Task
 from reeltag.errors import ModelUnavailable, ReeltagError, TritonUnavailable, UnknownModel, UnknownTask
 from reeltag.frames import ImageHeader

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from reeltag.tags import VideoTags
-from vod.names import shown
 from vod.outcome import Outcome, Status
-from vod.results import JSON_SUFFIX, amount_of
+from vod.stores.names import shown
+from vod.stores.results import JSON_SUFFIX, amount_of
 
 _MAX_LISTED = 20
 _STYLES = {Status.TAGGED: "green", Status.DONE: "cyan", Status.FAILED: "red", Status.IGNORED: "dim"}

@@ -20,18 +20,18 @@ from reeltag.frames import MAX_ENCODED_BYTES, ImageError, geometry_of
 from reeltag.readings import detections_of, image_tags_of
 from reeltag.tags import Detection, ImageSource, ImageTag, ImageTags, Provenance
 from reeltag.triton import ImageOutputs
-from vod import page
-from vod.darkroom import Darkroom, Job
-from vod.earlier import adopt, drop_stale
-from vod.flight import Flight
-from vod.groups import ClassGroups
-from vod.inference import REPLACEMENTS, FrameTagger, with_patience
-from vod.inputs import Input
-from vod.names import shown
+from vod.aggregation.groups import ClassGroups
+from vod.inference.flight import Flight
+from vod.inference.ring import REPLACEMENTS, FrameTagger, with_patience
 from vod.options import TagOptions
 from vod.outcome import Outcome, Progress, Status
+from vod.pages import page
+from vod.pages.darkroom import Darkroom, Job
 from vod.provenance import finished_image, is_same, model_provenance, tasks_of, with_groups
-from vod.results import JSON_SUFFIX, check_folder, picture_path, result_path, write_bytes, write_image
+from vod.stores.earlier import adopt, drop_stale
+from vod.stores.inputs import Input
+from vod.stores.names import shown
+from vod.stores.results import JSON_SUFFIX, check_folder, picture_path, result_path, write_bytes, write_image
 from vod.tiles import Tile, Tiles, merged, tiles_of
 
 BATCH: Final = 8

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from reeltag.tags import Gap
-from vod.names import shown
+from vod.stores.names import shown
 
 
 class Status(str, Enum):

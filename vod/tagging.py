@@ -12,17 +12,17 @@ from typing import Final
 from reeltag.contract import Task
 from reeltag.errors import NetworkReplaced, OutputError, ReeltagError, ServiceError, VideoError
 from reeltag.tags import VideoTags
-from vod import page
-from vod.earlier import adopt, drop_stale, has_earlier
-from vod.flight import Flight
 from vod.images import ImageRun
-from vod.index import write_indices
-from vod.inference import REPLACEMENTS, FrameTagger, with_patience
-from vod.inputs import Input, Kind, find_inputs
+from vod.inference.flight import Flight
+from vod.inference.ring import REPLACEMENTS, FrameTagger, with_patience
 from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
+from vod.pages import page
+from vod.pages.index import write_indices
 from vod.provenance import finished_video, is_same, model_provenance, sha256_of, tasks_of, with_groups
-from vod.results import (
+from vod.stores.earlier import adopt, drop_stale, has_earlier
+from vod.stores.inputs import Input, Kind, find_inputs
+from vod.stores.results import (
     JSON_SUFFIX,
     VIDEO_SUFFIXES,
     check_folder,
@@ -32,7 +32,7 @@ from vod.results import (
     write_bytes,
     write_video,
 )
-from vod.thumbnails import ThumbnailStore
+from vod.stores.thumbnails import ThumbnailStore
 from vod.video import tag_video
 
 __all__ = ["Outcome", "Progress", "Sample", "Status", "TagOptions", "Thresholds", "check_inputs", "tag_paths"]

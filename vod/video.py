@@ -17,8 +17,10 @@ from reeltag.errors import VideoError
 from reeltag.frames import Geometry, geometry_of
 from reeltag.readings import detections_of
 from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
-from vod.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of, with_gaps
-from vod.areas import FrameAreas
+from vod.aggregation.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of, with_gaps
+from vod.aggregation.areas import FrameAreas
+from vod.aggregation.groups import ClassGroups
+from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import (
     End,
     Fetch,
@@ -33,14 +35,12 @@ from vod.decoding.blocks import (
 )
 from vod.decoding.reader import VideoReader
 from vod.decoding.sampling import shot_sample_times, shots_without
-from vod.flight import Flight
-from vod.groups import ClassGroups
-from vod.inference import FrameTagger, RingInference, with_patience
-from vod.names import shown
+from vod.inference.flight import Flight
+from vod.inference.ring import FrameTagger, RingInference, with_patience
 from vod.options import Hysteresis, Sample, TagOptions
 from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
-from vod.shots import shots_of
-from vod.thumbnails import ThumbnailStore
+from vod.stores.names import shown
+from vod.stores.thumbnails import ThumbnailStore
 
 IN_FLIGHT: Final = 3
 """Blocks and windows that wait for Triton at once, while the child fills the next."""

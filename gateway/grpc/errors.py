@@ -17,9 +17,9 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from gateway import exchange
 from gateway.errors import detail_of
-from gateway.request_ids import HEADER
+from gateway.observing import exchange
+from gateway.observing.request_ids import HEADER
 from reeltag.errors import ReeltagError
 
 DOMAIN: Final = "reeltag"

@@ -6,10 +6,10 @@ from typing import Final
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from gateway.options import TagOptions, checked_options
-from gateway.schemas import ImageResult
+from gateway.answering.schemas import ImageResult
+from gateway.receiving.options import TagOptions, checked_options
+from gateway.receiving.uploads import Upload
 from gateway.tasks import TASKS
-from gateway.uploads import Upload
 from reeltag.contract import ModelCard
 from reeltag.errors import InvalidOption
 from reeltag.v1 import tagging_pb2 as pb

@@ -1,4 +1,4 @@
-"""Around each call: its id, metrics, a line of the log, and the trace, as `gateway.observing` does for REST."""
+"""Around each call: its id, metrics, log line and trace, as `gateway.observing.requests` does for REST."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from gateway.exchange import Exchange
 from gateway.grpc.errors import answered
-from gateway.metrics import Metrics
-from gateway.observing import log_request
-from gateway.request_ids import HEADER, request_id_of
+from gateway.observing.exchange import Exchange
+from gateway.observing.metrics import Metrics
+from gateway.observing.request_ids import HEADER, request_id_of
+from gateway.observing.requests import log_request
 
 if TYPE_CHECKING:
-    from gateway.tracing import Tracing
+    from gateway.observing.tracing import Tracing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 _OUR_FAULT: Final = ("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
-from gateway import exchange
 from gateway.access import Access, Caller
-from gateway.catalogue import Catalogue
-from gateway.exchange import Exchange
+from gateway.answering.schemas import ImageResult
 from gateway.grpc.door import Context, Door, Reading
 from gateway.grpc.errors import abort
 from gateway.grpc.messages import model_message, options_of, result_message, upload_of
 from gateway.grpc.observing import Observer
 from gateway.grpc.raw import parsed, serialised
-from gateway.metrics import Metrics
-from gateway.schemas import ImageResult
+from gateway.observing import exchange
+from gateway.observing.exchange import Exchange
+from gateway.observing.metrics import Metrics
+from gateway.receiving.uploads import Upload, UploadReader
 from gateway.tagging import Question, Tagged, Tagging, failed_result
-from gateway.uploads import Upload, UploadReader
+from gateway.tritons.catalogue import Catalogue
 from reeltag.errors import Overloaded, ReeltagError
 from reeltag.priority import Priority
 from reeltag.v1 import tagging_pb2 as pb
 
 if TYPE_CHECKING:
-    from gateway.tracing import Tracing
+    from gateway.observing.tracing import Tracing
 
 MAX_CALLS: Final = 256
 """Calls in work; more are refused before their messages are read."""

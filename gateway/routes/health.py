@@ -8,15 +8,15 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import RedirectResponse
 
-from gateway.catalogue import Catalogue
-from gateway.descriptions import failures
-from gateway.endpoint import Endpoint
-from gateway.fleet import Fleet
-from gateway.metrics import Metrics
-from gateway.readiness import Readiness
-from gateway.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState
-from gateway.tagger import ImageTagger, OwnTriton
-from gateway.triton_metrics import TritonMetrics
+from gateway.answering.descriptions import failures
+from gateway.answering.schemas import Health, ModelsAnswer, ServedModel, TritonAddress, TritonState
+from gateway.observing.metrics import Metrics
+from gateway.tritons.catalogue import Catalogue
+from gateway.tritons.endpoint import Endpoint
+from gateway.tritons.fleet import Fleet
+from gateway.tritons.readiness import Readiness
+from gateway.tritons.tagger import ImageTagger, OwnTriton
+from gateway.tritons.triton_metrics import TritonMetrics
 from reeltag.errors import ServiceError, TritonUnavailable
 
 router: Final = APIRouter(tags=["service"])

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from gateway.accepting import JSON, JSON_LINES, PICTURE
-from gateway.descriptions import failures
-from gateway.forms import MULTIPART, PART_NAME, RAW_TYPES, URL_NAME
-from gateway.url_hosts import MAX_URL_CHARACTERS
+from gateway.answering.accepting import JSON, JSON_LINES, PICTURE
+from gateway.answering.descriptions import failures
+from gateway.receiving.forms import MULTIPART, PART_NAME, RAW_TYPES, URL_NAME
+from gateway.receiving.url_hosts import MAX_URL_CHARACTERS
 from reeltag.frames import FORMATS
 from reeltag.priority import Priority
 
 _BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
-_PART: Final = {"type": "string", "format": "binary"}  # an empty one is answered by name, beside its neighbours' results
+_PART: Final = {
+    "type": "string",
+    "format": "binary",
+}  # an empty one is answered beside its neighbours
 _URL: Final = {"type": "string", "minLength": 1, "maxLength": MAX_URL_CHARACTERS}
 _FORM: Final = {
     "type": "object",

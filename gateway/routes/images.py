@@ -15,14 +15,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway import exchange
-from gateway.accepting import JSON_LINES, PICTURE, wanted_form
+from gateway.answering.accepting import JSON_LINES, PICTURE, wanted_form
+from gateway.answering.schemas import ImageResult, TagAnswer, Timings
 from gateway.errors import render
-from gateway.options import TagOptions
+from gateway.observing import exchange
+from gateway.receiving.options import TagOptions
+from gateway.receiving.uploads import Holding, Upload, UploadReader
 from gateway.routes.image_docs import ANSWERS, BODY, PRIORITY
-from gateway.schemas import ImageResult, TagAnswer, Timings
 from gateway.tagging import Question, Tagged, Tagging
-from gateway.uploads import Holding, Upload, UploadReader
 from reeltag.errors import NotAcceptable
 
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """The tasks that the gateway answers, one file each.
 
 A new task is a member of `reeltag.contract.Task` with its tensors, a file here, its place in `TASKS` and among the
-bases of `gateway.schemas.ImageResult`, and its field in `reeltag/v1/tagging.proto`. Routes, batching and
+bases of `gateway.answering.schemas.ImageResult`, and its field in `reeltag/v1/tagging.proto`. Routes, batching and
 `gateway.tagging` know none by name.
 """
 

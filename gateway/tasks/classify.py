@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.answers import Answer, absent
-from gateway.sheets import Note, Sheet
+from gateway.answering.json import Answer, absent
+from gateway.answering.sheets import Note, Sheet
 from gateway.tasks.task import Asked, TaskAnswers
 from reeltag import contract
 from reeltag.contract import Task

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from gateway.answers import Answer, absent
-from gateway.class_maps import ClassMapPicture, picture_of
-from gateway.sheets import Areas, Note, Sheet
+from gateway.answering.class_maps import ClassMapPicture, picture_of
+from gateway.answering.json import Answer, absent
+from gateway.answering.sheets import Areas, Note, Sheet
 from gateway.tasks.detect import SHARE_DECIMALS
 from gateway.tasks.task import Asked, TaskAnswers
 from reeltag import contract

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.answers import Answer
-from gateway.sheets import Sheet
+from gateway.answering.json import Answer
+from gateway.answering.sheets import Sheet
 from reeltag.contract import Task
 from reeltag.triton import ImageOutputs
 from reeltag.v1 import tagging_pb2 as pb

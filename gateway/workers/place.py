@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.pace import Pace
+from gateway.queueing.pace import Pace
 from gateway.workers.merging import merged
 
 MAX_WORKERS: Final = 64

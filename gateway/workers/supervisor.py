@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from gateway.tagger import OwnTriton
+from gateway.tritons.tagger import OwnTriton
 from gateway.workers.place import retire
 from reeltag.embedded.changing import folder_of
 from reeltag.errors import SetupError

@@ -66,7 +66,7 @@ def tag(
     """
     from vod.console import ConsoleProgress
     from vod.options import Sample, TagOptions, Tiles
-    from vod.report import RunReport
+    from vod.pages.report import RunReport
     from vod.tagging import check_inputs, tag_paths
 
     if fps is not None and sample is Sampling.SHOTS:
@@ -111,7 +111,7 @@ def _video_tags(path: Path) -> VideoTags | str:
     from pydantic import ValidationError
 
     from reeltag.tags import VideoTags
-    from vod.names import shown
+    from vod.stores.names import shown
 
     try:
         return VideoTags.model_validate_json(path.read_bytes())

@@ -18,8 +18,8 @@ from PIL import Image
 
 from exporters.catalogue import entries
 from exporters.publishing import repository
+from gateway.answering.class_maps import to_source
 from gateway.app import create_app
-from gateway.class_maps import to_source
 from reeltag.areas import NO_CLASS, shares_of
 from reeltag.contract import CLASS_MAP, SHARES, Task
 from reeltag.embedded import EmbeddedTriton, find
@@ -30,8 +30,8 @@ from reeltag.tags import ImageTags, VideoTags
 from reeltag.triton import Array, ImageOutputs, TritonClient
 from tests.gateway.fakes import serving
 from tests.vod.media import GREEN, RED, write_video
-from vod.names import result_name
-from vod.results import result_path
+from vod.stores.names import result_name
+from vod.stores.results import result_path
 from vod.tagging import Outcome, TagOptions, tag_paths
 
 torch: Any = pytest.importorskip("torch")

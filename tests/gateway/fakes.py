@@ -16,7 +16,7 @@ from PIL import Image
 
 from gateway.app import create_app
 from gateway.server import Server
-from gateway.tagger import OwnTriton, TaskSet
+from gateway.tritons.tagger import OwnTriton, TaskSet
 from reeltag import calls, contract
 from reeltag.areas import NO_CLASS, ClassMap
 from reeltag.calls import Call
@@ -72,7 +72,7 @@ def _card(task: Task) -> ModelCard:
 
 
 class FakeTagger:
-    """Implements `gateway.tagger.ImageTagger`: real decoding, made-up networks."""
+    """Implements `gateway.tritons.tagger.ImageTagger`: real decoding, made-up networks."""
 
     url = "127.0.0.1:8001"
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.tagger import Wanted
-from gateway.ticket import Batched
+from gateway.queueing.ticket import Batched
+from gateway.tritons.tagger import Wanted
 from reeltag.contract import Task
 from reeltag.triton import ImageOutputs
 

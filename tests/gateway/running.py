@@ -21,10 +21,10 @@ from typing import Any
 import httpx
 import psutil
 
-from gateway import logs
 from gateway.app import create_app
-from gateway.certificates import certificates_of
+from gateway.observing import logs
 from gateway.server import Server
+from gateway.wire.certificates import certificates_of
 from reeltag.settings import Settings
 from tests.gateway.fakes import FakeTagger
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.batch_limits import BatchLimits
 from gateway.batching import Batcher
-from gateway.tagger import Wanted
-from gateway.ticket import Batched
+from gateway.queueing.batch_limits import BatchLimits
+from gateway.queueing.ticket import Batched
+from gateway.tritons.tagger import Wanted
 from reeltag.errors import DeadlineExceeded, Overloaded, ReeltagError, ServiceError, TritonUnavailable
 from reeltag.triton import ImageOutputs
 from tests.gateway.clock import run

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from gateway.batch_limits import BatchLimits
 from gateway.batching import Batcher
-from gateway.tagger import Wanted
-from gateway.ticket import Batched
+from gateway.queueing.batch_limits import BatchLimits
+from gateway.queueing.ticket import Batched
+from gateway.tritons.tagger import Wanted
 from reeltag.errors import TritonUnavailable
 from reeltag.triton import ImageOutputs
 from tests.gateway.clock import run

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from gateway.catalogue import Served
-from gateway.tagger import Wanted
+from gateway.tritons.catalogue import Served
+from gateway.tritons.tagger import Wanted
 from reeltag.contract import Task
 from tests.gateway.fakes import FakeTagger, card, code_of, encoded, gateway
 

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from gateway.crowd import MAX_REFUSED
+from gateway.wire.crowd import MAX_REFUSED
 from tests.gateway.fakes import encoded, wait_until
 from tests.gateway.running import Running, heard, running, statuses
 

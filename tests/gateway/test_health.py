@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from gateway.catalogue import Catalogue
+from gateway.tritons.catalogue import Catalogue
 from reeltag.errors import TritonUnavailable
 from tests.gateway.fakes import FakeTagger, code_of, encoded, gateway, wait_until
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from gateway.backlog import BULK_SHARE, Backlog
-from gateway.batch_limits import BatchLimits
 from gateway.batching import Batcher
-from gateway.tagger import Wanted
-from gateway.ticket import Member, Ticket
+from gateway.queueing.backlog import BULK_SHARE, Backlog
+from gateway.queueing.batch_limits import BatchLimits
+from gateway.queueing.ticket import Member, Ticket
+from gateway.tritons.tagger import Wanted
 from reeltag.errors import DeadlineExceeded, InvalidOption, Overloaded
 from reeltag.priority import Priority
 from reeltag.triton import ImageOutputs

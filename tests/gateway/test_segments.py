@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateway.class_maps import to_source
+from gateway.answering.class_maps import to_source
 from reeltag.areas import NO_CLASS, picture_in
 from reeltag.frames import Fit, View, geometry_of
 from tests.gateway.fakes import COLOURS, SEGMENTER, FakeTagger, class_map_of, code_of, encoded, gateway

@@ -115,7 +115,7 @@ def test_a_client_that_leaves_is_one_line_of_the_log(tmp_path: Path, abruptly: b
         for connection in (*talkers, *idlers):
             leave(connection, abruptly)
         time.sleep(0.8)
-        new = [line for line in server.log.removeprefix(before).splitlines() if "gateway.connections" in line]
+        new = [line for line in server.log.removeprefix(before).splitlines() if "gateway.wire.connections" in line]
         assert len(new) == len(expected), new
         assert all(any(text in line for line in new) for text in expected), new
         assert server.metric("reeltag_held_bytes") == 0

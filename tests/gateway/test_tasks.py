@@ -8,11 +8,13 @@ from types import ModuleType
 
 import pytest
 
-from gateway import batching, catalogue, tagging, ways
+from gateway import batching, tagging
+from gateway.answering.schemas import ImageResult
 from gateway.grpc import messages, service
+from gateway.queueing import ways
 from gateway.routes import images
-from gateway.schemas import ImageResult
 from gateway.tasks import TASKS
+from gateway.tritons import catalogue
 from reeltag.contract import Task
 from reeltag.v1 import tagging_pb2 as pb
 

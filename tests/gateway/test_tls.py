@@ -20,8 +20,8 @@ import httpx
 import pytest
 import trustme
 
-from gateway.certificates import Certificates
-from gateway.crowd import MAX_REFUSED
+from gateway.wire.certificates import Certificates
+from gateway.wire.crowd import MAX_REFUSED
 from reeltag.client import Client, Refused
 from reeltag.errors import InvalidOption
 from tests.gateway.fakes import encoded, wait_until

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from gateway.app import create_app
-from gateway.fetching import Fetcher, FetchLimits
-from gateway.url_hosts import UrlHosts
+from gateway.receiving.fetching import Fetcher, FetchLimits
+from gateway.receiving.url_hosts import UrlHosts
 from reeltag.client import Client, Image, Refused
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb

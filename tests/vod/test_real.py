@@ -19,9 +19,9 @@ from reeltag.triton import TritonClient
 from tests.reeltag.heif import coded, heic
 from vod.decoding.blocks import RingLayout
 from vod.decoding.reader import VideoReader
-from vod.inference import RingInference
-from vod.names import result_name
-from vod.results import result_path
+from vod.inference.ring import RingInference
+from vod.stores.names import result_name
+from vod.stores.results import result_path
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
 
 LAST_FRAMES = (29, 75, 136, 186, 241)

@@ -11,7 +11,7 @@ from tests.vod.media import RED, picture
 from tests.vod.test_tagging import result, spans, tag
 from vod.images import BATCH
 from vod.outcome import Status
-from vod.thumbnails import encode
+from vod.stores.thumbnails import encode
 
 ENSEMBLE = Task.DETECT.frames_ensemble
 OTHERS = ("lorry", "pedestrian")

@@ -24,15 +24,15 @@ from tests.vod.fake import FakeTagger
 from tests.vod.media import GREEN, RED, picture
 from tests.vod.test_schema import PUBLISHED
 from vod.console import ConsoleProgress, tags_table
-from vod.darkroom import Darkroom, Job
-from vod.names import result_name, shown
 from vod.options import TagOptions
 from vod.outcome import Outcome, Status
-from vod.page import colours_of
-from vod.report import RunReport
-from vod.results import result_path
+from vod.pages.darkroom import Darkroom, Job
+from vod.pages.page import colours_of
+from vod.pages.report import RunReport
+from vod.stores.names import result_name, shown
+from vod.stores.results import result_path
+from vod.stores.thumbnails import encode
 from vod.tagging import tag_paths
-from vod.thumbnails import encode
 from vod.tiles import MAX_TILES, Tile, Tiles, merged, tiles_of
 
 

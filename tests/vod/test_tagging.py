@@ -23,11 +23,11 @@ from reeltag.tags import VideoTags
 from tests.vod.fake import FakeTagger
 from tests.vod.media import BLUE, GREEN, RED, picture, write_video
 from tests.vod.test_schema import PUBLISHED
-from vod.inference import with_patience
-from vod.names import result_name
-from vod.results import picture_path, result_path
+from vod.inference.ring import with_patience
+from vod.stores.names import result_name
+from vod.stores.results import picture_path, result_path
+from vod.stores.thumbnails import encode
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
-from vod.thumbnails import encode
 
 ROOT = Path(__file__).parents[2]
 

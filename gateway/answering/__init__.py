@@ -1,0 +1,1 @@
+"""What a client is told: schemas, their description, pictures and class maps."""

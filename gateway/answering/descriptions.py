@@ -1,0 +1,158 @@
+"""What `/openapi.json` says beside the schemas: errors with an example each, keys, names of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from gateway.access import GUARDED
+from gateway.answering.schemas import ErrorAnswer
+from gateway.queueing.pace import LONGEST_WAIT_SECONDS
+
+_KEY: Final = "key"
+_KEYS: Final = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of `reeltag keys create`, where the server wants one.",
+}
+_RETRY_AFTER: Final = {
+    "description": "Seconds to wait before trying again, by the queue and the pace of late.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_WAIT_SECONDS},
+    "example": 2,
+}
+_AUTHENTICATE: Final = {"description": "How to send a key.", "schema": {"type": "string", "const": "Bearer"}}
+
+
+class _Failure(NamedTuple):
+    text: str
+    code: str
+    """Of the example."""
+    message: str
+    headers: Mapping[str, Any] = MappingProxyType({})
+
+
+_FAILURES: Final = {
+    400: _Failure(
+        "The request is not valid HTTP/1.1.",
+        "invalid_request",
+        "the only Transfer-Encoding that is taken is `chunked`, in HTTP/1.1",
+    ),
+    401: _Failure(
+        "A key is needed, and none that is good was sent.",
+        "unauthorized",
+        "a key is needed; send it as `Authorization: Bearer rt_...`",
+        {"WWW-Authenticate": _AUTHENTICATE},
+    ),
+    403: _Failure(
+        "An image's URL is not one that this server fetches.",
+        "url_not_allowed",
+        "images by URL are off on this server; send the image itself",
+    ),
+    404: _Failure(
+        "No network for a task is there, or a model that was named is not served.",
+        "unknown_model",
+        "unknown model 'yolox_l'; models served: efficientnet_lite0 (classify), nanodet_g (detect)",
+    ),
+    406: _Failure(
+        "Nothing that the client accepts is answered, or `image/jpeg` to several images.",
+        "not_acceptable",
+        "image/jpeg is answered to one image, and the request has 2; send one",
+    ),
+    408: _Failure("The request came too slowly.", "request_timeout", "the body came too slowly"),
+    413: _Failure(
+        "Too many bytes, images or pixels.",
+        "body_too_large",
+        "the body is larger than 33,554,432 bytes; send fewer or smaller images",
+    ),
+    415: _Failure(
+        "The Content-Type is not taken, or the bytes are no image.",
+        "not_an_image",
+        "the bytes are no JPEG, PNG, WebP or BMP image",
+    ),
+    421: _Failure(
+        "The Host header is not on the server's allow-list.",
+        "foreign_host",
+        "this server does not answer for that host name; see REELTAG_ALLOWED_HOSTS",
+    ),
+    422: _Failure(
+        "An option is not valid, the image is damaged, or its URL gave none.",
+        "invalid_option",
+        "top_k=0: input should be greater than or equal to 1",
+    ),
+    429: _Failure(
+        "Too much waits already, or the key has used up its quota.",
+        "overloaded",
+        "256 images wait for Triton and at most 256 may; try again later",
+        {"Retry-After": _RETRY_AFTER},
+    ),
+    431: _Failure(
+        "The request's line and headers, or the trailers of its body, are too large.",
+        "headers_too_large",
+        "the request's line and headers are larger than 32,768 bytes",
+    ),
+    500: _Failure(
+        "A defect of the server or of a model.",
+        "internal_error",
+        "an unexpected error happened; the gateway's log has it under the id 5f0c1d9a7b3e",
+    ),
+    503: _Failure(
+        "Triton or a model is not there, or the gateway stops or has too many connections.",
+        "triton_unavailable",
+        "Triton at 127.0.0.1:8001 cannot be reached",
+        {"Retry-After": _RETRY_AFTER},
+    ),
+    504: _Failure(
+        "No answer in time.",
+        "deadline_exceeded",
+        "no answer from Triton within 30 seconds",
+        {"Retry-After": _RETRY_AFTER},
+    ),
+}
+
+
+def failures(*statuses: int, **descriptions: str) -> dict[int | str, dict[str, Any]]:
+    """Error answers of an operation for its documentation.
+
+    Args:
+        statuses: Those described in general words.
+        descriptions: Those described in particular words, such as `status_400="The body is empty."`.
+    """
+    texts = {status: _FAILURES[status].text for status in statuses}
+    texts |= {int(name.removeprefix("status_")): text for name, text in descriptions.items()}
+    found: dict[int | str, dict[str, Any]] = {}
+    for status in sorted(texts):
+        failure = _FAILURES[status]
+        example = {"error": {"code": failure.code, "message": failure.message}}
+        found[status] = {
+            "model": ErrorAnswer,
+            "description": texts[status],
+            "content": {"application/json": {"example": example}},
+        }
+        if failure.headers:
+            found[status]["headers"] = dict(failure.headers)
+    return found
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name that an operation has in generated clients: that of its function."""
+    return route.name
+
+
+def describe_keys(app: FastAPI) -> None:
+    """Say where a key is sent; a server that has no keys needs none."""
+    make = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = make()
+        document["components"]["securitySchemes"] = {_KEY: _KEYS}
+        for path, operations in document["paths"].items():
+            if path.startswith(GUARDED):
+                for operation in operations.values():
+                    operation["security"] = [{}, {_KEY: []}]
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # as FastAPI's documentation says

@@ -1,0 +1,1 @@
+"""What can be seen of the gateway: log, metrics and traces of each request."""

@@ -1,0 +1,1 @@
+"""What a client sends, read within its limits: bodies, forms, addresses, options."""

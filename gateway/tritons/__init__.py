@@ -1,0 +1,1 @@
+"""The Triton servers behind the gateway: what they serve, how they do, and which one is asked."""

@@ -1,0 +1,1 @@
+"""A client's connection: framing, limits on time, bytes and number, TLS."""

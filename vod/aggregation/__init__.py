@@ -1,0 +1,1 @@
+"""From what was seen in frames to shots, intervals and tags; pure functions."""

@@ -1,0 +1,1 @@
+"""Jobs: libraries of videos, tagged by workers that may come and go."""

@@ -1,0 +1,1 @@
+"""What people look at: pages, indices, reports and their pictures."""

@@ -1,0 +1,1 @@
+"""Where inputs are found and where results are written."""
