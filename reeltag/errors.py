@@ -17,6 +17,7 @@ ReeltagError                     500
 │   ├── ForeignHost              421  a Host that is not on the allow-list
 │   ├── HeadersTooLarge          431
 │   ├── UnknownModel             404
+│   ├── SourceRefused            422  a video's source that is not taken or not there, by its code
 │   ├── VideoError               422  a video that cannot be tagged
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
@@ -24,6 +25,7 @@ ReeltagError                     500
 │   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
 │   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
+│   ├── StorageFull              503  a disk that downloads or results are written to is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
@@ -203,6 +205,27 @@ class UnknownModel(InputError):
     grpc_code = "NOT_FOUND"
 
 
+class SourceRefused(InputError):
+    """A source of videos that is not taken, or of which there is nothing.
+
+    Args:
+        source_code: A word that programs can compare: `bad_source`, `outside_roots`, `not_found`, `no_permission`,
+            `not_a_file`, `too_large`, `source_changed`, `no_credentials`, `store_failed` or `bad_line`.
+        message: What was wrong, and what would be right.
+    """
+
+    status = 422
+
+    def __init__(self, source_code: str, message: str) -> None:
+        super().__init__(message)
+        self.source_code = source_code
+
+    @property
+    def code(self) -> str:
+        """Its own."""
+        return self.source_code
+
+
 class VideoError(InputError):
     """A video that cannot be tagged at all; damage in its middle is a recorded gap instead."""
 
@@ -248,6 +271,13 @@ class OutOfSharedMemory(ServiceError):
     """Triton's shared memory, `/dev/shm`, is too small for what is in work."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class StorageFull(ServiceError):
+    """A disk that downloads or results are written to is full."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+    retry_after_seconds = 30
 
 
 class TooManyConnections(ServiceError):

@@ -15,10 +15,10 @@ import anyio
 import httpcore
 import httpx
 
-from gateway.receiving.addresses import is_public
-from gateway.receiving.url_hosts import Target, UrlHosts
 from reeltag import __version__
 from reeltag.errors import BodyTooLarge, FetchFailed, UrlNotAllowed
+from reeltag.fetching.addresses import is_public
+from reeltag.fetching.url_hosts import Target, UrlHosts
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Addresses of a host, for a port."""

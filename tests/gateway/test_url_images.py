@@ -13,7 +13,7 @@ import pytest
 
 from gateway.app import create_app
 from gateway.receiving.fetching import Fetcher, FetchLimits
-from gateway.receiving.url_hosts import UrlHosts
+from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.client import Client, Image, Refused
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb
