@@ -209,14 +209,14 @@ class SourceRefused(InputError):
     """A source of videos that is not taken, or of which there is nothing.
 
     Args:
+        message: What was wrong, and what would be right.
         source_code: A word that programs can compare: `bad_source`, `outside_roots`, `not_found`, `no_permission`,
             `not_a_file`, `too_large`, `source_changed`, `no_credentials`, `store_failed` or `bad_line`.
-        message: What was wrong, and what would be right.
     """
 
     status = 422
 
-    def __init__(self, source_code: str, message: str) -> None:
+    def __init__(self, message: str, source_code: str = "bad_source") -> None:
         super().__init__(message)
         self.source_code = source_code
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from reeltag.errors import SourceRefused
-from vod.stores.checking import upload_path
 from vod.stores.holding import HeldFiles
 from vod.stores.opening import opened
 from vod.stores.roots import Access, Roots
@@ -31,11 +30,9 @@ class SourceCache:
 
     Args:
         folder: Below the state directory; made where it is missing.
-        access: What may be read.
     """
 
-    def __init__(self, folder: Path, access: Access) -> None:
-        self._access = access
+    def __init__(self, folder: Path) -> None:
         self._held = HeldFiles(folder / "held")
 
     def close(self) -> None:
@@ -43,30 +40,32 @@ class SourceCache:
         self._held.close()
 
     @asynccontextmanager
-    async def local(self, found: Found, stamp: str = "") -> AsyncIterator[LocalFile]:
+    async def local(self, found: Found, access: Access, stamp: str = "") -> AsyncIterator[LocalFile]:
         """A video as a file that stays as it is while it is held, even where it is replaced or removed meanwhile.
 
         Args:
             found: The video.
+            access: What may be read; is looked at again.
             stamp: That of an earlier `LocalFile`, where it must still be the same; empty where it need not.
 
         Raises:
             SourceRefused: It cannot be read, or is not the same any more.
         """
-        path, roots = Path(found.location), self._access.roots
+        path, name, roots = Path(found.location), PurePath(found.location).name, access.roots
         if found.kind is SourceKind.UPLOAD:
-            path, roots = upload_path(found.location, self._access), Roots((self._access.uploads,))
+            upload = access.uploaded(found.location)
+            path, name, roots = upload.path, upload.name, Roots((upload.path.parent,))
         with opened(path, roots) as place:
             if place.is_folder:
-                raise SourceRefused("not_a_file", f"{found.source} is a folder by now")
+                raise SourceRefused(f"{found.source} is a folder by now", "not_a_file")
             if stamp and place.stamp != stamp:
                 raise changed(found)
-            with self._held.path_of(place.descriptor, path.name) as link:
+            with self._held.path_of(place.descriptor, name) as link:
                 yield LocalFile(link, place.stamp)
 
 
 def changed(found: Found) -> SourceRefused:
     """The error of a video that is another one now."""
     return SourceRefused(
-        "source_changed", f"{found.source} changed while it was worked on; retry it when it is written to the end"
+        f"{found.source} changed while it was worked on; retry it when it is written to the end", "source_changed"
     )

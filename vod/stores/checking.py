@@ -38,7 +38,7 @@ async def checked_source(text: str, access: Access) -> Source:
     if source.kind is SourceKind.PATH:
         _see_path(Path(source.location), access)
     elif source.kind is SourceKind.UPLOAD:
-        upload_path(source.location, access)
+        access.uploaded(source.location)
     return source
 
 
@@ -47,7 +47,7 @@ def parsed_source(text: str, access: Access) -> Source:
     try:
         os.fsencode(text)
     except UnicodeEncodeError as error:
-        raise SourceRefused("bad_source", f"a source is no text: it holds {error.object[error.start]!r}") from error
+        raise SourceRefused(f"a source is no text: it holds {error.object[error.start]!r}") from error
     scheme = _SCHEME.match(text)
     if text.startswith(_UPLOAD):
         return Source(text, SourceKind.UPLOAD, _upload_id(text))
@@ -61,26 +61,14 @@ def parsed_source(text: str, access: Access) -> Source:
     if name in OBJECT_SCHEMES:
         return Source(text, SourceKind.OBJECT, _object_url(text, access))
     if name == "file":
-        raise SourceRefused("bad_source", f"{shown(text)}: give the path itself, without file://")
-    raise SourceRefused("bad_source", f"{shown(text)}: sources of {name}:// are not read; {_KNOWN}")
-
-
-def upload_path(upload: str, access: Access) -> Path:
-    """The file of an upload.
-
-    Raises:
-        SourceRefused: There is none.
-    """
-    path = access.uploads / upload
-    if not path.is_file():
-        raise SourceRefused("not_found", f"there is no upload {upload}; upload the video first, or again")
-    return path
+        raise SourceRefused(f"{shown(text)}: give the path itself, without file://")
+    raise SourceRefused(f"{shown(text)}: sources of {name}:// are not read; {_KNOWN}")
 
 
 def _upload_id(text: str) -> str:
     upload = text.removeprefix(_UPLOAD)
     if not _UPLOAD_ID.fullmatch(upload):
-        raise SourceRefused("bad_source", f"{shown(text)} names no upload; give upload:ID with the id of one")
+        raise SourceRefused(f"{shown(text)} names no upload; give upload:ID with the id of one")
     return upload
 
 
@@ -88,10 +76,10 @@ def _object_url(text: str, access: Access) -> str:
     scheme, _, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise SourceRefused("bad_source", f"{shown(text)} names no bucket; give one such as s3://bucket/films/a.mp4")
+        raise SourceRefused(f"{shown(text)} names no bucket; give one such as s3://bucket/films/a.mp4")
     parts = PurePosixPath(key).parts
     if ".." in parts or "." in key.split("/") or "//" in key or not key.isprintable():
-        raise SourceRefused("bad_source", f"{shown(text)}: `.`, `..`, // and control characters are not taken in keys")
+        raise SourceRefused(f"{shown(text)}: `.`, `..`, // and control characters are not taken in keys")
     url = f"{scheme.lower()}://{bucket}/{key}"
     access.roots.check_object(url)
     return url

@@ -11,7 +11,7 @@ from typing import Final
 
 from reeltag.errors import ReeltagError, SourceRefused
 from reeltag.frames import SIGNATURE_BYTES
-from vod.stores.checking import parsed_source, upload_path
+from vod.stores.checking import parsed_source
 from vod.stores.folders import ALL, Walk, is_pattern, split_pattern
 from vod.stores.inputs import VIDEO_SUFFIXES, Kind, kind_of
 from vod.stores.names import result_name, shown
@@ -69,7 +69,7 @@ def _of_path(path: Path, roots: Roots) -> Iterator[Found | BadLine]:
             some = True
             yield what
     if not some:
-        raise SourceRefused("not_found", f"{shown(path)}: no video is there; name videos, or a folder that has some")
+        raise SourceRefused(f"{shown(path)}: no video is there; name videos, or a folder that has some", "not_found")
 
 
 def _in_folder(path: Path, roots: Roots) -> Found | BadLine | None:
@@ -92,5 +92,6 @@ def _found(path: Path, place: Opened) -> Found:
 
 
 def _of_upload(source: Source, access: Access) -> Found:
-    size = upload_path(source.location, access).stat().st_size
-    return Found(SourceKind.UPLOAD, source.location, source.text, f"uploads/{source.location}", size)
+    upload = access.uploaded(source.location)
+    name = f"uploads/{source.location}/{upload.name}"
+    return Found(SourceKind.UPLOAD, source.location, source.text, name, upload.path.stat().st_size)

@@ -33,7 +33,7 @@ def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
     first = next(i for i, part in enumerate(path.parts) if _WILD & set(part))
     parts = path.parts[first:]
     if parts.count("**") > 1:
-        raise SourceRefused("bad_source", f"{shown(path)} holds ** more than once; once is enough, and all it may")
+        raise SourceRefused(f"{shown(path)} holds ** more than once; once is enough, and all it may")
     return Path(*path.parts[:first]), parts
 
 

@@ -47,15 +47,15 @@ def check_path(text: str) -> None:
         SourceRefused: It is none.
     """
     if "\0" in text:
-        raise SourceRefused("bad_source", f"{shown(text)} holds a NUL byte, which no path does")
+        raise SourceRefused(f"{shown(text)} holds a NUL byte, which no path does")
     if not PurePath(text).is_absolute():
-        raise SourceRefused("bad_source", f"{shown(text)} is no absolute path; give one such as /data/films/a.mp4")
+        raise SourceRefused(f"{shown(text)} is no absolute path; give one such as /data/films/a.mp4")
     if ".." in PurePath(text).parts:
-        raise SourceRefused("outside_roots", f"{shown(text)} leads upwards by `..`; give the path itself")
+        raise SourceRefused(f"{shown(text)} leads upwards by `..`; give the path itself", "outside_roots")
     if len(os.fsencode(text)) > _MOST_PATH_BYTES:
-        raise SourceRefused("bad_source", f"a path has at most {_MOST_PATH_BYTES:,} bytes, not {len(text):,}")
+        raise SourceRefused(f"a path has at most {_MOST_PATH_BYTES:,} bytes, not {len(text):,}")
     if len(PurePath(text).parts) > _MOST_PARTS:
-        raise SourceRefused("bad_source", f"{shown(text)} lies deeper than {_MOST_PARTS} folders")
+        raise SourceRefused(f"{shown(text)} lies deeper than {_MOST_PARTS} folders")
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def opened(path: Path, roots: Roots) -> Iterator[Opened]:
             raise _outside(path, roots)
         status = os.fstat(place)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            raise SourceRefused("not_a_file", f"{shown(path)}: {odd_file(status.st_mode)}")
+            raise SourceRefused(f"{shown(path)}: {odd_file(status.st_mode)}", "not_a_file")
         try:
             descriptor = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -103,12 +103,12 @@ def _held(path: Path, roots: Roots) -> int:
 
 
 def _outside(path: Path, roots: Roots) -> SourceRefused:
-    return SourceRefused("outside_roots", f"{shown(path)} {roots.outside()}")
+    return SourceRefused(f"{shown(path)} {roots.outside()}", "outside_roots")
 
 
 def _unreadable(path: Path, error: OSError) -> SourceRefused:
     if isinstance(error, PermissionError):
-        return SourceRefused("no_permission", f"{shown(path)} cannot be read by the user that reeltag runs as")
+        return SourceRefused(f"{shown(path)} cannot be read by the user that reeltag runs as", "no_permission")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return SourceRefused("not_found", f"{shown(path)} does not exist, or is a link to nothing")
-    return SourceRefused("not_found", f"{shown(path)} cannot be opened: {error.strerror}")
+        return SourceRefused(f"{shown(path)} does not exist, or is a link to nothing", "not_found")
+    return SourceRefused(f"{shown(path)} cannot be opened: {error.strerror}", "not_found")

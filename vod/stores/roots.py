@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -58,7 +58,7 @@ class Roots:
             SourceRefused: It does not.
         """
         if not any(url.startswith(prefix) or f"{url}/" == prefix for prefix in self.prefixes):
-            raise SourceRefused("outside_roots", f"{shown(url)} {self.outside()}")
+            raise SourceRefused(f"{shown(url)} {self.outside()}", "outside_roots")
 
     def outside(self) -> str:
         """What is wrong with a source outside, and what would be right."""
@@ -69,11 +69,29 @@ class Roots:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """What a client uploaded, all of it."""
+
+    path: Path
+    name: str
+    """As the client called the file, without folders."""
+
+
+def no_uploads(upload_id: str) -> Upload:
+    """Of a server that takes none.
+
+    Raises:
+        SourceRefused: Always.
+    """
+    raise SourceRefused(f"there is no upload {shown(upload_id)}; upload the video first, or again", "not_found")
+
+
+@dataclass(frozen=True)
 class Access:
-    """All that sources may lie in."""
+    """All that the sources of one tenant may lie in."""
 
     roots: Roots
     url_hosts: UrlHosts
     """Of HTTP and HTTPS."""
-    uploads: Path
-    """Folder of what was uploaded: each is a file named by its id."""
+    uploaded: Callable[[str], Upload] = no_uploads
+    """The tenant's upload of an id; raises an error of reeltag where there is none that is whole."""

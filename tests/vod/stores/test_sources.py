@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,14 @@ from vod.stores.cache import SourceCache
 from vod.stores.checking import checked_source
 from vod.stores.expanding import expand
 from vod.stores.opening import opened
-from vod.stores.roots import Access, Roots
+from vod.stores.roots import Access, Roots, Upload, no_uploads
 from vod.stores.source import BadLine, Found, Source, SourceKind
 
 MP4 = b"\0\0\0\x18ftypisom" + bytes(100)
 
 
-def access_to(*roots: Path | str, uploads: Path = Path("/nowhere"), hosts: tuple[str, ...] = ()) -> Access:
-    return Access(Roots.of([str(root) for root in roots]), UrlHosts(hosts), uploads)
+def access_to(*roots: Path | str, hosts: tuple[str, ...] = ()) -> Access:
+    return Access(Roots.of([str(root) for root in roots]), UrlHosts(hosts))
 
 
 def checked(text: str, access: Access) -> Source:
@@ -58,8 +59,8 @@ def names(found: list[Found | BadLine], root: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def cache(folder: Path, access: Access) -> AsyncIterator[SourceCache]:
-    made = SourceCache(folder, access)
+async def cache(folder: Path) -> AsyncIterator[SourceCache]:
+    made = SourceCache(folder)
     try:
         yield made
     finally:
@@ -240,7 +241,7 @@ def test_a_held_file_stays_what_it_was_though_its_path_is_put_to_another_use(tmp
     assert isinstance(found, Found)
 
     async def main() -> None:
-        async with cache(tmp_path / "state", access) as files, files.local(found) as file:
+        async with cache(tmp_path / "state") as files, files.local(found, access) as file:
             assert file.path.name == "a.mp4"
             path.unlink()
             path.symlink_to(secret)
@@ -248,7 +249,7 @@ def test_a_held_file_stays_what_it_was_though_its_path_is_put_to_another_use(tmp
             child = await asyncio.to_thread(subprocess.run, [*read, str(file.path)], capture_output=True, check=True)
             assert child.stdout == MP4
             with pytest.raises(SourceRefused, match="outside of what this server reads"):
-                async with files.local(found):
+                async with files.local(found, access):
                     pass
             assert file.path.exists()
         assert not file.path.exists()
@@ -291,18 +292,18 @@ def test_a_file_that_changed_is_told(tmp_path: Path) -> None:
     assert isinstance(found, Found)
 
     async def main() -> None:
-        async with cache(tmp_path / "state", access) as files:
-            async with files.local(found) as file:
+        async with cache(tmp_path / "state") as files:
+            async with files.local(found, access) as file:
                 stamp = file.stamp
             assert stamp == found.stamp
             path.write_bytes(MP4 + b"more")
             with pytest.raises(SourceRefused) as caught:
-                async with files.local(found, stamp):
+                async with files.local(found, access, stamp):
                     pass
             assert caught.value.code == "source_changed"
             path.unlink()
             with pytest.raises(SourceRefused, match="does not exist"):
-                async with files.local(found):
+                async with files.local(found, access):
                     pass
 
     asyncio.run(main())
@@ -323,8 +324,8 @@ def test_what_a_killed_process_held_is_removed_by_the_next_and_the_living_ones_i
     assert len(list(folder.iterdir())) == 1
 
     async def main() -> None:
-        async with cache(tmp_path / "state", access) as first, first.local(found) as file:
-            async with cache(tmp_path / "state", access):
+        async with cache(tmp_path / "state") as first, first.local(found, access) as file:
+            async with cache(tmp_path / "state"):
                 assert file.path.read_bytes() == MP4
             assert len(list(folder.iterdir())) == 1
 
@@ -332,18 +333,23 @@ def test_what_a_killed_process_held_is_removed_by_the_next_and_the_living_ones_i
 
 
 def test_uploads(tmp_path: Path) -> None:
-    film(tmp_path / "uploads" / "0a1b-c")
-    access = access_to(uploads=tmp_path / "uploads")
-    assert checked("upload:0a1b-c", access).kind is SourceKind.UPLOAD
-    (found,) = expanded("upload:0a1b-c", access, SourceKind.UPLOAD)
+    path = film(tmp_path / "0a1b" / "content")
+
+    def uploaded(upload_id: str) -> Upload:
+        return Upload(path, "a film.mp4") if upload_id == "0a1b" else no_uploads(upload_id)
+
+    access = replace(access_to(), uploaded=uploaded)
+    assert checked("upload:0a1b", access).kind is SourceKind.UPLOAD
+    assert refused("upload:0a1c", access)[0] == "not_found"
+    (found,) = expanded("upload:0a1b", access, SourceKind.UPLOAD)
     assert isinstance(found, Found)
-    assert found.name == "uploads/0a1b-c"
+    assert found.name == "uploads/0a1b/a film.mp4"
 
-    async def main() -> bytes:
-        async with cache(tmp_path / "state", access) as files, files.local(found) as file:
-            return file.path.read_bytes()
+    async def main() -> tuple[str, bytes]:
+        async with cache(tmp_path / "state") as files, files.local(found, access) as file:
+            return file.path.name, file.path.read_bytes()
 
-    assert asyncio.run(main()) == MP4
+    assert asyncio.run(main()) == ("a film.mp4", MP4)
 
 
 def test_urls_of_hosts_that_are_not_allowed(tmp_path: Path) -> None:
