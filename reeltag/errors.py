@@ -8,8 +8,8 @@ ReeltagError                     500
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
 │   ├── NotAcceptable            406
-│   ├── UrlNotAllowed            403  an address that images are not fetched from
-│   ├── FetchFailed              422  an address that gave no image
+│   ├── UrlNotAllowed            403  an address that nothing is fetched from
+│   ├── FetchFailed              422  an address that gave nothing
 │   ├── BodyTooLarge             413
 │   ├── Unauthorized             401  a key that is missing, unknown or revoked
 │   ├── InvalidRequest           400  what was sent is not HTTP/1.1
@@ -147,14 +147,14 @@ class NotAcceptable(InputError):
 
 
 class UrlNotAllowed(InputError):
-    """A URL that images are not fetched from."""
+    """A URL that nothing is fetched from."""
 
     status = 403
     grpc_code = "PERMISSION_DENIED"
 
 
 class FetchFailed(InputError):
-    """A URL that gave no image, or not in time."""
+    """A URL that gave nothing, or not in time."""
 
     status = 422
     grpc_code = "FAILED_PRECONDITION"

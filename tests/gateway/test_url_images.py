@@ -149,7 +149,7 @@ def test_with_the_client(addresses: dict[str, str], interface: str) -> None:
             (0, "url_not_allowed"),
         ]
         assert found[0].name == "street.jpg"
-        with pytest.raises(Refused, match="fetches no images"):
+        with pytest.raises(Refused, match="fetches nothing"):
             client.tag_images(["https://images.other.org/b.jpg"])
 
 
