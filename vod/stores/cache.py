@@ -1,4 +1,4 @@
-"""Videos as files that the decoder can open: those on this machine as they are."""
+"""Videos as files that the decoder can open: those on this machine as they are, others downloaded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Final
 
 from reeltag.errors import SourceRefused
+from vod.stores.downloading import DownloadLimits
+from vod.stores.downloads import Downloads, Remote
 from vod.stores.holding import HeldFiles
 from vod.stores.opening import opened
+from vod.stores.origins import WebOrigin
 from vod.stores.roots import Access, Roots
 from vod.stores.source import Found, SourceKind
+
+_USUAL_BYTES: Final = 64 << 30
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class LocalFile:
     """For this process and its children, while the file is held; it is a link to the open file, so that people are
     told `Found.source` instead."""
     stamp: str
-    """Changes with the content."""
+    """Changes with the content; of downloads alone it is the same on every host."""
 
 
 class SourceCache:
@@ -30,10 +36,13 @@ class SourceCache:
 
     Args:
         folder: Below the state directory; made where it is missing.
+        most_bytes: Of the downloads that are kept.
+        limits: Of each download.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most_bytes: int = _USUAL_BYTES, limits: DownloadLimits | None = None) -> None:
         self._held = HeldFiles(folder / "held")
+        self._downloads = Downloads(folder / "downloads", most_bytes, limits or DownloadLimits())
 
     def close(self) -> None:
         """Let go of what is left."""
@@ -49,9 +58,19 @@ class SourceCache:
             stamp: That of an earlier `LocalFile`, where it must still be the same; empty where it need not.
 
         Raises:
-            SourceRefused: It cannot be read, or is not the same any more.
+            SourceRefused: It cannot be read, is too large, or is not the same any more.
+            UrlNotAllowed: It, or where it leads, is not one that may be fetched.
+            FetchFailed: It cannot be downloaded, or not in time.
+            StorageFull: There is no room for it.
         """
-        path, name, roots = Path(found.location), PurePath(found.location).name, access.roots
+        name = PurePath(found.source).name
+        if found.kind is SourceKind.WEB:
+            remote = Remote(found.location, WebOrigin(access.web, found.location, found.source), found.source)
+            async with self._downloads.held(remote, stamp) as (descriptor, content):
+                with self._held.path_of(descriptor, name) as link:
+                    yield LocalFile(link, content)
+            return
+        path, roots = Path(found.location), access.roots
         if found.kind is SourceKind.UPLOAD:
             upload = access.uploaded(found.location)
             path, name, roots = upload.path, upload.name, Roots((upload.path.parent,))

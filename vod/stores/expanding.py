@@ -14,7 +14,7 @@ from reeltag.frames import SIGNATURE_BYTES
 from vod.stores.checking import parsed_source
 from vod.stores.folders import ALL, Walk, is_pattern, split_pattern
 from vod.stores.inputs import VIDEO_SUFFIXES, Kind, kind_of
-from vod.stores.names import result_name, shown
+from vod.stores.names import remote_name, result_name, shown
 from vod.stores.opening import Opened, opened
 from vod.stores.roots import Access, Roots
 from vod.stores.source import BadLine, Found, Source, SourceKind
@@ -46,8 +46,15 @@ def _expanded(source: Source, access: Access) -> Iterator[Found | BadLine]:
             yield from _of_path(Path(source.location), access.roots)
         elif source.kind is SourceKind.UPLOAD:
             yield _of_upload(source, access)
+        elif source.kind is SourceKind.WEB:
+            yield _of_web(source, access)
     except ReeltagError as error:
-        yield BadLine(shown(source.text), error.code, str(error))
+        yield BadLine(_shown(source), error.code, str(error))
+
+
+def _shown(source: Source) -> str:
+    """For people: without a query, in which secrets travel."""
+    return shown(source.text.partition("?")[0] if source.kind is SourceKind.WEB else source.text)
 
 
 def _of_path(path: Path, roots: Roots) -> Iterator[Found | BadLine]:
@@ -95,3 +102,11 @@ def _of_upload(source: Source, access: Access) -> Found:
     upload = access.uploaded(source.location)
     name = f"uploads/{source.location}/{upload.name}"
     return Found(SourceKind.UPLOAD, source.location, source.text, name, upload.path.stat().st_size)
+
+
+def _of_web(source: Source, access: Access) -> Found:
+    target = access.web.hosts.check(source.location)
+    path, _, query = target.path.decode("ascii").partition("?")
+    host = target.host if (target.scheme, target.port) == ("https", 443) else f"{target.host}:{target.port}"
+    name = remote_name(host, *path.split("/")[1:], secret=query)
+    return Found(SourceKind.WEB, source.location, f"{target.scheme}://{host}{path}", str(name))

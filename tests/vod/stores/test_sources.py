@@ -16,6 +16,7 @@ import pytest
 
 from reeltag.errors import InvalidOption, ReeltagError, SourceRefused, UrlNotAllowed
 from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.fetching.web import Web
 from vod.stores.cache import SourceCache
 from vod.stores.checking import checked_source
 from vod.stores.expanding import expand
@@ -27,7 +28,7 @@ MP4 = b"\0\0\0\x18ftypisom" + bytes(100)
 
 
 def access_to(*roots: Path | str, hosts: tuple[str, ...] = ()) -> Access:
-    return Access(Roots.of([str(root) for root in roots]), UrlHosts(hosts))
+    return Access(Roots.of([str(root) for root in roots]), Web(UrlHosts(hosts)))
 
 
 def checked(text: str, access: Access) -> Source:
