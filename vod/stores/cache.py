@@ -12,8 +12,9 @@ from reeltag.errors import SourceRefused
 from vod.stores.downloading import DownloadLimits
 from vod.stores.downloads import Downloads, Remote
 from vod.stores.holding import HeldFiles
+from vod.stores.object_sources import ObjectOrigin
 from vod.stores.opening import opened
-from vod.stores.origins import WebOrigin
+from vod.stores.origins import Origin, WebOrigin
 from vod.stores.roots import Access, Roots
 from vod.stores.source import Found, SourceKind
 
@@ -64,8 +65,8 @@ class SourceCache:
             StorageFull: There is no room for it.
         """
         name = PurePath(found.source).name
-        if found.kind is SourceKind.WEB:
-            remote = Remote(found.location, WebOrigin(access.web, found.location, found.source), found.source)
+        if found.kind in (SourceKind.WEB, SourceKind.OBJECT):
+            remote = Remote(found.location, _origin(found, access), found.source)
             async with self._downloads.held(remote, stamp) as (descriptor, content):
                 with self._held.path_of(descriptor, name) as link:
                     yield LocalFile(link, content)
@@ -81,6 +82,13 @@ class SourceCache:
                 raise changed(found)
             with self._held.path_of(place.descriptor, name) as link:
                 yield LocalFile(link, place.stamp)
+
+
+def _origin(found: Found, access: Access) -> Origin:
+    if found.kind is SourceKind.WEB:
+        return WebOrigin(access.web, found.location, found.source)
+    access.roots.check_object(found.location)
+    return ObjectOrigin(found.location)
 
 
 def changed(found: Found) -> SourceRefused:

@@ -15,6 +15,7 @@ from vod.stores.checking import parsed_source
 from vod.stores.folders import ALL, Walk, is_pattern, split_pattern
 from vod.stores.inputs import VIDEO_SUFFIXES, Kind, kind_of
 from vod.stores.names import remote_name, result_name, shown
+from vod.stores.object_sources import found_objects
 from vod.stores.opening import Opened, opened
 from vod.stores.roots import Access, Roots
 from vod.stores.source import BadLine, Found, Source, SourceKind
@@ -48,6 +49,8 @@ def _expanded(source: Source, access: Access) -> Iterator[Found | BadLine]:
             yield _of_upload(source, access)
         elif source.kind is SourceKind.WEB:
             yield _of_web(source, access)
+        else:
+            yield from found_objects(source.location)
     except ReeltagError as error:
         yield BadLine(_shown(source), error.code, str(error))
 
