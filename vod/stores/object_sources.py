@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def found_objects(url: str) -> Iterator[Found]:
         url: Of an object, of a prefix, or with wild cards as in `vod.stores.folders`.
 
     Raises:
-        SourceRefused: There is none, or it may not be read.
+        SourceRefused: They may not be read.
         FetchFailed: The store cannot be reached.
     """
     place = Place.of(url)
@@ -46,14 +47,23 @@ def found_objects(url: str) -> Iterator[Found]:
     prefix, parts = PurePosixPath(place.key), ALL
     if is_pattern(prefix):
         prefix, parts = split_pattern(prefix)
-    some = False
     for meta in _listed(store, url, str(prefix) if prefix.parts else ""):
-        below = PurePosixPath(meta["path"]).relative_to(prefix).parts
-        if matches(parts, below) and PurePosixPath(meta["path"]).suffix.lower() in VIDEO_SUFFIXES:
-            some = True
+        path = PurePosixPath(meta["path"])
+        if matches(parts, path.relative_to(prefix).parts) and path.suffix.lower() in VIDEO_SUFFIXES:
             yield _found(place, meta)
-    if not some:
-        raise SourceRefused(f"{shown(url)}: no video is there; name videos, or a prefix that has some", "not_found")
+
+
+def object_at(url: str) -> Found:
+    """The object at a URL, whether it is there or not.
+
+    Raises:
+        SourceRefused: It is a prefix.
+    """
+    place = Place.of(url)
+    if not place.key or place.key.endswith("/"):
+        raise SourceRefused(f"{shown(url)} is a prefix; name one video, or submit the prefix itself", "not_a_file")
+    name = remote_name(place.scheme, place.bucket, *place.key.split("/"))
+    return Found(SourceKind.OBJECT, url, shown(url), str(name))
 
 
 class ObjectOrigin:
@@ -105,9 +115,7 @@ def _listed(store: ObjectStore, url: str, prefix: str) -> Iterator[ObjectMeta]:
 
 
 def _found(place: Place, meta: ObjectMeta) -> Found:
-    url = place.url(meta["path"])
-    name = remote_name(place.scheme, place.bucket, *meta["path"].split("/"))
-    return Found(SourceKind.OBJECT, url, shown(url), str(name), meta["size"], _validator(meta))
+    return replace(object_at(place.url(meta["path"])), size=meta["size"], stamp=_validator(meta))
 
 
 def _validator(meta: ObjectMeta) -> str:

@@ -23,13 +23,13 @@ from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.fetching.web import Web
 from tests.gateway.servers import Answer, Elsewhere, elsewhere, said
 from vod.stores.cache import LocalFile, SourceCache
-from vod.stores.checking import checked_source
+from vod.stores.checking import checked_source, parsed_source
 from vod.stores.downloading import DownloadLimits
 from vod.stores.downloads import Downloads, Remote
-from vod.stores.expanding import expand
+from vod.stores.finding import found_at
 from vod.stores.origins import WebOrigin
 from vod.stores.roots import Access, Roots
-from vod.stores.source import Found, Source, SourceKind
+from vod.stores.source import Found
 
 FILM = Random(3).randbytes(5_000_000)
 URL = "http://films.example.org/archive/a%20b.mp4?signature=secret"
@@ -78,10 +78,8 @@ def access_to(world: Elsewhere) -> Access:
     return Access(Roots(), Web(hosts, network=world, resolve=world.resolve))
 
 
-async def found_at(url: str, access: Access) -> Found:
-    (found,) = [each async for each in expand(Source(url, SourceKind.WEB, url), access)]
-    assert isinstance(found, Found), found
-    return found
+def film_at(url: str, access: Access) -> Found:
+    return found_at(parsed_source(url, access), access)
 
 
 @asynccontextmanager
@@ -97,7 +95,7 @@ def downloaded(folder: Path, answer: Answer, answers: Mapping[str, Answer] | Non
     async def main() -> bytes:
         async with elsewhere({"/archive/a%20b.mp4": answer, **(answers or {})}) as world, cache(folder) as files:
             access = access_to(world)
-            async with files.local(await found_at(URL, access), access) as file:
+            async with files.local(film_at(URL, access), access) as file:
                 assert file.path.suffix == ".mp4"
                 return file.path.read_bytes()
 
@@ -121,10 +119,10 @@ def test_a_url_is_a_video_with_a_name_without_secrets(tmp_path: Path) -> None:
         async with elsewhere({}) as world:
             access = access_to(world)
             source = await checked_source(URL, access)
-            found = await found_at(source.text, access)
+            found = film_at(source.text, access)
             assert found.source == "http://films.example.org:80/archive/a%20b.mp4"
             assert re.fullmatch(r"films\.example\.org:80/archive/a%20b\.mp4~[0-9a-f]{12}", found.name)
-            assert (await found_at("https://films.example.org/../x//y", access)).name == "films.example.org/x/_/y"
+            assert (film_at("https://films.example.org/../x//y", access)).name == "films.example.org/x/_/y"
 
     asyncio.run(main())
 
@@ -135,7 +133,7 @@ def test_a_download_is_kept_and_asked_for_again_only_where_it_changed(tmp_path: 
     async def main() -> None:
         async with elsewhere({"/archive/a%20b.mp4": server}) as world, cache(tmp_path) as files:
             access = access_to(world)
-            found = await found_at(URL, access)
+            found = film_at(URL, access)
             async with files.local(found, access) as first:
                 assert first.path.read_bytes() == FILM
                 assert first.stamp == f"sha256:{hashlib.sha256(FILM).hexdigest()}"
@@ -274,7 +272,7 @@ def test_servers_that_misbehave(tmp_path: Path, answer: Answer, limits: dict[str
         async with elsewhere({"/archive/a%20b.mp4": answer}) as world:
             world.names["inside.example.net"] = ["10.0.0.1"]
             access = access_to(world)
-            found = await found_at(URL, access)
+            found = film_at(URL, access)
             async with cache(tmp_path, replace(LIMITS, **limits)) as files, files.local(found, access):
                 pass
 
@@ -313,9 +311,7 @@ def test_a_private_address_is_refused_when_it_is_submitted() -> None:
 
 
 async def held(stack: AsyncExitStack, files: SourceCache, access: Access, name: str) -> LocalFile:
-    return await stack.enter_async_context(
-        files.local(await found_at(f"http://films.example.org/{name}", access), access)
-    )
+    return await stack.enter_async_context(files.local(film_at(f"http://films.example.org/{name}", access), access))
 
 
 def test_the_room_is_bounded_and_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
@@ -374,7 +370,7 @@ def test_two_who_want_the_same_download_it_once(tmp_path: Path) -> None:
     async def main() -> None:
         async with elsewhere({"/archive/a%20b.mp4": server}) as world:
             access = access_to(world)
-            found = await found_at(URL, access)
+            found = film_at(URL, access)
 
             async def one(files: SourceCache) -> bytes:
                 async with files.local(found, access) as file:
@@ -426,7 +422,7 @@ def test_who_is_cancelled_leaves_the_part(tmp_path: Path) -> None:
     async def main() -> None:
         async with elsewhere({"/archive/a%20b.mp4": waiting}) as world, cache(tmp_path) as files:
             access = access_to(world)
-            found = await found_at(URL, access)
+            found = film_at(URL, access)
 
             async def use() -> None:
                 async with files.local(found, access):

@@ -13,10 +13,10 @@ from obstore.store import S3Store
 from reeltag.errors import FetchFailed, SourceRefused
 from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.fetching.web import Web
+from tests.vod.stores.expanded import all_of
 from tests.vod.stores.test_downloads import LIMITS
 from vod.stores.cache import SourceCache
 from vod.stores.checking import checked_source
-from vod.stores.expanding import expand
 from vod.stores.object_sources import ObjectOrigin
 from vod.stores.origins import Sent
 from vod.stores.roots import Access, Roots
@@ -30,10 +30,7 @@ def access_to(*roots: str) -> Access:
 
 
 def expanded(url: str, access: Access) -> list[Found | BadLine]:
-    async def main() -> list[Found | BadLine]:
-        return [each async for each in expand(Source(url, SourceKind.OBJECT, url), access)]
-
-    return asyncio.run(main())
+    return all_of(Source(url, SourceKind.OBJECT, url), access)
 
 
 def keys(url: str, access: Access) -> list[str]:
