@@ -37,13 +37,13 @@ async def expand(source: Source, access: Access, files: SourceCache) -> AsyncIte
     """
     try:
         parsed_source(source.text, access)
-        videos = _videos(source, access)
+        videos = _some_of(found_in(source, access), source)
         first = await asyncio.to_thread(next, videos, None)
         if isinstance(first, Found) and is_manifest(_file_name(first)):
             async with files.local(first, access) as file:
                 with file.path.open("rb") as opened:
                     entries = _entries(lines_of(opened, _file_name(first)), first, access)
-                    async for each in _beside(entries):
+                    async for each in _beside(_some_of(entries, source)):
                         yield each
             return
         if first is not None:
@@ -75,14 +75,15 @@ def _some(each: Iterator[T]) -> list[T | ReeltagError]:
     return some
 
 
-def _videos(source: Source, access: Access) -> Iterator[Found | BadLine]:
+def _some_of(videos: Iterator[Found | BadLine], source: Source) -> Iterator[Found | BadLine]:
+    """The same, where there is one at all."""
     some = False
-    for each in found_in(source, access):
+    for each in videos:
         some = True
         yield each
     if not some:
         text = shown(source.text)
-        raise SourceRefused(f"{text}: no video is there; name videos, or a folder or prefix that has some", "not_found")
+        raise SourceRefused(f"{text}: no video is there; name videos, or what has some", "not_found")
 
 
 def _file_name(found: Found) -> str:
@@ -91,14 +92,17 @@ def _file_name(found: Found) -> str:
 
 
 def _entries(lines: Iterator[Line], manifest: Found, access: Access) -> Iterator[Found | BadLine]:
-    for line in lines:
-        try:
-            if isinstance(line.found, SourceRefused):
-                raise line.found
-            found = _of_entry(line.found, manifest, access)
-            yield replace(found, line=line.number, manifest=manifest.source)
-        except ReeltagError as error:
-            yield BadLine(f"{manifest.source}:{line.number}", error.code, str(error))
+    return (_of_line(line, manifest, access) for line in lines)
+
+
+def _of_line(line: Line, manifest: Found, access: Access) -> Found | BadLine:
+    try:
+        if isinstance(line.found, SourceRefused):
+            raise line.found
+        found = _of_entry(line.found, manifest, access)
+        return replace(found, line=line.number, manifest=manifest.source)
+    except ReeltagError as error:
+        return BadLine(f"{manifest.source}:{line.number}", error.code, str(error))
 
 
 def _of_entry(entry: Entry, manifest: Found, access: Access) -> Found:

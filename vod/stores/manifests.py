@@ -114,7 +114,7 @@ def _numbered(file: BinaryIO | gzip.GzipFile) -> Iterator[tuple[int, str | Sourc
 
 def _text(raw: bytes, number: int) -> str | SourceRefused:
     try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
         return SourceRefused(f"the line is no UTF-8 at byte {error.start + 1}; save the manifest as UTF-8", "bad_line")
 
