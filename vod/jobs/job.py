@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
 
 MOST_URGENT: Final = 1
 LEAST_URGENT: Final = 9
@@ -33,7 +36,7 @@ class JobState(str, Enum):
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class JobError(_Stored):
@@ -116,3 +119,51 @@ class Submission(_Stored):
     priority: int = Field(USUAL_PRIORITY, ge=MOST_URGENT, le=LEAST_URGENT)
     webhook: str | None = None
     """An address that hears how the job ends."""
+
+
+class DeliveryState(str, Enum):
+    """Where the message of a webhook is."""
+
+    WAITING = "WAITING"
+    """To be sent, or to be sent again."""
+    DELIVERED = "DELIVERED"
+    """The receiver answered with a status from 200 to 299."""
+    FAILED = "FAILED"
+    """It was tried as often as it is."""
+
+
+class DeliveryAttempt(_Stored):
+    """One try to send it."""
+
+    at: float
+    """Seconds since 1970."""
+    status: int | None = None
+    """Of the receiver's answer; null where there was none."""
+    error: str = ""
+    """What went wrong; empty where nothing did."""
+
+
+class Delivery(_Stored):
+    """The message of a webhook, and what became of it."""
+
+    id: str
+    job_id: str
+    url: str
+    event: str
+    """`job.succeeded`, `job.partial`, `job.failed` or `job.cancelled`."""
+    state: DeliveryState
+    attempts: tuple[DeliveryAttempt, ...] = ()
+    """The last of them."""
+    created_at: float
+    """Seconds since 1970."""
+    next_at: float | None = None
+    """When it is sent again; null where it is not."""
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a list."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None = None
+    """Asks for what comes next; None at the end."""
