@@ -84,6 +84,9 @@ class Job(_Stored):
     coverage: float | None = None
     """Percent of the videos' time that was looked at; null before a video is done."""
     pipeline_version: str
+    """Workers of this version do it."""
+    notice: str | None = None
+    """Why nothing happens, where that is known: no worker of its version is there."""
     created_at: float
     """Seconds since 1970, on the database's clock; so are the other times."""
     started_at: float | None = None
@@ -96,6 +99,7 @@ class JobVideo(_Stored):
     number: int
     """Its place in the job, from 0."""
     source: str
+    """What was read."""
     name: str
     """Of its results, below the job's folder: `<name>.tags.json`."""
     state: JobState
