@@ -16,10 +16,11 @@ from reeltag.contract import BOXES, CLASSES, SCORES, SHOT_CONTEXT_FRAMES, SHOTS_
 from reeltag.errors import VideoError
 from reeltag.frames import Geometry, geometry_of
 from reeltag.readings import detections_of
-from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
+from reeltag.tags import Coverage, Detection, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregation.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of, with_gaps
 from vod.aggregation.areas import FrameAreas
 from vod.aggregation.groups import ClassGroups
+from vod.aggregation.levels import FrameScores, counts_of, frame_results, tagged_shots
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import (
     End,
@@ -248,8 +249,11 @@ def _assembled(
     options: TagOptions,
 ) -> TaggedVideo:
     detections = dict(sorted(findings.detections.items()))
-    frames = tuple(FrameDetections(pts_seconds=time, detections=found) for time, found in detections.items())
-    tags = VideoTags(
+    tags = _tags(shots, end, findings, cards, options)
+    detector = cards[Task.DETECT.frames_ensemble].network
+    counts = counts_of(detections, options.thresholds.detector.low)
+    frames = frame_results(detections, _frame_scores(findings, cards, options)) if options.frames else None
+    result = VideoTags(
         source=VideoSource(
             name=shown(path.name),
             path=shown(path),
@@ -259,9 +263,9 @@ def _assembled(
             height=probe.height,
             frame_rate=probe.frame_rate,
         ),
-        shots=shots,
-        tags=_tags(shots, end, findings, cards, options),
-        frames=frames if options.frames else None,
+        shots=tagged_shots(shots, tags, counts, detector=detector),
+        tags=tags,
+        frames=frames,
         coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(detections), gaps=end.gaps),
         provenance=Provenance(
             reeltag_version=reeltag.__version__,
@@ -269,7 +273,18 @@ def _assembled(
             options=with_groups(options.of_video(segments=Task.SEGMENT in tasks_of(cards)), cards),
         ),
     )
-    return TaggedVideo(tags, detections)
+    return TaggedVideo(result, detections)
+
+
+def _frame_scores(findings: _Findings, cards: Mapping[str, ModelCard], options: TagOptions) -> tuple[FrameScores, ...]:
+    """What is said of each frame as a whole, with the least that counts there."""
+    least, share = options.thresholds.frame_score, options.thresholds.areas.low
+    classifier = cards[Task.CLASSIFY.frames_ensemble].network
+    scores = [FrameScores(classifier, None, least, each) for each in (findings.classes, findings.groups)]
+    if findings.areas:
+        segmenter = cards[Task.SEGMENT.frames_ensemble].network
+        scores.append(FrameScores(segmenter, "area_share", share, findings.areas))
+    return tuple(scores)
 
 
 def _tags(
