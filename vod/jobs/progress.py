@@ -117,7 +117,7 @@ def begin_segment(database: Database, held: Held, index: int) -> bool:
             new = database.insert(segments).values(
                 job_id=held.job_id, number=held.number, segment=index, runs=1, ends=0
             )
-            return connection.execute(new.on_conflict_do_nothing()).rowcount > 0
+            return connection.execute(new.on_conflict_do_nothing().returning(segments.c.segment)).first() is not None
         if row.record is not None or row.failure is not None:
             return False
         if row.runs - row.ends >= MOST_DEATHS:
