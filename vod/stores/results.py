@@ -23,7 +23,17 @@ VIDEO_SUFFIXES: Final = (JSON_SUFFIX, ".vtt", ".csv", ".html")
 _PICTURES: Final = ".pictures"
 """Folder of the small pictures that the indices show; hidden, so that it is never taken for a source."""
 _LEAST_CUE_MS: Final = 1
-_CSV_HEADER: Final = ("label", "model", "start_seconds", "end_seconds", "confidence", "kind", "shot", "count")
+_CSV_HEADER: Final = (
+    "label",
+    "model",
+    "start_seconds",
+    "end_seconds",
+    "confidence",
+    "kind",
+    "shot",
+    "count",
+    "category",
+)
 
 
 def check_folder(folder: Path) -> None:
@@ -162,8 +172,9 @@ def amount_of(tag: Tag, confidence: float) -> str:
 def csv_text(tags: Sequence[Tag], shots: Sequence[TaggedShot]) -> str:
     """Tags as CSV (RFC 4180), one line an interval.
 
-    `kind` is empty where the confidence is a certainty; `shot` is the number of the shot, from 1, in which the interval
-    lies, and `count` that of the label's objects in it, empty for what is not counted.
+    `shot` is the number of the shot, from 1, in which the interval lies, and `count` that of the label's objects in it.
+    `kind` is empty where the confidence is a certainty, `count` for what is not counted, `category` where the label is
+    a network's.
     """
     starts = [shot.start_seconds for shot in shots]
     counts = [{(each.label, each.model): each.count for each in shot.objects} for shot in shots]
@@ -172,7 +183,7 @@ def csv_text(tags: Sequence[Tag], shots: Sequence[TaggedShot]) -> str:
         shot = max(0, bisect_right(starts, i.start_seconds) - 1)
         count = counts[shot].get((tag.label, tag.model), "")
         times = f"{i.start_seconds:.3f}", f"{i.end_seconds:.3f}"
-        rows.append((tag.label, tag.model, *times, i.confidence, tag.kind or "", shot + 1, count))
+        rows.append((tag.label, tag.model, *times, i.confidence, tag.kind or "", shot + 1, count, tag.category or ""))
     return csv_lines(_CSV_HEADER, rows)
 
 

@@ -47,6 +47,7 @@ def test_csv_has_a_line_an_interval() -> None:
         "kind": "",
         "shot": "2",
         "count": "3",
+        "category": "",
     }
     assert [(row["shot"], row["count"]) for row in rows] == [("2", "3"), ("1", ""), ("1", "")]
 
