@@ -19,8 +19,9 @@ from reeltag.readings import detections_of
 from reeltag.tags import Coverage, Detection, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregation.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of, with_gaps
 from vod.aggregation.areas import FrameAreas
+from vod.aggregation.categories import with_categories
 from vod.aggregation.groups import ClassGroups
-from vod.aggregation.levels import FrameScores, counts_of, frame_results, tagged_shots
+from vod.aggregation.levels import FrameScores, counts_of, frame_results, kept_detections, tagged_shots
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import (
     End,
@@ -39,7 +40,7 @@ from vod.decoding.sampling import shot_sample_times, shots_without
 from vod.inference.flight import Flight
 from vod.inference.ring import FrameTagger, RingInference, with_patience
 from vod.options import Hysteresis, Sample, TagOptions
-from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
+from vod.provenance import labels_of, model_provenance, sha256_of, tasks_of, with_groups
 from vod.stores.names import shown
 from vod.stores.thumbnails import ThumbnailStore
 
@@ -90,11 +91,13 @@ async def tag_video(
 
     Raises:
         VideoError: The file cannot be tagged at all.
+        InvalidOption: The taxonomy names labels that no network knows.
         ServiceError: Triton was away for too long, or serves no such models.
         NetworkReplaced: Triton came to serve another network before the video was through.
     """
     tasks = tasks_of(await with_patience(client.cards))
     cards = {task.frames_ensemble: await client.card(task.frames_ensemble) for task in tasks}
+    options.taxonomy.check_labels(labels_of(cards))
     views = tuple(dict.fromkeys(card.frames_view() for card in cards.values()))
     if options.sample is not Sample.KEYFRAMES:
         cards[SHOTS_ENSEMBLE] = await client.card(SHOTS_ENSEMBLE)
@@ -248,11 +251,12 @@ def _assembled(
     cards: Mapping[str, ModelCard],
     options: TagOptions,
 ) -> TaggedVideo:
-    detections = dict(sorted(findings.detections.items()))
+    detections = kept_detections(findings.detections, options.taxonomy, options.thresholds.frame_score)
     tags = _tags(shots, end, findings, cards, options)
     detector = cards[Task.DETECT.frames_ensemble].network
-    counts = counts_of(detections, options.thresholds.detector.low)
-    frames = frame_results(detections, _frame_scores(findings, cards, options)) if options.frames else None
+    counts = counts_of(detections, options.taxonomy, options.thresholds.detector.low)
+    scores = _frame_scores(findings, cards, options)
+    frames = frame_results(detections, scores, options.taxonomy) if options.frames else None
     result = VideoTags(
         source=VideoSource(
             name=shown(path.name),
@@ -307,6 +311,8 @@ def _tags(
             model=cards[task.frames_ensemble].network,
             kind="area_share" if task is Task.SEGMENT else None,
             hysteresis=hysteresis,
+            by_label=options.taxonomy.thresholds,
             merge_gap_seconds=thresholds.merge_gap_seconds,
         )
-    return sorted_tags(tags)
+    gap = thresholds.merge_gap_seconds
+    return sorted_tags(with_categories(tags, options.taxonomy, stretches, merge_gap_seconds=gap))

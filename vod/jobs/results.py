@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 
 from reeltag.errors import JobNotFound, OutputError
-from vod.stores.results import JSON_SUFFIX, picture_path, result_path, write_bytes
+from vod.stores.files import write_bytes
+from vod.stores.results import JSON_SUFFIX, picture_path, result_path
 
 
 class Results:

@@ -78,7 +78,7 @@ class VideoTagging:
         files = {
             ".tags.json": json_text(tags).encode(),
             ".vtt": vtt_text(tags.tags).encode(),
-            ".csv": csv_text(tags.tags).encode(),
+            ".csv": csv_text(tags.tags, tags.shots).encode(),
             ".html": html.replace("SOURCE", source).encode(),
             ".jpg": jpeg,
         }
