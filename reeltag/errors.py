@@ -18,6 +18,7 @@ ReeltagError                     500
 │   ├── HeadersTooLarge          431
 │   ├── UnknownModel             404
 │   ├── VideoError               422  a video that cannot be tagged
+│   │   └── NotAsPlanned         422  it cannot be tagged in segments, but perhaps in one go
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
@@ -28,6 +29,7 @@ ReeltagError                     500
 │   ├── Overloaded               429
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
+├── StaleRecord                  500  another version of reeltag, or another network, made a segment's record
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 ├── ModelRejected                500  a running server cannot serve what is new: it serves what it did before
 └── SetupError                   500  this machine or installation lacks something
@@ -209,6 +211,10 @@ class VideoError(InputError):
     status = 422
 
 
+class NotAsPlanned(VideoError):
+    """A video whose frames are not those that its packets told: it has to be decoded in one go."""
+
+
 class OutputError(InputError):
     """A folder or file that cannot be written."""
 
@@ -280,6 +286,10 @@ class NetworkReplaced(ReeltagError):
     status = 503
     grpc_code = "UNAVAILABLE"
     retry_after_seconds = 1
+
+
+class StaleRecord(ReeltagError):
+    """The record of a segment that another version of reeltag wrote: the segment has to be tagged again."""
 
 
 class AccuracyLost(ReeltagError):
