@@ -99,14 +99,15 @@ def finish(database: Database, held: Held) -> JobState | None:
 def break_off(database: Database, held: Held, reason: str) -> None:
     """End a job whose errand cannot be done, for a reason of ours; it may be retried."""
     with database.writing() as connection:
-        values = {"state": JobState.FAILED.value, "ended_at": database.now, "errand": None, "host": None}
-        ended = jobs.update().where(_is_held(held), jobs.c.running == 0, jobs.c.queued == 0)
-        if connection.execute(ended.values(attempt=held.attempt + 1, **values)).rowcount:
-            problem = {"job_id": held.job_id, "source": "", "code": "internal", "message": reason}
-            connection.execute(database.insert(problems).values(**problem).on_conflict_do_nothing())
+        job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
+        if job is None:
             return
-        # Its videos go on; the errand is tried again when they have ended.
-        connection.execute(jobs.update().where(_is_held(held)).values(host=None, attempt=held.attempt + 1))
+        problem = {"job_id": held.job_id, "source": "", "code": "internal", "message": reason}
+        connection.execute(database.insert(problems).values(**problem).on_conflict_do_nothing())
+        values: dict[str, Any] = {"errand": None, "host": None, "attempt": held.attempt + 1, "is_expanded": True}
+        if not job.running and not job.queued:  # otherwise its videos go on
+            values |= {"state": JobState.FAILED.value, "ended_at": database.now}
+        connection.execute(jobs.update().where(jobs.c.id == held.job_id).values(**values))
 
 
 def state_of(job: sa.Row[Any], *, is_flawed: bool) -> JobState:

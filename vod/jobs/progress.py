@@ -71,7 +71,7 @@ def begin(database: Database, held: Held) -> Work | None:
         database,
         held,
         "poison",
-        f"{row.video.source}: {MOST_STARTS} workers in a row ended while they read it; it is not tried again before a retry",
+        f"{row.video.source}: {MOST_STARTS} workers in a row ended while they read it; only a retry begins it again",
     )
     return None
 
@@ -96,7 +96,13 @@ def note_plan(database: Database, held: Held, planned: Planned, stamp: str) -> b
         if row is None:
             return False
         connection.execute(segments.delete().where(*_of(held)))
-        values = {"plan": planned.text, "stamp": stamp, "seconds_total": planned.seconds, "seconds_done": 0.0, "starts": 0}
+        values = {
+            "plan": planned.text,
+            "stamp": stamp,
+            "seconds_total": planned.seconds,
+            "seconds_done": 0.0,
+            "starts": 0,
+        }
         connection.execute(videos.update().where(is_held(held)).values(**values))
         longer = planned.seconds - (row.seconds_total or 0.0)
         job = jobs.update().where(jobs.c.id == held.job_id)

@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
-from pathlib import Path, PurePath
-from typing import Final
+from pathlib import Path
 
 from reeltag.errors import JobNotFound
 from vod.stores.file_store import FileStore
 from vod.stores.result_store import Store
-from vod.stores.results import JSON_SUFFIX, picture_key, result_key
-
-PICTURE: Final = ".jpg"
-"""Suffix of the small picture of the indices, which lies beside the results."""
 
 
 class Results:
@@ -45,15 +40,14 @@ class Results:
                 self._store = FileStore(Path(self._root))
             return self._store
 
-    def write_video(self, job_id: str, name: str, files: Mapping[str, bytes]) -> None:
-        """Write the files of a video by their suffixes, each at once or not at all, and the JSON last.
+    def write(self, job_id: str, files: Mapping[str, bytes]) -> None:
+        """Write files of a job by their keys, each at once or not at all, one after the other.
 
         Raises:
             OutputError: One cannot be written.
         """
-        for suffix in sorted(files, key=lambda each: each == JSON_SUFFIX):
-            key = picture_key(PurePath(name)) if suffix == PICTURE else result_key(PurePath(name), suffix)
-            self.store.write(f"{job_id}/{key}", files[suffix])
+        for key, content in files.items():
+            self.store.write(f"{job_id}/{key}", content)
 
     async def read(self, job_id: str, key: str) -> bytes:
         """A file of a job's results.

@@ -7,12 +7,13 @@ again, after a crash or by another host, finds what was done before and goes on 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -21,12 +22,14 @@ from reeltag.settings import Settings
 from vod.jobs import errands, progress, sources
 from vod.jobs.claiming import Held, give_back
 from vod.jobs.database import Database, patiently
-from vod.jobs.options import JobOptions
 from vod.jobs.progress import Work
 from vod.jobs.results import Results
 from vod.jobs.tagging import Part, Planned, Tagged, Tagging
 from vod.stores.cache import SourceCache
+from vod.stores.checking import parsed_source
 from vod.stores.expanding import expand
+from vod.stores.names import shown
+from vod.stores.roots import Access
 from vod.stores.source import BadLine, Found
 
 LOOK_SECONDS: Final = 1.0
@@ -42,8 +45,29 @@ _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Over(Exception):  # noqa: N818 - no error: nobody wants any more what is being done
+class Over(Exception):
     """What is being done is another host's now, or cancelled, or the worker ends."""
+
+
+@contextmanager
+def _told_once_in(times: int, tries: int) -> Iterator[None]:
+    """What is away for a moment is no error, and is logged at the first of so many tries."""
+    try:
+        yield
+    except ServiceError as error:
+        if tries % times == 0:
+            _log.warning("%s; trying again", error)
+
+
+async def _found(text: str, access: Access) -> AsyncIterator[Found | BadLine]:
+    """The videos of a source, and what is wrong with it."""
+    try:
+        source = parsed_source(text, access)
+    except ReeltagError as error:
+        yield BadLine(shown(text), error.code, str(error))
+        return
+    async for each in expand(source, access):
+        yield each
 
 
 @dataclass
@@ -105,17 +129,11 @@ class Works:
             batch.clear()
 
         for text in job.sources:
-            try:
-                for source in await sources.checked([text], access):
-                    async for found in expand(source, access):
-                        batch.append(found)
-                        if len(batch) >= size:
-                            await add()
-                            size = _BATCHES[1]
-            except ReeltagError as error:
-                if isinstance(error, ServiceError):
-                    raise
-                batch.append(BadLine(text, error.code, str(error)))
+            async for found in _found(text, access):
+                batch.append(found)
+                if len(batch) >= size:
+                    await add()
+                    size = _BATCHES[1]
         await add()
 
     def plan(self, held: Held) -> int:
@@ -195,7 +213,7 @@ class Works:
                 return await self.tagging.results(work.video, file.path, plan, read(), work.options, folder)
 
         results = self.run(held, tagged)
-        self._write(held, work, results.files)
+        self._write(held, results.files)
         has_failed = any(part.failure for part in parts)
         if not self.ask(lambda: progress.succeed(self.database, held, results, keeps_records=has_failed)):
             self._remove_strays(held)
@@ -244,16 +262,12 @@ class Works:
         Raises:
             Over: It is not held any more, or the worker ends.
         """
-        tries = 0
-        while True:
-            try:
+        for tries in itertools.count():
+            with _told_once_in(30, tries):
                 return self._once(held, work, tell)
-            except ServiceError as error:
-                if tries % 30 == 0:
-                    _log.warning("%s; trying again", error)
-                tries += 1
-                if self.stopping.wait(PAUSE_SECONDS) or not self._still_held(held):
-                    raise Over from error
+            if self.stopping.wait(PAUSE_SECONDS) or not self._still_held(held):
+                break
+        raise Over
 
     def _once(
         self, held: Held, work: Callable[[Callable[[float], None]], Awaitable[T]], tell: Callable[[float], None]
@@ -283,18 +297,18 @@ class Works:
         look = errands.still_held if held.number < 0 else progress.still_held
         return self.ask(lambda: look(self.database, held))
 
-    def _write(self, held: Held, work: Work, files: dict[str, bytes]) -> None:
+    def _write(self, held: Held, files: dict[str, bytes]) -> None:
         """Write results, the JSON last; what can pass, such as a full disk, is waited for."""
         until = time.monotonic() + WRITE_SECONDS
-        while not self._is_written(held, work, files, is_last=time.monotonic() > until):
+        while not self._is_written(held, files, is_last=time.monotonic() > until):
             if self.stopping.wait(PAUSE_SECONDS):
                 raise Over
 
-    def _is_written(self, held: Held, work: Work, files: dict[str, bytes], *, is_last: bool) -> bool:
+    def _is_written(self, held: Held, files: dict[str, bytes], *, is_last: bool) -> bool:
         if not self._still_held(held):
             raise Over
         try:
-            self.results.write_video(held.job_id, work.name, files)
+            self.results.write(held.job_id, files)
         except OutputError as error:
             if is_last:
                 raise

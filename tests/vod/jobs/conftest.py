@@ -50,7 +50,7 @@ class Place:
         return Settings(
             state_dir=self.folder / "state",
             database_url=self.database_url,
-            source_roots=(self.sources,),
+            source_roots=(str(self.sources),),
             **self.changes,
         )
 
