@@ -160,11 +160,14 @@ class Jobs:
         last: Job | None = None
         while True:
             job = await self.get(job_id, tenant=tenant)
-            if job != last:
+            known = job.model_copy(
+                update={"progress": job.progress.model_copy(update={"rate": 0.0, "seconds_left": 0.0})}
+            )
+            if known != last:  # a rate alone changes all the time
                 yield job
             if job.state.is_final:
                 return
-            last = job
+            last = known
             await asyncio.sleep(WATCH_SECONDS)
 
     async def deliveries(self, job_id: str, *, tenant: str) -> Sequence[Delivery]:

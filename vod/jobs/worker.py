@@ -82,9 +82,10 @@ class Worker:
             "system_database_url": self._settings.jobs_url,
             "application_version": self._settings.pipeline_version,
             "executor_id": self.host,
-            "log_level": "WARNING",
+            "log_level": "ERROR",
             "use_listen_notify": False,
         }
+        _log_dbos_as_ours()
         DBOS(config=config)
         DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in ("videos", "segments", "errands")])
         DBOS.launch()
@@ -158,3 +159,10 @@ class Worker:
     @staticmethod
     async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
         await asyncio.to_thread(work, *arguments)
+
+
+def _log_dbos_as_ours() -> None:
+    """Have DBOS's log go where ours goes; of a database that is away it would say so in every round of its queues."""
+    logger = logging.getLogger("dbos")
+    logger.handlers = [logging.NullHandler()]  # with none it adds its own
+    logger.propagate = True
