@@ -19,6 +19,15 @@ ReeltagError                     500
 │   ├── UnknownModel             404
 │   ├── SourceRefused            422  a video's source that is not taken or not there, by its code
 │   ├── VideoError               422  a video that cannot be tagged
+│   │   └── NotAsPlanned         422  it cannot be tagged in segments, but perhaps in one go
+│   ├── JobNotFound              404  no such job, or another tenant's
+│   ├── JobsOff                  404  a server that takes no jobs
+│   ├── JobConflict              409  what a job's state forbids
+│   ├── IdempotencyMismatch      422  a key that was used for another submission
+│   ├── SourceRefused            422  a source that jobs are not made of
+│   ├── UploadNotFound           404  no such upload, another tenant's, or one whose time is over
+│   ├── UploadConflict           409  bytes that do not go on where the upload ends
+│   ├── UnknownProtocol          412  a version of a protocol that is not spoken
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
@@ -28,8 +37,11 @@ ReeltagError                     500
 │   ├── StorageFull              503  a disk that downloads or results are written to is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
+│   │   └── TooManyJobs          429  as much is queued as may be
+│   ├── DatabaseAway             503  the jobs' database cannot be reached
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
+├── StaleRecord                  500  another version of reeltag, or another network, made a segment's record
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 ├── ModelRejected                500  a running server cannot serve what is new: it serves what it did before
 └── SetupError                   500  this machine or installation lacks something
@@ -232,6 +244,59 @@ class VideoError(InputError):
     status = 422
 
 
+class NotAsPlanned(VideoError):
+    """A video whose frames are not those that its packets told: it has to be decoded in one go."""
+
+
+class JobNotFound(InputError):
+    """A job, or a part of one, that is not there; that of another tenant is none."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+
+
+class JobsOff(InputError):
+    """A server that takes no jobs."""
+
+    status = 404
+    grpc_code = "UNIMPLEMENTED"
+
+
+class JobConflict(InputError):
+    """What the state of a job forbids."""
+
+    status = 409
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class IdempotencyMismatch(InputError):
+    """An `Idempotency-Key` that came with another submission before."""
+
+    status = 422
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class UploadNotFound(InputError):
+    """An upload that is not there, that is another tenant's, or whose time is over."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+
+
+class UploadConflict(InputError):
+    """Bytes that do not go on where an upload ends, or that somebody else is sending at this time."""
+
+    status = 409
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class UnknownProtocol(InputError):
+    """A version of a protocol that is not spoken here."""
+
+    status = 412
+    grpc_code = "FAILED_PRECONDITION"
+
+
 class OutputError(InputError):
     """A folder or file that cannot be written."""
 
@@ -294,6 +359,18 @@ class Overloaded(ServiceError):
     retry_after_seconds = 1
 
 
+class TooManyJobs(Overloaded):
+    """As many videos are queued as may be."""
+
+    retry_after_seconds = 30
+
+
+class DatabaseAway(ServiceError):
+    """The database of the jobs cannot be reached."""
+
+    retry_after_seconds = 5
+
+
 class DeadlineExceeded(ServiceError):
     """No answer within the allowed time."""
 
@@ -310,6 +387,10 @@ class NetworkReplaced(ReeltagError):
     status = 503
     grpc_code = "UNAVAILABLE"
     retry_after_seconds = 1
+
+
+class StaleRecord(ReeltagError):
+    """The record of a segment that another version of reeltag wrote: the segment has to be tagged again."""
 
 
 class AccuracyLost(ReeltagError):

@@ -19,7 +19,7 @@ from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
 from vod.pages import page
 from vod.pages.index import write_indices
-from vod.provenance import finished_video, is_same, model_provenance, sha256_of, tasks_of, with_groups
+from vod.provenance import finished_video, is_same, labels_of, model_provenance, sha256_of, tasks_of, with_groups
 from vod.stores.earlier import adopt, drop_stale, has_earlier
 from vod.stores.files import Folder, check_folder
 from vod.stores.inputs import Input, Kind, find_inputs
@@ -69,13 +69,15 @@ async def tag_paths(
 
     Raises:
         InputError: There is nothing at any of the paths.
+        InvalidOption: The taxonomy names labels that no network knows.
         OutputError: No results can be written.
         ServiceError: Triton was away for too long, or does not serve the models.
     """
     check_folder(out)
     inputs = find_inputs(paths, out)
-    run = _Run(out, client, options or TagOptions(), progress or Silence())
-    return await run.all(inputs)
+    options = options or TagOptions()
+    options.taxonomy.check_labels(labels_of(await with_patience(client.cards)))
+    return await _Run(out, client, options, progress or Silence()).all(inputs)
 
 
 @dataclass(frozen=True)

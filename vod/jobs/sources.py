@@ -1,0 +1,80 @@
+"""The sources of a job: what a tenant may read, and what tells one content from another."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from reeltag.errors import SourceRefused
+from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.settings import Settings
+from vod.stores.checking import checked_source
+from vod.stores.folders import is_pattern
+from vod.stores.opening import opened
+from vod.stores.roots import Access, Roots
+from vod.stores.source import Source, SourceKind
+
+MOST_HASHED: Final = 100
+"""Files of one submission that are read to tell their content; of more, size and time stand for it."""
+_CHUNK: Final = 1 << 20
+
+
+def access_of(settings: Settings, tenant: str) -> Access:
+    """All that the sources of a tenant may lie in.
+
+    Raises:
+        InvalidOption: A root or a host of the settings is none.
+    """
+    return Access(Roots.of(settings.source_roots), UrlHosts(settings.url_hosts))
+
+
+async def checked(texts: Sequence[str], access: Access) -> list[Source]:
+    """What texts name.
+
+    Raises:
+        SourceRefused: One is of no known form, not there or not below the roots.
+        UrlNotAllowed: One is a URL of a host that is not allowed.
+    """
+    return [await checked_source(text, access) for text in texts]
+
+
+def contents(sources: Sequence[Source], access: Access) -> tuple[str, ...]:
+    """A text for each source that changes with what it holds; of folders and URLs it is where they are."""
+    return tuple(_content(source, access, is_read=len(sources) <= MOST_HASHED) for source in sources)
+
+
+def _content(source: Source, access: Access, *, is_read: bool) -> str:
+    if source.kind is SourceKind.UPLOAD:
+        upload = access.uploaded(source.location)
+        return _of_file(upload.path, Roots((upload.path.parent,)), is_read=is_read)
+    if source.kind is not SourceKind.PATH:
+        return source.location
+    path = Path(source.location)
+    try:
+        return _of_file(path, access.roots, is_read=is_read)
+    except SourceRefused:
+        if not is_pattern(path):
+            raise
+        return f"pattern:{path}"
+
+
+def _of_file(path: Path, roots: Roots, *, is_read: bool) -> str:
+    with opened(path, roots) as place:
+        if place.is_folder:
+            return f"folder:{place.real}"
+        if not is_read:
+            return f"file:{place.real}:{place.stamp}"
+        digest = hashlib.sha256()
+        with os.fdopen(os.dup(place.descriptor), "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    # The suffix decides what a file is: a manifest's bytes are no video's.
+    return f"sha256:{digest.hexdigest()}{path.suffix.lower() if is_list(path) else ''}"
+
+
+def is_list(path: Path) -> bool:
+    """Whether a file names other sources."""
+    return path.suffix.lower() in {".jsonl", ".csv"}
