@@ -18,7 +18,18 @@ ReeltagError                     500
 │   ├── HeadersTooLarge          431
 │   ├── UnknownModel             404
 │   ├── VideoError               422  a video that cannot be tagged
+<<<<<<< HEAD
 │   │   └── NotAsPlanned         422  it cannot be tagged in segments, but perhaps in one go
+=======
+│   ├── JobNotFound              404  no such job, or another tenant's
+│   ├── JobsOff                  404  a server that takes no jobs
+│   ├── JobConflict              409  what a job's state forbids
+│   ├── IdempotencyMismatch      422  a key that was used for another submission
+│   ├── SourceRefused            422  a source that jobs are not made of
+│   ├── UploadNotFound           404  no such upload, another tenant's, or one whose time is over
+│   ├── UploadConflict           409  bytes that do not go on where the upload ends
+│   ├── UnknownProtocol          412  a version of a protocol that is not spoken
+>>>>>>> main
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
@@ -27,6 +38,8 @@ ReeltagError                     500
 │   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
+│   │   └── TooManyJobs          429  as much is queued as may be
+│   ├── DatabaseAway             503  the jobs' database cannot be reached
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
 ├── StaleRecord                  500  another version of reeltag, or another network, made a segment's record
@@ -211,8 +224,64 @@ class VideoError(InputError):
     status = 422
 
 
+<<<<<<< HEAD
 class NotAsPlanned(VideoError):
     """A video whose frames are not those that its packets told: it has to be decoded in one go."""
+=======
+class JobNotFound(InputError):
+    """A job, or a part of one, that is not there; that of another tenant is none."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+
+
+class JobsOff(InputError):
+    """A server that takes no jobs."""
+
+    status = 404
+    grpc_code = "UNIMPLEMENTED"
+
+
+class JobConflict(InputError):
+    """What the state of a job forbids."""
+
+    status = 409
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class IdempotencyMismatch(InputError):
+    """An `Idempotency-Key` that came with another submission before."""
+
+    status = 422
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class SourceRefused(InputError):
+    """A source that jobs are not made of: outside of what the operator allows, or of no form that is known."""
+
+    status = 422
+
+
+class UploadNotFound(InputError):
+    """An upload that is not there, that is another tenant's, or whose time is over."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+
+
+class UploadConflict(InputError):
+    """Bytes that do not go on where an upload ends, or that somebody else is sending at this time."""
+
+    status = 409
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class UnknownProtocol(InputError):
+    """A version of a protocol that is not spoken here."""
+
+    status = 412
+    grpc_code = "FAILED_PRECONDITION"
+>>>>>>> main
 
 
 class OutputError(InputError):
@@ -268,6 +337,18 @@ class Overloaded(ServiceError):
     status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
     retry_after_seconds = 1
+
+
+class TooManyJobs(Overloaded):
+    """As many videos are queued as may be."""
+
+    retry_after_seconds = 30
+
+
+class DatabaseAway(ServiceError):
+    """The database of the jobs cannot be reached."""
+
+    retry_after_seconds = 5
 
 
 class DeadlineExceeded(ServiceError):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from reeltag import __version__
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption
 from reeltag.frames import MAX_IMAGE_PIXELS
@@ -19,6 +20,12 @@ from reeltag.frames import MAX_IMAGE_PIXELS
 _PREFIX: Final = "REELTAG_"
 _ALIKE: Final = 0.8
 """From this likeness on (`difflib`, 0 to 1) a name is taken for a misspelt one."""
+
+
+def _default_state_dir() -> Path:
+    """By the XDG base directory specification."""
+    given = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(given) if Path(given).is_absolute() else Path.home() / ".local" / "state") / "reeltag"
 
 
 class Settings(BaseSettings):
@@ -103,6 +110,40 @@ class Settings(BaseSettings):
     top_k: int = Field(5, ge=1, le=1000)
     """Most tags of an image where a request states none, 1 to 1000."""
 
+    state_dir: Path = Field(default_factory=_default_state_dir)
+    """Folder of what is kept between runs: the database of jobs, uploads, downloads, results."""
+    database_url: str | None = Field(None, min_length=1)
+    """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
+    source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders below which jobs may name files, separated by colons; none lets jobs name no local file."""
+    results: str | None = Field(None, min_length=1)
+    """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
+    jobs_worker: bool = True
+    """Whether `reeltag serve` runs a worker of jobs beside the gateway; other hosts may do the work instead."""
+    worker_slots: int = Field(2, ge=1, le=256)
+    """Segments of videos that a worker has in work at one time, 1 to 256."""
+    most_running_videos: int = Field(10_000, ge=1, le=1_000_000)
+    """Most videos in work at one time on all hosts, 1 to 1,000,000."""
+    most_queued_videos: int = Field(1_000_000, ge=1, le=100_000_000)
+    """Most videos that wait, 1 to 100,000,000; while they do, new jobs get 429."""
+    retention_days: float = Field(30.0, gt=0, le=36_500)
+    """Days after its end until a job and its results are deleted, above 0 to 36,500."""
+    segment_seconds: float = Field(60.0, ge=1, le=3600)
+    """About how long the parts are that a video is tagged in, seconds, 1 to 3600; results do not depend on it."""
+    pipeline_version: str = Field(__version__, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    """Of networks and code: a job is done by workers of the version that it was submitted with. Change it where other
+    networks are served."""
+
+    @property
+    def jobs_url(self) -> str:
+        """The database of jobs."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'jobs.sqlite'}"
+
+    @property
+    def results_root(self) -> str:
+        """Where results of jobs go."""
+        return self.results or str(self.state_dir / "results")
+
     @property
     def triton_urls(self) -> tuple[str, ...]:
         """Each address of `triton_url`, once."""
@@ -117,6 +158,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("source_roots", mode="before")
+    @classmethod
+    def _split_paths(cls, value: object) -> object:
+        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod

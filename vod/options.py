@@ -49,7 +49,7 @@ class Thresholds:
     merge_gap_seconds: float = 1.0
     """Within a shot, intervals of a tag that are closer than this become one."""
     frame_score: float = 0.3
-    """Lowest score of a detection in `frames` and on the page, 0 to 1."""
+    """Lowest score of a detection in `frames` and on the page, and of a frame's class or group, 0 to 1."""
     image_detection_score: float = 0.4
     """Lowest score of a detection in a still image, 0 to 1."""
     image_tag_score: float = 0.35
@@ -74,7 +74,7 @@ class TagOptions:
     fps: float = 2.0
     """Frames sampled a second of video; for `KEYFRAMES` an upper limit; unused by `SHOTS`."""
     frames: bool = False
-    """Write every sampled frame's objects into the JSON."""
+    """Write every sampled frame's objects and labels into the JSON."""
     force: bool = False
     """Tag again what is already tagged."""
     tiles: Tiles = Tiles.AUTO

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reeltag.errors import NotAsPlanned, StaleRecord
 from tests.vod.fake import FakeTagger
-from tests.vod.media import damage
 from tests.vod.numbered import Encoding, write_numbered
 from vod.options import Sample, TagOptions
 from vod.pages.page import poster, video_page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +10,17 @@ from pathlib import Path
 import reeltag
 from reeltag.contract import Task
 from reeltag.errors import StaleRecord, VideoError
-from reeltag.tags import Coverage, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
+from reeltag.tags import Coverage, Kind, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregation.aggregate import sorted_tags, stretches_of, tags_of, with_gaps
 from vod.aggregation.groups import ClassGroups
+from vod.aggregation.levels import FrameScores, counts_of, frame_results, tagged_shots
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import End, Fetch
 from vod.decoding.sampling import shot_sample_times, shots_without
 from vod.inference.ring import FrameTagger
 from vod.options import Hysteresis, TagOptions
-from vod.provenance import model_provenance, tasks_of, with_groups
-from vod.segments.findings import Findings, FrameObjects, Samples, Table
+from vod.provenance import model_provenance, with_groups
+from vod.segments.findings import Findings, FrameObjects, Samples
 from vod.segments.look import Look, looking
 from vod.segments.networks import Networks, networks_of
 from vod.segments.plan import VideoPlan
@@ -165,11 +166,12 @@ def _assembled(
     networks: Networks,
     options: TagOptions,
 ) -> TaggedVideo:
-    cards, probe = networks.cards, plan.probe
-    detector = networks.tasks[Task.DETECT]
+    cards, probe, detector = networks.cards, plan.probe, networks.tasks[Task.DETECT]
     found = FrameObjects(findings.boxes, detector.labels, options.thresholds.frame_score)
-    frames = (FrameDetections(pts_seconds=time, detections=found[time]) for time in found)
-    tags = VideoTags(
+    said = _said(findings, networks, options)
+    tags = _tags(shots, end, said, options)
+    counts = counts_of(found, options.thresholds.detector.low)
+    result = VideoTags(
         source=VideoSource(
             name=shown(path.name),
             path=shown(path),
@@ -179,41 +181,70 @@ def _assembled(
             height=probe.height,
             frame_rate=probe.frame_rate,
         ),
-        shots=shots,
-        tags=_tags(shots, end, findings, networks, options),
-        frames=tuple(frames) if options.frames else None,
+        shots=tagged_shots(shots, tags, counts, detector=detector.network),
+        tags=tags,
+        frames=frame_results(found, _frame_scores(said)) if options.frames else None,
         coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(found), gaps=end.gaps),
         provenance=Provenance(
             reeltag_version=reeltag.__version__,
             models=model_provenance(cards, options),
-            options=with_groups(options.of_video(segments=Task.SEGMENT in tasks_of(cards)), cards),
+            options=with_groups(options.of_video(segments=Task.SEGMENT in networks.tasks), cards),
         ),
     )
-    return TaggedVideo(tags, found)
+    return TaggedVideo(result, found)
 
 
-def _tags(
-    shots: tuple[Shot, ...], end: End, findings: Findings, networks: Networks, options: TagOptions
-) -> tuple[Tag, ...]:
-    stretches = stretches_of(shots, end.gaps)
-    thresholds, cards = options.thresholds, networks.tasks
-    classifier = cards[Task.CLASSIFY]
-    groups = ClassGroups(classifier.groups, len(classifier.labels)).names
-    found: list[tuple[Task, Table, tuple[str, ...], Hysteresis]] = [
-        (Task.DETECT, findings.objects, cards[Task.DETECT].labels, thresholds.detector),
-        (Task.CLASSIFY, findings.classes, classifier.labels, thresholds.classifier),
-        (Task.CLASSIFY, findings.groups, groups, thresholds.groups),
+@dataclass(frozen=True)
+class _Said:
+    """What one network said of the sampled frames."""
+
+    task: Task
+    model: str
+    kind: Kind | None
+    samples: Samples
+    hysteresis: Hysteresis
+    least: float
+    """Lower scores are no labels of a frame, 0 to 1."""
+
+
+def _said(findings: Findings, networks: Networks, options: TagOptions) -> list[_Said]:
+    cards, thresholds = networks.tasks, options.thresholds
+    detector, classifier, segmenter = (cards.get(task) for task in (Task.DETECT, Task.CLASSIFY, Task.SEGMENT))
+    assert detector is not None
+    assert classifier is not None
+    least, names = thresholds.frame_score, ClassGroups(classifier.groups, len(classifier.labels)).names
+    objects, classes = Samples(findings.objects, detector.labels), Samples(findings.classes, classifier.labels)
+    groups = Samples(findings.groups, names)
+    said = [
+        _Said(Task.DETECT, detector.network, None, objects, thresholds.detector, least),
+        _Said(Task.CLASSIFY, classifier.network, None, classes, thresholds.classifier, least),
+        _Said(Task.CLASSIFY, classifier.network, None, groups, thresholds.groups, least),
     ]
-    if Task.SEGMENT in cards:
-        found.append((Task.SEGMENT, findings.areas, cards[Task.SEGMENT].labels, thresholds.areas))
+    if segmenter is not None:
+        areas = Samples(findings.areas, segmenter.labels)
+        said.append(_Said(Task.SEGMENT, segmenter.network, "area_share", areas, thresholds.areas, thresholds.areas.low))
+    return said
+
+
+def _tags(shots: tuple[Shot, ...], end: End, said: Sequence[_Said], options: TagOptions) -> tuple[Tag, ...]:
+    stretches = stretches_of(shots, end.gaps)
     tags: list[Tag] = []
-    for task, table, labels, hysteresis in found:
+    for each in said:
         tags += tags_of(
-            Samples(table, labels),
+            each.samples,
             stretches,
-            model=cards[task].network,
-            kind="area_share" if task is Task.SEGMENT else None,
-            hysteresis=hysteresis,
-            merge_gap_seconds=thresholds.merge_gap_seconds,
+            model=each.model,
+            kind=each.kind,
+            hysteresis=each.hysteresis,
+            merge_gap_seconds=options.thresholds.merge_gap_seconds,
         )
     return sorted_tags(tags)
+
+
+def _frame_scores(said: Sequence[_Said]) -> tuple[FrameScores, ...]:
+    """What is said of each frame as a whole; its objects are told with their boxes."""
+    return tuple(
+        FrameScores(each.model, each.kind, each.least, {sample.time: sample.scores for sample in each.samples})
+        for each in said
+        if each.task is not Task.DETECT
+    )

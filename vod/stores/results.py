@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import secrets
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -13,7 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from reeltag.errors import OutputError
-from reeltag.tags import ImageTags, Interval, Tag, VideoTags
+from reeltag.tags import ImageTags, Interval, Tag, TaggedShot, VideoTags
 from vod.stores.names import shown
 
 JSON_SUFFIX: Final = ".tags.json"
@@ -22,6 +23,7 @@ VIDEO_SUFFIXES: Final = (JSON_SUFFIX, ".vtt", ".csv", ".html")
 _PICTURES: Final = ".pictures"
 """Folder of the small pictures that the indices show; hidden, so that it is never taken for a source."""
 _LEAST_CUE_MS: Final = 1
+_CSV_HEADER: Final = ("label", "model", "start_seconds", "end_seconds", "confidence", "kind", "shot", "count")
 
 
 def check_folder(folder: Path) -> None:
@@ -56,7 +58,7 @@ def write_video(folder: Path, name: PurePath, tags: VideoTags, page: str) -> tup
         OutputError: One cannot be written.
     """
     paths = [result_path(folder, name, suffix) for suffix in VIDEO_SUFFIXES]
-    texts = [json_text(tags), vtt_text(tags.tags), csv_text(tags.tags), page]
+    texts = [json_text(tags), vtt_text(tags.tags), csv_text(tags.tags, tags.shots), page]
     for path, text in reversed(list(zip(paths, texts, strict=True))):
         write_text(path, text)
     return tuple(paths)
@@ -157,13 +159,21 @@ def amount_of(tag: Tag, confidence: float) -> str:
     return f"{confidence:.0%} of the picture" if tag.kind == "area_share" else f"{confidence:.2f}"
 
 
-def csv_text(tags: Sequence[Tag]) -> str:
-    """Tags as CSV (RFC 4180), one line an interval; `kind` is empty where the confidence is a certainty."""
-    rows = [
-        (tag.label, tag.model, f"{i.start_seconds:.3f}", f"{i.end_seconds:.3f}", i.confidence, tag.kind or "")
-        for tag, i in _intervals(tags)
-    ]
-    return csv_lines(("label", "model", "start_seconds", "end_seconds", "confidence", "kind"), rows)
+def csv_text(tags: Sequence[Tag], shots: Sequence[TaggedShot]) -> str:
+    """Tags as CSV (RFC 4180), one line an interval.
+
+    `kind` is empty where the confidence is a certainty; `shot` is the number of the shot, from 1, in which the interval
+    lies, and `count` that of the label's objects in it, empty for what is not counted.
+    """
+    starts = [shot.start_seconds for shot in shots]
+    counts = [{(each.label, each.model): each.count for each in shot.objects} for shot in shots]
+    rows = []
+    for tag, i in _intervals(tags):
+        shot = max(0, bisect_right(starts, i.start_seconds) - 1)
+        count = counts[shot].get((tag.label, tag.model), "")
+        times = f"{i.start_seconds:.3f}", f"{i.end_seconds:.3f}"
+        rows.append((tag.label, tag.model, *times, i.confidence, tag.kind or "", shot + 1, count))
+    return csv_lines(_CSV_HEADER, rows)
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

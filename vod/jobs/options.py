@@ -1,0 +1,52 @@
+"""The options of a job: those of `reeltag tag` that matter to videos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reeltag.errors import InvalidOption
+from vod.options import MAX_FPS, Sample, TagOptions
+
+
+class JobOptions(BaseModel):
+    """How the videos of a job are tagged."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    sample: Literal["fps", "keyframes", "shots"] = "fps"
+    """Which frames are looked at: evenly in time; key frames, the fastest, without shots; a few of each shot."""
+    fps: float = Field(TagOptions.fps, gt=0, le=MAX_FPS)
+    """Frames looked at per second of video, above 0 to 60; no more than that with `keyframes`, unused with `shots`."""
+    frames: bool = False
+    """Whether every sampled frame's detections are written, too."""
+
+    def tagging(self) -> TagOptions:
+        """As what tags a video takes them."""
+        return TagOptions(sample=Sample(self.sample), fps=self.fps, frames=self.frames)
+
+    def canonical(self) -> str:
+        """JSON, the same for the same options."""
+        return json.dumps(self.model_dump(), sort_keys=True)
+
+
+def options_of(given: Mapping[str, Any]) -> JobOptions:
+    """The options that a client named.
+
+    Raises:
+        InvalidOption: One is not known, or outside its range.
+    """
+    try:
+        return JobOptions.model_validate(dict(given))
+    except ValidationError as error:
+        problems = []
+        for detail in error.errors():
+            name = ".".join(str(part) for part in detail["loc"])
+            if detail["type"] == "extra_forbidden":
+                problems.append(f"{name} is no option of a job; there are {', '.join(JobOptions.model_fields)}")
+            else:
+                problems.append(f"{name}={detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}")
+        raise InvalidOption("; ".join(problems)) from error
