@@ -20,7 +20,6 @@ ReeltagError                     500
 │   ├── SourceRefused            422  a video's source that is not taken or not there, by its code
 │   ├── VideoError               422  a video that cannot be tagged
 │   │   └── NotAsPlanned         422  it cannot be tagged in segments, but perhaps in one go
-=======
 │   ├── JobNotFound              404  no such job, or another tenant's
 │   ├── JobsOff                  404  a server that takes no jobs
 │   ├── JobConflict              409  what a job's state forbids
