@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.tags import Detection, FrameDetections, ImageTag, Interval, Kind, ObjectCount, Shot, Tag, TaggedShot
-from vod.aggregation.aggregate import ScoredSample, sorted_tags
+from vod.aggregation.aggregate import ScoredSample, neighbours, sorted_tags
 from vod.taxonomy import Taxonomy
 
 Counts = npt.NDArray[np.int64]
@@ -113,16 +113,15 @@ def _count(tag: Tag, times: npt.NDArray[np.float64], counts: Counts) -> int:
     most = 1
     for interval in tag.intervals:
         first, last = np.searchsorted(times, [interval.start_seconds, interval.end_seconds])
-        most = max([most, *_smoothed(counts[first:last].tolist())])
+        if counts[first:last].max(initial=0) > most:
+            most = max([most, *_smoothed(times[first:last], counts[first:last])])
     return most
 
 
-def _smoothed(counts: Sequence[int]) -> list[int]:
-    """The median of each count and its neighbours; of two counts the lower."""
-    if len(counts) < 2:
-        return list(counts)
-    middle = [median_low(counts[i - 1 : i + 2]) for i in range(1, len(counts) - 1)]
-    return [min(counts[:2]), *middle, min(counts[-2:])]
+def _smoothed(times: npt.NDArray[np.float64], counts: Counts) -> list[int]:
+    """The median of each count and its neighbours; of two in the middle the lower one."""
+    first, last = neighbours(times)
+    return [median_low(counts[a:b].tolist()) for a, b in zip(first, last, strict=True)]
 
 
 def _frame_labels(scores: FrameScores, place: int, taxonomy: Taxonomy) -> Iterator[ImageTag]:

@@ -17,7 +17,7 @@ from vod.aggregation.groups import ClassGroups
 from vod.aggregation.levels import FrameScores, Objects, frame_results, tagged_shots
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import End, Fetch
-from vod.decoding.sampling import shot_sample_times, shots_without
+from vod.decoding.sampling import Sample, ShotFrames, shot_sample_groups, shots_without
 from vod.inference.ring import FrameTagger
 from vod.options import Hysteresis, TagOptions
 from vod.provenance import model_provenance, with_groups
@@ -109,14 +109,15 @@ async def finished(
     """
     times, scores = findings.cut_scores()
     shots = shots_of(scores, times, end.end_seconds)
-    wanted = shot_sample_times(shots_without(shots, findings.sample_times()), times)
+    which = options.shot_frames if options.sample is Sample.SHOTS else ShotFrames.SPREAD
+    wanted = shot_sample_groups(shots_without(shots, findings.sample_times()), times, which)
     if wanted:
         end = await _second_look(wanted, end, shots, findings, thumbnails, opened)
     return _assembled(path, plan, end, shots, findings, networks, options)
 
 
 async def _second_look(
-    wanted: tuple[float, ...],
+    wanted: tuple[tuple[float, ...], ...],
     end: End,
     shots: tuple[Shot, ...],
     findings: Findings,

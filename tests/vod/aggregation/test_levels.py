@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reeltag.tags import Detection, ImageTag, Shot, Tag, TaggedShot
+from reeltag.tags import Detection, ImageTag, Interval, Shot, Tag, TaggedShot
 from vod.aggregation.aggregate import ScoredSample, tags_of
 from vod.aggregation.levels import FrameScores, Objects, frame_results, tagged_shots
 from vod.options import Hysteresis, Taxonomy
@@ -60,6 +60,18 @@ def test_a_box_that_flickers_changes_no_count() -> None:
     assert cars([THREE, ONE, ONE, ONE]) == [1]
     assert cars([TWO, TWO, ONE, TWO, TWO]) == [2]
     assert cars([TWO, ONE, TWO, ONE, TWO]) == [2]
+
+
+def test_at_many_samples_a_second_the_median_is_of_those_near() -> None:
+    """At 10 a second a box that is there for half a second counts, one of 0.2 seconds does not."""
+    for frames, count in ((2, 1), (5, 1), (6, 2)):
+        boxes = [ONE] * 12 + [TWO] * frames + [ONE] * 12
+        times = np.arange(len(boxes)) / 10
+        objects = Objects("net", times, lambda _, b=boxes: np.array([len(each) for each in b]))  # type: ignore[misc]
+        interval = Interval(start_seconds=0, end_seconds=9, confidence=0.9)
+        tag = Tag(label="car", model="net", confidence=0.9, intervals=(interval,))
+        (one,) = tagged_shots([shot(0, 9)], [tag], objects)
+        assert [each.count for each in one.objects] == [count]
 
 
 def test_a_single_sample_is_believed() -> None:
