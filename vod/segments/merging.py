@@ -10,7 +10,7 @@ from pathlib import Path
 import reeltag
 from reeltag.contract import Task
 from reeltag.errors import StaleRecord, VideoError
-from reeltag.tags import Coverage, Kind, Provenance, Shot, Tag, VideoSource, VideoTags
+from reeltag.tags import Coverage, Detection, Kind, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregation.aggregate import sorted_tags, stretches_of, tags_of, with_gaps
 from vod.aggregation.categories import with_categories
 from vod.aggregation.groups import ClassGroups
@@ -38,7 +38,7 @@ class TaggedVideo:
     """The tags of a video, and what its page shows beside them."""
 
     tags: VideoTags
-    frames: FrameObjects
+    frames: Mapping[float, tuple[Detection, ...]]
     """Objects of every sampled frame by its presentation time, seconds; by falling score."""
 
 
