@@ -26,13 +26,8 @@ Files = tuple[str, ...]
 
 def files_of(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Files:
     tags, page = tagged.tags, video_page(tagged, thumbnails, "video")
-    return (
-        json_text(tags),
-        vtt_text(tags.tags),
-        csv_text(tags.tags, tags.shots),
-        page,
-        poster(tagged, thumbnails).jpeg.hex(),
-    )
+    rows = csv_text(tags.tags, tags.shots)
+    return json_text(tags), vtt_text(tags.tags), rows, page, poster(tagged, thumbnails).jpeg.hex()
 
 
 async def in_one_go(path: Path, options: TagOptions) -> Files:
