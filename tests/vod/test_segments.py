@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reeltag.contract import SCORES, ModelCard, Task
 from reeltag.errors import NotAsPlanned, StaleRecord, VideoError
-from tests.vod.fake import FakeTagger
+from reeltag.triton import SharedTensor
+from tests.vod.fake import Array, FakeTagger
 from tests.vod.media import damage
 from tests.vod.numbered import Encoding, write_numbered
 from vod.options import Sample, TagOptions
@@ -29,6 +32,27 @@ GOP = {"g": "12", "preset": "ultrafast"}
 Files = tuple[str, ...]
 
 
+class ExactTagger(FakeTagger):
+    """Every answer depends on every byte that it is shown, of a window on all its frames."""
+
+    async def infer_cuts(self, card: ModelCard, window: Array | SharedTensor) -> Array:
+        await super().infer_cuts(card, window)
+        with self._array(window) as pixels:
+            seed = _chance(pixels)
+            return np.array([[(seed + _chance(frame)) % 1 * 0.6 for frame in each] for each in pixels], np.float32)
+
+    def _see(self, task: Task, frame: Array) -> dict[str, Array]:
+        seen = super()._see(task, frame)
+        if task is Task.CLASSIFY:
+            return {SCORES: np.array([_chance(frame), _chance(frame[::2]), 0], np.float32)}
+        return {**seen, SCORES: seen[SCORES] * np.float32(0.5 + _chance(frame) / 2)}
+
+
+def _chance(array: Array) -> float:
+    """A number from 0 to 1 that any other byte changes."""
+    return zlib.crc32(array.tobytes()) / 2**32
+
+
 def files_of(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Files:
     """Everything that is written of a video."""
     tags, page = tagged.tags, video_page(tagged, thumbnails, "video")
@@ -38,13 +62,13 @@ def files_of(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Files:
 
 async def in_one_go(path: Path, options: TagOptions) -> Files:
     with ThumbnailStore() as thumbnails:
-        tagged = await tag_video(path, FakeTagger(), options, thumbnails, lambda _: None, at_once=1)
+        tagged = await tag_video(path, ExactTagger(), options, thumbnails, lambda _: None, at_once=1)
         return files_of(tagged, thumbnails)
 
 
 async def in_segments(path: Path, options: TagOptions, plan: VideoPlan) -> Files:
     plan = VideoPlan.from_json(plan.to_json())
-    client = FakeTagger()
+    client = ExactTagger()
     records = [await tag_segment(path, plan, segment, client, options) for segment in reversed(plan.segments)]
     copies = (SegmentRecord.from_bytes(record.to_bytes()) for record in records)
     with ThumbnailStore() as thumbnails:
@@ -187,7 +211,7 @@ def test_damage_that_no_packet_tells_of_is_found_and_then_it_is_one_segment(tmp_
         assert '"gaps": []' not in whole[0]
         assert await in_segments(path, options, plan.in_one_go("damage")) == whole
         with ThumbnailStore() as thumbnails:
-            tagged = await tag_video(path, FakeTagger(), options, thumbnails, lambda _: None, at_once=2)
+            tagged = await tag_video(path, ExactTagger(), options, thumbnails, lambda _: None, at_once=2)
             assert files_of(tagged, thumbnails) == whole
 
     asyncio.run(run())
@@ -198,12 +222,12 @@ def test_segments_side_by_side(tmp_path: Path) -> None:
         options = TagOptions(fps=5.0, frames=True)
         path, told = numbered(tmp_path / "v.mp4"), list[float]()
         with ThumbnailStore() as thumbnails:
-            client = FakeTagger()
+            client = ExactTagger()
             tagged = await tag_video(
                 path, client, options, thumbnails, told.append, at_once=2, segment_seconds=FRAMES / 25 / 5
             )
             assert files_of(tagged, thumbnails) == await in_one_go(path, options)
-        assert client.registrations == 5
+        assert client.registrations == 6  # and one for the second look
         assert client.regions == {}
         assert told == sorted(told)
 
@@ -212,7 +236,7 @@ def test_segments_side_by_side(tmp_path: Path) -> None:
 
 def test_records_and_plans_of_other_versions_are_refused(tmp_path: Path) -> None:
     async def run() -> None:
-        options, client = TagOptions(), FakeTagger()
+        options, client = TagOptions(), ExactTagger()
         path = numbered(tmp_path / "v.mp4")
         plan = await plan_video(path, options, segment_seconds=6)
         record = await tag_segment(path, plan, plan.segments[0], client, options)
@@ -242,6 +266,6 @@ def test_a_file_that_changed_since_it_was_planned_is_told(tmp_path: Path) -> Non
         plan = await plan_video(path, options, segment_seconds=4)
         path.write_bytes(path.read_bytes() + b"more")
         with pytest.raises(VideoError, match="has changed"):
-            await tag_segment(path, plan, plan.segments[1], FakeTagger(), options)
+            await tag_segment(path, plan, plan.segments[1], ExactTagger(), options)
 
     asyncio.run(run())
