@@ -28,7 +28,6 @@ from gateway.queueing.ways import Ways
 from gateway.receiving.fetching import Fetcher, FetchLimits
 from gateway.receiving.headers import HeaderReader
 from gateway.receiving.uploads import UploadLimits, UploadReader
-from gateway.receiving.url_hosts import UrlHosts
 from gateway.routes import health, images
 from gateway.routes.health import check_ready
 from gateway.security_headers import SecurityHeadersMiddleware
@@ -42,6 +41,7 @@ from gateway.tritons.triton_metrics import TritonMetrics
 from gateway.wire.certificates import Certificates
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
+from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient

@@ -45,6 +45,13 @@ class ImageTag(_Result):
     """Absent where the score is a certainty."""
 
 
+class ImageLabel(ImageTag):
+    """A class of a whole picture, or a category that its classes and objects make."""
+
+    category: str | None = None
+    """Id of the category in the user's taxonomy, whose name is `model`; absent for labels of a network."""
+
+
 class Shot(_Result):
     """Frames taken without a cut: `[start_seconds, end_seconds)`."""
 
@@ -64,10 +71,13 @@ class Tag(_Result):
     """What a video shows, and when."""
 
     label: str
+    """A network's class or group of classes, or a category that such labels make."""
     model: str
-    """The network that gave it."""
+    """The network that gave it; of a category the taxonomy."""
     kind: Kind | None = None
     """Absent where the confidence is a certainty."""
+    category: str | None = None
+    """Id of the category in the user's taxonomy, whose name is `model`; absent for labels of a network."""
     confidence: float = Field(ge=0, le=1)
     """The highest confidence of its intervals; of an `area_share` the largest share."""
     intervals: tuple[Interval, ...]
@@ -189,7 +199,7 @@ class ImageTags(_Result):
     kind: Literal["image"] = "image"
     source: ImageSource
     detections: tuple[Detection, ...]
-    tags: tuple[ImageTag, ...]
+    tags: tuple[ImageLabel, ...]
     """By falling score."""
     provenance: Provenance
 

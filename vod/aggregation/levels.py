@@ -21,6 +21,7 @@ from statistics import median_low
 
 from reeltag.tags import Detection, FrameDetections, ImageTag, Interval, Kind, ObjectCount, Shot, Tag, TaggedShot
 from vod.aggregation.aggregate import sorted_tags
+from vod.taxonomy import Taxonomy
 
 Counts = Mapping[float, Mapping[str, int]]
 """How many objects each label has in every sampled frame, by presentation time, seconds, rising."""
@@ -39,25 +40,45 @@ class FrameScores:
 
 
 def frame_results(
-    detections: Mapping[float, tuple[Detection, ...]], scores: Sequence[FrameScores]
+    detections: Mapping[float, tuple[Detection, ...]], scores: Sequence[FrameScores], taxonomy: Taxonomy
 ) -> tuple[FrameDetections, ...]:
     """What each sampled frame shows, in order of time.
 
     Args:
         detections: By presentation time, seconds.
         scores: Of whole frames.
+        taxonomy: Says which labels are kept, and from which score on.
     """
     return tuple(
-        FrameDetections(pts_seconds=time, detections=detections[time], tags=_frame_tags(time, scores))
+        FrameDetections(pts_seconds=time, detections=detections[time], tags=_frame_tags(time, scores, taxonomy))
         for time in sorted(detections)
     )
 
 
-def counts_of(detections: Mapping[float, tuple[Detection, ...]], least: float) -> Counts:
-    """How many boxes of each label score `least` or more in every frame."""
+def kept_detections(
+    detections: Mapping[float, tuple[Detection, ...]], taxonomy: Taxonomy, least: float
+) -> dict[float, tuple[Detection, ...]]:
+    """Objects of frames whose labels are kept and that score high enough, in order of time.
+
+    Args:
+        detections: By presentation time, seconds.
+        taxonomy: Says which labels are kept, and from which score on.
+        least: Lowest score of labels of which it says none, 0 to 1.
+    """
+    return {time: _kept(detections[time], taxonomy, least) for time in sorted(detections)}
+
+
+def counts_of(detections: Mapping[float, tuple[Detection, ...]], taxonomy: Taxonomy, least: float) -> Counts:
+    """How many boxes of each label count in every frame: arguments as `kept_detections`."""
     return {
-        time: Counter(each.label for each in detections[time] if each.score >= least) for time in sorted(detections)
+        time: Counter(each.label for each in _kept(detections[time], taxonomy, least)) for time in sorted(detections)
     }
+
+
+def _kept(detections: Sequence[Detection], taxonomy: Taxonomy, least: float) -> tuple[Detection, ...]:
+    return tuple(
+        each for each in detections if taxonomy.keeps(each.label) and each.score >= taxonomy.low(each.label, least)
+    )
 
 
 def tagged_shots(
@@ -119,11 +140,11 @@ def _smoothed(counts: Sequence[int]) -> list[int]:
     return [min(counts[:2]), *middle, min(counts[-2:])]
 
 
-def _frame_tags(time: float, scores: Sequence[FrameScores]) -> tuple[ImageTag, ...]:
+def _frame_tags(time: float, scores: Sequence[FrameScores], taxonomy: Taxonomy) -> tuple[ImageTag, ...]:
     found = [
         ImageTag(label=label, score=round(score, 4), model=each.model, kind=each.kind)
         for each in scores
         for label, score in each.scores.get(time, {}).items()
-        if score >= each.least
+        if taxonomy.keeps(label) and score >= taxonomy.low(label, each.least)
     ]
     return tuple(sorted(found, key=lambda tag: (-tag.score, tag.label, tag.model)))

@@ -207,13 +207,16 @@ def _labels(tagged: TaggedVideo) -> Iterator[str]:
 
 
 def _groups(tags: VideoTags) -> list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]]:
-    """For each network with tags: its heading, the tags with a row, and the others."""
+    """For each network with tags, and for the taxonomy: its heading, the tags with a row, and the others."""
     groups: list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]] = []
     for model in tags.provenance.models:
-        own = tuple(tag for tag in tags.tags if tag.model == model.name)
+        own = tuple(tag for tag in tags.tags if tag.model == model.name and tag.category is None)
         if own:
             heading = f"{_HEADINGS.get(model.task, model.task)} ({model.name})"
             groups.append((heading, own[:MAX_ROWS], own[MAX_ROWS:]))
+    categories = tuple(tag for tag in tags.tags if tag.category is not None)
+    if categories:
+        groups.append((f"Categories ({categories[0].model})", categories[:MAX_ROWS], categories[MAX_ROWS:]))
     return groups
 
 

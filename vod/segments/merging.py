@@ -10,10 +10,11 @@ from pathlib import Path
 import reeltag
 from reeltag.contract import Task
 from reeltag.errors import StaleRecord, VideoError
-from reeltag.tags import Coverage, Kind, Provenance, Shot, Tag, VideoSource, VideoTags
+from reeltag.tags import Coverage, Detection, Kind, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregation.aggregate import sorted_tags, stretches_of, tags_of, with_gaps
+from vod.aggregation.categories import with_categories
 from vod.aggregation.groups import ClassGroups
-from vod.aggregation.levels import FrameScores, counts_of, frame_results, tagged_shots
+from vod.aggregation.levels import FrameScores, counts_of, frame_results, kept_detections, tagged_shots
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import End, Fetch
 from vod.decoding.sampling import shot_sample_times, shots_without
@@ -37,7 +38,7 @@ class TaggedVideo:
     """The tags of a video, and what its page shows beside them."""
 
     tags: VideoTags
-    frames: FrameObjects
+    frames: Mapping[float, tuple[Detection, ...]]
     """Objects of every sampled frame by its presentation time, seconds; by falling score."""
 
 
@@ -167,10 +168,13 @@ def _assembled(
     options: TagOptions,
 ) -> TaggedVideo:
     cards, probe, detector = networks.cards, plan.probe, networks.tasks[Task.DETECT]
-    found = FrameObjects(findings.boxes, detector.labels, options.thresholds.frame_score)
+    least, taxonomy = options.thresholds.frame_score, options.taxonomy
+    found: Mapping[float, tuple[Detection, ...]] = FrameObjects(findings.boxes, detector.labels, least)
+    if taxonomy.sha256:  # without one all are kept, and each frame's are made when they are looked at
+        found = kept_detections(found, taxonomy, least)
     said = _said(findings, networks, options)
     tags = _tags(shots, end, said, options)
-    counts = counts_of(found, options.thresholds.detector.low)
+    counts = counts_of(found, taxonomy, options.thresholds.detector.low)
     result = VideoTags(
         source=VideoSource(
             name=shown(path.name),
@@ -183,7 +187,7 @@ def _assembled(
         ),
         shots=tagged_shots(shots, tags, counts, detector=detector.network),
         tags=tags,
-        frames=frame_results(found, _frame_scores(said)) if options.frames else None,
+        frames=frame_results(found, _frame_scores(said), taxonomy) if options.frames else None,
         coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(found), gaps=end.gaps),
         provenance=Provenance(
             reeltag_version=reeltag.__version__,
@@ -236,9 +240,11 @@ def _tags(shots: tuple[Shot, ...], end: End, said: Sequence[_Said], options: Tag
             model=each.model,
             kind=each.kind,
             hysteresis=each.hysteresis,
+            by_label=options.taxonomy.thresholds,
             merge_gap_seconds=options.thresholds.merge_gap_seconds,
         )
-    return sorted_tags(tags)
+    gap = options.thresholds.merge_gap_seconds
+    return sorted_tags(with_categories(tags, options.taxonomy, stretches, merge_gap_seconds=gap))
 
 
 def _frame_scores(said: Sequence[_Said]) -> tuple[FrameScores, ...]:

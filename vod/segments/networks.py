@@ -11,7 +11,7 @@ from vod.decoding.blocks import RingLayout
 from vod.decoding.windows import stride_of
 from vod.inference.ring import FrameTagger, with_patience
 from vod.options import Sample, TagOptions
-from vod.provenance import tasks_of
+from vod.provenance import labels_of, tasks_of
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,12 @@ async def networks_of(client: FrameTagger, options: TagOptions) -> Networks:
     """The networks for a video.
 
     Raises:
+        InvalidOption: The taxonomy names labels that no network knows.
         ServiceError: Triton was away for too long, or serves no such models.
     """
     ensembles = [task.frames_ensemble for task in tasks_of(await with_patience(client.cards))]
     if options.sample is not Sample.KEYFRAMES:
         ensembles.append(SHOTS_ENSEMBLE)
-    return Networks({ensemble: await client.card(ensemble) for ensemble in ensembles})
+    cards = {ensemble: await client.card(ensemble) for ensemble in ensembles}
+    options.taxonomy.check_labels(labels_of(cards))
+    return Networks(cards)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reeltag.tags import Detection, ImageTag, Shot, Tag, TaggedShot
 from vod.aggregation.aggregate import ScoredSample, tags_of
 from vod.aggregation.levels import FrameScores, counts_of, frame_results, tagged_shots
-from vod.options import Hysteresis
+from vod.options import Hysteresis, Taxonomy
 
 HYSTERESIS = Hysteresis(high=0.5, low=0.4)
 Boxes = Sequence[Sequence[float]]
@@ -34,7 +34,7 @@ def tagged(boxes: Boxes, shots: Sequence[Shot] | None = None) -> tuple[TaggedSho
     ]
     shots = shots or [shot(0, len(boxes) / 2)]
     tags = tags_of(samples, shots, model="net", hysteresis=HYSTERESIS, merge_gap_seconds=1.0)
-    return tagged_shots(shots, tags, counts_of(detections, HYSTERESIS.low), detector="net")
+    return tagged_shots(shots, tags, counts_of(detections, Taxonomy(), HYSTERESIS.low), detector="net")
 
 
 def cars(boxes: Boxes, shots: Sequence[Shot] | None = None) -> list[int]:
@@ -75,7 +75,7 @@ def test_what_is_no_tag_is_not_counted() -> None:
 
 def test_only_the_detectors_tags_are_counted() -> None:
     tag = Tag(label="car", model="classifier", confidence=0.9, intervals=tagged([ONE])[0].tags[0].intervals)
-    (only,) = tagged_shots([shot(0, 1)], [tag], counts_of(seen([TWO, TWO]), 0.4), detector="net")
+    (only,) = tagged_shots([shot(0, 1)], [tag], counts_of(seen([TWO, TWO]), Taxonomy(), 0.4), detector="net")
     assert (only.objects, [t.model for t in only.tags]) == ((), ["classifier"])
 
 
@@ -95,7 +95,7 @@ def test_frames_have_boxes_and_labels_by_falling_score() -> None:
         FrameScores("net", None, 0.3, {0.0: {"taxi": 0.29999, "bus": 0.3}, 0.5: {}}),
         FrameScores("areas", "area_share", 0.03, {0.0: {"sky": 0.4}, 0.5: {"sky": 0.02}}),
     ]
-    first, second = frame_results({0.5: (), **seen([ONE])}, scores)
+    first, second = frame_results({0.5: (), **seen([ONE])}, scores, Taxonomy())
     assert [t.pts_seconds for t in (first, second)] == [0.0, 0.5]
     assert first.tags == (
         ImageTag(label="sky", score=0.4, model="areas", kind="area_share"),

@@ -8,7 +8,8 @@ import pytest
 
 from reeltag.errors import OutputError
 from reeltag.tags import Interval, ObjectCount, Tag, TaggedShot
-from vod.stores.results import check_folder, csv_text, result_path, vtt_text, write_text
+from vod.stores.files import check_folder, write_text
+from vod.stores.results import csv_text, result_path, vtt_text
 
 
 def tag(label: str, *spans: tuple[float, float]) -> Tag:
@@ -47,6 +48,7 @@ def test_csv_has_a_line_an_interval() -> None:
         "kind": "",
         "shot": "2",
         "count": "3",
+        "category": "",
     }
     assert [(row["shot"], row["count"]) for row in rows] == [("2", "3"), ("1", ""), ("1", "")]
 
