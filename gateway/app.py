@@ -18,6 +18,8 @@ from gateway.errors import add_error_handlers
 from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
 from gateway.hosts import HostMiddleware
+from gateway.jobs.events import Watchers
+from gateway.jobs.facade import Jobs
 from gateway.observing.batch_watch import BatchWatch
 from gateway.observing.metrics import Metrics
 from gateway.observing.requests import ObservingMiddleware
@@ -27,9 +29,11 @@ from gateway.queueing.departures import Departure
 from gateway.queueing.ways import Ways
 from gateway.receiving.fetching import Fetcher, FetchLimits
 from gateway.receiving.headers import HeaderReader
+from gateway.receiving.resumable import Receiver
 from gateway.receiving.uploads import UploadLimits, UploadReader
 from gateway.receiving.url_hosts import UrlHosts
-from gateway.routes import health, images
+from gateway.routes import health, images, job_results, uploads, webhooks
+from gateway.routes import jobs as job_routes
 from gateway.routes.health import check_ready
 from gateway.security_headers import SecurityHeadersMiddleware
 from gateway.tagging import Tagging
@@ -45,9 +49,22 @@ from reeltag.errors import ImageRejected, InvalidOption
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient
+from reeltag.uploads import UploadFolder
+from reeltag.webhooks import secret_of
+from vod.client import Jobs as VodJobs
 
 CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
+_ALLOWED_HEADERS: Final = (
+    *("Authorization", "Content-Type", "Accept", "Priority", "X-Request-ID", "Idempotency-Key", "Last-Event-ID"),
+    *("Tus-Resumable", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
+)
+_EXPOSED_HEADERS: Final = (
+    *("Retry-After", "X-Request-ID", "Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size"),
+    *("Upload-Offset", "Upload-Length", "Upload-Expires", "Upload-Metadata"),
+)
+_SWEEP_SECONDS: Final = 600.0
+"""How often uploads are looked for whose time is over."""
 _UPLOADS_SHARE: Final = 0.4
 """Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
@@ -60,6 +77,7 @@ def create_app(
     grpc_port: int | None = None,
     certificates: Certificates | None = None,
     fetcher: Fetcher | None = None,
+    jobs: Jobs | None = None,
 ) -> FastAPI:
     """Build the gateway.
 
@@ -71,6 +89,7 @@ def create_app(
             in `app.state.grpc_port`.
         certificates: For gRPC over TLS; in the clear without them.
         fetcher: Of images by URL; without it one by the settings.
+        jobs: Where jobs are; without them those of the settings' database, which is opened when it is needed.
 
     Raises:
         InvalidOption: Neither a client nor `triton_url` is given, or an entry of `url_hosts` is none.
@@ -105,17 +124,18 @@ def create_app(
     app.state.metrics, app.state.tracing, app.state.own = metrics, tracing, own
     app.state.certificates = certificates
     app.state.draining = False
-    app.include_router(images.router)
-    app.include_router(health.router)
+    app.state.jobs, app.state.webhook_secret = jobs or VodJobs(settings), partial(secret_of, settings)
+    for module in (images, health, job_routes, job_results, webhooks, uploads):
+        app.include_router(module.router)
     app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
     app.add_middleware(KeyMiddleware, access=app.state.access)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "Accept", "Priority", "X-Request-ID"),
-            expose_headers=("Retry-After", "X-Request-ID"),
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
         )
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
@@ -193,15 +213,23 @@ async def _running(
     metrics.watch(lambda: ways.waiting, lambda: ways.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
     app.state.readiness = readiness
+    app.state.watchers, app.state.receiver, app.state.max_video_bytes = Watchers(), Receiver(), settings.max_video_bytes
+    app.state.uploads = UploadFolder(
+        settings.uploads_root,
+        most=settings.max_uploads,
+        unfinished_hours=settings.upload_hours,
+        finished_days=settings.retention_days,
+    )
     tagging = app.state.tagging = Tagging(settings, catalogue, headers, ways)
 
     async def stop(seconds: float) -> None:
+        app.state.watchers.close()
         await asyncio.sleep(seconds * _UPLOADS_SHARE)
         reader.close()
         await ways.close(seconds * (1 - _UPLOADS_SHARE))
 
     app.state.stop = stop
-    watching = asyncio.create_task(watch.run())
+    working = [asyncio.create_task(watch.run()), asyncio.create_task(_sweep(app.state.uploads))]
     try:
         if grpc_port is None:
             yield
@@ -218,8 +246,16 @@ async def _running(
                 app.state.grpc_port = port
                 yield
     finally:
-        watching.cancel()
+        for task in working:
+            task.cancel()
         await ways.close(CLOSE_GRACE_SECONDS)
         headers.close()
+        await app.state.jobs.close()
         if app.state.tracing is not None:
             await asyncio.to_thread(app.state.tracing.close)
+
+
+async def _sweep(uploads: UploadFolder) -> None:
+    while True:
+        await asyncio.to_thread(uploads.sweep)
+        await asyncio.sleep(_SWEEP_SECONDS)

@@ -19,7 +19,6 @@ ReeltagError                     500
 │   ├── UnknownModel             404
 │   ├── VideoError               422  a video that cannot be tagged
 │   ├── JobNotFound              404  no such job, or another tenant's
-│   ├── JobsOff                  404  a server that takes no jobs
 │   ├── JobConflict              409  what a job's state forbids
 │   ├── IdempotencyMismatch      422  a key that was used for another submission
 │   ├── SourceRefused            422  a source that jobs are not made of
@@ -224,13 +223,6 @@ class JobNotFound(InputError):
 
     status = 404
     grpc_code = "NOT_FOUND"
-
-
-class JobsOff(InputError):
-    """A server that takes no jobs."""
-
-    status = 404
-    grpc_code = "UNIMPLEMENTED"
 
 
 class JobConflict(InputError):

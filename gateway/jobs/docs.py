@@ -51,7 +51,7 @@ DELIVERY: Final = {
 _TAGS: Final = {"source": {"name": "one.mp4"}, "tags": [{"label": "car", "intervals": [[0.0, 4.5]]}]}
 _FAILURES: Final = {
     404: Failure(
-        "There is no such job, it is another tenant's, or the server takes no jobs.",
+        "There is no such job, or it is another tenant's.",
         "job_not_found",
         "there is no job '0b6c4f8e2d1a9c57'; list those that are there",
     ),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from gateway.jobs.facade import Submission
+from gateway.jobs.facade import JobOptions, Submission
 from reeltag.errors import InvalidOption, JobNotFound
 
 MAX_SUBMISSION_BYTES: Final = 4 << 20
@@ -34,8 +34,8 @@ class JobRequest(BaseModel):
     )
     """Files, folders, globs and manifests (`.jsonl`, `.csv`) below the roots that the operator names, http and https
     URLs, addresses in object stores, or what was uploaded: `upload:<id>`."""
-    options: dict[str, Any] = Field(default_factory=dict, examples=[{"sample": "fps", "fps": 2.0}])
-    """Of `reeltag tag`, such as `sample`, `fps` and `frames`."""
+    options: Annotated[dict[str, Any], WithJsonSchema(JobOptions.model_json_schema())] = Field(default_factory=dict)
+    """Of `reeltag tag`."""
     priority: int = Field(5, ge=1, le=9)
     """1 goes first, 9 last."""
     webhook: str | None = Field(None, min_length=1, max_length=2048, pattern=r"^https?://[^\x00-\x20]+$")
