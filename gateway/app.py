@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
+import grpc
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
@@ -15,11 +16,14 @@ from fastapi_offline import FastAPIOffline
 from gateway.access import Access, KeyMiddleware
 from gateway.answering.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
+from gateway.grpc import jobs_service, service
+from gateway.grpc.calls import Calls
+from gateway.grpc.jobs_service import JobsService
 from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
 from gateway.hosts import HostMiddleware
-from gateway.jobs.events import Watchers
 from gateway.jobs.facade import Jobs
+from gateway.jobs.serving import jobs_served
 from gateway.observing.batch_watch import BatchWatch
 from gateway.observing.metrics import Metrics
 from gateway.observing.requests import ObservingMiddleware
@@ -29,7 +33,6 @@ from gateway.queueing.departures import Departure
 from gateway.queueing.ways import Ways
 from gateway.receiving.fetching import Fetcher, FetchLimits
 from gateway.receiving.headers import HeaderReader
-from gateway.receiving.resumable import Receiver
 from gateway.receiving.uploads import UploadLimits, UploadReader
 from gateway.receiving.url_hosts import UrlHosts
 from gateway.routes import health, images, job_results, uploads, webhooks
@@ -49,7 +52,6 @@ from reeltag.errors import ImageRejected, InvalidOption
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient
-from reeltag.uploads import UploadFolder
 from reeltag.webhooks import secret_of
 from vod.client import Jobs as VodJobs
 
@@ -63,8 +65,6 @@ _EXPOSED_HEADERS: Final = (
     *("Retry-After", "X-Request-ID", "Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size"),
     *("Upload-Offset", "Upload-Length", "Upload-Expires", "Upload-Metadata"),
 )
-_SWEEP_SECONDS: Final = 600.0
-"""How often uploads are looked for whose time is over."""
 _UPLOADS_SHARE: Final = 0.4
 """Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
@@ -125,8 +125,10 @@ def create_app(
     app.state.certificates = certificates
     app.state.draining = False
     app.state.jobs, app.state.webhook_secret = jobs or VodJobs(settings), partial(secret_of, settings)
-    for module in (images, health, job_routes, job_results, webhooks, uploads):
-        app.include_router(module.router)
+    routers = [module.router for module in (images, health, job_routes, job_results, webhooks, uploads)]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
     app.add_middleware(KeyMiddleware, access=app.state.access)
     if settings.cors_origins:
@@ -213,14 +215,7 @@ async def _running(
     metrics.watch(lambda: ways.waiting, lambda: ways.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
     app.state.readiness = readiness
-    app.state.watchers, app.state.receiver, app.state.max_video_bytes = Watchers(), Receiver(), settings.max_video_bytes
-    app.state.uploads = UploadFolder(
-        settings.uploads_root,
-        most=settings.max_uploads,
-        unfinished_hours=settings.upload_hours,
-        finished_days=settings.retention_days,
-    )
-    tagging = app.state.tagging = Tagging(settings, catalogue, headers, ways)
+    app.state.tagging = Tagging(settings, catalogue, headers, ways)
 
     async def stop(seconds: float) -> None:
         app.state.watchers.close()
@@ -229,33 +224,43 @@ async def _running(
         await ways.close(seconds * (1 - _UPLOADS_SHARE))
 
     app.state.stop = stop
-    working = [asyncio.create_task(watch.run()), asyncio.create_task(_sweep(app.state.uploads))]
+    watching = asyncio.create_task(watch.run())
     try:
-        if grpc_port is None:
+        async with jobs_served(app, settings), _grpc(app, settings, grpc_port):
             yield
-        else:
-            service = TaggingService(
-                tagging, catalogue, reader, metrics, app.state.access, app.state.tracing, *doors(settings)
-            )
-            ready = partial(check_ready, app)
-            address = f"{settings.host}:{grpc_port}"
-            certificates: Certificates | None = app.state.certificates
-            credentials = None if certificates is None else certificates.grpc_credentials()
-            shared = settings.workers > 1
-            async with listening(address, service, ready, CLOSE_GRACE_SECONDS, credentials, shared=shared) as port:
-                app.state.grpc_port = port
-                yield
     finally:
-        for task in working:
-            task.cancel()
+        watching.cancel()
         await ways.close(CLOSE_GRACE_SECONDS)
         headers.close()
-        await app.state.jobs.close()
         if app.state.tracing is not None:
             await asyncio.to_thread(app.state.tracing.close)
 
 
-async def _sweep(uploads: UploadFolder) -> None:
-    while True:
-        await asyncio.to_thread(uploads.sweep)
-        await asyncio.sleep(_SWEEP_SECONDS)
+@asynccontextmanager
+async def _grpc(app: FastAPI, settings: Settings, port: int | None) -> AsyncIterator[None]:
+    """Listen for gRPC, too, where a port is given."""
+    if port is None:
+        yield
+        return
+    certificates: Certificates | None = app.state.certificates
+    credentials = None if certificates is None else certificates.grpc_credentials()
+    async with listening(
+        f"{settings.host}:{port}",
+        _services(app, settings),
+        partial(check_ready, app),
+        CLOSE_GRACE_SECONDS,
+        credentials,
+        shared=settings.workers > 1,
+    ) as app.state.grpc_port:
+        yield
+
+
+def _services(app: FastAPI, settings: Settings) -> dict[str, grpc.GenericRpcHandler]:
+    """The gRPC services beside the routes, by name."""
+    state, (door, streams) = app.state, doors(settings)
+    calls = Calls(state.access, state.metrics, state.tracing, state.tagging.retry_after)
+    tagging = TaggingService(state.tagging, state.catalogue, state.reader, state.metrics, calls, door, streams)
+    return {
+        service.SERVICE: tagging.handler(),
+        jobs_service.SERVICE: JobsService(state.jobs, state.watchers, calls, door).handler(),
+    }

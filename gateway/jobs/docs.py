@@ -158,11 +158,19 @@ RESULTS: Final[dict[int | str, dict[str, Any]]] = {
 }
 EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "Events `job`, each with the job as it is then, and an id that names this state.",
+        "description": "Events `job`, each with the job as it is then, and an id that names this state. The schema is "
+        "of one event.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
-                "example": f"id: 5f0c1d9a7b3e4482\nevent: job\ndata: {json.dumps(JOB)}\n\n",
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"type": "string", "enum": ["job", "error"]},
+                        "data": {"type": "string", "description": "The job, or `code` and `message`, as JSON."},
+                    },
+                },
+                "example": {"id": "5f0c1d9a7b3e4482", "event": "job", "data": json.dumps(JOB)},
             }
         },
     },

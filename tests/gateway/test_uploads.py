@@ -182,11 +182,15 @@ def test_another_tenants_is_none(tmp_path: Path) -> None:
 def test_two_gateways_have_the_same_uploads(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path, port=0, drain_seconds=0)
     apps = [create_app(settings, FakeTagger(), jobs=FakeJobs()) for _ in range(2)]
-    with serving(apps[0], settings) as first, serving(apps[1], settings) as second:
-        with httpx.Client(base_url=first) as one, httpx.Client(base_url=second) as other:
-            at = begin(one, 4)
-            assert send(other, at, 0, b"12").headers["upload-offset"] == "2"
-            assert send(one, at, 2, b"34").headers["upload-offset"] == "4"
+    with (
+        serving(apps[0], settings) as first,
+        serving(apps[1], settings) as second,
+        httpx.Client(base_url=first) as one,
+        httpx.Client(base_url=second) as other,
+    ):
+        at = begin(one, 4)
+        assert send(other, at, 0, b"12").headers["upload-offset"] == "2"
+        assert send(one, at, 2, b"34").headers["upload-offset"] == "4"
 
 
 def age(upload: StoredUpload, hours: float) -> None:
