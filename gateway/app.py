@@ -34,7 +34,6 @@ from gateway.queueing.ways import Ways
 from gateway.receiving.fetching import Fetcher, FetchLimits
 from gateway.receiving.headers import HeaderReader
 from gateway.receiving.uploads import UploadLimits, UploadReader
-from gateway.receiving.url_hosts import UrlHosts
 from gateway.routes import health, images, job_results, uploads, webhooks
 from gateway.routes import jobs as job_routes
 from gateway.routes.health import check_ready
@@ -49,6 +48,7 @@ from gateway.tritons.triton_metrics import TritonMetrics
 from gateway.wire.certificates import Certificates
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
+from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient

@@ -8,8 +8,8 @@ ReeltagError                     500
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
 │   ├── NotAcceptable            406
-│   ├── UrlNotAllowed            403  an address that images are not fetched from
-│   ├── FetchFailed              422  an address that gave no image
+│   ├── UrlNotAllowed            403  an address that nothing is fetched from
+│   ├── FetchFailed              422  an address that gave nothing
 │   ├── BodyTooLarge             413
 │   ├── Unauthorized             401  a key that is missing, unknown or revoked
 │   ├── InvalidRequest           400  what was sent is not HTTP/1.1
@@ -17,6 +17,7 @@ ReeltagError                     500
 │   ├── ForeignHost              421  a Host that is not on the allow-list
 │   ├── HeadersTooLarge          431
 │   ├── UnknownModel             404
+│   ├── SourceRefused            422  a video's source that is not taken or not there, by its code
 │   ├── VideoError               422  a video that cannot be tagged
 │   ├── JobNotFound              404  no such job, or another tenant's
 │   ├── JobConflict              409  what a job's state forbids
@@ -31,6 +32,7 @@ ReeltagError                     500
 │   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
 │   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
+│   ├── StorageFull              503  a disk that downloads or results are written to is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
 │   │   └── TooManyJobs          429  as much is queued as may be
@@ -154,14 +156,14 @@ class NotAcceptable(InputError):
 
 
 class UrlNotAllowed(InputError):
-    """A URL that images are not fetched from."""
+    """A URL that nothing is fetched from."""
 
     status = 403
     grpc_code = "PERMISSION_DENIED"
 
 
 class FetchFailed(InputError):
-    """A URL that gave no image, or not in time."""
+    """A URL that gave nothing, or not in time."""
 
     status = 422
     grpc_code = "FAILED_PRECONDITION"
@@ -212,6 +214,27 @@ class UnknownModel(InputError):
     grpc_code = "NOT_FOUND"
 
 
+class SourceRefused(InputError):
+    """A source of videos that is not taken, or of which there is nothing.
+
+    Args:
+        message: What was wrong, and what would be right.
+        source_code: A word that programs can compare: `bad_source`, `outside_roots`, `not_found`, `no_permission`,
+            `not_a_file`, `too_large`, `source_changed`, `no_credentials`, `store_failed` or `bad_line`.
+    """
+
+    status = 422
+
+    def __init__(self, message: str, source_code: str = "bad_source") -> None:
+        super().__init__(message)
+        self.source_code = source_code
+
+    @property
+    def code(self) -> str:
+        """Its own."""
+        return self.source_code
+
+
 class VideoError(InputError):
     """A video that cannot be tagged at all; damage in its middle is a recorded gap instead."""
 
@@ -237,12 +260,6 @@ class IdempotencyMismatch(InputError):
 
     status = 422
     grpc_code = "FAILED_PRECONDITION"
-
-
-class SourceRefused(InputError):
-    """A source that jobs are not made of: outside of what the operator allows, or of no form that is known."""
-
-    status = 422
 
 
 class UploadNotFound(InputError):
@@ -305,6 +322,13 @@ class OutOfSharedMemory(ServiceError):
     """Triton's shared memory, `/dev/shm`, is too small for what is in work."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class StorageFull(ServiceError):
+    """A disk that downloads or results are written to is full."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+    retry_after_seconds = 30
 
 
 class TooManyConnections(ServiceError):

@@ -12,10 +12,9 @@ from typing import Any, Final, TypeVar
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 import tritonclient.grpc as tritonclient_grpc
 import tritonclient.grpc.aio as tritonclient_aio
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
+from tritonclient.utils import InferenceServerException
 
 from reeltag import calls, contract
 from reeltag.contract import ModelCard, Task
@@ -31,6 +30,7 @@ from reeltag.errors import (
 )
 from reeltag.statistics import ModelStatistics
 from reeltag.triton_errors import meaning_of
+from reeltag.triton_messages import METHOD, Array, SharedTensor, answer_of, answer_tensors, request_message
 from reeltag.trust import Trust
 
 model_config_pb2: Final = tritonclient_grpc.model_config_pb2
@@ -39,27 +39,14 @@ model_config_pb2: Final = tritonclient_grpc.model_config_pb2
 RESTRICTION_HEADER: Final = "triton-grpc-protocol-reeltag"
 """Header that Triton compares with SECRET where a protocol is restricted with `reeltag=SECRET`."""
 _MAX_MESSAGE_BYTES: Final = 2**31 - 1
-Array = npt.NDArray[Any]
+_CHANNEL_OPTIONS: Final = (
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.enable_http_proxy", 0),  # Triton is near; a proxy of the environment would not reach it
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
 Failure = TypeVar("Failure", bound=ReeltagError)
-
-
-@dataclass(frozen=True)
-class SharedTensor:
-    """A tensor in a system shared-memory region that was registered with the server (`register_shared_memory`)."""
-
-    region: str
-    """Name under which the region was registered."""
-    byte_offset: int
-    """Of the tensor's first byte in the region."""
-    shape: tuple[int, ...]
-    """With the batch axis."""
-    dtype: str = "UINT8"
-    """Triton's name of the element type."""
-
-    @property
-    def byte_size(self) -> int:
-        """Bytes that the tensor takes."""
-        return int(np.prod(self.shape)) * np.dtype(triton_to_np_dtype(self.dtype)).itemsize
 
 
 @dataclass(frozen=True)
@@ -135,18 +122,15 @@ class TritonClient:
     ) -> None:
         self.url = url.removeprefix("grpc://")
         self.timeout_seconds = timeout_seconds
-        self._client = tritonclient_aio.InferenceServerClient(
-            self.url,
-            channel_args=[
-                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.enable_http_proxy", 0),  # Triton is near; a proxy of the environment would not reach it
-                ("grpc.initial_reconnect_backoff_ms", 200),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-            ],
-        )
+        self._client = tritonclient_aio.InferenceServerClient(self.url, channel_args=_CHANNEL_OPTIONS)
         if secret is not None:
             self._client.register_plugin(_Secret(secret))
+        self._metadata = () if secret is None else ((RESTRICTION_HEADER, secret),)
+        self._channel = grpc.aio.insecure_channel(self.url, _CHANNEL_OPTIONS)
+        """Of inferences; it shares the connection of the other."""
+        self._infer: grpc.aio.UnaryUnaryMultiCallable[bytes, Any] = self._channel.unary_unary(
+            METHOD, response_deserializer=answer_of
+        )
         self._models = tuple(models)
         self._cards: dict[str, ModelCard] | None = None
         """Of every ready model that carries one, by its name."""
@@ -163,6 +147,7 @@ class TritonClient:
     async def close(self) -> None:
         """Close the channel."""
         self._trust.close()
+        await self._channel.close()
         await self._client.close()
 
     async def is_ready(self) -> bool:
@@ -290,21 +275,21 @@ class TritonClient:
         call = calls.current()
         try:
             async with self._trust.of_answer(), self._translated():
-                answer = await self._client.infer(
+                message = request_message(
                     model,
-                    [_infer_input(name, value) for name, value in inputs.items()],
-                    model_version=version,
-                    outputs=[tritonclient_grpc.InferRequestedOutput(name) for name in outputs],
+                    inputs,
+                    outputs,
+                    version=version,
                     request_id=call.request_id,
-                    headers=dict(call.headers),
-                    client_timeout=seconds,
-                    timeout=max(1, int(seconds * 1e6)),  # to the models, which end what nobody waits for any more
+                    timeout_microseconds=max(1, int(seconds * 1e6)),  # they end what nobody waits for any more
                 )
+                metadata = (*call.headers.items(), *self._metadata)
+                answer = await self._infer(message, timeout=seconds, metadata=metadata)
         except ModelUnavailable as error:
             if version:
                 await self._check_not_replaced(model, version, error)
             raise
-        return {name: answer.as_numpy(name) for name in outputs}
+        return answer_tensors(answer)
 
     async def _check_not_replaced(self, model: str, version: str, error: ModelUnavailable) -> None:
         ready = [entry.version for entry in await self.index() if entry.name == model and entry.state == "READY"]
@@ -473,6 +458,8 @@ class TritonClient:
             yield
         except InferenceServerException as error:
             raise meaning_of(str(error.status() or ""), str(error.message() or ""), self.url) from error
+        except grpc.aio.AioRpcError as error:
+            raise meaning_of(str(error.code()), error.details() or "", self.url) from error
         except grpc.aio.UsageError as error:  # the channel was closed under us
             text = f"the connection to Triton at {self.url} is closed"
             raise TritonUnavailable(text).told_as("the connection to Triton is closed") from error
@@ -500,16 +487,6 @@ def _is_named(model: str, card: ModelCard) -> bool:
 def asked_ensemble(ensemble: str, card: ModelCard, by_name: Collection[str]) -> str:
     """Name of the ensemble that is asked, where networks are asked by name."""
     return contract.named_ensemble(ensemble, card.network) if card.network in by_name else ensemble
-
-
-def _infer_input(name: str, value: Array | SharedTensor) -> Any:
-    if isinstance(value, SharedTensor):
-        infer_input = tritonclient_grpc.InferInput(name, list(value.shape), value.dtype)
-        infer_input.set_shared_memory(value.region, value.byte_size, value.byte_offset)
-    else:
-        infer_input = tritonclient_grpc.InferInput(name, list(value.shape), np_to_triton_dtype(value.dtype))
-        infer_input.set_data_from_numpy(value)
-    return infer_input
 
 
 def _wanted(task: Task, class_maps: bool) -> list[str]:

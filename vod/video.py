@@ -16,10 +16,12 @@ from reeltag.contract import BOXES, CLASSES, SCORES, SHOT_CONTEXT_FRAMES, SHOTS_
 from reeltag.errors import VideoError
 from reeltag.frames import Geometry, geometry_of
 from reeltag.readings import detections_of
-from reeltag.tags import Coverage, Detection, FrameDetections, Provenance, Shot, Tag, VideoSource, VideoTags
+from reeltag.tags import Coverage, Detection, Provenance, Shot, Tag, VideoSource, VideoTags
 from vod.aggregation.aggregate import ScoredSample, sorted_tags, stretches_of, tags_of, with_gaps
 from vod.aggregation.areas import FrameAreas
+from vod.aggregation.categories import with_categories
 from vod.aggregation.groups import ClassGroups
+from vod.aggregation.levels import FrameScores, counts_of, frame_results, kept_detections, tagged_shots
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import (
     End,
@@ -38,7 +40,7 @@ from vod.decoding.sampling import shot_sample_times, shots_without
 from vod.inference.flight import Flight
 from vod.inference.ring import FrameTagger, RingInference, with_patience
 from vod.options import Hysteresis, Sample, TagOptions
-from vod.provenance import model_provenance, sha256_of, tasks_of, with_groups
+from vod.provenance import labels_of, model_provenance, sha256_of, tasks_of, with_groups
 from vod.stores.names import shown
 from vod.stores.thumbnails import ThumbnailStore
 
@@ -89,11 +91,13 @@ async def tag_video(
 
     Raises:
         VideoError: The file cannot be tagged at all.
+        InvalidOption: The taxonomy names labels that no network knows.
         ServiceError: Triton was away for too long, or serves no such models.
         NetworkReplaced: Triton came to serve another network before the video was through.
     """
     tasks = tasks_of(await with_patience(client.cards))
     cards = {task.frames_ensemble: await client.card(task.frames_ensemble) for task in tasks}
+    options.taxonomy.check_labels(labels_of(cards))
     views = tuple(dict.fromkeys(card.frames_view() for card in cards.values()))
     if options.sample is not Sample.KEYFRAMES:
         cards[SHOTS_ENSEMBLE] = await client.card(SHOTS_ENSEMBLE)
@@ -247,9 +251,13 @@ def _assembled(
     cards: Mapping[str, ModelCard],
     options: TagOptions,
 ) -> TaggedVideo:
-    detections = dict(sorted(findings.detections.items()))
-    frames = tuple(FrameDetections(pts_seconds=time, detections=found) for time, found in detections.items())
-    tags = VideoTags(
+    detections = kept_detections(findings.detections, options.taxonomy, options.thresholds.frame_score)
+    tags = _tags(shots, end, findings, cards, options)
+    detector = cards[Task.DETECT.frames_ensemble].network
+    counts = counts_of(detections, options.taxonomy, options.thresholds.detector.low)
+    scores = _frame_scores(findings, cards, options)
+    frames = frame_results(detections, scores, options.taxonomy) if options.frames else None
+    result = VideoTags(
         source=VideoSource(
             name=shown(path.name),
             path=shown(path),
@@ -259,9 +267,9 @@ def _assembled(
             height=probe.height,
             frame_rate=probe.frame_rate,
         ),
-        shots=shots,
-        tags=_tags(shots, end, findings, cards, options),
-        frames=frames if options.frames else None,
+        shots=tagged_shots(shots, tags, counts, detector=detector),
+        tags=tags,
+        frames=frames,
         coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(detections), gaps=end.gaps),
         provenance=Provenance(
             reeltag_version=reeltag.__version__,
@@ -269,7 +277,18 @@ def _assembled(
             options=with_groups(options.of_video(segments=Task.SEGMENT in tasks_of(cards)), cards),
         ),
     )
-    return TaggedVideo(tags, detections)
+    return TaggedVideo(result, detections)
+
+
+def _frame_scores(findings: _Findings, cards: Mapping[str, ModelCard], options: TagOptions) -> tuple[FrameScores, ...]:
+    """What is said of each frame as a whole, with the least that counts there."""
+    least, share = options.thresholds.frame_score, options.thresholds.areas.low
+    classifier = cards[Task.CLASSIFY.frames_ensemble].network
+    scores = [FrameScores(classifier, None, least, each) for each in (findings.classes, findings.groups)]
+    if findings.areas:
+        segmenter = cards[Task.SEGMENT.frames_ensemble].network
+        scores.append(FrameScores(segmenter, "area_share", share, findings.areas))
+    return tuple(scores)
 
 
 def _tags(
@@ -292,6 +311,8 @@ def _tags(
             model=cards[task.frames_ensemble].network,
             kind="area_share" if task is Task.SEGMENT else None,
             hysteresis=hysteresis,
+            by_label=options.taxonomy.thresholds,
             merge_gap_seconds=thresholds.merge_gap_seconds,
         )
-    return sorted_tags(tags)
+    gap = thresholds.merge_gap_seconds
+    return sorted_tags(with_categories(tags, options.taxonomy, stretches, merge_gap_seconds=gap))

@@ -52,7 +52,7 @@ _FAILURES: Final = {
     403: Failure(
         "An image's URL is not one that this server fetches.",
         "url_not_allowed",
-        "images by URL are off on this server; send the image itself",
+        "URLs are off on this server; send the file itself",
     ),
     404: Failure(
         "No network for a task is there, or a model that was named is not served.",

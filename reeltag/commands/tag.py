@@ -51,6 +51,10 @@ def tag(
     tiles: Annotated[
         Tiling, typer.Option(help="auto: very wide or tall images are looked at in parts, too; off: as a whole only.")
     ] = Tiling.AUTO,
+    taxonomy: Annotated[
+        Path | None,
+        typer.Option(help="JSON file: labels to keep, thresholds of labels, categories that they make (docs/tags.md)."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write a line of JSON for each input: done, skipped, failed or ignored, and why."),
@@ -68,11 +72,19 @@ def tag(
     from vod.options import Sample, TagOptions, Tiles
     from vod.pages.report import RunReport
     from vod.tagging import check_inputs, tag_paths
+    from vod.taxonomy import Taxonomy, read_taxonomy
 
     if fps is not None and sample is Sampling.SHOTS:
         raise InvalidOption("--fps does not go with --sample shots, which looks at a few frames of each shot")
     rate = TagOptions.fps if fps is None else fps
-    options = TagOptions(sample=Sample(sample.value), fps=rate, frames=frames, force=force, tiles=Tiles(tiles.value))
+    options = TagOptions(
+        sample=Sample(sample.value),
+        fps=rate,
+        frames=frames,
+        force=force,
+        tiles=Tiles(tiles.value),
+        taxonomy=read_taxonomy(taxonomy) if taxonomy else Taxonomy(),
+    )
     check_inputs(paths, out)
     settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
     with running_triton(settings) as triton:

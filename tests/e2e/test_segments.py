@@ -27,7 +27,8 @@ from reeltag.errors import EmbeddedUnavailable
 from reeltag.frames import Fit, Pixels, View, fit_pixels, geometry_of
 from reeltag.settings import Settings
 from reeltag.tags import ImageTags, VideoTags
-from reeltag.triton import Array, ImageOutputs, TritonClient
+from reeltag.triton import ImageOutputs, TritonClient
+from reeltag.triton_messages import Array
 from tests.gateway.fakes import serving
 from tests.vod.media import GREEN, RED, write_video
 from vod.stores.names import result_name

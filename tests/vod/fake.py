@@ -15,7 +15,8 @@ from reeltag.areas import shares_of
 from reeltag.contract import BOXES, CLASS_MAP, CLASSES, SCORES, SHARES, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.errors import ImageRejected, ModelUnavailable, NetworkReplaced, ReeltagError, TritonUnavailable
 from reeltag.frames import ImageError, View, decode_image, fit_pixels
-from reeltag.triton import ImageOutputs, SharedTensor
+from reeltag.triton import ImageOutputs
+from reeltag.triton_messages import SharedTensor
 from vod.decoding.blocks import array_at
 
 Array = npt.NDArray[Any]

@@ -67,6 +67,9 @@ def test_a_video_becomes_shots_and_tags(three_colours: Path, tmp_path: Path, sam
     assert spans(tags, "blue") == [(2, 3)]
     assert tags.frames is not None
     assert tags.frames[0].detections[0].box == pytest.approx((0, 0, 160, 96), abs=3)
+    assert [[t.label for t in frame.tags] for frame in tags.frames[:1] + tags.frames[-1:]] == [["red"], ["blue"]]
+    assert [[t.label for t in s.tags] for s in tags.shots] == [["red", "car"], ["green", "person"], ["blue"]]
+    assert [[(o.label, o.count) for o in s.objects] for s in tags.shots] == [[("car", 1)], [("person", 1)], []]
     assert (tags.coverage.frames_decoded, tags.coverage.gaps) == (75, ())
     assert [m.task for m in tags.provenance.models] == ["detect", "classify", "shots"]
     assert client.shared_requests > 0

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.tags import Gap, Interval, Kind, Shot, Tag
-from vod.options import Hysteresis
+from vod.thresholds import Hysteresis
 
 Scores = npt.NDArray[np.float64]
 Run = range
@@ -67,6 +67,7 @@ def tags_of(
     model: str,
     kind: Kind | None = None,
     hysteresis: Hysteresis,
+    by_label: Mapping[str, Hysteresis] | None = None,
     merge_gap_seconds: float,
 ) -> tuple[Tag, ...]:
     """Tags of one model by the rule above, in the order of `sorted_tags`.
@@ -77,6 +78,7 @@ def tags_of(
         model: Name of the network.
         kind: What its scores are, where they are no certainties.
         hysteresis: Thresholds of the smoothed scores.
+        by_label: Those of some labels, instead.
         merge_gap_seconds: Intervals of a tag that are closer become one.
     """
     intervals: dict[str, list[Interval]] = {}
@@ -87,7 +89,7 @@ def tags_of(
         bounds = [stretch.start_seconds, *(sample.time for sample in inside[1:]), stretch.end_seconds]
         for label in {label for sample in inside for label in sample.scores}:
             scores = smoothed(np.array([sample.scores.get(label, 0.0) for sample in inside]))
-            held = _held(scores, hysteresis)
+            held = _held(scores, (by_label or {}).get(label, hysteresis))
             found = [_interval(runs, scores, bounds) for runs in _merged(held, bounds, merge_gap_seconds)]
             intervals.setdefault(label, []).extend(found)
     return sorted_tags(

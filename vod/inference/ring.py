@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, InputError, NetworkReplaced, ReeltagError, ServiceError, SetupError
-from reeltag.triton import ImageOutputs, SharedTensor
+from reeltag.triton import ImageOutputs
+from reeltag.triton_messages import SharedTensor
 from vod.decoding.blocks import RingLayout, array_at
 from vod.decoding.reader import VideoReader
 

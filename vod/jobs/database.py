@@ -1,12 +1,13 @@
-"""The database of jobs: SQLite with no set-up, or PostgreSQL for several hosts; its clock is the only one that counts."""
+"""The database of jobs: SQLite with no set-up, or PostgreSQL for several hosts; only its clock counts."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -144,17 +145,15 @@ def patiently(work: Callable[[], T], is_over: Callable[[], bool] = lambda: False
     Raises:
         DatabaseAway: It was away, and `is_over`.
     """
-    tries = 0
-    while True:
-        try:
+    for tries in itertools.count():
+        with suppress(DatabaseAway):
             return work()
-        except DatabaseAway as error:
-            if is_over():
-                raise
-            if tries in (0, 10) or tries % 60 == 0:
-                _log.warning("%s; trying again", error)
-            time.sleep(_PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)])
-            tries += 1
+        if is_over():
+            break
+        if tries % 60 == 1:
+            _log.warning("the database of jobs is away; trying again")
+        time.sleep(_PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)])
+    return work()
 
 
 @contextmanager

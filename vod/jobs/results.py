@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 
 from reeltag.errors import JobNotFound, OutputError
+from vod.stores.files import write_bytes
+from vod.stores.results import JSON_SUFFIX, picture_path, result_path
 
 
 class Results:
@@ -22,6 +25,18 @@ class Results:
     def folder(self, job_id: str) -> Path:
         """Of a job."""
         return self.root / job_id
+
+    def write_video(self, job_id: str, name: str, files: Mapping[str, bytes]) -> None:
+        """Write the files of a video by their suffixes, each at once or not at all, and the JSON last.
+
+        Raises:
+            OutputError: One cannot be written.
+        """
+        for suffix in sorted(files, key=lambda each: each == JSON_SUFFIX):
+            path = result_path(self.folder(job_id), PurePath(name), suffix)
+            if suffix == ".jpg":
+                path = picture_path(self.folder(job_id), PurePath(name))
+            write_bytes(path, files[suffix])
 
     async def read(self, job_id: str, name: str) -> bytes:
         """A file of a job's results.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,18 @@ MOST_HASHED: Final = 100
 class Found:
     """A video that a source led to."""
 
+    location: str
     source: str
     name: str
+
+    def to_json(self) -> str:
+        """ASCII, whatever the location holds."""
+        return json.dumps([self.location, self.source, self.name])
+
+    @classmethod
+    def from_json(cls, text: str) -> Found:
+        """What `to_json` wrote."""
+        return cls(*json.loads(text))
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,6 @@ def expand(text: str, roots: Sequence[Path]) -> Iterator[Found | Unusable]:
         return
     for each in find_inputs([path]):
         if each.kind is Kind.VIDEO:
-            yield Found(str(each.path), str(each.name))
+            yield Found(str(each.path), shown(each.path), str(each.name))
         elif each.kind is Kind.BROKEN or not path.is_dir():
             yield Unusable(str(each.path), "not_a_video", each.reason or "it is an image; give videos")

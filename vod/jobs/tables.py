@@ -77,6 +77,8 @@ videos: Final = sa.Table(
     sa.Column("job_id", sa.String(64), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("source", sa.Text, nullable=False),
+    # JSON: all that is needed to read it.
+    sa.Column("found", sa.Text, nullable=False),
     sa.Column("name", sa.String(2048), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("host", sa.String(200)),
@@ -104,8 +106,9 @@ segments: Final = sa.Table(
     sa.Column("job_id", sa.String(64), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("segment", sa.Integer, primary_key=True),
-    # How often it was begun; 1 where nothing went wrong.
+    # How often it was begun, 1 where nothing went wrong; and how often a worker lived to see the end of that.
     sa.Column("runs", sa.Integer, nullable=False, default=0),
+    sa.Column("ends", sa.Integer, nullable=False, default=0),
     sa.Column("record", sa.LargeBinary),
     # Why there is no record and no more tries.
     sa.Column("failure", sa.Text),

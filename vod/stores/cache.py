@@ -1,0 +1,71 @@
+"""Videos as files that the decoder can open: those on this machine as they are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from reeltag.errors import SourceRefused
+from vod.stores.holding import HeldFiles
+from vod.stores.opening import opened
+from vod.stores.roots import Access, Roots
+from vod.stores.source import Found, SourceKind
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A video that can be opened."""
+
+    path: Path
+    """For this process and its children, while the file is held; it is a link to the open file, so that people are
+    told `Found.source` instead."""
+    stamp: str
+    """Changes with the content."""
+
+
+class SourceCache:
+    """Gives local files to videos; close it at the end.
+
+    Args:
+        folder: Below the state directory; made where it is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._held = HeldFiles(folder / "held")
+
+    def close(self) -> None:
+        """Let go of what is left."""
+        self._held.close()
+
+    @asynccontextmanager
+    async def local(self, found: Found, access: Access, stamp: str = "") -> AsyncIterator[LocalFile]:
+        """A video as a file that stays as it is while it is held, even where it is replaced or removed meanwhile.
+
+        Args:
+            found: The video.
+            access: What may be read; is looked at again.
+            stamp: That of an earlier `LocalFile`, where it must still be the same; empty where it need not.
+
+        Raises:
+            SourceRefused: It cannot be read, or is not the same any more.
+        """
+        path, name, roots = Path(found.location), PurePath(found.location).name, access.roots
+        if found.kind is SourceKind.UPLOAD:
+            upload = access.uploaded(found.location)
+            path, name, roots = upload.path, upload.name, Roots((upload.path.parent,))
+        with opened(path, roots) as place:
+            if place.is_folder:
+                raise SourceRefused(f"{found.source} is a folder by now", "not_a_file")
+            if stamp and place.stamp != stamp:
+                raise changed(found)
+            with self._held.path_of(place.descriptor, name) as link:
+                yield LocalFile(link, place.stamp)
+
+
+def changed(found: Found) -> SourceRefused:
+    """The error of a video that is another one now."""
+    return SourceRefused(
+        f"{found.source} changed while it was worked on; retry it when it is written to the end", "source_changed"
+    )
