@@ -19,6 +19,7 @@ ReeltagError                     500
 │   ├── UnknownModel             404
 │   ├── SourceRefused            422  a video's source that is not taken or not there, by its code
 │   ├── VideoError               422  a video that cannot be tagged
+│   │   └── NotAsPlanned         422  it cannot be tagged in segments, but perhaps in one go
 │   ├── JobNotFound              404  no such job, or another tenant's
 │   ├── JobConflict              409  what a job's state forbids
 │   ├── IdempotencyMismatch      422  a key that was used for another submission
@@ -39,6 +40,7 @@ ReeltagError                     500
 │   ├── DatabaseAway             503  the jobs' database cannot be reached
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
+├── StaleRecord                  500  another version of reeltag, or another network, made a segment's record
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 ├── ModelRejected                500  a running server cannot serve what is new: it serves what it did before
 └── SetupError                   500  this machine or installation lacks something
@@ -241,6 +243,10 @@ class VideoError(InputError):
     status = 422
 
 
+class NotAsPlanned(VideoError):
+    """A video whose frames are not those that its packets told: it has to be decoded in one go."""
+
+
 class JobNotFound(InputError):
     """A job, or a part of one, that is not there; that of another tenant is none."""
 
@@ -373,6 +379,10 @@ class NetworkReplaced(ReeltagError):
     status = 503
     grpc_code = "UNAVAILABLE"
     retry_after_seconds = 1
+
+
+class StaleRecord(ReeltagError):
+    """The record of a segment that another version of reeltag wrote: the segment has to be tagged again."""
 
 
 class AccuracyLost(ReeltagError):

@@ -65,20 +65,20 @@ def kept_detections(
         taxonomy: Says which labels are kept, and from which score on.
         least: Lowest score of labels of which it says none, 0 to 1.
     """
-    return {
-        time: tuple(
-            each
-            for each in detections[time]
-            if taxonomy.keeps(each.label) and each.score >= taxonomy.low(each.label, least)
-        )
-        for time in sorted(detections)
-    }
+    return {time: _kept(detections[time], taxonomy, least) for time in sorted(detections)}
 
 
 def counts_of(detections: Mapping[float, tuple[Detection, ...]], taxonomy: Taxonomy, least: float) -> Counts:
     """How many boxes of each label count in every frame: arguments as `kept_detections`."""
-    kept = kept_detections(detections, taxonomy, least)
-    return {time: Counter(each.label for each in found) for time, found in kept.items()}
+    return {
+        time: Counter(each.label for each in _kept(detections[time], taxonomy, least)) for time in sorted(detections)
+    }
+
+
+def _kept(detections: Sequence[Detection], taxonomy: Taxonomy, least: float) -> tuple[Detection, ...]:
+    return tuple(
+        each for each in detections if taxonomy.keeps(each.label) and each.score >= taxonomy.low(each.label, least)
+    )
 
 
 def tagged_shots(

@@ -11,7 +11,7 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Final
 
-from reeltag.errors import VideoError
+from reeltag.errors import NotAsPlanned, VideoError
 from vod.decoding.blocks import (
     SHOT_FRAME,
     End,
@@ -25,9 +25,13 @@ from vod.decoding.blocks import (
     Scan,
     ShotWindow,
     SlotKind,
+    Survey,
+    Surveyed,
     array_at,
 )
+from vod.decoding.frameindex import FrameIndex
 from vod.decoding.sampling import EvenSampler, Sample
+from vod.decoding.survey import surveyed
 from vod.decoding.video import Picture, Video
 from vod.decoding.windows import Window, WindowBuilder
 
@@ -52,7 +56,9 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
         desk = _Desk(layout, connection)
         video = Video(path, keyframes_only=keyframes_only, beat=desk.beat)
         connection.send(video.probe())
-        _serve(video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk)
+        _Work(path, video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk).serve()
+    except NotAsPlanned as error:
+        connection.send(Failed(str(error), is_other=True))
     except VideoError as error:
         connection.send(Failed(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -64,37 +70,70 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
             memory.close()
 
 
-def _serve(video: Video, writer: _BlockWriter, desk: _Desk) -> None:
-    while True:
-        order = desk.next_order()
-        if isinstance(order, Scan):
-            _scan(video, order, writer, desk)
-        else:
-            for picture in video.frames_at(order.times):
+class _Work:
+    """Carries out the parent's orders, one after the other."""
+
+    def __init__(self, path: Path, video: Video, writer: _BlockWriter, desk: _Desk) -> None:
+        self._path = path
+        self._video = video
+        self._writer = writer
+        self._desk = desk
+        self._index: FrameIndex | str | None = None
+
+    def serve(self) -> None:
+        while True:
+            order = self._desk.next_order()
+            if isinstance(order, Survey):
+                self._desk.send(Surveyed(self._survey()))
+            elif isinstance(order, Scan):
+                self._scan(order)
+            elif isinstance(order, Fetch):
+                self._fetch(order)
+
+    def _survey(self) -> FrameIndex | str:
+        if self._index is None:
+            self._index = surveyed(self._path, self._desk.beat)
+        return self._index
+
+    def _scan(self, order: Scan) -> None:
+        video, writer, part = self._video, self._writer, order.part
+        own, seen = range(part.first, part.last) if part else None, 0
+        sampler, scaler, windows = EvenSampler(order.fps), video.scaler(SHOT_FRAME), _windows(writer.layout, order)
+        for number, picture in enumerate(video.part(part) if part else video.frames(), part.begins if part else 0):
+            # Those before its own are shown to the sampler, too: what it takes depends on the time before.
+            is_taken = order.sample is not Sample.SHOTS and sampler.takes(picture.time)
+            is_own = own is None or number in own
+            seen += is_own
+            if is_taken and is_own:
                 writer.add(picture)
-                desk.position(picture.time)
-            writer.flush()
-            desk.send(_end(video, video.timeline.end_seconds))
+            if windows is not None and (part is None or number >= part.windows_from):
+                writer.add_windows(windows.add(scaler.small(picture.frame, picture.shape), picture.time))
+            self._desk.position(picture.time)
+        writer.flush()
+        if windows is not None:
+            writer.add_windows(windows.finish())
+        timeline = video.timeline
+        duration = video.close_timeline() if part is None or part.is_last else timeline.end_seconds
+        self._desk.send(End(seen, timeline.end_seconds, duration, tuple(timeline.gaps)))
+
+    def _fetch(self, order: Fetch) -> None:
+        index = self._survey()
+        for picture in self._video.frames_at(order.times, None if isinstance(index, str) else index):
+            self._writer.add(picture)
+            self._desk.position(picture.time)
+        self._writer.flush()
+        end = self._video.timeline.end_seconds
+        self._desk.send(End(0, end, end, ()))
 
 
-def _scan(video: Video, order: Scan, writer: _BlockWriter, desk: _Desk) -> None:
-    keyframes_only = order.sample is Sample.KEYFRAMES
-    sampler = EvenSampler(order.fps)
-    scaler, windows = video.scaler(SHOT_FRAME), WindowBuilder()
-    for picture in video.frames():
-        if order.sample is not Sample.SHOTS and sampler.takes(picture.time):
-            writer.add(picture)
-        if not keyframes_only:
-            writer.add_windows(windows.add(scaler.small(picture.frame, picture.shape), picture.time))
-        desk.position(picture.time)
-    writer.flush()
-    writer.add_windows(windows.finish())
-    desk.send(_end(video, video.close_timeline()))
-
-
-def _end(video: Video, duration: float) -> End:
-    timeline = video.timeline
-    return End(video.frames_decoded, timeline.end_seconds, duration, tuple(timeline.gaps))
+def _windows(layout: RingLayout, order: Scan) -> WindowBuilder | None:
+    """What builds the shot detector's windows; nothing where none are due."""
+    if order.sample is Sample.KEYFRAMES:
+        return None
+    if order.part is None:
+        return WindowBuilder(layout.window_frames)
+    part = order.part
+    return WindowBuilder(layout.window_frames, lead=part.lead, counted=part.counted) if part.counted else None
 
 
 class _Desk:
@@ -110,7 +149,7 @@ class _Desk:
     def send(self) -> Callable[[object], None]:
         return self._connection.send
 
-    def next_order(self) -> Scan | Fetch:
+    def next_order(self) -> Survey | Scan | Fetch:
         """Wait for the next order that is no release."""
         while True:
             order = self._receive()
@@ -147,7 +186,7 @@ class _BlockWriter:
     """Fits sampled pictures into block slots, and windows into window slots."""
 
     def __init__(self, video: Video, layout: RingLayout, buffer: memoryview, desk: _Desk) -> None:
-        self._layout = layout
+        self.layout = layout
         self._buffer = buffer
         self._desk = desk
         self._scalers = {view: video.scaler(view) for view in layout.views}
@@ -160,11 +199,11 @@ class _BlockWriter:
             self._slot = self._desk.take(SlotKind.BLOCK)
         frame = picture.whole()
         for view, scaler in self._scalers.items():
-            shape = self._layout.view_shape(view, self._layout.block_frames)
-            block = array_at(self._buffer, self._layout.view_offset(self._slot, view), shape)
+            shape = self.layout.view_shape(view, self.layout.block_frames)
+            block = array_at(self._buffer, self.layout.view_offset(self._slot, view), shape)
             scaler.fit(frame, picture.shape, block[len(self._times)])
         self._times.append(picture.time)
-        if len(self._times) == self._layout.block_frames:
+        if len(self._times) == self.layout.block_frames:
             self.flush()
 
     def flush(self) -> None:
@@ -177,7 +216,7 @@ class _BlockWriter:
         """Hand windows over, each in its slot."""
         for frames, times in windows:
             slot = self._desk.take(SlotKind.WINDOW)
-            out = array_at(self._buffer, self._layout.window_offset(slot), self._layout.window_shape)
+            out = array_at(self._buffer, self.layout.window_offset(slot), self.layout.window_shape)
             for row, frame in enumerate(frames):
                 out[0, row] = frame
             self._desk.send(ShotWindow(slot, times))

@@ -15,9 +15,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from reeltag.errors import VideoError
+from reeltag.errors import NotAsPlanned, VideoError
 from vod.decoding import child
-from vod.decoding.blocks import End, Failed, Fetch, Order, Position, Probe, Release, Report, RingLayout, Scan, SlotKind
+from vod.decoding.blocks import (
+    End,
+    Failed,
+    Fetch,
+    Order,
+    Position,
+    Probe,
+    Release,
+    Report,
+    RingLayout,
+    Scan,
+    SlotKind,
+    Survey,
+    Surveyed,
+)
+from vod.decoding.frameindex import FrameIndex
 
 SILENCE_SECONDS: Final = 60.0
 """The child is killed when it reports nothing for so long."""
@@ -90,11 +105,26 @@ class VideoReader:
             raise RuntimeError(f"the decoder sent {report!r} before it had opened the file")
         return report
 
+    async def survey(self) -> FrameIndex | str:
+        """All frames as the packets tell them, or why these cannot be trusted; ask before or between orders.
+
+        Raises:
+            VideoError: The file cannot be read any more.
+        """
+        self._send(Survey())
+        report = await self._receive()
+        while isinstance(report, Position):
+            report = await self._receive()
+        if not isinstance(report, Surveyed):
+            raise RuntimeError(f"the decoder sent {report!r} when it was asked for the frames")
+        return report.index
+
     async def reports(self, order: Scan | Fetch) -> AsyncIterator[Report]:
         """Give an order and hear its reports; the last one is `End`.
 
         Raises:
             VideoError: The file cannot be decoded, or the child died or fell silent.
+            NotAsPlanned: The frames of a part are not those that it names.
         """
         self._send(order)
         while True:
@@ -153,7 +183,7 @@ class VideoReader:
         except (EOFError, ConnectionResetError) as error:
             raise VideoError(f"{self.path.name}: {self._cause_of_death()}") from error
         if isinstance(report, Failed):
-            raise VideoError(report.message)
+            raise (NotAsPlanned if report.is_other else VideoError)(report.message)
         return report
 
     async def _until_readable(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import colorsys
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,9 +15,9 @@ import jinja2
 
 from reeltag.tags import Box, Detection, ImageTags, Shot, Tag, VideoTags
 from vod.outcome import Outcome
+from vod.segments import TaggedVideo
 from vod.stores.names import shown
 from vod.stores.thumbnails import Thumbnail, ThumbnailStore, shrunk
-from vod.video import TaggedVideo
 
 SHEET_SIDE: Final = 320
 """Longer side of a picture on the contact sheet, pixels."""
@@ -127,8 +128,9 @@ def poster(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Thumbnail:
     """
     tags = tagged.tags
     whole = Shot(start_seconds=0, end_seconds=tags.source.duration_seconds)
-    time = _telling_frame(whole, tagged)
-    thumbnail = thumbnails.get(next(iter(tagged.frames)) if time is None else time)
+    times = thumbnails.times
+    time = _telling_frame(whole, tagged, times)
+    thumbnail = thumbnails.get(times[0] if time is None else time)
     return shrunk(thumbnail.jpeg, SHEET_SIDE)
 
 
@@ -224,9 +226,10 @@ def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> list[_Card]:
     pictured = set(longest[:MAX_SHOT_PICTURES])
     side = next(side for count, side in _SIDES if len(pictured) <= count)
     cards: list[_Card] = []
+    times = thumbnails.times
     for i, shot in enumerate(shots):
         several = {(each.label, each.model): each.count for each in shot.objects if each.count > 1}
-        time = _telling_frame(shot, tagged)
+        time = _telling_frame(shot, tagged, times)
         if i not in pictured or time is None:
             cards.append(_Card(i + 1, shot, shot.start_seconds, "", None, (), shot.tags, several))
             continue
@@ -240,10 +243,10 @@ def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> list[_Card]:
     return cards
 
 
-def _telling_frame(shot: Shot, tagged: TaggedVideo) -> float | None:
-    """The sampled frame of a shot with the surest objects; of several, the one nearest to its middle."""
+def _telling_frame(shot: Shot, tagged: TaggedVideo, times: Sequence[float]) -> float | None:
+    """The frame of a shot with the surest objects, of those with a picture; of several, the one nearest its middle."""
     middle = (shot.start_seconds + shot.end_seconds) / 2
-    inside = [time for time in tagged.frames if shot.start_seconds <= time < shot.end_seconds]
+    inside = times[bisect_left(times, shot.start_seconds) : bisect_left(times, shot.end_seconds)]
     sureness = {time: round(sum(d.score for d in tagged.frames[time] if d.score >= SURE), 1) for time in inside}
     return max(inside, key=lambda time: (sureness[time], -abs(time - middle)), default=None)
 
