@@ -23,7 +23,6 @@ ReeltagError                     500
 │   ├── JobNotFound              404  no such job, or another tenant's
 │   ├── JobConflict              409  what a job's state forbids
 │   ├── IdempotencyMismatch      422  a key that was used for another submission
-│   ├── SourceRefused            422  a source that jobs are not made of
 │   ├── UploadNotFound           404  no such upload, another tenant's, or one whose time is over
 │   ├── UploadConflict           409  bytes that do not go on where the upload ends
 │   ├── UnknownProtocol          412  a version of a protocol that is not spoken

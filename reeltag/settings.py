@@ -166,6 +166,11 @@ class Settings(BaseSettings):
         """`triton_secret` in the clear."""
         return self.triton_secret.get_secret_value() if self.triton_secret else None
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON, with its secrets in the clear: for a pipe that nobody else reads."""
+        secrets = {name: value.get_secret_value() for name, value in self if isinstance(value, SecretStr)}
+        return {**self.model_dump(mode="json"), **secrets}
+
     @property
     def webhook_secret_value(self) -> str | None:
         """`webhook_secret` in the clear."""

@@ -78,7 +78,7 @@ _FAILURES: Final = {
     ),
     422: Failure(
         "A value is not valid, or a source is none that jobs are made of.",
-        "source_refused",
+        "outside_roots",
         "/etc/passwd is not below a root that the operator names with --source-root",
     ),
     429: Failure(

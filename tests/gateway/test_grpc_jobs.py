@@ -84,7 +84,7 @@ def test_errors_are_those_of_rest(stub: JobsStub, jobs: FakeJobs) -> None:
         (pb.SubmitRequest(), "INVALID_OPTION"),
         (pb.SubmitRequest(sources=["a.mp4"], priority=10), "INVALID_OPTION"),
         (pb.SubmitRequest(sources=["a.mp4"], webhook="ftp://x"), "INVALID_OPTION"),
-        (pb.SubmitRequest(sources=["/etc/passwd"]), "SOURCE_REFUSED"),
+        (pb.SubmitRequest(sources=["/etc/passwd"]), "OUTSIDE_ROOTS"),
     ):
         assert failure(stub.Submit, request)[:2] == (CODE.INVALID_ARGUMENT, reason)
     submit(stub, "a.mp4", idempotency_key="k")

@@ -105,7 +105,7 @@ def test_other_bodies_and_sources_are_refused(client: httpx.Client) -> None:
     )
     assert (large.status_code, code_of(large)) == (413, "body_too_large")
     answer = client.post("/v1/jobs", json={"sources": ["/etc/passwd"]})
-    assert (answer.status_code, code_of(answer)) == (422, "source_refused")
+    assert (answer.status_code, code_of(answer)) == (422, "outside_roots")
 
 
 def test_errors_of_the_database_and_of_the_queue(client: httpx.Client, jobs: FakeJobs) -> None:

@@ -193,7 +193,7 @@ def test_every_example_is_one_of_its_schema(document: dict[str, Any]) -> None:
 
 def test_errors_are_described_by_those_that_exist(document: dict[str, Any]) -> None:
     codes = {code_of(kind): kind.status for kind in _kinds(ReeltagError)}
-    codes |= {"not_an_image": 415, "internal_error": 500}
+    codes |= {"not_an_image": 415, "outside_roots": 422, "internal_error": 500}
     for operations in document["paths"].values():
         for operation in operations.values():
             described = {int(status): answer for status, answer in operation["responses"].items() if int(status) >= 400}
