@@ -126,8 +126,9 @@ class Settings(BaseSettings):
     """Folder of what is kept between runs: the database of jobs, uploads, downloads, results."""
     database_url: str | None = Field(None, min_length=1)
     """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
-    source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders below which jobs may name files, separated by colons; none lets jobs name no local file."""
+    source_roots: Annotated[tuple[str, ...], NoDecode] = ()
+    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; none
+    lets jobs name no file."""
     results: str | None = Field(None, min_length=1)
     """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
     jobs_worker: bool = True
@@ -181,15 +182,10 @@ class Settings(BaseSettings):
         """Folder of uploads."""
         return self.state_dir / "uploads"
 
-    @field_validator("allowed_hosts", "cors_origins", "url_hosts", "webhook_hosts", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "url_hosts", "source_roots", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
-
-    @field_validator("source_roots", mode="before")
-    @classmethod
-    def _split_paths(cls, value: object) -> object:
-        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod

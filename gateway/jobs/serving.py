@@ -22,12 +22,7 @@ _SWEEP_SECONDS: Final = 600.0
 async def jobs_served(app: FastAPI, settings: Settings) -> AsyncIterator[None]:
     """Set it up for the block; afterwards the connections of `app.state.jobs` are closed."""
     app.state.watchers, app.state.receiver, app.state.max_video_bytes = Watchers(), Receiver(), settings.max_video_bytes
-    uploads = app.state.uploads = UploadFolder(
-        settings.uploads_root,
-        most=settings.max_uploads,
-        unfinished_hours=settings.upload_hours,
-        finished_days=settings.retention_days,
-    )
+    uploads = app.state.uploads = UploadFolder.of(settings)
     sweeping = asyncio.create_task(_sweep(uploads))
     try:
         yield

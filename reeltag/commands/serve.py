@@ -55,8 +55,10 @@ def serve(
     ] = None,
     model_repository: RepositoryOption = None,
     source_root: Annotated[
-        list[Path] | None,
-        typer.Option(help="Let jobs name files below this folder. May be repeated. Default: none."),
+        list[str] | None,
+        typer.Option(
+            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/. May be repeated."
+        ),
     ] = None,
     database_url: Annotated[
         str | None,

@@ -18,6 +18,7 @@ from vod.jobs.results import Results
 from vod.jobs.tagging import Tagging
 from vod.jobs.webhooks import Webhooks
 from vod.jobs.works import Works
+from vod.stores.cache import SourceCache
 
 CLAIM_SECONDS: Final = 0.25
 """Between two looks at what waits."""
@@ -53,6 +54,7 @@ class Worker:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; then what was begun is given back, and segments that are done stay done."""
+        cache = SourceCache(self._settings.state_dir)
         works = Works(
             self._settings,
             self._database,
@@ -74,6 +76,7 @@ class Worker:
         finally:
             works.stopping.set()
             await asyncio.shield(asyncio.to_thread(self._end))
+            cache.close()
 
     def _begin(self, works: Works) -> None:
         patiently(self._database.prepare, works.stopping.is_set)
