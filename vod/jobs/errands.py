@@ -28,6 +28,8 @@ class Job:
 
     errand: str
     sources: tuple[str, ...]
+    options: str
+    """JSON."""
     tenant: str
 
 
@@ -35,7 +37,7 @@ def begin(database: Database, held: Held) -> Job | None:
     """The job; None where the errand is not held any more."""
     with database.reading() as connection:
         row = connection.execute(sa.select(jobs).where(_is_held(held))).first()
-    return None if row is None else Job(row.errand, tuple(json.loads(row.sources)), row.tenant)
+    return None if row is None else Job(row.errand, tuple(json.loads(row.sources)), row.options, row.tenant)
 
 
 def still_held(database: Database, held: Held) -> bool:

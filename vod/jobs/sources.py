@@ -14,6 +14,7 @@ from reeltag.settings import Settings
 from reeltag.uploads import UploadFolder
 from vod.stores.checking import checked_source
 from vod.stores.folders import is_pattern
+from vod.stores.manifests import is_manifest
 from vod.stores.opening import opened
 from vod.stores.roots import Access, Roots, Upload
 from vod.stores.source import Source, SourceKind
@@ -79,9 +80,4 @@ def _of_file(path: Path, roots: Roots, *, is_read: bool) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     # The suffix decides what a file is: a manifest's bytes are no video's.
-    return f"sha256:{digest.hexdigest()}{path.suffix.lower() if is_list(path) else ''}"
-
-
-def is_list(path: Path) -> bool:
-    """Whether a file names other sources."""
-    return path.suffix.lower() in {".jsonl", ".csv"}
+    return f"sha256:{digest.hexdigest()}{path.suffix.lower() if is_manifest(path.name) else ''}"

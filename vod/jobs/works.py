@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from reeltag.errors import DatabaseAway, OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.errors import DatabaseAway, InvalidOption, OutputError, ReeltagError, ServiceError, VideoError
 from reeltag.settings import Settings
 from vod.jobs import errands, progress, sources
 from vod.jobs.claiming import Held, give_back
@@ -57,17 +57,6 @@ def _told_once_in(times: int, tries: int) -> Iterator[None]:
     except ServiceError as error:
         if tries % times == 0:
             _log.warning("%s; trying again", error)
-
-
-async def _found(text: str, access: Access) -> AsyncIterator[Found | BadLine]:
-    """The videos of a source, and what is wrong with it."""
-    try:
-        source = parsed_source(text, access)
-    except ReeltagError as error:
-        yield BadLine(shown(text), error.code, str(error))
-        return
-    async for each in expand(source, access):
-        yield each
 
 
 @dataclass
@@ -129,12 +118,28 @@ class Works:
             batch.clear()
 
         for text in job.sources:
-            async for found in _found(text, access):
+            async for found in self._found(text, access, job.options):
                 batch.append(found)
                 if len(batch) >= size:
                     await add()
                     size = _BATCHES[1]
         await add()
+
+    async def _found(self, text: str, access: Access, options: str) -> AsyncIterator[Found | BadLine]:
+        """The videos of a source, and what is wrong with it."""
+        try:
+            source = parsed_source(text, access)
+        except ReeltagError as error:
+            yield BadLine(shown(text), error.code, str(error))
+            return
+        async for each in expand(source, access, self.cache):
+            try:
+                if isinstance(each, Found) and each.options:
+                    merged_options(options, each.options)
+            except InvalidOption as error:
+                yield BadLine(f"{each.manifest}:{each.line}", error.code, str(error))
+            else:
+                yield each
 
     def plan(self, held: Held) -> int:
         """Divide a video, unless that was done; give the number of its segments."""
