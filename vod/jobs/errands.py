@@ -90,9 +90,7 @@ def finish(database: Database, held: Held) -> JobState | None:
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
         connection.execute(pace.delete().where(pace.c.job_id == held.job_id))
         if job.webhook:
-            event = f"job.{state.value.lower()}"
-            body = json.dumps({"event": event, "job": {"id": job.id, "state": state.value}})
-            deliveries.add(database, connection, job.id, job.webhook, event, body)
+            deliveries.add(database, connection, job.id, job.webhook, state)
     return state
 
 

@@ -11,10 +11,11 @@ from typing import Final
 from reeltag.errors import SourceRefused
 from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.settings import Settings
+from reeltag.uploads import UploadFolder
 from vod.stores.checking import checked_source
 from vod.stores.folders import is_pattern
 from vod.stores.opening import opened
-from vod.stores.roots import Access, Roots
+from vod.stores.roots import Access, Roots, Upload
 from vod.stores.source import Source, SourceKind
 
 MOST_HASHED: Final = 100
@@ -28,7 +29,13 @@ def access_of(settings: Settings, tenant: str) -> Access:
     Raises:
         InvalidOption: A root or a host of the settings is none.
     """
-    return Access(Roots.of(settings.source_roots), UrlHosts(settings.url_hosts))
+    folder = UploadFolder.of(settings)
+
+    def uploaded(upload_id: str) -> Upload:
+        found = folder.finished(tenant, upload_id)
+        return Upload(found.content, found.about.name)
+
+    return Access(Roots.of(settings.source_roots), UrlHosts(settings.url_hosts), uploaded)
 
 
 async def checked(texts: Sequence[str], access: Access) -> list[Source]:

@@ -16,6 +16,7 @@ from vod.jobs.claiming import Claimant, claim_errand, claim_video, give_back, he
 from vod.jobs.database import Database, patiently
 from vod.jobs.results import Results
 from vod.jobs.tagging import Tagging
+from vod.jobs.webhooks import Webhooks
 from vod.jobs.works import Works
 from vod.stores.cache import SourceCache
 
@@ -67,6 +68,7 @@ class Worker:
                 self._often(hosts.BEAT_SECONDS, lambda: hosts.bury(self._database)),
                 self._often(SWEEP_SECONDS, lambda: retention.sweep(self._database, works)),
                 self._often(hosts.BEAT_SECONDS, self._see_to_lost),
+                Webhooks(self._settings, self._database).run(),
             )
         finally:
             works.stopping.set()
