@@ -10,6 +10,7 @@ from typing import Final
 
 from reeltag.errors import SourceRefused
 from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.fetching.web import Web
 from reeltag.settings import Settings
 from reeltag.uploads import UploadFolder
 from vod.stores.checking import checked_source
@@ -21,6 +22,8 @@ from vod.stores.source import Source, SourceKind
 
 MOST_HASHED: Final = 100
 """Files of one submission that are read to tell their content; of more, size and time stand for it."""
+_READ_SECONDS: Final = 60.0
+"""Longest wait for the next bytes of a download."""
 _CHUNK: Final = 1 << 20
 
 
@@ -36,7 +39,9 @@ def access_of(settings: Settings, tenant: str) -> Access:
         found = folder.finished(tenant, upload_id)
         return Upload(found.content, found.about.name)
 
-    return Access(Roots.of(settings.source_roots), UrlHosts(settings.url_hosts), uploaded)
+    return Access(
+        Roots.of(settings.source_roots), Web(UrlHosts(settings.url_hosts), read_seconds=_READ_SECONDS), uploaded
+    )
 
 
 async def checked(texts: Sequence[str], access: Access) -> list[Source]:
