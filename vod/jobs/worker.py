@@ -56,7 +56,7 @@ class Worker:
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; then what was begun is given back, and segments that are done stay done."""
         cache = SourceCache(self._settings.state_dir)
-        results = Results(self._settings.results_root)
+        results = Results(self._settings.results_root, self._settings.state_dir / "scratch")
         loop = asyncio.get_running_loop()
         works = Works(self._settings, self._database, self._tagging, results, cache, loop)
         try:
