@@ -114,8 +114,9 @@ class Settings(BaseSettings):
     """Folder of what is kept between runs: the database of jobs, uploads, downloads, results."""
     database_url: str | None = Field(None, min_length=1)
     """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
-    source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders below which jobs may name files, separated by colons; none lets jobs name no local file."""
+    source_roots: Annotated[tuple[str, ...], NoDecode] = ()
+    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; none
+    lets jobs name no file."""
     results: str | None = Field(None, min_length=1)
     """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
     jobs_worker: bool = True
@@ -154,15 +155,10 @@ class Settings(BaseSettings):
         """`triton_secret` in the clear."""
         return self.triton_secret.get_secret_value() if self.triton_secret else None
 
-    @field_validator("allowed_hosts", "cors_origins", "url_hosts", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "url_hosts", "source_roots", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
-
-    @field_validator("source_roots", mode="before")
-    @classmethod
-    def _split_paths(cls, value: object) -> object:
-        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod

@@ -76,10 +76,13 @@ class Jobs:
         """
         options = options_of(submission.options)
 
+        access = sources.access_of(self._settings, tenant)
+        found = await sources.checked(submission.sources, access)
+
         def made() -> tuple[Job, bool]:
-            paths = [sources.checked(text, self._settings.source_roots) for text in submission.sources]
             version = self._settings.pipeline_version
-            proposal = submitting.Proposal(submission, sources.contents(paths), options, version, tenant)
+            contents = sources.contents(found, access)
+            proposal = submitting.Proposal(submission, contents, options, version, tenant)
             most = self._settings.most_queued_videos
             job_id, is_new = submitting.submit(self._database, proposal, idempotency_key, most)
             return reading.job(self._database, job_id, tenant), is_new
@@ -149,7 +152,7 @@ class Jobs:
     async def delete(self, job_id: str, *, tenant: str) -> None:
         """Remove it and its results; `JobConflict` where it has not ended."""
         await asyncio.to_thread(changing.mark_deleted, self._database, job_id, tenant)
-        await self._results.delete(job_id)
+        await asyncio.to_thread(self._results.remove, job_id)
         await asyncio.to_thread(changing.forget, self._database, job_id)
 
     async def watch(self, job_id: str, *, tenant: str) -> AsyncIterator[Job]:
@@ -157,11 +160,14 @@ class Jobs:
         last: Job | None = None
         while True:
             job = await self.get(job_id, tenant=tenant)
-            if job != last:
+            known = job.model_copy(
+                update={"progress": job.progress.model_copy(update={"rate": 0.0, "seconds_left": 0.0})}
+            )
+            if known != last:  # a rate alone changes all the time
                 yield job
             if job.state.is_final:
                 return
-            last = job
+            last = known
             await asyncio.sleep(WATCH_SECONDS)
 
     async def deliveries(self, job_id: str, *, tenant: str) -> Sequence[Delivery]:

@@ -83,5 +83,3 @@ async def file_of(jobs: Jobs, job: Job, form: ResultFormat, video: int | None, t
 async def _results(jobs: Jobs, job_id: str, tenant: str) -> AsyncIterator[tuple[JobVideo, bytes]]:
     async for one in jobs.results(job_id, tenant=tenant):
         yield one
-
-

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from gateway.answering.json import Answer, absent
 from gateway.jobs import docs
@@ -22,7 +23,6 @@ from gateway.jobs.submitting import (
     submission_of,
 )
 from gateway.receiving.uploads import UploadReader
-from pydantic.json_schema import SkipJsonSchema
 from reeltag.errors import JobsOff, UnsupportedMediaType
 
 router: Final = APIRouter(tags=["jobs"])
