@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from reeltag.tags import Detection, FrameDetections, ImageTag, Interval, Kind, ObjectCount, Shot, Tag, TaggedShot
 from vod.aggregation.aggregate import ScoredSample, neighbours, sorted_tags
+from vod.aggregation.repeating import Repeats
 from vod.taxonomy import Taxonomy
 
 Counts = npt.NDArray[np.int64]
@@ -37,6 +38,10 @@ class Objects:
     """float64 `(n,)`: presentation times, seconds, rising."""
     counts: Callable[[str], Counts]
     """int64 `(n,)` of a label: how many of its boxes score high enough in each frame."""
+
+    def repeated(self, repeats: Repeats) -> Objects:
+        """With the frames that were left out, because they look like the one before."""
+        return Objects(self.model, repeats.times, lambda label: self.counts(label)[repeats.places])
 
 
 @dataclass(frozen=True)

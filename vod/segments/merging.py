@@ -15,6 +15,7 @@ from vod.aggregation.aggregate import sorted_tags, stretches_of, tags_of, with_g
 from vod.aggregation.categories import with_categories
 from vod.aggregation.groups import ClassGroups
 from vod.aggregation.levels import FrameScores, Objects, frame_results, tagged_shots
+from vod.aggregation.repeating import RepeatedSamples, Repeats, repeats_of
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import End, Fetch
 from vod.decoding.sampling import Sample, ShotFrames, shot_sample_groups, shots_without
@@ -172,8 +173,12 @@ def _assembled(
     taxonomy, least = options.taxonomy, options.thresholds.detector.low
     found = FrameObjects(findings.boxes, detector.labels, options.thresholds.frame_score, taxonomy)
     objects = Objects(detector.network, found.times, lambda label: found.counts(label, taxonomy.low(label, least)))
-    said = _said(findings, networks, options)
-    tags = _tags(shots, end, said, options)
+    said, stretches = _said(findings, networks, options), stretches_of(shots, end.gaps)
+    repeats = None
+    if options.sample is Sample.ADAPTIVE:
+        repeats = repeats_of(found.times, findings.cut_scores()[0], stretches, options.fps)
+        objects = objects.repeated(repeats)
+    tags = _tags(stretches, said, repeats, options)
     result = VideoTags(
         source=VideoSource(
             name=shown(path.name),
@@ -229,12 +234,14 @@ def _said(findings: Findings, networks: Networks, options: TagOptions) -> list[_
     return said
 
 
-def _tags(shots: tuple[Shot, ...], end: End, said: Sequence[_Said], options: TagOptions) -> tuple[Tag, ...]:
-    stretches, gap = stretches_of(shots, end.gaps), options.thresholds.merge_gap_seconds
+def _tags(
+    stretches: Sequence[Shot], said: Sequence[_Said], repeats: Repeats | None, options: TagOptions
+) -> tuple[Tag, ...]:
+    gap = options.thresholds.merge_gap_seconds
     tags: list[Tag] = []
     for each in said:
         tags += tags_of(
-            each.samples,
+            RepeatedSamples(each.samples, repeats) if repeats else each.samples,
             stretches,
             model=each.model,
             kind=each.kind,
