@@ -17,7 +17,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from reeltag.errors import DatabaseAway, InvalidOption, OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.errors import (
+    DatabaseAway,
+    InvalidOption,
+    NotAsPlanned,
+    OutputError,
+    ReeltagError,
+    ServiceError,
+    VideoError,
+)
 from reeltag.settings import Settings
 from vod.jobs import errands, progress, sources
 from vod.jobs.claiming import Held, give_back
@@ -211,6 +219,8 @@ class Works:
 
         try:
             record = self.run(held, tagged, tell)
+        except NotAsPlanned:
+            raise
         except VideoError as error:
             return None, str(error)
         tell(1.0)
@@ -335,7 +345,7 @@ class Works:
             raise Over
         try:
             write()
-        except OutputError as error:
+        except (OutputError, StorageFull) as error:
             if is_last:
                 raise
             _log.warning("%s; trying again", error)
