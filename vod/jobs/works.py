@@ -24,6 +24,7 @@ from reeltag.errors import (
     OutputError,
     ReeltagError,
     ServiceError,
+    StorageFull,
     VideoError,
 )
 from reeltag.settings import Settings
