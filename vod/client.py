@@ -58,7 +58,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(settings.jobs_url)
-        self._results = Results(settings.results_root)
+        self._results = Results(settings.results_root, settings.state_dir / "scratch")
 
     async def close(self) -> None:
         """Close the connections."""

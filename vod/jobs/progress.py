@@ -47,10 +47,11 @@ def work(database: Database, held: Held) -> Work | None:
         row = connection.execute(query.where(is_held(held))).first()
     if row is None:
         return None
+    video = Found.from_json(row.found)
     return Work(
-        video=Found.from_json(row.found),
+        video=video,
         name=row.name,
-        options=JobOptions.model_validate_json(row.options),
+        options=JobOptions.model_validate({**json.loads(row.options), **video.options}),
         plan=row.plan,
         stamp=row.stamp or "",
         tenant=row.tenant,

@@ -17,11 +17,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from reeltag.errors import DatabaseAway, OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.errors import (
+    DatabaseAway,
+    InvalidOption,
+    OutputError,
+    ReeltagError,
+    ServiceError,
+    StorageFull,
+    VideoError,
+)
 from reeltag.settings import Settings
 from vod.jobs import errands, progress, sources
 from vod.jobs.claiming import Held, give_back
 from vod.jobs.database import Database, patiently
+from vod.jobs.options import options_of
 from vod.jobs.progress import Work
 from vod.jobs.results import Results
 from vod.jobs.tagging import Part, Planned, Tagged, Tagging
@@ -59,15 +68,24 @@ def _told_once_in(times: int, tries: int) -> Iterator[None]:
             _log.warning("%s; trying again", error)
 
 
-async def _found(text: str, access: Access) -> AsyncIterator[Found | BadLine]:
+async def _found(text: str, access: Access, cache: SourceCache) -> AsyncIterator[Found | BadLine]:
     """The videos of a source, and what is wrong with it."""
     try:
         source = parsed_source(text, access)
     except ReeltagError as error:
         yield BadLine(shown(text), error.code, str(error))
         return
-    async for each in expand(source, access):
-        yield each
+    async for each in expand(source, access, cache):
+        yield _with_good_options(each) if isinstance(each, Found) and each.options else each
+
+
+def _with_good_options(found: Found) -> Found | BadLine:
+    """A video of a manifest's line with options of its own."""
+    try:
+        options_of(found.options)
+    except InvalidOption as error:
+        return BadLine(f"{found.manifest}:{found.line}", error.code, str(error))
+    return found
 
 
 @dataclass
@@ -129,7 +147,7 @@ class Works:
             batch.clear()
 
         for text in job.sources:
-            async for found in _found(text, access):
+            async for found in _found(text, access, self.cache):
                 batch.append(found)
                 if len(batch) >= size:
                     await add()
@@ -213,7 +231,7 @@ class Works:
                 return await self.tagging.results(work.video, file.path, plan, read(), work.options, folder)
 
         results = self.run(held, tagged)
-        self._write(held, results.files)
+        self.write(held, lambda: self.results.write(held.job_id, results.files))  # the JSON is the last of them
         has_failed = any(part.failure for part in parts)
         if not self.ask(lambda: progress.succeed(self.database, held, results, keeps_records=has_failed)):
             self._remove_strays(held)
@@ -297,19 +315,25 @@ class Works:
         look = errands.still_held if held.number < 0 else progress.still_held
         return self.ask(lambda: look(self.database, held))
 
-    def _write(self, held: Held, files: dict[str, bytes]) -> None:
-        """Write results, the JSON last; what can pass, such as a full disk, is waited for."""
+    def write(self, held: Held, work: Callable[[], None]) -> None:
+        """Write results; what can pass, such as a full disk, is waited for.
+
+        Raises:
+            Over: It is not held any more, or the worker ends.
+            OutputError: They cannot be written for too long.
+            StorageFull: There is no room for too long.
+        """
         until = time.monotonic() + WRITE_SECONDS
-        while not self._is_written(held, files, is_last=time.monotonic() > until):
+        while not self._is_written(held, work, is_last=time.monotonic() > until):
             if self.stopping.wait(PAUSE_SECONDS):
                 raise Over
 
-    def _is_written(self, held: Held, files: dict[str, bytes], *, is_last: bool) -> bool:
+    def _is_written(self, held: Held, work: Callable[[], None], *, is_last: bool) -> bool:
         if not self._still_held(held):
             raise Over
         try:
-            self.results.write(held.job_id, files)
-        except OutputError as error:
+            work()
+        except (OutputError, StorageFull) as error:
             if is_last:
                 raise
             _log.warning("%s; trying again", error)
