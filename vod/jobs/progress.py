@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from vod.jobs.claiming import Held, is_held
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
-from vod.jobs.options import JobOptions
+from vod.jobs.options import JobOptions, merged_options
 from vod.jobs.tables import jobs, pace, segments, videos
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.stores.source import Found
@@ -51,7 +51,7 @@ def work(database: Database, held: Held) -> Work | None:
     return Work(
         video=video,
         name=row.name,
-        options=JobOptions.model_validate({**json.loads(row.options), **video.options}),
+        options=merged_options(row.options, video.options),
         plan=row.plan,
         stamp=row.stamp or "",
         tenant=row.tenant,

@@ -15,8 +15,8 @@ class Results:
     """The results of all jobs; nothing is opened before it is needed.
 
     Args:
-        root: A folder, or a place in an object store such as `s3://bucket/tags`.
-        scratch: Folder of this machine for files that are written piece by piece.
+        root: A folder, or such as `s3://bucket/results`.
+        scratch: Folder of this machine for what is being written.
     """
 
     def __init__(self, root: str, scratch: Path) -> None:

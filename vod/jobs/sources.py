@@ -22,6 +22,8 @@ from vod.stores.source import Source, SourceKind
 
 MOST_HASHED: Final = 100
 """Files of one submission that are read to tell their content; of more, size and time stand for it."""
+_READ_SECONDS: Final = 60.0
+"""Longest wait for the next bytes of a download."""
 _CHUNK: Final = 1 << 20
 
 
@@ -37,7 +39,9 @@ def access_of(settings: Settings, tenant: str) -> Access:
         found = folder.finished(tenant, upload_id)
         return Upload(found.content, found.about.name)
 
-    return Access(Roots.of(settings.source_roots), Web(UrlHosts(settings.url_hosts)), uploaded)
+    return Access(
+        Roots.of(settings.source_roots), Web(UrlHosts(settings.url_hosts), read_seconds=_READ_SECONDS), uploaded
+    )
 
 
 async def checked(texts: Sequence[str], access: Access) -> list[Source]:
@@ -66,7 +70,7 @@ def _content(source: Source, access: Access, *, is_read: bool) -> str:
     path = Path(source.location)
     try:
         text = _of_file(path, access.roots, is_read=is_read)
-        # A manifest's paths may begin at its folder.
+        # The paths in a manifest may begin at its folder.
         return f"{text}{path.suffix.lower()}:{path.parent}" if is_manifest(path.name) else text
     except SourceRefused:
         if not is_pattern(path):

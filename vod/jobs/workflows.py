@@ -15,7 +15,7 @@ from dbos._dbos import _get_dbos_instance
 from dbos._utils import INTERNAL_QUEUE_NAME
 
 from reeltag.errors import NetworkReplaced, NotAsPlanned, ReeltagError, StaleRecord
-from vod.jobs import errands, finishing, progress
+from vod.jobs import errands, progress
 from vod.jobs.claiming import Held
 from vod.jobs.works import Over, Works
 
@@ -148,7 +148,7 @@ def _errand(job_id: str, number: int, attempt: int, priority: int) -> str:
         if job is not None and job.errand == "EXPAND":
             works.expand(held, job)
         elif job is not None:
-            finishing.finish(works, held, job)
+            works.finish(held)
     except Over:
         return "over"
     except Exception as error:
