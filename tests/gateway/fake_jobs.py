@@ -63,7 +63,9 @@ class FakeJobs:
         self._check()
         for source in submission.sources:
             if source.startswith("/"):
-                raise SourceRefused(f"{source} is not below a root that the operator names with --source-root", "outside_roots")
+                raise SourceRefused(
+                    f"{source} is not below a root that the operator names with --source-root", "outside_roots"
+                )
         try:
             JobOptions.model_validate(submission.options)
         except ValidationError as error:

@@ -73,7 +73,12 @@ def test_what_is_wrong_with_a_submission_is_said(simple: Place) -> None:
         ):
             with pytest.raises(SourceRefused, match=text):
                 await jobs.submit(submission(*sources))
-        for options, text in (({"fsp": 2}, "fsp is no option"), ({"fps": 0}, "fps=0"), ({"sample": "x"}, "sample")):
+        for options, text in (
+            ({"fsp": 2}, "fsp is no option"),
+            ({"fps": 0}, "fps=0"),
+            ({"sample": "x"}, "sample"),
+            ({"taxonomy": {"allow": ["car"]}}, "name is missing"),
+        ):
             with pytest.raises(InvalidOption, match=text):
                 await jobs.submit(submission(path, options=options))
         assert (await jobs.list(tenant="")).items == ()
