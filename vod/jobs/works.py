@@ -168,7 +168,11 @@ class Works:
         def written() -> None:
             write_job_files(self.results.store, held.job_id, videos())
 
-        self._until_written(held, written)
+        try:
+            self._until_written(held, written)
+        except (OutputError, StorageFull) as error:
+            problem = BadLine("job", error.code, f"the files of the whole job are not there: {error}")
+            self.ask(lambda: errands.add(self.database, held, [problem]))
         self.ask(lambda: errands.finish(self.database, held))
 
     def plan(self, held: Held) -> int:
