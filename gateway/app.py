@@ -33,9 +33,11 @@ from gateway.queueing.departures import Departure
 from gateway.queueing.ways import Ways
 from gateway.receiving.fetching import Fetcher, FetchLimits
 from gateway.receiving.headers import HeaderReader
+from gateway.receiving.options import CheckedQueries
 from gateway.receiving.uploads import UploadLimits, UploadReader
 from gateway.routes import health, images, job_results, uploads, webhooks
 from gateway.routes import jobs as job_routes
+from gateway.routes.direct import DirectImages
 from gateway.routes.health import check_ready
 from gateway.security_headers import SecurityHeadersMiddleware
 from gateway.tagging import Tagging
@@ -129,6 +131,9 @@ def create_app(
     for router in routers:
         app.include_router(router)
     app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
+    app.state.queries = CheckedQueries()
+    route = next(route for route in images.router.routes if getattr(route, "path", "") == images.PATH)
+    app.add_middleware(DirectImages, queries=app.state.queries, route=route)
     app.state.access = Access(KeyFile(settings.keys_file) if settings.keys_file else None)
     app.add_middleware(KeyMiddleware, access=app.state.access)
     if settings.cors_origins:

@@ -78,6 +78,13 @@ def on_the_wire(error: ReeltagError, request_id: str, *, keep_alive: bool = Fals
     return b"\r\n".join([*head, b"", bytes(response.body)])
 
 
+def client_gone() -> Response:
+    """What is said of a request whose client left; nobody reads it."""
+    if (request := exchange.current()) is not None:
+        request.note_error("client_gone")
+    return Response(status_code=CLIENT_GONE)
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Render what the routes and the framework raise."""
     app.add_exception_handler(ReeltagError, _on_reeltag_error)
@@ -123,9 +130,7 @@ def _methods_at(request: Request) -> list[str]:
 
 
 async def _on_client_gone(_: Request, __: Exception) -> Response:
-    if (request := exchange.current()) is not None:
-        request.note_error("client_gone")
-    return Response(status_code=CLIENT_GONE)
+    return client_gone()
 
 
 def _problem(detail: Mapping[str, Any]) -> str:

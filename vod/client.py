@@ -58,7 +58,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(settings.jobs_url)
-        self._results = Results(settings.results_root)
+        self._results = Results(settings.results_root, settings.state_dir / "scratch")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -164,11 +164,14 @@ class Jobs:
         last: Job | None = None
         while True:
             job = await self.get(job_id, tenant=tenant)
-            if job != last:
+            known = job.model_copy(
+                update={"progress": job.progress.model_copy(update={"rate": 0.0, "seconds_left": 0.0})}
+            )
+            if known != last:  # a rate alone changes all the time
                 yield job
             if job.state.is_final:
                 return
-            last = job
+            last = known
             await asyncio.sleep(WATCH_SECONDS)
 
     async def deliveries(self, job_id: str, *, tenant: str) -> Sequence[Delivery]:

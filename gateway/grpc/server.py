@@ -16,7 +16,7 @@ from gateway.grpc.door import Door
 from gateway.grpc.health import Health
 from gateway.grpc.reflecting import reflection_handlers
 from gateway.grpc.service import MAX_STREAMS
-from reeltag.errors import PortInUse, ReeltagError
+from reeltag.errors import PortInUse
 from reeltag.settings import Settings
 
 MAX_MESSAGE_BYTES: Final = 64 << 20
@@ -27,8 +27,6 @@ _MAX_CALLS: Final = 1024
 """Of all services, those included that are being refused, or whose client does not take its answer."""
 _OPEN_PLACES: Final = 4
 """Calls of health, and of reflection, that may send at one time: they need no key."""
-_READINESS_SECONDS: Final = 1.0
-"""How often health is asked for anew."""
 _LOOK_SECONDS: Final = 0.1
 """How often it is looked whether the server still listens."""
 _HOUR_MS: Final = 3_600_000
@@ -88,12 +86,13 @@ async def listening(
     Raises:
         PortInUse: The address cannot be bound.
     """
-    state = Health(("", *services), Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=5.0, wait_seconds=5.0))
+    door = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=5.0, wait_seconds=5.0)
+    state = Health(("", *services), door, check_ready)
     shown = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=30.0, wait_seconds=5.0)
     handlers = (*services.values(), state.handler(), *reflection_handlers((*services, health.SERVICE), shown))
     listener = _Listener(address, handlers, credentials, shared=shared)
     await listener.start()
-    working = [asyncio.create_task(_tell_health(state, check_ready)), asyncio.create_task(listener.watch())]
+    working = [asyncio.create_task(state.watch()), asyncio.create_task(listener.watch())]
     try:
         yield listener.port
     finally:
@@ -151,13 +150,3 @@ class _Listener:
                 _log.warning("the gRPC server ended itself (%s: %s); another one takes its place", type(error), error)
                 with contextlib.suppress(PortInUse):  # it is still closing
                     await self.start()
-
-
-async def _tell_health(state: Health, check_ready: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await check_ready()
-            state.set(True)
-        except ReeltagError:
-            state.set(False)
-        await asyncio.sleep(_READINESS_SECONDS)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from vod.jobs.claiming import Held, is_held
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
-from vod.jobs.options import JobOptions
+from vod.jobs.options import JobOptions, merged_options
 from vod.jobs.tables import jobs, pace, segments, videos
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.stores.source import Found
@@ -47,10 +47,11 @@ def work(database: Database, held: Held) -> Work | None:
         row = connection.execute(query.where(is_held(held))).first()
     if row is None:
         return None
+    video = Found.from_json(row.found)
     return Work(
-        video=Found.from_json(row.found),
+        video=video,
         name=row.name,
-        options=JobOptions.model_validate_json(row.options),
+        options=merged_options(row.options, video.options),
         plan=row.plan,
         stamp=row.stamp or "",
         tenant=row.tenant,
@@ -71,7 +72,7 @@ def begin(database: Database, held: Held) -> Work | None:
         database,
         held,
         "poison",
-        f"{row.video.source}: {MOST_STARTS} workers in a row ended while they read it; it is not tried again before a retry",
+        f"{row.video.source}: {MOST_STARTS} workers in a row ended while they read it; only a retry begins it again",
     )
     return None
 
@@ -96,7 +97,13 @@ def note_plan(database: Database, held: Held, planned: Planned, stamp: str) -> b
         if row is None:
             return False
         connection.execute(segments.delete().where(*_of(held)))
-        values = {"plan": planned.text, "stamp": stamp, "seconds_total": planned.seconds, "seconds_done": 0.0, "starts": 0}
+        values = {
+            "plan": planned.text,
+            "stamp": stamp,
+            "seconds_total": planned.seconds,
+            "seconds_done": 0.0,
+            "starts": 0,
+        }
         connection.execute(videos.update().where(is_held(held)).values(**values))
         longer = planned.seconds - (row.seconds_total or 0.0)
         job = jobs.update().where(jobs.c.id == held.job_id)

@@ -5,33 +5,29 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
-from pathlib import Path, PurePath
-from typing import Final
+from pathlib import Path
 
 from reeltag.errors import JobNotFound
-from vod.stores.file_store import FileStore
-from vod.stores.result_store import Store
-from vod.stores.results import JSON_SUFFIX, picture_key, result_key
-
-PICTURE: Final = ".jpg"
-"""Suffix of the small picture of the indices, which lies beside the results."""
+from vod.stores.result_store import Store, open_store
 
 
 class Results:
     """The results of all jobs; nothing is opened before it is needed.
 
     Args:
-        root: A folder.
+        root: A folder, or such as `s3://bucket/results`.
+        scratch: Folder of this machine for what is being written.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, scratch: Path) -> None:
         self._root = root
+        self._scratch = scratch
         self._lock = threading.Lock()
         self._store: Store | None = None
 
     def folder(self, job_id: str) -> Path | None:
         """Of a job, where results lie in folders: its pages link the videos relative to it."""
-        return Path(self._root).absolute() / job_id
+        return None if "://" in self._root else Path(self._root).absolute() / job_id
 
     @property
     def store(self) -> Store:
@@ -42,18 +38,17 @@ class Results:
         """
         with self._lock:
             if self._store is None:
-                self._store = FileStore(Path(self._root))
+                self._store = open_store(self._root, self._scratch)
             return self._store
 
-    def write_video(self, job_id: str, name: str, files: Mapping[str, bytes]) -> None:
-        """Write the files of a video by their suffixes, each at once or not at all, and the JSON last.
+    def write(self, job_id: str, files: Mapping[str, bytes]) -> None:
+        """Write files of a job by their keys, each at once or not at all, one after the other.
 
         Raises:
             OutputError: One cannot be written.
         """
-        for suffix in sorted(files, key=lambda each: each == JSON_SUFFIX):
-            key = picture_key(PurePath(name)) if suffix == PICTURE else result_key(PurePath(name), suffix)
-            self.store.write(f"{job_id}/{key}", files[suffix])
+        for key, content in files.items():
+            self.store.write(f"{job_id}/{key}", content)
 
     async def read(self, job_id: str, key: str) -> bytes:
         """A file of a job's results.

@@ -10,16 +10,20 @@ from typing import Final
 
 from reeltag.errors import SourceRefused
 from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.fetching.web import Web
 from reeltag.settings import Settings
 from reeltag.uploads import UploadFolder
 from vod.stores.checking import checked_source
 from vod.stores.folders import is_pattern
+from vod.stores.manifests import is_manifest
 from vod.stores.opening import opened
 from vod.stores.roots import Access, Roots, Upload
 from vod.stores.source import Source, SourceKind
 
 MOST_HASHED: Final = 100
 """Files of one submission that are read to tell their content; of more, size and time stand for it."""
+_READ_SECONDS: Final = 60.0
+"""Longest wait for the next bytes of a download."""
 _CHUNK: Final = 1 << 20
 
 
@@ -35,7 +39,9 @@ def access_of(settings: Settings, tenant: str) -> Access:
         found = folder.finished(tenant, upload_id)
         return Upload(found.content, found.about.name)
 
-    return Access(Roots.of(settings.source_roots), UrlHosts(settings.url_hosts), uploaded)
+    return Access(
+        Roots.of(settings.source_roots), Web(UrlHosts(settings.url_hosts), read_seconds=_READ_SECONDS), uploaded
+    )
 
 
 async def checked(texts: Sequence[str], access: Access) -> list[Source]:
@@ -79,9 +85,4 @@ def _of_file(path: Path, roots: Roots, *, is_read: bool) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     # The suffix decides what a file is: a manifest's bytes are no video's.
-    return f"sha256:{digest.hexdigest()}{path.suffix.lower() if is_list(path) else ''}"
-
-
-def is_list(path: Path) -> bool:
-    """Whether a file names other sources."""
-    return path.suffix.lower() in {".jsonl", ".csv"}
+    return f"sha256:{digest.hexdigest()}{path.suffix.lower() if is_manifest(path.name) else ''}"

@@ -37,7 +37,7 @@ class Tagged:
     """The results of a video."""
 
     files: dict[str, bytes]
-    """By suffix; `.jpg` is the small picture of the indices."""
+    """By key, below the job's folder, in the order in which they are written."""
     seconds: float
     coverage: float
     """Percent of its time that was looked at."""

@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
+from dbos import DBOS, SetEnqueueOptions, SetWorkflowID, WorkflowHandle
+from dbos._dbos import _get_dbos_instance
+from dbos._utils import INTERNAL_QUEUE_NAME
 
 from reeltag.errors import NetworkReplaced, NotAsPlanned, ReeltagError, StaleRecord
 from vod.jobs import errands, progress
@@ -43,6 +45,37 @@ def enqueue(held: Held, host: str) -> None:
         DBOS.enqueue_workflow(queue_of(kind, host), workflow, held.job_id, held.number, held.attempt, held.priority)
 
 
+def ended(keys: list[str]) -> dict[str, bool]:
+    """Of the workflows that are there, whether they have ended, however."""
+    if not keys:
+        return {}
+    found = DBOS.list_workflows(workflow_ids=keys, load_input=False, load_output=False)
+    return {each.workflow_id: each.status not in ("ENQUEUED", "DELAYED", "PENDING") for each in found}
+
+
+def revive(host: str, idle: set[str]) -> set[str]:
+    """Queue again what this process began and does not do any more, without having come to its end.
+
+    DBOS begins again at its launch what an earlier process had begun; what its own threads drop, because they hear
+    that the database is away in words that it does not know, it leaves. It has no public function for that.
+
+    Args:
+        host: Of this process.
+        idle: What was found so at the last look: what is found so twice is queued.
+
+    Returns:
+        What is found so now.
+    """
+    dbos = _get_dbos_instance()
+    active = set(dbos._active_workflows_set.activeList())
+    version = DBOS.application_version
+    pending = {each.workflow_id for each in dbos._sys_db.get_pending_workflows(host, version)}
+    for workflow_id in (pending - active) & idle:
+        dbos._sys_db.reenqueue_for_recovery(workflow_id, [host], INTERNAL_QUEUE_NAME)
+        _log.warning("the workflow %s had stopped; it goes on", workflow_id)
+    return pending - active
+
+
 @DBOS.workflow(name="video", max_recovery_attempts=None)
 def video(job_id: str, number: int, attempt: int, priority: int) -> str:
     """Tag a video that was claimed."""
@@ -57,7 +90,7 @@ def video(job_id: str, number: int, attempt: int, priority: int) -> str:
         return "over"
     window = works.settings.worker_slots + 1
     wanted = _missing(job_id, number, attempt, priority, count)
-    handles = []
+    handles: list[WorkflowHandle[str]] = []
     for place, index in enumerate(wanted):
         if place >= window:
             handles[place - window].get_result(polling_interval_sec=POLL_SECONDS)
@@ -115,12 +148,13 @@ def _errand(job_id: str, number: int, attempt: int, priority: int) -> str:
         if job is not None and job.errand == "EXPAND":
             works.expand(held, job)
         elif job is not None:
-            works.ask(lambda: errands.finish(works.database, held))
+            works.finish(held)
     except Over:
         return "over"
     except Exception as error:
         _log.exception("the errand of the job %s", job_id)
-        works.ask(lambda: errands.break_off(works.database, held, f"a defect of reeltag ({type(error).__name__})"))  # noqa: B023
+        reason = f"a defect of reeltag ({type(error).__name__}); the worker's log has more"
+        works.ask(lambda: errands.break_off(works.database, held, reason))
     return "done"
 
 

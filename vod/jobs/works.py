@@ -7,26 +7,32 @@ again, after a crash or by another host, finds what was done before and goes on 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from reeltag.errors import DatabaseAway, OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.errors import DatabaseAway, InvalidOption, OutputError, ReeltagError, ServiceError, VideoError
 from reeltag.settings import Settings
 from vod.jobs import errands, progress, sources
 from vod.jobs.claiming import Held, give_back
 from vod.jobs.database import Database, patiently
-from vod.jobs.options import JobOptions
+from vod.jobs.options import merged_options
 from vod.jobs.progress import Work
 from vod.jobs.results import Results
 from vod.jobs.tagging import Part, Planned, Tagged, Tagging
 from vod.stores.cache import SourceCache
+from vod.stores.checking import parsed_source
 from vod.stores.expanding import expand
+from vod.stores.job_files import VideoResult, write_job_files
+from vod.stores.names import shown
+from vod.stores.results import JSON_SUFFIX
+from vod.stores.roots import Access
 from vod.stores.source import BadLine, Found
 
 LOOK_SECONDS: Final = 1.0
@@ -42,8 +48,18 @@ _log: Final = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Over(Exception):  # noqa: N818 - no error: nobody wants any more what is being done
+class Over(Exception):
     """What is being done is another host's now, or cancelled, or the worker ends."""
+
+
+@contextmanager
+def _told_once_in(times: int, tries: int) -> Iterator[None]:
+    """What is away for a moment is no error, and is logged at the first of so many tries."""
+    try:
+        yield
+    except ServiceError as error:
+        if tries % times == 0:
+            _log.warning("%s; trying again", error)
 
 
 @dataclass
@@ -105,18 +121,46 @@ class Works:
             batch.clear()
 
         for text in job.sources:
-            try:
-                for source in await sources.checked([text], access):
-                    async for found in expand(source, access):
-                        batch.append(found)
-                        if len(batch) >= size:
-                            await add()
-                            size = _BATCHES[1]
-            except ReeltagError as error:
-                if isinstance(error, ServiceError):
-                    raise
-                batch.append(BadLine(text, error.code, str(error)))
+            async for found in self._found(text, access, job.options):
+                batch.append(found)
+                if len(batch) >= size:
+                    await add()
+                    size = _BATCHES[1]
         await add()
+
+    async def _found(self, text: str, access: Access, options: str) -> AsyncIterator[Found | BadLine]:
+        """The videos of a source, and what is wrong with it."""
+        try:
+            source = parsed_source(text, access)
+        except ReeltagError as error:
+            yield BadLine(shown(text), error.code, str(error))
+            return
+        async for each in expand(source, access, self.cache):
+            try:
+                if isinstance(each, Found) and each.options:
+                    merged_options(options, each.options)
+            except InvalidOption as error:
+                assert isinstance(each, Found)
+                yield BadLine(f"{each.manifest}:{each.line}", error.code, str(error))
+            else:
+                yield each
+
+    def finish(self, held: Held) -> None:
+        """Write the files of a job whose videos are all done, and end it."""
+
+        def videos() -> Iterator[VideoResult]:
+            for row in errands.tagged(self.database, held.job_id):
+                key = f"{held.job_id}/{row.name}{JSON_SUFFIX}"
+                try:
+                    yield VideoResult(row.number, row.name, row.source, self.results.store.read(key))
+                except FileNotFoundError:
+                    _log.error("the result %s was removed by somebody: the job's own files are without it", key)
+
+        def written() -> None:
+            write_job_files(self.results.store, held.job_id, videos())
+
+        self._until_written(held, written)
+        self.ask(lambda: errands.finish(self.database, held))
 
     def plan(self, held: Held) -> int:
         """Divide a video, unless that was done; give the number of its segments."""
@@ -195,7 +239,7 @@ class Works:
                 return await self.tagging.results(work.video, file.path, plan, read(), work.options, folder)
 
         results = self.run(held, tagged)
-        self._write(held, work, results.files)
+        self._until_written(held, lambda: self.results.write(held.job_id, results.files))
         has_failed = any(part.failure for part in parts)
         if not self.ask(lambda: progress.succeed(self.database, held, results, keeps_records=has_failed)):
             self._remove_strays(held)
@@ -244,16 +288,12 @@ class Works:
         Raises:
             Over: It is not held any more, or the worker ends.
         """
-        tries = 0
-        while True:
-            try:
+        for tries in itertools.count():
+            with _told_once_in(30, tries):
                 return self._once(held, work, tell)
-            except ServiceError as error:
-                if tries % 30 == 0:
-                    _log.warning("%s; trying again", error)
-                tries += 1
-                if self.stopping.wait(PAUSE_SECONDS) or not self._still_held(held):
-                    raise Over from error
+            if self.stopping.wait(PAUSE_SECONDS) or not self._still_held(held):
+                break
+        raise Over
 
     def _once(
         self, held: Held, work: Callable[[Callable[[float], None]], Awaitable[T]], tell: Callable[[float], None]
@@ -283,18 +323,18 @@ class Works:
         look = errands.still_held if held.number < 0 else progress.still_held
         return self.ask(lambda: look(self.database, held))
 
-    def _write(self, held: Held, work: Work, files: dict[str, bytes]) -> None:
-        """Write results, the JSON last; what can pass, such as a full disk, is waited for."""
+    def _until_written(self, held: Held, write: Callable[[], None]) -> None:
+        """Write results; what can pass, such as a full disk or a folder that is away, is waited for."""
         until = time.monotonic() + WRITE_SECONDS
-        while not self._is_written(held, work, files, is_last=time.monotonic() > until):
+        while not self._is_written(held, write, is_last=time.monotonic() > until):
             if self.stopping.wait(PAUSE_SECONDS):
                 raise Over
 
-    def _is_written(self, held: Held, work: Work, files: dict[str, bytes], *, is_last: bool) -> bool:
+    def _is_written(self, held: Held, write: Callable[[], None], *, is_last: bool) -> bool:
         if not self._still_held(held):
             raise Over
         try:
-            self.results.write_video(held.job_id, work.name, files)
+            write()
         except OutputError as error:
             if is_last:
                 raise

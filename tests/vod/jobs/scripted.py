@@ -11,16 +11,16 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable
 from pathlib import Path
 from typing import Any
 
 from reeltag.errors import VideoError
 from reeltag.settings import load_settings
 from vod.jobs.options import JobOptions
-from vod.jobs.sources import Found
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.jobs.worker import Worker
+from vod.stores.source import Found
 
 
 class ScriptedTagging:
@@ -30,17 +30,14 @@ class ScriptedTagging:
         script = _script(path)
         if script.get("deadly_plan"):
             os.kill(os.getpid(), signal.SIGKILL)
-        count = script["segments"]
-        return Planned(json.dumps(script), 10.0 * count, tuple((10.0 * i, 10.0 * i + 10) for i in range(count)))
+        return self.planned(json.dumps(script))
 
-    def fits(self, path: Path, plan: str) -> bool:
-        return bool(json.loads(plan) == _script(path))
+    def planned(self, text: str) -> Planned:
+        count = json.loads(text)["segments"]
+        return Planned(text, 10.0 * count, tuple((10.0 * i, 10.0 * i + 10) for i in range(count)))
 
-    def parts(self, plan: str) -> int:
-        return int(json.loads(plan)["segments"])
-
-    def seconds(self, plan: str, index: int) -> float:
-        return 10.0
+    def in_one_go(self, text: str) -> Planned:
+        raise NotImplementedError
 
     async def segment(
         self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
@@ -56,18 +53,18 @@ class ScriptedTagging:
         return f"{path.name} {index}".encode()
 
     async def results(
-        self, found: Found, path: Path, plan: str, parts: Iterable[Part], options: JobOptions, folder: Path
+        self, found: Found, path: Path, plan: str, parts: AsyncIterable[Part], options: JobOptions, folder: Path | None
     ) -> Tagged:
-        given = list(parts)
+        given = [part async for part in parts]
         texts = [part.record.decode() if part.record is not None else part.failure for part in given]
         gaps = tuple(
             {"start_seconds": 10.0 * part.index, "end_seconds": 10.0 * part.index + 10, "reason": part.failure}
             for part in given
             if part.record is None
         )
-        text = json.dumps(texts)
+        text = json.dumps({"texts": texts, "tags": [], "shots": [], "source": {"sha256": "", "duration_seconds": 0}})
         seconds = 10.0 * len(given)
-        return Tagged({".tags.json": text.encode()}, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
+        return Tagged({f"{found.name}.tags.json": text.encode()}, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
 
 
 def _script(path: Path) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from vod.client import JobState, Submission
 from vod.jobs import errands, hosts, progress
 from vod.jobs.claiming import Claimant, Held, claim_errand, claim_video, give_back, held_by
 from vod.jobs.database import Database
-from vod.jobs.sources import Found
 from vod.jobs.tables import hosts as host_rows
 from vod.jobs.tables import jobs as job_rows
 from vod.jobs.tagging import Planned, Tagged
+from vod.stores.source import Found, SourceKind
 
 HERE, THERE = Claimant("here", "v1", 1000), Claimant("there", "v1", 1000)
 
@@ -29,7 +29,7 @@ def submit(place: Place, name: str, videos: int, tenant: str = "", priority: int
     held = claim_errand(database, HERE)
     assert held is not None
     assert held.job_id == job.id
-    errands.add(database, held, [Found(path, path, f"{name}/{i}") for i in range(videos)])
+    errands.add(database, held, [Found(SourceKind.PATH, path, path, f"{name}/{i}") for i in range(videos)])
     errands.expanded(database, held)
     return job.id
 
@@ -104,7 +104,7 @@ def test_who_holds_a_video_no_more_writes_nothing(place: Place) -> None:
     job_id = submit(place, "a", 1)
     database = place.database
     (old,) = claimed(database, 1)
-    progress.note_plan(database, old, Planned("plan", 20.0, ((0, 10), (10, 20))))
+    progress.note_plan(database, old, Planned("plan", 20.0, ((0, 10), (10, 20))), "stamp")
     assert progress.begin_segment(database, old, 0)
     assert give_back(database, old)
     new = claim_video(database, THERE)
@@ -128,7 +128,7 @@ def test_what_a_silent_host_held_goes_to_others_with_what_it_had_done(place: Pla
         hosts.beat(database, name, "v1", 2)
     (lost,) = claimed(database, 1)
     kept = claim_video(database, THERE)
-    progress.note_plan(database, lost, Planned("plan", 20.0, ((0, 10), (10, 20))))
+    progress.note_plan(database, lost, Planned("plan", 20.0, ((0, 10), (10, 20))), "stamp")
     progress.begin_segment(database, lost, 0)
     progress.end_segment(database, lost, 0, record=b"done")
     assert hosts.bury(database) == []
@@ -147,9 +147,9 @@ def test_counts_of_a_job_are_those_of_its_videos(place: Place) -> None:
     job_id = submit(place, "a", 6)
     database, jobs = place.database, place.jobs()
     held = claimed(database, 4)
-    progress.note_plan(database, held[0], Planned("", 10.0, ((0, 10),)))
+    progress.note_plan(database, held[0], Planned("", 10.0, ((0, 10),)), "stamp")
     progress.succeed(database, held[0], Tagged({}, 10.0, 100.0), keeps_records=False)
-    progress.note_plan(database, held[1], Planned("", 30.0, ((0, 30),)))
+    progress.note_plan(database, held[1], Planned("", 30.0, ((0, 30),)), "stamp")
     progress.succeed(database, held[1], Tagged({}, 30.0, 50.0, ({"reason": "x"},)), keeps_records=False)
     progress.fail(database, held[2], "not_found", "it is gone")
 

@@ -81,7 +81,7 @@ class Sent:
 
 def sent(folder: Path, url: str, *hosts: str) -> Sent:
     (folder / "a.mp4").write_bytes(b"x")
-    settings = Settings(state_dir=folder / "state", source_roots=(folder,), webhook_hosts=hosts)
+    settings = Settings(state_dir=folder / "state", source_roots=(str(folder),), webhook_hosts=hosts)
     jobs = Jobs(settings)
 
     async def cancelled() -> str:
@@ -179,7 +179,7 @@ def test_secrets_are_kept_and_of_one_tenant_each(tmp_path: Path) -> None:
 
 def test_a_job_without_a_webhook_tells_nobody(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
-    jobs = Jobs(Settings(state_dir=tmp_path / "state", source_roots=(tmp_path,)))
+    jobs = Jobs(Settings(state_dir=tmp_path / "state", source_roots=(str(tmp_path),)))
 
     async def run() -> int:
         job, _ = await jobs.submit(Submission(sources=(str(tmp_path / "a.mp4"),)))
