@@ -1,7 +1,7 @@
 """How soon are the tags of a one-minute video there, on an idle server?
 
-Run it with `python -m benchmarks.first_tags`. `reeltag serve` runs with its own Triton and worker; three videos of 60 s,
-one after the other, are submitted over HTTP, and the time until their `tags.json` can be read is printed.
+Run it with `python -m benchmarks.first_tags`. `reeltag serve` runs with its own Triton and worker; three videos of 60 s
+are submitted over HTTP, one after the other, and the time until their `tags.json` can be read is printed.
 """
 
 from __future__ import annotations
