@@ -19,7 +19,7 @@ from vod.stores.source import Found
 
 MOST_STARTS: Final = 5
 """A video that was begun so often, each time to the worker's end, is not begun again."""
-MOST_DEATHS: Final = 4
+MOST_DEATHS: Final = 5
 """A segment during which so many workers died is left out."""
 SUSPECT: Final = 2
 """After so many deaths it is worked on alone, so that it alone is blamed for the next one."""
