@@ -28,7 +28,7 @@ GUESTS: Final = 2
 ERRANDS: Final = 2
 """Jobs whose sources are read, or that are ended, at one time by a worker."""
 SWEEP_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 5.0
 """How long a worker that ends waits for its steps to notice."""
 _log: Final = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class Worker:
     def _end(self) -> None:
         try:
             hosts.leave(self._database, self.host)
+            workflows.let_go(self.host, STOP_SECONDS)
         except DatabaseAway as error:
             _log.warning("%s; what this worker held goes to others when it has been silent for long enough", error)
         DBOS.destroy(workflow_completion_timeout_sec=0)

@@ -7,6 +7,7 @@ does what concerns a job as a whole. Their inputs and outputs are small: records
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -86,6 +87,23 @@ def revive(host: str, idle: set[str]) -> set[str]:
         dbos._sys_db.reenqueue_for_recovery(workflow_id, [host], INTERNAL_QUEUE_NAME)
         _log.warning("the workflow %s had stopped; it goes on", workflow_id)
     return pending - active
+
+
+def let_go(host: str, seconds: float) -> None:
+    """End what this process does, which is others' now: a video that waits for its segments would wait on.
+
+    Args:
+        host: Of this process.
+        seconds: Longest wait for their threads.
+    """
+    dbos = _get_dbos_instance()
+    version = DBOS.application_version
+    pending = [each.workflow_id for each in dbos._sys_db.get_pending_workflows(host, version)]
+    if pending:
+        DBOS.cancel_workflows(pending)
+    until = time.monotonic() + seconds
+    while dbos._active_workflows_set.activeList() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 @DBOS.workflow(name="video", max_recovery_attempts=None)
