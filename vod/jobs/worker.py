@@ -22,7 +22,8 @@ from vod.stores.cache import SourceCache
 from vod.stores.downloading import DownloadLimits
 
 CLAIM_SECONDS: Final = 0.25
-"""Between two looks at what waits."""
+"""Between two looks at what waits, while there is anything to do."""
+IDLE_CLAIM_SECONDS: Final = 0.75
 GUESTS: Final = 2
 """Videos beyond a worker's places, for each of these, that it takes of jobs of which nothing is in work."""
 ERRANDS: Final = 2
@@ -70,7 +71,7 @@ class Worker:
             on_ready()
             await asyncio.gather(
                 self._often(hosts.BEAT_SECONDS, self._beat),
-                self._often(CLAIM_SECONDS, self._claim),
+                self._often(lambda: CLAIM_SECONDS if self._is_busy else IDLE_CLAIM_SECONDS, self._claim),
                 self._often(hosts.BEAT_SECONDS, lambda: hosts.bury(self._database)),
                 self._often(SWEEP_SECONDS, lambda: retention.sweep(self._database, works)),
                 self._often(hosts.BEAT_SECONDS, self._see_to_lost),
@@ -155,7 +156,7 @@ class Worker:
         for each in held.values():
             workflows.enqueue(each, self.host)
 
-    async def _often(self, seconds: float, work: Callable[[], object]) -> None:
+    async def _often(self, seconds: float | Callable[[], float], work: Callable[[], object]) -> None:
         is_away = False
         while True:
             try:
@@ -167,7 +168,7 @@ class Worker:
                 is_away = True
             except Exception:
                 _log.exception("a worker's round")
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds() if callable(seconds) else seconds)
 
     @staticmethod
     async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
