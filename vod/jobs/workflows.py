@@ -17,7 +17,8 @@ from dbos._utils import INTERNAL_QUEUE_NAME
 from reeltag.errors import NetworkReplaced, NotAsPlanned, ReeltagError, StaleRecord
 from vod.jobs import errands, progress
 from vod.jobs.claiming import Held
-from vod.jobs.works import Over, Works
+from vod.jobs.running import Over
+from vod.jobs.works import Works
 
 POLL_SECONDS: Final = 0.2
 """How often a queue is looked at, and a video at its segments."""
@@ -79,12 +80,7 @@ def revive(host: str, idle: set[str]) -> set[str]:
 @DBOS.workflow(name="video", max_recovery_attempts=None)
 def video(job_id: str, number: int, attempt: int, priority: int) -> str:
     """Tag a video that was claimed."""
-    held, (works, host) = Held(job_id, number, attempt, priority), _current[0]
-    try:
-        if works.ask(lambda: progress.begin(works.database, held)) is None:
-            return "over"
-    except Over:
-        return "over"
+    works, host = _current[0]
     count = _plan(job_id, number, attempt, priority)
     if count < 0:
         return "over"
