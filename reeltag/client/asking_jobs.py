@@ -128,11 +128,7 @@ class AsyncJobs:
 
     async def wait(self, job_id: str) -> Job:
         """The job when it has ended."""
-        job: Job | None = None
-        async for job in self.watch(job_id):
-            pass
-        assert job is not None
-        return job
+        return [job async for job in self.watch(job_id)][-1]
 
     async def cancel(self, job_id: str) -> Job:
         """Stop the work on it; what is done is kept."""

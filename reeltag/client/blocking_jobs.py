@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from anyio.from_thread import BlockingPortal
 
@@ -13,6 +15,9 @@ from reeltag.client.asking_jobs import AsyncJobs
 from reeltag.client.jobs import Job, JobState, JobVideo, ResultFormat
 
 T = TypeVar("T")
+
+_TRIES: Final = 200
+_PAUSE_SECONDS: Final = 0.01
 
 
 class Jobs:
@@ -91,10 +96,18 @@ class Jobs:
     def _each(self, begin: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
         generator = begin()
         try:
-            while (one := self._portal.call(_next, generator)) is not None:
+            while (one := self._next(generator)) is not None:
                 yield one
         finally:
             self._portal.call(_close, generator)
+
+    def _next(self, generator: AsyncGenerator[T, None]) -> T | None:
+        coming = self._portal.start_task_soon(_next, generator)
+        try:
+            return coming.result()
+        except BaseException:  # such as Ctrl-C, of which the loop's thread does not hear
+            coming.cancel()
+            raise
 
 
 async def _next(generator: AsyncGenerator[T, None]) -> T | None:
@@ -102,4 +115,9 @@ async def _next(generator: AsyncGenerator[T, None]) -> T | None:
 
 
 async def _close(generator: AsyncGenerator[Any, None]) -> None:
-    await generator.aclose()
+    """Close it, also one whose last step is still being cancelled."""
+    for _ in range(_TRIES):
+        with suppress(RuntimeError):
+            await generator.aclose()
+            return
+        await asyncio.sleep(_PAUSE_SECONDS)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
-from reeltag.errors import InvalidOption, ReeltagError
+from reeltag.errors import InvalidOption, OutputError, ReeltagError, StorageFull
 from vod.jobs import errands, sources
 from vod.jobs.claiming import Held
 from vod.jobs.options import merged_options
@@ -82,5 +82,9 @@ class Errands(Runner):
         def written() -> None:
             write_job_files(self.results.store, held.job_id, videos())
 
-        self.until_written(held, written)
+        try:
+            self.until_written(held, written)
+        except (OutputError, StorageFull) as error:
+            problem = BadLine("job", error.code, f"the files of the whole job are not there: {error}")
+            self.ask(lambda: errands.add(self.database, held, [problem]))
         self.ask(lambda: errands.finish(self.database, held))
