@@ -47,6 +47,7 @@ class Worker:
         self._database = Database(settings.jobs_url)
         self._seat = hosts.Seat(settings.state_dir, settings.pipeline_version)
         self._idle: set[str] = set()
+        self._is_busy = True
         self._claimant = Claimant(self._seat.host, settings.pipeline_version, settings.most_running_videos)
 
     @property
@@ -94,13 +95,13 @@ class Worker:
         }
         _log_dbos_as_ours()
         DBOS(config=config)
-        DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in ("videos", "segments", "errands")])
+        DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in workflows.KINDS])
         DBOS.launch()
-        slots = self._settings.worker_slots
-        for kind, places in (("videos", self._most_videos), ("segments", slots), ("errands", ERRANDS)):
+        places = {"videos": self._most_videos, "segments": self._settings.worker_slots, "errands": ERRANDS}
+        for kind in workflows.KINDS:
             DBOS.register_queue(
                 workflows.queue_of(kind, self.host),
-                worker_concurrency=places,
+                worker_concurrency=places[kind],
                 polling_interval_sec=workflows.POLL_SECONDS,
                 on_conflict="always_update",
             )
@@ -125,6 +126,10 @@ class Worker:
 
     def _claim(self) -> None:
         held = held_by(self._database, self.host)
+        is_busy = bool(held)
+        if is_busy != self._is_busy:
+            workflows.set_pace(self.host, is_busy=is_busy)
+            self._is_busy = is_busy
         running = sum(each.number >= 0 for each in held)
         if len(held) - running < ERRANDS and (found := claim_errand(self._database, self._claimant)) is not None:
             workflows.enqueue(found, self.host)

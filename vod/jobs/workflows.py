@@ -21,7 +21,10 @@ from vod.jobs.running import Over
 from vod.jobs.works import Works
 
 POLL_SECONDS: Final = 0.2
-"""How often a queue is looked at, and a video at its segments."""
+"""How often a queue is looked at, and a video at its segments, while there is anything to do."""
+IDLE_POLL_SECONDS: Final = 1.0
+KINDS: Final = ("videos", "segments", "errands")
+"""Of queues: those that wait in one must not take the places of those that they wait for."""
 MOST_TRIES: Final = 3
 """Of a video whose file changes while it is read, or is not what it says of itself."""
 _log: Final = logging.getLogger(__name__)
@@ -37,6 +40,14 @@ def use(works: Works, host: str) -> None:
 def queue_of(kind: str, host: str) -> str:
     """Name of a host's queue: each has its own, so that each has as many places as it likes."""
     return f"{kind}:{host}"
+
+
+def set_pace(host: str, *, is_busy: bool) -> None:
+    """Have a host's queues looked at often, or, where there is nothing to do, so that it costs next to nothing."""
+    for kind in KINDS:
+        queue = DBOS.retrieve_queue(queue_of(kind, host))
+        if queue is not None:
+            queue.set_polling_interval_sec(POLL_SECONDS if is_busy else IDLE_POLL_SECONDS)
 
 
 def enqueue(held: Held, host: str) -> None:
