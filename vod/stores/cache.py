@@ -43,6 +43,7 @@ class SourceCache:
     """
 
     def __init__(self, folder: Path, most_bytes: int = _USUAL_BYTES, limits: DownloadLimits | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what tenants may read is not for all users
         self._held = HeldFiles(folder / "held")
         self._downloads = Downloads(folder / "downloads", most_bytes, limits or DownloadLimits())
 
