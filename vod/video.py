@@ -19,7 +19,7 @@ from vod.segments.findings import Findings
 from vod.segments.look import looking
 from vod.segments.merging import finished
 from vod.segments.networks import networks_of
-from vod.segments.plan import whole
+from vod.segments.plan import SEGMENT_SECONDS, whole
 from vod.segments.tagging import share_of
 from vod.stores.thumbnails import ThumbnailStore, spacing_of
 
@@ -35,6 +35,7 @@ async def tag_video(
     advanced: Callable[[float], None],
     *,
     at_once: int | None = None,
+    segment_seconds: float = SEGMENT_SECONDS,
 ) -> TaggedVideo:
     """Tag one video.
 
@@ -45,6 +46,7 @@ async def tag_video(
         thumbnails: Empty; where pictures of sampled frames are kept.
         advanced: Told the share of the video that was decoded, 0 to 1.
         at_once: Segments that are tagged side by side; by the number of cores without it.
+        segment_seconds: About how long they are.
 
     Raises:
         VideoError: The file cannot be tagged at all.
@@ -53,7 +55,7 @@ async def tag_video(
     """
     at_once = at_once or max(1, len(os.sched_getaffinity(0)) // CORES_A_SEGMENT)
     if at_once > 1:
-        plan = await plan_video(path, options)
+        plan = await plan_video(path, options, segment_seconds=segment_seconds)
         if len(plan.segments) > 1:
             try:
                 return await _side_by_side(path, plan, client, options, thumbnails, advanced, at_once)

@@ -21,6 +21,7 @@ MAX_SENDING: Final = 64
 _PATIENCE_SECONDS: Final = 3.0
 """How long another sender of the same upload may go on: one whose client has left is noticed in the end."""
 _LOOK_SECONDS: Final = 0.1
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Receiver:
@@ -48,9 +49,7 @@ class Receiver:
             async with _opened(upload) as file:
                 end = (await asyncio.to_thread(os.fstat, file)).st_size
                 if end != offset:
-                    raise UploadConflict(
-                        f"the upload ends at {end:,}, not at {offset:,}; ask with HEAD, and go on there"
-                    )
+                    raise UploadConflict(f"the upload ends at {end:,}, not at {offset:,}; go on where HEAD says")
                 return await self._write(file, end, upload.about.length, request)
         finally:
             self._sending -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from vod.decoding.blocks import (
 )
 from vod.decoding.focus import FOCUS_FRAME, sharpest_of
 from vod.decoding.frameindex import FrameIndex
+from vod.decoding.limits import Limits, Meter
 from vod.decoding.sampling import Sample, sampler_of
 from vod.decoding.survey import surveyed
 from vod.decoding.video import Picture, Video
@@ -43,7 +45,9 @@ _WAITING_SECONDS: Final = 5.0
 """How often it hears that the child waits for a slot, so that it does not take waiting for a hang."""
 
 
-def main(path: Path, layout: RingLayout, region: str, connection: Connection, *, keyframes_only: bool) -> None:
+def main(
+    path: Path, layout: RingLayout, region: str, connection: Connection, limits: Limits, *, keyframes_only: bool
+) -> None:
     """Decode one video until the parent closes its end of the connection.
 
     Args:
@@ -51,13 +55,15 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
         layout: Where things lie in the ring.
         region: Name of the shared memory.
         connection: To the parent: orders in, reports out.
+        limits: What the video may cost.
         keyframes_only: Decode no other frames.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the child
     memory = SharedMemory(region)
     try:
-        desk = _Desk(layout, connection)
-        video = Video(path, keyframes_only=keyframes_only, beat=desk.beat)
-        connection.send(video.probe())
+        desk = _Desk(layout, connection, Meter(limits, path.name))
+        video = Video(path, keyframes_only=keyframes_only, beat=desk.decodes)
+        desk.send(video.probe())
         _Work(path, video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk).serve()
     except NotAsPlanned as error:
         connection.send(Failed(str(error), is_other=True))
@@ -65,6 +71,8 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
         connection.send(Failed(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone or wants no more
+    except MemoryError:  # FFmpeg's, too
+        connection.send(Failed(f"{path.name}: decoding it takes more than {limits.memory_bytes >> 20} MiB of memory"))
     except Exception as error:
         connection.send(Failed(f"{path.name} cannot be decoded: {type(error).__name__}: {error}"))
     finally:
@@ -85,6 +93,7 @@ class _Work:
     def serve(self) -> None:
         while True:
             order = self._desk.next_order()
+            self._desk.meter.begins()
             if isinstance(order, Survey):
                 self._desk.send(Surveyed(self._survey()))
             elif isinstance(order, Scan):
@@ -144,7 +153,8 @@ def _windows(layout: RingLayout, order: Scan) -> WindowBuilder | None:
 class _Desk:
     """Takes the parent's orders, keeps count of the free slots and sends reports."""
 
-    def __init__(self, layout: RingLayout, connection: Connection) -> None:
+    def __init__(self, layout: RingLayout, connection: Connection, meter: Meter) -> None:
+        self.meter = meter
         self._connection = connection
         self._free = {kind: deque(range(layout.slots(kind))) for kind in SlotKind}
         self._reported = 0.0
@@ -164,24 +174,34 @@ class _Desk:
     def take(self, kind: SlotKind) -> int:
         """A slot to fill; waits until the parent gives one back."""
         while not self._free[kind] or self._connection.poll():
+            self.meter.waits()
             while not self._connection.poll(_WAITING_SECONDS):
                 self.send(Position(self._position))
             self._receive()
         return self._free[kind].popleft()
 
     def position(self, seconds: float) -> None:
-        """Decoding has reached this time."""
+        """A frame was decoded: decoding has reached this time."""
+        self.meter.frame()
         self._position = seconds
+
+    def decodes(self) -> None:
+        """A packet was decoded."""
+        self.beat()
+        self.meter.packet()
 
     def beat(self) -> None:
         """Tell the parent now and then that decoding goes on, and how far it is."""
         now = time.monotonic()
         if now - self._reported >= _POSITION_SECONDS:
             self._reported = now
+            self.meter.works()
             self.send(Position(self._position))
 
     def _receive(self) -> Order:
+        self.meter.waits()
         order: Order = self._connection.recv()
+        self.meter.works()
         if isinstance(order, Release):
             self._free[order.kind].append(order.slot)
         return order

@@ -55,7 +55,7 @@ def _of_packets(source: Source, beat: Callable[[], None]) -> FrameIndex | str:
         problem = _problem_of(packet, before)
         if problem or packet.pts is None:
             return problem
-        before = packet.dts
+        before = before if packet.dts is None else packet.dts  # Matroska holds none: FFmpeg guesses it
         stamps.append(packet.pts)
         keys.append(packet.is_keyframe)
     if len(stamps) < 2:
@@ -66,9 +66,9 @@ def _of_packets(source: Source, beat: Callable[[], None]) -> FrameIndex | str:
 
 
 def _problem_of(packet: av.Packet[av.VideoStream], before: int | None) -> str:
-    if packet.pts is None or packet.dts is None:
+    if packet.pts is None:
         return "packets without timestamps"
-    if before is not None and packet.dts <= before:
+    if before is not None and packet.dts is not None and packet.dts <= before:
         return "timestamps that go back"
     if packet.is_corrupt:
         return "packets that are marked as corrupt"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from vod.jobs.tables import jobs, pace, problems, videos
 from vod.stores.source import BadLine, Found
 
 BATCH: Final = 200
-"""Videos that are added in one transaction."""
+"""Videos that are read in one go."""
 MOST_PROBLEMS: Final = 10_000
 """Of a job; more are not kept."""
 
@@ -28,6 +28,8 @@ class Job:
 
     errand: str
     sources: tuple[str, ...]
+    options: str
+    """JSON."""
     tenant: str
 
 
@@ -35,7 +37,7 @@ def begin(database: Database, held: Held) -> Job | None:
     """The job; None where the errand is not held any more."""
     with database.reading() as connection:
         row = connection.execute(sa.select(jobs).where(_is_held(held))).first()
-    return None if row is None else Job(row.errand, tuple(json.loads(row.sources)), row.tenant)
+    return None if row is None else Job(row.errand, tuple(json.loads(row.sources)), row.options, row.tenant)
 
 
 def still_held(database: Database, held: Held) -> bool:
@@ -78,6 +80,21 @@ def expanded(database: Database, held: Held) -> None:
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
 
 
+def tagged(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
+    """Rows of the videos of a job that have results, by their numbers; a few are in memory at one time."""
+    number = -1
+    good = videos.c.state.in_([JobState.SUCCEEDED.value, JobState.PARTIAL.value])
+    query = sa.select(videos.c.number, videos.c.name, videos.c.source).where(videos.c.job_id == job_id, good)
+    while True:
+        with database.reading() as connection:
+            page = query.where(videos.c.number > number).order_by(videos.c.number).limit(BATCH)
+            rows = connection.execute(page).all()
+        yield from rows
+        if len(rows) < BATCH:
+            return
+        number = rows[-1].number
+
+
 def finish(database: Database, held: Held) -> JobState | None:
     """End a job whose videos are all done, and have its webhook told; None where it is not held any more."""
     with database.writing() as connection:
@@ -90,9 +107,7 @@ def finish(database: Database, held: Held) -> JobState | None:
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
         connection.execute(pace.delete().where(pace.c.job_id == held.job_id))
         if job.webhook:
-            event = f"job.{state.value.lower()}"
-            body = json.dumps({"event": event, "job": {"id": job.id, "state": state.value}})
-            deliveries.add(database, connection, job.id, job.webhook, event, body)
+            deliveries.add(database, connection, job.id, job.webhook, state)
     return state
 
 

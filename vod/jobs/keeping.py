@@ -79,7 +79,7 @@ class KeptWorker:
             self._process = process
         assert process.stdin is not None
         assert process.stdout is not None
-        spec = {"settings": _plain(self._settings), "parent": os.getpid()}
+        spec = {"settings": self._settings.plain(), "parent": os.getpid()}
         with process.stdin, process.stdout, contextlib.suppress(OSError):
             process.stdin.write(json.dumps(spec).encode() + b"\n")
             process.stdin.flush()
@@ -90,12 +90,6 @@ class KeptWorker:
             return process.wait()
         process.kill()
         return process.wait()
-
-
-def _plain(settings: Settings) -> dict[str, object]:
-    """The settings as JSON, with the secrets that the worker needs."""
-    plain: dict[str, object] = settings.model_dump(mode="json")
-    return {**plain, "triton_secret": settings.triton_secret_value}
 
 
 def _told(status: int) -> str:

@@ -70,3 +70,12 @@ def options_of(given: Mapping[str, Any]) -> JobOptions:
             else:
                 problems.append(f"{name}={detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}")
         raise InvalidOption("; ".join(problems)) from error
+
+
+def merged_options(of_job: str, of_video: Mapping[str, Any]) -> JobOptions:
+    """The options of a job, JSON, with those of one of its videos on top.
+
+    Raises:
+        InvalidOption: One of the video's is not known, or outside its range.
+    """
+    return options_of({**json.loads(of_job), **of_video})

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from vod.jobs.claiming import Held, is_held
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
-from vod.jobs.options import JobOptions
+from vod.jobs.options import JobOptions, merged_options
 from vod.jobs.tables import jobs, pace, segments, videos
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.stores.source import Found
@@ -47,10 +47,11 @@ def work(database: Database, held: Held) -> Work | None:
         row = connection.execute(query.where(is_held(held))).first()
     if row is None:
         return None
+    video = Found.from_json(row.found)
     return Work(
-        video=Found.from_json(row.found),
+        video=video,
         name=row.name,
-        options=JobOptions.model_validate_json(row.options),
+        options=merged_options(row.options, video.options),
         plan=row.plan,
         stamp=row.stamp or "",
         tenant=row.tenant,

@@ -8,25 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reeltag.errors import JobNotFound
-from vod.stores.file_store import FileStore
-from vod.stores.result_store import Store
+from vod.stores.result_store import Store, open_store
 
 
 class Results:
     """The results of all jobs; nothing is opened before it is needed.
 
     Args:
-        root: A folder.
+        root: A folder, or such as `s3://bucket/results`.
+        scratch: Folder of this machine for what is being written.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, scratch: Path) -> None:
         self._root = root
+        self._scratch = scratch
         self._lock = threading.Lock()
         self._store: Store | None = None
 
     def folder(self, job_id: str) -> Path | None:
         """Of a job, where results lie in folders: its pages link the videos relative to it."""
-        return Path(self._root).absolute() / job_id
+        return None if "://" in self._root else Path(self._root).absolute() / job_id
 
     @property
     def store(self) -> Store:
@@ -37,7 +38,7 @@ class Results:
         """
         with self._lock:
             if self._store is None:
-                self._store = FileStore(Path(self._root))
+                self._store = open_store(self._root, self._scratch)
             return self._store
 
     def write(self, job_id: str, files: Mapping[str, bytes]) -> None:

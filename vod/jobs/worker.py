@@ -16,8 +16,10 @@ from vod.jobs.claiming import Claimant, claim_errand, claim_video, give_back, he
 from vod.jobs.database import Database, patiently
 from vod.jobs.results import Results
 from vod.jobs.tagging import Tagging
+from vod.jobs.webhooks import Webhooks
 from vod.jobs.works import Works
 from vod.stores.cache import SourceCache
+from vod.stores.downloading import DownloadLimits
 
 CLAIM_SECONDS: Final = 0.25
 """Between two looks at what waits."""
@@ -54,8 +56,12 @@ class Worker:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; then what was begun is given back, and segments that are done stay done."""
-        cache = SourceCache(self._settings.state_dir)
-        results = Results(self._settings.results_root)
+        cache = SourceCache(
+            self._settings.state_dir / "cache",
+            self._settings.cache_bytes,
+            DownloadLimits(max_bytes=self._settings.max_video_bytes),
+        )
+        results = Results(self._settings.results_root, self._settings.state_dir / "scratch")
         loop = asyncio.get_running_loop()
         works = Works(self._settings, self._database, self._tagging, results, cache, loop)
         try:
@@ -67,6 +73,7 @@ class Worker:
                 self._often(hosts.BEAT_SECONDS, lambda: hosts.bury(self._database)),
                 self._often(SWEEP_SECONDS, lambda: retention.sweep(self._database, works)),
                 self._often(hosts.BEAT_SECONDS, self._see_to_lost),
+                Webhooks(self._settings, self._database).run(),
             )
         finally:
             works.stopping.set()

@@ -148,7 +148,7 @@ def _errand(job_id: str, number: int, attempt: int, priority: int) -> str:
         if job is not None and job.errand == "EXPAND":
             works.expand(held, job)
         elif job is not None:
-            works.ask(lambda: errands.finish(works.database, held))
+            works.finish(held)
     except Over:
         return "over"
     except Exception as error:

@@ -17,18 +17,30 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from reeltag.errors import DatabaseAway, OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.errors import (
+    DatabaseAway,
+    InvalidOption,
+    NotAsPlanned,
+    OutputError,
+    ReeltagError,
+    ServiceError,
+    StorageFull,
+    VideoError,
+)
 from reeltag.settings import Settings
 from vod.jobs import errands, progress, sources
 from vod.jobs.claiming import Held, give_back
 from vod.jobs.database import Database, patiently
+from vod.jobs.options import merged_options
 from vod.jobs.progress import Work
 from vod.jobs.results import Results
 from vod.jobs.tagging import Part, Planned, Tagged, Tagging
 from vod.stores.cache import SourceCache
 from vod.stores.checking import parsed_source
 from vod.stores.expanding import expand
+from vod.stores.job_files import VideoResult, write_job_files
 from vod.stores.names import shown
+from vod.stores.results import JSON_SUFFIX
 from vod.stores.roots import Access
 from vod.stores.source import BadLine, Found
 
@@ -57,17 +69,6 @@ def _told_once_in(times: int, tries: int) -> Iterator[None]:
     except ServiceError as error:
         if tries % times == 0:
             _log.warning("%s; trying again", error)
-
-
-async def _found(text: str, access: Access) -> AsyncIterator[Found | BadLine]:
-    """The videos of a source, and what is wrong with it."""
-    try:
-        source = parsed_source(text, access)
-    except ReeltagError as error:
-        yield BadLine(shown(text), error.code, str(error))
-        return
-    async for each in expand(source, access):
-        yield each
 
 
 @dataclass
@@ -129,12 +130,50 @@ class Works:
             batch.clear()
 
         for text in job.sources:
-            async for found in _found(text, access):
+            async for found in self._found(text, access, job.options):
                 batch.append(found)
                 if len(batch) >= size:
                     await add()
                     size = _BATCHES[1]
         await add()
+
+    async def _found(self, text: str, access: Access, options: str) -> AsyncIterator[Found | BadLine]:
+        """The videos of a source, and what is wrong with it."""
+        try:
+            source = parsed_source(text, access)
+        except ReeltagError as error:
+            yield BadLine(shown(text), error.code, str(error))
+            return
+        async for each in expand(source, access, self.cache):
+            try:
+                if isinstance(each, Found) and each.options:
+                    merged_options(options, each.options)
+            except InvalidOption as error:
+                assert isinstance(each, Found)
+                yield BadLine(f"{each.manifest}:{each.line}", error.code, str(error))
+            else:
+                yield each
+
+    def finish(self, held: Held) -> None:
+        """Write the files of a job whose videos are all done, and end it."""
+
+        def videos() -> Iterator[VideoResult]:
+            for row in errands.tagged(self.database, held.job_id):
+                key = f"{held.job_id}/{row.name}{JSON_SUFFIX}"
+                try:
+                    yield VideoResult(row.number, row.name, row.source, self.results.store.read(key))
+                except FileNotFoundError:
+                    _log.error("the result %s was removed by somebody: the job's own files are without it", key)
+
+        def written() -> None:
+            write_job_files(self.results.store, held.job_id, videos())
+
+        try:
+            self._until_written(held, written)
+        except (OutputError, StorageFull) as error:
+            problem = BadLine("job", error.code, f"the files of the whole job are not there: {error}")
+            self.ask(lambda: errands.add(self.database, held, [problem]))
+        self.ask(lambda: errands.finish(self.database, held))
 
     def plan(self, held: Held) -> int:
         """Divide a video, unless that was done; give the number of its segments."""
@@ -185,6 +224,8 @@ class Works:
 
         try:
             record = self.run(held, tagged, tell)
+        except NotAsPlanned:
+            raise
         except VideoError as error:
             return None, str(error)
         tell(1.0)
@@ -213,7 +254,7 @@ class Works:
                 return await self.tagging.results(work.video, file.path, plan, read(), work.options, folder)
 
         results = self.run(held, tagged)
-        self._write(held, results.files)
+        self._until_written(held, lambda: self.results.write(held.job_id, results.files))
         has_failed = any(part.failure for part in parts)
         if not self.ask(lambda: progress.succeed(self.database, held, results, keeps_records=has_failed)):
             self._remove_strays(held)
@@ -297,19 +338,19 @@ class Works:
         look = errands.still_held if held.number < 0 else progress.still_held
         return self.ask(lambda: look(self.database, held))
 
-    def _write(self, held: Held, files: dict[str, bytes]) -> None:
-        """Write results, the JSON last; what can pass, such as a full disk, is waited for."""
+    def _until_written(self, held: Held, write: Callable[[], None]) -> None:
+        """Write results; what can pass, such as a full disk or a folder that is away, is waited for."""
         until = time.monotonic() + WRITE_SECONDS
-        while not self._is_written(held, files, is_last=time.monotonic() > until):
+        while not self._is_written(held, write, is_last=time.monotonic() > until):
             if self.stopping.wait(PAUSE_SECONDS):
                 raise Over
 
-    def _is_written(self, held: Held, files: dict[str, bytes], *, is_last: bool) -> bool:
+    def _is_written(self, held: Held, write: Callable[[], None], *, is_last: bool) -> bool:
         if not self._still_held(held):
             raise Over
         try:
-            self.results.write(held.job_id, files)
-        except OutputError as error:
+            write()
+        except (OutputError, StorageFull) as error:
             if is_last:
                 raise
             _log.warning("%s; trying again", error)

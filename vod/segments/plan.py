@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from reeltag.contract import SHOT_CONTEXT_FRAMES
-from reeltag.errors import NotAsPlanned, StaleRecord
+from reeltag.errors import StaleRecord, VideoError
 from vod.decoding.blocks import Probe, RingLayout
 from vod.decoding.frameindex import FrameIndex
 from vod.decoding.parts import Part, part_of
@@ -82,13 +82,13 @@ class VideoPlan:
         """See that a file may still be the one that was planned.
 
         Raises:
-            NotAsPlanned: It has another size now.
+            VideoError: It has another size now.
             ValueError: It was planned for another kind of sampling.
         """
         if self.keyframes_only != (options.sample is Sample.KEYFRAMES):
             raise ValueError("a plan for key frames alone serves no other sampling, nor the reverse")
         if path.stat().st_size != self.size_bytes:
-            raise NotAsPlanned(f"{path.name} has changed since it was looked at")
+            raise VideoError(f"{path.name} has changed since it was looked at; tag it again")
 
     def to_json(self) -> dict[str, Any]:
         """As values that JSON has."""

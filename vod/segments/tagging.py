@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from reeltag.errors import NotAsPlanned
+from reeltag.errors import VideoError
 from vod.decoding.blocks import Scan
 from vod.inference.ring import FrameTagger
 from vod.options import TagOptions
@@ -39,8 +39,8 @@ async def tag_segment(
         advanced: Told the share of the segment that was decoded, 0 to 1.
 
     Raises:
-        NotAsPlanned: The file can only be decoded in one go (`VideoPlan.in_one_go`), or it has changed since.
-        VideoError: It cannot be tagged at all.
+        NotAsPlanned: The file can only be decoded in one go (`VideoPlan.in_one_go`).
+        VideoError: It cannot be tagged at all, or it has changed since it was planned.
         ServiceError: Triton was away for too long, or serves no such models.
         NetworkReplaced: Triton came to serve another network before the segment was through.
     """
@@ -51,7 +51,7 @@ async def tag_segment(
     with ThumbnailStore(spacing_of(plan.probe.duration_seconds)) as thumbnails:
         async with looking(path, client, networks, options) as look:
             if look.probe != plan.probe:
-                raise NotAsPlanned(f"{path.name} has changed since it was looked at")
+                raise VideoError(f"{path.name} has changed since it was looked at; tag it again")
             end = await look.carry_out(order, findings, thumbnails, share_of(segment, advanced))
         pictures = {time: thumbnails.get(time) for time in thumbnails.times}
     return SegmentRecord(segment.index, networks.versions, end, findings, pictures)

@@ -17,6 +17,7 @@ from reeltag.settings import Settings
 from tests.vod.jobs.postgresql import PostgreSQL
 from vod.client import Jobs
 from vod.jobs.database import Database
+from vod.jobs.tables import hosts
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +44,8 @@ class Place:
     database_url: str
     stack: ExitStack
     changes: dict[str, Any] = field(default_factory=dict)
+    hosts: dict[int, str] = field(default_factory=dict)
+    """Ids of workers by their processes."""
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -90,8 +93,16 @@ class Place:
         }
         process = self.started(settings)
         assert process.stdout is not None
-        assert "@" in process.stdout.readline()
+        host = process.stdout.readline().strip()
+        assert "@" in host
+        self.hosts[process.pid] = host
         return process
+
+    def let_be_silent(self, worker: subprocess.Popen[str]) -> None:
+        """Put the last beat of a worker that does not beat any more so far back that nobody has to wait."""
+        with self.database.writing() as connection:
+            mine = hosts.update().where(hosts.c.id == self.hosts[worker.pid])
+            connection.execute(mine.values(seen_at=hosts.c.seen_at - 30))
 
     def started(self, settings: dict[str, str]) -> subprocess.Popen[str]:
         """A worker that may not be ready yet."""

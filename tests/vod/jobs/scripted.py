@@ -62,7 +62,7 @@ class ScriptedTagging:
             for part in given
             if part.record is None
         )
-        text = json.dumps(texts)
+        text = json.dumps({"texts": texts, "tags": [], "shots": [], "source": {"sha256": "", "duration_seconds": 0}})
         seconds = 10.0 * len(given)
         return Tagged({f"{found.name}.tags.json": text.encode()}, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
 
