@@ -13,8 +13,8 @@ import pytest
 
 from gateway.app import create_app
 from gateway.receiving.fetching import Fetcher, FetchLimits
-from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.client import Client, Image, Refused
+from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
