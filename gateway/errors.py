@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from gateway.answering.schemas import ErrorAnswer, ErrorDetail, ImageResult
 from gateway.observing import exchange
@@ -77,6 +78,13 @@ def on_the_wire(error: ReeltagError, request_id: str, *, keep_alive: bool = Fals
     return b"\r\n".join([*head, b"", bytes(response.body)])
 
 
+def client_gone() -> Response:
+    """What is said of a request whose client left; nobody reads it."""
+    if (request := exchange.current()) is not None:
+        request.note_error("client_gone")
+    return Response(status_code=CLIENT_GONE)
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Render what the routes and the framework raise."""
     app.add_exception_handler(ReeltagError, _on_reeltag_error)
@@ -106,8 +114,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.scope['path']}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # Who takes GET takes HEAD, too (see ObservingMiddleware).
-        allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+        allowed = ", ".join(_methods_at(request))
         message = f"{request.scope['path']} takes {allowed} only"
         return _respond(error.status_code, ErrorDetail(code=code, message=message), {"Allow": allowed})
     else:
@@ -115,10 +122,15 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return _respond(error.status_code, ErrorDetail(code=code, message=message), error.headers)
 
 
+def _methods_at(request: Request) -> list[str]:
+    """What the routes of a path take together; who takes GET takes HEAD, too (see ObservingMiddleware)."""
+    there = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in there for method in getattr(route, "methods", None) or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+
 async def _on_client_gone(_: Request, __: Exception) -> Response:
-    if (request := exchange.current()) is not None:
-        request.note_error("client_gone")
-    return Response(status_code=CLIENT_GONE)
+    return client_gone()
 
 
 def _problem(detail: Mapping[str, Any]) -> str:

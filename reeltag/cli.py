@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from reeltag import __version__
-from reeltag.commands import bench, doctor, evaluate, export, keys, models, serve, tag, worker
+from reeltag.commands import bench, doctor, evaluate, export, jobs, keys, models, serve, tag, worker
 from reeltag.commands import live as _live  # noqa: F401 - adds its commands to those of `models`
 from reeltag.commands.common import progress, results
 from reeltag.errors import InputError, ReeltagError
@@ -33,6 +33,7 @@ app.command()(export.export)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(keys.app, name="keys")
+app.add_typer(jobs.app, name="jobs")
 app.command()(doctor.doctor)
 
 

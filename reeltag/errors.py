@@ -21,10 +21,8 @@ ReeltagError                     500
 │   ├── VideoError               422  a video that cannot be tagged
 │   │   └── NotAsPlanned         422  it cannot be tagged in segments, but perhaps in one go
 │   ├── JobNotFound              404  no such job, or another tenant's
-│   ├── JobsOff                  404  a server that takes no jobs
 │   ├── JobConflict              409  what a job's state forbids
 │   ├── IdempotencyMismatch      422  a key that was used for another submission
-│   ├── SourceRefused            422  a source that jobs are not made of
 │   ├── UploadNotFound           404  no such upload, another tenant's, or one whose time is over
 │   ├── UploadConflict           409  bytes that do not go on where the upload ends
 │   ├── UnknownProtocol          412  a version of a protocol that is not spoken
@@ -253,13 +251,6 @@ class JobNotFound(InputError):
 
     status = 404
     grpc_code = "NOT_FOUND"
-
-
-class JobsOff(InputError):
-    """A server that takes no jobs."""
-
-    status = 404
-    grpc_code = "UNIMPLEMENTED"
 
 
 class JobConflict(InputError):

@@ -96,6 +96,20 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(MAX_IMAGE_PIXELS, ge=1, le=MAX_IMAGE_PIXELS)
     """Largest picture, pixels (columns times rows), 1 to 67,108,864."""
 
+    max_video_bytes: int = Field(64 << 30, ge=1024, le=1 << 44)
+    """Largest video that is uploaded or downloaded for a job, bytes, 1 KiB to 16 TiB; it is kept below `state_dir`."""
+    cache_bytes: int = Field(64 << 30, ge=1024)
+    """Most bytes of downloads that a host keeps below `state_dir`, at least 1 KiB; no larger video is downloaded."""
+    max_uploads: int = Field(1000, ge=1, le=1_000_000)
+    """Most uploads that a tenant may have there, 1 to 1,000,000."""
+    upload_hours: float = Field(72.0, gt=0, le=8760)
+    """How long an upload is kept that does not go on, hours, above 0 to 8760; a finished one `retention_days`."""
+    webhook_secret: SecretStr | None = Field(None, min_length=16)
+    """What webhooks are signed with, each tenant's by a secret made of it; the same on every host. Without it one is
+    made and kept in `state_dir`."""
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts of webhooks that may be at private addresses, separated by commas, such as `hooks.internal:8080`."""
+
     batch_max_images: int = Field(8, ge=1, le=MAX_BATCH_SIZE)
     """Most images in one request to Triton, 1 to 32."""
     batch_max_delay_microseconds: int = Field(4000, ge=0, le=1_000_000)
@@ -114,8 +128,9 @@ class Settings(BaseSettings):
     """Folder of what is kept between runs: the database of jobs, uploads, downloads, results."""
     database_url: str | None = Field(None, min_length=1)
     """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
-    source_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders below which jobs may name files, separated by colons; none lets jobs name no local file."""
+    source_roots: Annotated[tuple[str, ...], NoDecode] = ()
+    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; none
+    lets jobs name no file."""
     results: str | None = Field(None, min_length=1)
     """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
     jobs_worker: bool = True
@@ -154,15 +169,25 @@ class Settings(BaseSettings):
         """`triton_secret` in the clear."""
         return self.triton_secret.get_secret_value() if self.triton_secret else None
 
-    @field_validator("allowed_hosts", "cors_origins", "url_hosts", mode="before")
+    def plain(self) -> dict[str, Any]:
+        """As JSON, with its secrets in the clear: for a pipe that nobody else reads."""
+        secrets = {name: value.get_secret_value() for name, value in self if isinstance(value, SecretStr)}
+        return {**self.model_dump(mode="json"), **secrets}
+
+    @property
+    def webhook_secret_value(self) -> str | None:
+        """`webhook_secret` in the clear."""
+        return self.webhook_secret.get_secret_value() if self.webhook_secret else None
+
+    @property
+    def uploads_root(self) -> Path:
+        """Folder of uploads."""
+        return self.state_dir / "uploads"
+
+    @field_validator("allowed_hosts", "cors_origins", "url_hosts", "source_roots", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
-
-    @field_validator("source_roots", mode="before")
-    @classmethod
-    def _split_paths(cls, value: object) -> object:
-        return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod

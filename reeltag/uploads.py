@@ -20,6 +20,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reeltag.errors import Overloaded, SourceRefused, UploadNotFound
+from reeltag.settings import Settings
 
 SCHEME: Final = "upload:"
 """Before the id of an upload, where a source of a job is asked."""
@@ -89,6 +90,16 @@ class UploadFolder:
         self._root = root
         self._most = most
         self._kept_seconds = {False: unfinished_hours * _HOUR, True: finished_days * 24 * _HOUR}
+
+    @classmethod
+    def of(cls, settings: Settings) -> UploadFolder:
+        """That of a gateway and of its workers."""
+        return cls(
+            settings.uploads_root,
+            most=settings.max_uploads,
+            unfinished_hours=settings.upload_hours,
+            finished_days=settings.retention_days,
+        )
 
     def create(self, tenant: str, length: int, name: str, metadata: str = "") -> StoredUpload:
         """Begin one.

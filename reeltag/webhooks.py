@@ -12,10 +12,13 @@ import os
 import secrets
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from reeltag.errors import InvalidOption, SetupError
+from reeltag.errors import InvalidOption, SetupError, UrlNotAllowed
+from reeltag.fetching.addresses import is_public
+from reeltag.fetching.url_hosts import UrlHosts, target_of
 from reeltag.settings import Settings
 
 TIMESTAMP_HEADER: Final = "Reeltag-Timestamp"
@@ -55,6 +58,21 @@ def verify(secret: str, timestamp: str, signed: str, body: bytes, *, now: float 
     if abs((time.time() if now is None else now) - int(timestamp)) > TOLERANCE_SECONDS:
         return False
     return hmac.compare_digest(signature(secret, int(timestamp), body).encode(), signed.encode())
+
+
+def check(settings: Settings, url: str) -> None:
+    """See whether a webhook may be sent there; its host's addresses are looked at when it is sent.
+
+    Raises:
+        UrlNotAllowed: It is no http or https URL, or names an address that is not public.
+        InvalidOption: As `secret_of`.
+        SetupError: Likewise.
+    """
+    target = target_of(url)
+    with suppress(ValueError):
+        if not is_public(target.host) and not UrlHosts(settings.webhook_hosts).covers(target):
+            raise UrlNotAllowed(f"{target.host} is no public address; the operator may allow it with webhook_hosts")
+    secret_of(settings, "")
 
 
 def secret_of(settings: Settings, tenant: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, TypeVar
 
+from reeltag import webhooks
 from reeltag.errors import JobConflict
 from reeltag.settings import Settings
 from vod.jobs import changing, deliveries, reading, sources, submitting
@@ -57,7 +58,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._database = Database(settings.jobs_url)
-        self._results = Results(settings.results_root)
+        self._results = Results(settings.results_root, settings.state_dir / "scratch")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -70,16 +71,22 @@ class Jobs:
 
         Raises:
             SourceRefused: A source is none that jobs are made of.
-            InvalidOption: An option is none, or out of its range.
+            InvalidOption: An option is none, or out of its range, or webhooks are off.
+            UrlNotAllowed: The webhook is none that is sent to.
             IdempotencyMismatch: The key came with another submission before.
             TooManyJobs: As much is queued as may be.
         """
         options = options_of(submission.options)
+        if submission.webhook is not None:
+            await asyncio.to_thread(webhooks.check, self._settings, submission.webhook)
+
+        access = sources.access_of(self._settings, tenant)
+        found = await sources.checked(submission.sources, access)
 
         def made() -> tuple[Job, bool]:
-            paths = [sources.checked(text, self._settings.source_roots) for text in submission.sources]
             version = self._settings.pipeline_version
-            proposal = submitting.Proposal(submission, sources.contents(paths), options, version, tenant)
+            contents = sources.contents(found, access)
+            proposal = submitting.Proposal(submission, contents, options, version, tenant)
             most = self._settings.most_queued_videos
             job_id, is_new = submitting.submit(self._database, proposal, idempotency_key, most)
             return reading.job(self._database, job_id, tenant), is_new
@@ -149,7 +156,7 @@ class Jobs:
     async def delete(self, job_id: str, *, tenant: str) -> None:
         """Remove it and its results; `JobConflict` where it has not ended."""
         await asyncio.to_thread(changing.mark_deleted, self._database, job_id, tenant)
-        await self._results.delete(job_id)
+        await asyncio.to_thread(self._results.remove, job_id)
         await asyncio.to_thread(changing.forget, self._database, job_id)
 
     async def watch(self, job_id: str, *, tenant: str) -> AsyncIterator[Job]:
@@ -157,11 +164,14 @@ class Jobs:
         last: Job | None = None
         while True:
             job = await self.get(job_id, tenant=tenant)
-            if job != last:
+            known = job.model_copy(
+                update={"progress": job.progress.model_copy(update={"rate": 0.0, "seconds_left": 0.0})}
+            )
+            if known != last:  # a rate alone changes all the time
                 yield job
             if job.state.is_final:
                 return
-            last = job
+            last = known
             await asyncio.sleep(WATCH_SECONDS)
 
     async def deliveries(self, job_id: str, *, tenant: str) -> Sequence[Delivery]:
@@ -173,16 +183,6 @@ class Jobs:
         """Send it once more."""
         await self.get(job_id, tenant=tenant)
         return await asyncio.to_thread(deliveries.redeliver, self._database, job_id, delivery_id)
-
-    async def claim_delivery(self, seconds: float) -> tuple[Delivery, str] | None:
-        """A message that is due, and its body; nobody else gets it for so long."""
-        return await asyncio.to_thread(deliveries.claim, self._database, seconds)
-
-    async def note_delivery(
-        self, delivery_id: str, attempt: DeliveryAttempt, *, is_done: bool, again_in_seconds: float | None
-    ) -> None:
-        """What became of a try; with neither done nor another one in so long, it has failed."""
-        await asyncio.to_thread(deliveries.note, self._database, delivery_id, attempt, is_done, again_in_seconds)
 
     async def _changed(self, change: Callable[[Database, str, str], None], job_id: str, tenant: str) -> Job:
         await asyncio.to_thread(change, self._database, job_id, tenant)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reeltag.errors import InvalidOption
-from vod.decoding.sampling import Sample
+from vod.decoding.sampling import Sample, ShotFrames
 from vod.taxonomy import Taxonomy
 from vod.thresholds import Hysteresis, Thresholds
 from vod.tiles import Tiles
 
-__all__ = ["MAX_FPS", "Hysteresis", "Sample", "TagOptions", "Taxonomy", "Thresholds", "Tiles"]
+__all__ = ["MAX_FPS", "Hysteresis", "Sample", "ShotFrames", "TagOptions", "Taxonomy", "Thresholds", "Tiles"]
 
 MAX_FPS: Final = 60.0
 """Most frames a second that may be sampled."""
@@ -28,7 +28,9 @@ class TagOptions:
 
     sample: Sample = Sample.FPS
     fps: float = 2.0
-    """Frames sampled a second of video; for `KEYFRAMES` an upper limit; unused by `SHOTS`."""
+    """Frames sampled a second of video; an upper limit for `KEYFRAMES` and `ADAPTIVE`, unused by `EVERY`, `SHOTS`."""
+    shot_frames: ShotFrames = ShotFrames.SPREAD
+    """Of each shot, for `SHOTS` alone."""
     frames: bool = False
     """Write every sampled frame's objects and labels into the JSON."""
     force: bool = False
@@ -50,10 +52,12 @@ class TagOptions:
             segments: Whether a segmenter takes part.
         """
         areas = {"areas_high": self.thresholds.areas.high, "areas_low": self.thresholds.areas.low}
-        rate = {} if self.sample is Sample.SHOTS else {"fps": self.fps}
+        rate = {} if self.sample in (Sample.SHOTS, Sample.EVERY) else {"fps": self.fps}
+        is_usual = self.sample is not Sample.SHOTS or self.shot_frames is ShotFrames.SPREAD
         return {
             "sample": self.sample.value,
             **rate,
+            **({} if is_usual else {"shot_frames": self.shot_frames.value}),
             "frames": self.frames,
             "detector_high": self.thresholds.detector.high,
             "detector_low": self.thresholds.detector.low,

@@ -50,7 +50,6 @@ async def tag_video(
 
     Raises:
         VideoError: The file cannot be tagged at all.
-        InvalidOption: The taxonomy names labels that no network knows.
         ServiceError: Triton was away for too long, or serves no such models.
         NetworkReplaced: Triton came to serve another network before the video was through.
     """

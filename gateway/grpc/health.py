@@ -7,7 +7,7 @@ a name when one of them leaves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import grpc
@@ -16,10 +16,12 @@ from grpc_health.v1 import health_pb2 as pb
 from gateway.grpc.door import Context, Door
 from gateway.grpc.errors import answered
 from gateway.grpc.raw import parsed, serialised
-from reeltag.errors import Overloaded
+from reeltag.errors import Overloaded, ReeltagError
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Health"].full_name
 MAX_WATCHERS: Final = 64
+LOOK_SECONDS: Final = 1.0
+"""Between two looks for those who watch."""
 
 
 class Health:
@@ -28,11 +30,14 @@ class Health:
     Args:
         names: Of the services.
         door: Where the questions come in.
+        check_ready: Raises a `ReeltagError` where images cannot be tagged now. It is called when somebody asks, and
+            while somebody watches: to find out takes work from those whose images are to be tagged.
     """
 
-    def __init__(self, names: Iterable[str], door: Door) -> None:
+    def __init__(self, names: Iterable[str], door: Door, check_ready: Callable[[], Awaitable[None]]) -> None:
         self._names = frozenset(names)
         self._door = door
+        self._check_ready = check_ready
         self._is_serving = False
         self._watchers = 0
         self._changed = asyncio.Event()
@@ -44,6 +49,20 @@ class Health:
             self._changed.set()
             self._changed = asyncio.Event()
 
+    async def watch(self) -> None:
+        """Look what the state is, again and again, while somebody watches it."""
+        while True:
+            if self._watchers:
+                await self._look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        try:
+            await self._check_ready()
+            self.set(True)
+        except ReeltagError:
+            self.set(False)
+
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes."""
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -53,7 +72,9 @@ class Health:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def _check(self, _: object, context: Context) -> pb.HealthCheckResponse:
-        status = self._status(await self._asked(context))
+        name = await self._asked(context)
+        await self._look()
+        status = self._status(name)
         if status == pb.HealthCheckResponse.SERVICE_UNKNOWN:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND, f"known services: {', '.join(sorted(filter(None, self._names)))}"
@@ -68,6 +89,7 @@ class Health:
             self._watchers += 1
             try:
                 told = None
+                await self._look()
                 while True:
                     changed, status = self._changed, self._status(name)
                     if status != told:

@@ -51,7 +51,7 @@ DELIVERY: Final = {
 _TAGS: Final = {"source": {"name": "one.mp4"}, "tags": [{"label": "car", "intervals": [[0.0, 4.5]]}]}
 _FAILURES: Final = {
     404: Failure(
-        "There is no such job, it is another tenant's, or the server takes no jobs.",
+        "There is no such job, or it is another tenant's.",
         "job_not_found",
         "there is no job '0b6c4f8e2d1a9c57'; list those that are there",
     ),
@@ -78,7 +78,7 @@ _FAILURES: Final = {
     ),
     422: Failure(
         "A value is not valid, or a source is none that jobs are made of.",
-        "source_refused",
+        "outside_roots",
         "/etc/passwd is not below a root that the operator names with --source-root",
     ),
     429: Failure(
@@ -158,11 +158,19 @@ RESULTS: Final[dict[int | str, dict[str, Any]]] = {
 }
 EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "Events `job`, each with the job as it is then, and an id that names this state.",
+        "description": "Events `job`, each with the job as it is then, and an id that names this state. The schema is "
+        "of one event.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
-                "example": f"id: 5f0c1d9a7b3e4482\nevent: job\ndata: {json.dumps(JOB)}\n\n",
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"type": "string", "enum": ["job", "error"]},
+                        "data": {"type": "string", "description": "The job, or `code` and `message`, as JSON."},
+                    },
+                },
+                "example": {"id": "5f0c1d9a7b3e4482", "event": "job", "data": json.dumps(JOB)},
             }
         },
     },

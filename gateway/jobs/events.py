@@ -56,7 +56,7 @@ class Watchers:
         coming: asyncio.Future[Job] | None = None
         try:
             while not closing.done():
-                coming = coming or asyncio.ensure_future(anext(watching))  # type: ignore[arg-type]  # an awaitable, too
+                coming = coming or asyncio.ensure_future(anext(watching))
                 done, _ = await asyncio.wait((coming, closing), timeout=pause_seconds, return_when="FIRST_COMPLETED")
                 if coming in done:
                     try:

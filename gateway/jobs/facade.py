@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from vod.jobs.job import (
+from vod.client import (
     Delivery,
     DeliveryAttempt,
     DeliveryState,
     Job,
     JobError,
+    JobOptions,
     JobProgress,
     JobState,
     JobVideo,
@@ -24,6 +25,7 @@ __all__ = [
     "DeliveryState",
     "Job",
     "JobError",
+    "JobOptions",
     "JobProgress",
     "JobState",
     "JobVideo",

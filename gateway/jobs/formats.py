@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from enum import Enum
 from typing import Final
 
-from gateway.jobs.facade import Job, Jobs, JobVideo
+from gateway.jobs.facade import Job, Jobs
 from reeltag.errors import InvalidOption
 
 
@@ -44,19 +43,17 @@ def one_line(document: bytes) -> bytes:
 
 async def lines(jobs: Jobs, job_id: str, tenant: str) -> AsyncIterator[bytes]:
     """One line a video, as far as they are done."""
-    async with aclosing(_results(jobs, job_id, tenant)) as results:
-        async for _, document in results:
-            yield one_line(document) + b"\n"
+    async for _, document in jobs.results(job_id, tenant=tenant):
+        yield one_line(document) + b"\n"
 
 
 async def array(jobs: Jobs, job_id: str, tenant: str) -> AsyncIterator[bytes]:
     """One JSON document with all of them."""
     yield b'{"results":['
     separator = b""
-    async with aclosing(_results(jobs, job_id, tenant)) as results:
-        async for _, document in results:
-            yield separator + one_line(document)
-            separator = b","
+    async for _, document in jobs.results(job_id, tenant=tenant):
+        yield separator + one_line(document)
+        separator = b","
     yield b"]}\n"
 
 
@@ -78,10 +75,3 @@ async def file_of(jobs: Jobs, job: Job, form: ResultFormat, video: int | None, t
             )
         video = 0
     return await jobs.result_file(job.id, video, _SUFFIXES[form], tenant=tenant)
-
-
-async def _results(jobs: Jobs, job_id: str, tenant: str) -> AsyncIterator[tuple[JobVideo, bytes]]:
-    async for one in jobs.results(job_id, tenant=tenant):
-        yield one
-
-

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
 
-from gateway.jobs.facade import Submission
+from gateway.jobs.facade import JobOptions, Submission
 from reeltag.errors import InvalidOption, JobNotFound
 
 MAX_SUBMISSION_BYTES: Final = 4 << 20
@@ -20,7 +20,7 @@ MAX_PAGE: Final = 500
 MAX_CURSOR_CHARACTERS: Final = 1024
 USUAL_PAGE: Final = 50
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,%d}" % MAX_KEY_CHARACTERS)
+_KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{MAX_KEY_CHARACTERS}}}")
 _Source = Annotated[str, Field(min_length=1, max_length=MAX_SOURCE_CHARACTERS, pattern=r"^[^\x00-\x1f]+$")]
 
 
@@ -34,12 +34,26 @@ class JobRequest(BaseModel):
     )
     """Files, folders, globs and manifests (`.jsonl`, `.csv`) below the roots that the operator names, http and https
     URLs, addresses in object stores, or what was uploaded: `upload:<id>`."""
-    options: dict[str, Any] = Field(default_factory=dict, examples=[{"sample": "fps", "fps": 2.0}])
-    """Of `reeltag tag`, such as `sample`, `fps` and `frames`."""
+    options: Annotated[dict[str, Any], WithJsonSchema(JobOptions.model_json_schema())] = Field(default_factory=dict)
+    """Of `reeltag tag`."""
     priority: int = Field(5, ge=1, le=9)
     """1 goes first, 9 last."""
     webhook: str | None = Field(None, min_length=1, max_length=2048, pattern=r"^https?://[^\x00-\x20]+$")
     """An address that hears how the job ends."""
+
+    @field_validator("priority", mode="before")
+    @classmethod
+    def _is_number(cls, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError("give a whole number")
+        return value
+
+    @field_validator("options")
+    @classmethod
+    def _are_options(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("frames", False), bool):
+            raise ValueError("frames: give true or false")
+        return value
 
     def submission(self) -> Submission:
         """The same, as jobs are made of it."""
@@ -85,7 +99,7 @@ def idempotency_key_of(text: str | None) -> str | None:
     Raises:
         InvalidOption: It is too long, or no printable ASCII.
     """
-    if text is None or text == "":
+    if text is None:
         return None
     if _KEY.fullmatch(text) is None:
         raise InvalidOption(f"Idempotency-Key: give up to {MAX_KEY_CHARACTERS} printable ASCII characters, no spaces")

@@ -10,6 +10,9 @@ from reeltag.contract import BUNDLED_TASKS, Task
 from reeltag.errors import InvalidOption
 
 _MODELS: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*(,[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+_MOST_QUERIES: Final = 256
+_MOST_BYTES: Final = 512
+"""Of a query string that is remembered."""
 _TASK: Final = "|".join(task.value for task in Task)
 
 
@@ -47,6 +50,24 @@ class TagOptions(BaseModel):
     def all_tasks(self) -> list[str]:
         """Names of the tasks, with the one that a class map needs."""
         return [*self.tasks, *([Task.SEGMENT.value] if self.class_map else [])]
+
+
+class CheckedQueries:
+    """Options by the query string that gave them."""
+
+    def __init__(self) -> None:
+        self._options: dict[bytes, TagOptions] = {}
+
+    def note(self, query: bytes, options: TagOptions) -> None:
+        """Remember options that were checked; of too many the oldest are forgotten."""
+        if len(query) <= _MOST_BYTES:
+            if len(self._options) >= _MOST_QUERIES:
+                del self._options[next(iter(self._options))]
+            self._options[query] = options
+
+    def options(self, query: bytes) -> TagOptions | None:
+        """What it was checked to say; None where that is not known."""
+        return self._options.get(query)
 
 
 def checked_options(given: dict[str, Any]) -> TagOptions:

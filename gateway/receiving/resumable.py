@@ -21,6 +21,7 @@ MAX_SENDING: Final = 64
 _PATIENCE_SECONDS: Final = 3.0
 """How long another sender of the same upload may go on: one whose client has left is noticed in the end."""
 _LOOK_SECONDS: Final = 0.1
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Receiver:
@@ -48,7 +49,7 @@ class Receiver:
             async with _opened(upload) as file:
                 end = (await asyncio.to_thread(os.fstat, file)).st_size
                 if end != offset:
-                    raise UploadConflict(f"the upload ends at {end:,}, not at {offset:,}; ask with HEAD, and go on there")
+                    raise UploadConflict(f"the upload ends at {end:,}, not at {offset:,}; go on where HEAD says")
                 return await self._write(file, end, upload.about.length, request)
         finally:
             self._sending -= 1
@@ -78,7 +79,9 @@ class Receiver:
 async def _opened(upload: StoredUpload) -> AsyncIterator[int]:
     """The upload's file, which nobody else writes meanwhile, in this process or in another one."""
     try:
-        file = await asyncio.to_thread(os.open, upload.content, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        file = await asyncio.to_thread(
+            os.open, upload.content, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        )
     except FileNotFoundError:
         raise UploadNotFound(f"the upload {upload.id} was removed; begin a new one") from None
     try:
@@ -105,5 +108,3 @@ def _append(file: int, data: bytearray) -> None:
         written = 0
         while written < len(view):
             written += os.write(file, view[written:])
-
-

@@ -18,7 +18,7 @@ from gateway.answering.schemas import ImageResult, TagAnswer, Timings
 from gateway.answering.streaming import HeldStream
 from gateway.errors import render
 from gateway.observing import exchange
-from gateway.receiving.options import TagOptions
+from gateway.receiving.options import CheckedQueries, TagOptions
 from gateway.receiving.uploads import Holding, Upload, UploadReader
 from gateway.routes.image_docs import ANSWERS, BODY, PRIORITY
 from gateway.tagging import Question, Tagged, Tagging
@@ -27,12 +27,13 @@ from reeltag.errors import NotAcceptable
 T = TypeVar("T")
 
 router: Final = APIRouter(tags=["images"])
+PATH: Final = "/v1/images"
 _AHEAD: Final = 32
 """Images of a streamed answer that are in work: a client that reads slowly keeps no more results waiting than these."""
 
 
 @router.post(
-    "/v1/images",
+    PATH,
     summary="Tag images",
     response_model=TagAnswer,
     responses=ANSWERS,
@@ -51,6 +52,13 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
     of the request with boxes, labels and scores drawn on it, the classes of `segment` laid over it, and tags and shares
     listed below. Errors are JSON, whatever is accepted.
     """
+    queries: CheckedQueries = request.app.state.queries
+    queries.note(request.scope["query_string"], options)
+    return await answer(request, options)
+
+
+async def answer(request: Request, options: TagOptions) -> Response:
+    """What `tag_images` answers, whose errors are raised."""
     started = time.perf_counter()
     tagging: Tagging = request.app.state.tagging
     reader: UploadReader = request.app.state.reader
@@ -78,8 +86,8 @@ async def tag_images(request: Request, options: Annotated[TagOptions, Query()]) 
         total=_milliseconds(time.perf_counter() - started),
     )
     with exchange.stage("serialise"):
-        answer = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
-        return Response(answer.model_dump_json(exclude_none=True), media_type="application/json")
+        body = TagAnswer(results=tagged.results, model_versions=tagged.model_versions, timings_ms=timings)
+        return Response(body.model_dump_json(exclude_none=True), media_type="application/json")
 
 
 async def _tagged(tagging: Tagging, holding: Holding, uploads: Sequence[Upload], question: Question) -> Tagged:

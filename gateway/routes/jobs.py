@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from gateway.answering.json import Answer, absent
 from gateway.jobs import docs
@@ -22,8 +23,7 @@ from gateway.jobs.submitting import (
     submission_of,
 )
 from gateway.receiving.uploads import UploadReader
-from pydantic.json_schema import SkipJsonSchema
-from reeltag.errors import JobsOff, UnsupportedMediaType
+from reeltag.errors import UnsupportedMediaType
 
 router: Final = APIRouter(tags=["jobs"])
 _JSON: Final = "application/json"
@@ -75,14 +75,8 @@ class Asked:
 
 
 def asked(request: Request) -> Asked:
-    """Where the jobs are, and whose are meant.
-
-    Raises:
-        JobsOff: There are none.
-    """
-    jobs: Jobs | None = request.app.state.jobs
-    if jobs is None:
-        raise JobsOff("this server takes no jobs: its operator starts it with a database for them (docs/jobs.md)")
+    """Where the jobs are, and whose are meant."""
+    jobs: Jobs = request.app.state.jobs
     return Asked(jobs, request.state.caller.owner)
 
 

@@ -7,9 +7,9 @@ import base64
 import binascii
 from collections.abc import Callable, Coroutine
 from email.utils import formatdate
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
 from gateway.answering.json import Answer
@@ -51,7 +51,25 @@ class TusRoute(APIRoute):
 
 
 router: Final = APIRouter(tags=["uploads"], route_class=TusRoute)
-Resumable = Annotated[str | None, Header(description="Version of tus that the client speaks: 1.0.0.")]
+
+
+def _header(name: str, text: str, schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": text, "required": required, "schema": schema}
+
+
+_VERSION: Final = _header(
+    "Tus-Resumable", "Version of tus that the client speaks.", {"type": "string", "enum": [VERSION]}
+)
+_VERSION_OR_NONE: Final = {**_VERSION, "required": False}
+_BYTES: Final = {"type": "integer", "minimum": 0, "maximum": 10**15}
+_LENGTH: Final = _header("Upload-Length", "Bytes of the file.", _BYTES)
+_OFFSET: Final = _header("Upload-Offset", "Where the bytes belong: where the upload ends.", _BYTES)
+_METADATA: Final = _header(
+    "Upload-Metadata",
+    "`filename` and its value in base64.",
+    {"type": "string", "pattern": "^filename ([A-Za-z0-9+/]{4}){1,200}$"},
+    required=False,
+)
 
 
 class UploadAnswer(Answer):
@@ -82,6 +100,7 @@ _EXAMPLE: Final = {
 @router.options(
     "/v1/uploads",
     summary="What is spoken",
+    response_class=Response,
     status_code=204,
     responses={204: {"description": "In headers: `Tus-Version`, `Tus-Extension`, `Tus-Max-Size`."}, **job_failures()},
 )
@@ -94,6 +113,7 @@ async def upload_options(request: Request, its: Its) -> Response:
 @router.post(
     "/v1/uploads",
     summary="Begin an upload",
+    response_class=Response,
     status_code=201,
     responses={
         201: {
@@ -105,23 +125,17 @@ async def upload_options(request: Request, its: Its) -> Response:
         },
         **job_failures(412, 413),
     },
+    openapi_extra={"parameters": [_VERSION, _LENGTH, _METADATA]},
 )
-async def create_upload(
-    request: Request,
-    its: Its,
-    upload_length: Annotated[str | None, Header(description="Bytes of the file.")] = None,
-    upload_metadata: Annotated[
-        str | None, Header(description="`filename` and its value in base64.", max_length=4096)
-    ] = None,
-    tus_resumable: Resumable = None,
-) -> Response:
+async def create_upload(request: Request, its: Its) -> Response:
     """Say how many bytes will come, and hear where they are to be sent."""
-    _check_version(tus_resumable)
-    length = _number("Upload-Length", upload_length)
+    _check_version(request)
+    length = _number(request, "Upload-Length")
     if length > _most_bytes(request):
         raise BodyTooLarge(f"an upload may have {_most_bytes(request):,} bytes, and this one would have {length:,}")
-    name = _metadata(upload_metadata or "").get("filename", "video")
-    upload = await asyncio.to_thread(_folder(request).create, its.tenant, length, name, upload_metadata or "")
+    metadata = request.headers.get("upload-metadata", "")
+    name = _metadata(metadata).get("filename", "video")
+    upload = await asyncio.to_thread(_folder(request).create, its.tenant, length, name, metadata)
     headers = {"Location": f"/v1/uploads/{upload.id}", "Upload-Offset": "0", **await _expiry(request, upload)}
     return Response(status_code=201, headers=headers)
 
@@ -130,13 +144,12 @@ async def create_upload(
     "/v1/uploads/{upload_id}",
     summary="How far it is",
     responses={**answer(200, _EXAMPLE, "Also in headers, for HEAD.", headers=_HEADERS), **job_failures(412)},
+    openapi_extra={"parameters": [_VERSION_OR_NONE]},
 )
-async def get_upload(
-    request: Request, response: Response, upload_id: str, its: Its, tus_resumable: Resumable = None
-) -> UploadAnswer:
+async def get_upload(request: Request, response: Response, upload_id: str, its: Its) -> UploadAnswer:
     """Where an upload goes on; clients that speak tus ask with HEAD."""
-    if tus_resumable is not None:
-        _check_version(tus_resumable)
+    if "tus-resumable" in request.headers:
+        _check_version(request)
     upload = await asyncio.to_thread(_folder(request).find, its.tenant, upload_id)
     offset = await asyncio.to_thread(lambda: upload.offset)
     response.headers.update(
@@ -161,28 +174,24 @@ async def get_upload(
 @router.patch(
     "/v1/uploads/{upload_id}",
     summary="Send bytes",
+    response_class=Response,
     status_code=204,
     responses={204: {"description": "They are there.", "headers": _HEADERS}, **job_failures(409, 412, 413, 415)},
     openapi_extra={
+        "parameters": [_VERSION, _OFFSET],
         "requestBody": {
             "required": True,
             "content": {OFFSET_TYPE: {"schema": {"type": "string", "format": "binary"}}},
-        }
+        },
     },
 )
-async def send_upload(
-    request: Request,
-    upload_id: str,
-    its: Its,
-    upload_offset: Annotated[str | None, Header(description="Where the bytes belong: where the upload ends.")] = None,
-    tus_resumable: Resumable = None,
-) -> Response:
+async def send_upload(request: Request, upload_id: str, its: Its) -> Response:
     """Send the next bytes, as many as are convenient: what came is kept, also where the connection breaks."""
-    _check_version(tus_resumable)
+    _check_version(request)
     media_type = request.headers.get("content-type", "")
     if media_type != OFFSET_TYPE:
         raise UnsupportedMediaType(f"Content-Type {media_type[:80]!r} is not taken; send {OFFSET_TYPE}")
-    offset = _number("Upload-Offset", upload_offset)
+    offset = _number(request, "Upload-Offset")
     upload = await asyncio.to_thread(_folder(request).find, its.tenant, upload_id)
     receiver: Receiver = request.app.state.receiver
     end = await receiver.append(upload, offset, request)
@@ -192,12 +201,14 @@ async def send_upload(
 @router.delete(
     "/v1/uploads/{upload_id}",
     summary="Remove it",
+    response_class=Response,
     status_code=204,
     responses={204: {"description": "It is gone."}, **job_failures(412)},
+    openapi_extra={"parameters": [_VERSION]},
 )
-async def delete_upload(request: Request, upload_id: str, its: Its, tus_resumable: Resumable = None) -> Response:
+async def delete_upload(request: Request, upload_id: str, its: Its) -> Response:
     """Remove an upload; a job that is made of it and not done yet loses its source."""
-    _check_version(tus_resumable)
+    _check_version(request)
     folder = _folder(request)
     await asyncio.to_thread(folder.remove, await asyncio.to_thread(folder.find, its.tenant, upload_id))
     return Response(status_code=204)
@@ -213,12 +224,13 @@ def _most_bytes(request: Request) -> int:
     return most
 
 
-def _check_version(said: str | None) -> None:
-    if said != VERSION:
+def _check_version(request: Request) -> None:
+    if request.headers.get("tus-resumable") != VERSION:
         raise UnknownProtocol(f"tus {VERSION} is spoken here: send the header `Tus-Resumable: {VERSION}`")
 
 
-def _number(name: str, text: str | None) -> int:
+def _number(request: Request, name: str) -> int:
+    text = request.headers.get(name)
     if text is None or not (text.isascii() and text.isdigit() and len(text) < 20):
         raise InvalidOption(f"{name}: give a number of bytes" + ("" if text is None else f", not {text[:40]!r}"))
     return int(text)

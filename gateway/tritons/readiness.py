@@ -83,7 +83,8 @@ class Readiness:
 
     async def _try(self, tasks: TaskSet) -> None:
         now = asyncio.get_running_loop().time()
-        if all(self._shown_until.get(task, 0.0) > now for task in tasks):
+        tasks = tuple(task for task in tasks if self._shown_until.get(task, 0.0) <= now)
+        if not tasks:
             return
         asked = self.observe(tasks, self._catalogue.infer_images(Wanted(tasks), [SMALL_IMAGE]))
         try:

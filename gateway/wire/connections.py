@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
-from typing import Any, Final, Union
+from typing import Any, Final, Union, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from gateway.errors import on_the_wire
 from gateway.observing.request_ids import HEADER, request_id_of
 from gateway.wire import framing
+from gateway.wire.answers import AnswerWriter
 from gateway.wire.crowd import Crowd, Guest, Wait
 from gateway.wire.early import EarlyRefusals
 from gateway.wire.meter import Body
@@ -158,6 +159,7 @@ class Connection(HttpToolsProtocol):
             raise self._too_large("the request's line and headers")
         framing.check(method, self.url, version, self.headers)
         super().on_headers_complete()
+        self.cycle.transport = cast("asyncio.Transport", AnswerWriter(self.transport, self.loop))  # all that it calls
         self._part = _Part.BODY
         self._body = Body(self.loop.time(), self._limits.max_header_bytes)
         self._discarded_bytes = 0
@@ -180,6 +182,8 @@ class Connection(HttpToolsProtocol):
         """An answer was written; see what the client does next."""
         if self._running is not None:
             give_back_place(self._running.scope)
+            if isinstance(writer := self._running.transport, AnswerWriter):
+                writer.flush()  # the next answer may be written at once
         super().on_response_complete()
         self._unset_keepalive_if_required()  # the crowd does that
         if self.unread_bytes:
@@ -283,9 +287,7 @@ class Connection(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         cycle.response_started = cycle.response_complete = True
-        sent = dict(cycle.scope["headers"]).get(HEADER.encode())
-        request_id = request_id_of(None if sent is None else sent.decode("latin-1"))
-        self.transport.write(on_the_wire(error, request_id, keep_alive=cycle.keep_alive))
+        self.transport.write(self._early.answer(error, cycle.scope["headers"], keep_alive=cycle.keep_alive))
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()

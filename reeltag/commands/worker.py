@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Annotated
 
 import typer
@@ -33,8 +32,7 @@ def worker(
 ) -> None:
     """Do jobs until Ctrl-C: tag the videos that were submitted to a gateway with the same database."""
     from gateway.observing import logs
-    from vod.jobs.video_tagging import VideoTagging
-    from vod.jobs.worker import Worker
+    from vod.jobs.process import work
 
     settings = settings_of(
         database_url=database_url,
@@ -43,12 +41,11 @@ def worker(
         model_repository=model_repository,
     )
     logs.set_up(settings.log_level, settings.log_format)
-    logging.getLogger("dbos").setLevel(logging.WARNING)
     with running_triton(settings) as triton:
+        on_lost = triton.own.restart if triton.own is not None else None
+        used = settings.model_copy(update={"triton_url": triton.address})
 
-        async def run() -> None:
-            async with triton.client(settings) as client:
-                doing = Worker(settings, VideoTagging(client, settings.segment_seconds))
-                await doing.run(lambda: progress.print(f"the worker {doing.host} does jobs. Ctrl-C stops it."))
+        def announce(host: str) -> None:
+            progress.print(f"the worker {host} does jobs of version {settings.pipeline_version}. Ctrl-C stops it.")
 
-        asyncio.run(run())
+        asyncio.run(work(used, announce, on_lost))

@@ -57,13 +57,17 @@ class UrlHosts:
         """
         if not self._entries:
             raise UrlNotAllowed("URLs are off on this server; send the file itself")
-        target = _target(url)
-        if not any(self._covers(host, port, target) for host, port in self._entries):
+        target = target_of(url)
+        if not self.covers(target):
             raise UrlNotAllowed(
                 f"this server fetches nothing from {target.host} port {target.port}; its operator says from where it "
                 "does, with --url-host"
             )
         return target
+
+    def covers(self, target: Target) -> bool:
+        """Whether its host is among them."""
+        return any(self._covers(host, port, target) for host, port in self._entries)
 
     @staticmethod
     def _covers(host: str, port: int | None, target: Target) -> bool:
@@ -80,7 +84,8 @@ def _parsed(entry: str) -> tuple[str, int | None]:
     return found["host"].strip("[]"), int(found["port"]) if found["port"] else None
 
 
-def _target(url: str) -> Target:
+def target_of(url: str) -> Target:
+    """Where a URL leads, whoever may ask for it; raises as `UrlHosts.check`."""
     if len(url) > MAX_URL_CHARACTERS:
         raise UrlNotAllowed(f"the URL has {len(url):,} characters; at most {MAX_URL_CHARACTERS:,} are taken")
     try:

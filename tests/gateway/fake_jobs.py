@@ -9,12 +9,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from gateway.jobs.facade import (
     Delivery,
     DeliveryAttempt,
     DeliveryState,
     Job,
     JobError,
+    JobOptions,
     JobProgress,
     JobState,
     JobVideo,
@@ -34,9 +37,14 @@ TAGS = b'{\n "source": {"name": "one.mp4"},\n "tags": [\n  {"label": "car"}\n ]\
 
 
 class FakeJobs:
-    """Each source becomes a video that nobody works on, until a test says what happened to it."""
+    """Each source becomes a video that nobody works on, until a test says what happened to it.
 
-    def __init__(self) -> None:
+    Args:
+        is_prompt: Whether all is done at once instead.
+    """
+
+    def __init__(self, *, is_prompt: bool = False) -> None:
+        self._is_prompt = is_prompt
         self.reset()
 
     def reset(self) -> None:
@@ -47,6 +55,7 @@ class FakeJobs:
         self.of_keys: dict[tuple[str, str], tuple[Submission, str]] = {}
         self.of_deliveries: dict[str, list[Delivery]] = {}
         self.watching = 0
+        self.loses_results = False
         self._changed = asyncio.Event()
 
     async def submit(
@@ -55,7 +64,13 @@ class FakeJobs:
         self._check()
         for source in submission.sources:
             if source.startswith("/"):
-                raise SourceRefused(f"{source} is not below a root that the operator names with --source-root")
+                raise SourceRefused(
+                    f"{source} is not below a root that the operator names with --source-root", "outside_roots"
+                )
+        try:
+            JobOptions.model_validate(submission.options)
+        except ValidationError as error:
+            raise InvalidOption(f"options: {error.errors()[0]['msg']}") from error
         said = json.dumps([tenant, submission.sources, submission.options])
         job_id = hashlib.sha256(said.encode()).hexdigest()[:16]
         if idempotency_key is not None:
@@ -80,7 +95,9 @@ class FakeJobs:
             JobVideo(number=number, source=source, name=source.rpartition("/")[2] or "video", state=JobState.QUEUED)
             for number, source in enumerate(submission.sources)
         ]
-        return job, True
+        if self._is_prompt:
+            self.finish(job_id)
+        return self.all[job_id], True
 
     def finish(self, job_id: str, state: JobState = JobState.SUCCEEDED) -> None:
         """Let all of its videos be done."""
@@ -147,7 +164,7 @@ class FakeJobs:
     async def results(self, job_id: str, *, tenant: str) -> AsyncIterator[tuple[JobVideo, bytes]]:
         await self.get(job_id, tenant=tenant)
         for video in self.of_videos[job_id]:
-            if video.state is JobState.SUCCEEDED:
+            if video.state is JobState.SUCCEEDED and not self.loses_results:
                 yield video, TAGS
 
     async def result_file(self, job_id: str, number: int, suffix: str, *, tenant: str) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from reeltag.contract import SCORES, ModelCard, Task
 from reeltag.errors import NotAsPlanned, StaleRecord, VideoError
-from reeltag.triton import SharedTensor
+from reeltag.triton_messages import SharedTensor
 from tests.vod.fake import Array, FakeTagger
 from tests.vod.media import damage
 from tests.vod.numbered import Encoding, write_numbered

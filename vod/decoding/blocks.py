@@ -115,10 +115,16 @@ class Survey:
 
 @dataclass(frozen=True)
 class Fetch:
-    """Order: decode only what is needed to sample the frames at these times."""
+    """Order: decode only what is needed to sample some frames."""
 
-    times: tuple[float, ...]
-    """Presentation times of frames in seconds from the first frame, rising."""
+    groups: tuple[tuple[float, ...], ...]
+    """Presentation times of frames in seconds from the first frame, rising throughout; of each group the sharpest is
+    sampled."""
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Of all frames in question, rising."""
+        return tuple(time for group in self.groups for time in group)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
@@ -30,9 +31,10 @@ from vod.decoding.blocks import (
     Surveyed,
     array_at,
 )
+from vod.decoding.focus import FOCUS_FRAME, sharpest_of
 from vod.decoding.frameindex import FrameIndex
 from vod.decoding.limits import Limits, Meter
-from vod.decoding.sampling import EvenSampler, Sample
+from vod.decoding.sampling import Sample, sampler_of
 from vod.decoding.survey import surveyed
 from vod.decoding.video import Picture, Video
 from vod.decoding.windows import Window, WindowBuilder
@@ -107,16 +109,18 @@ class _Work:
     def _scan(self, order: Scan) -> None:
         video, writer, part = self._video, self._writer, order.part
         own, seen = range(part.first, part.last) if part else None, 0
-        sampler, scaler, windows = EvenSampler(order.fps), video.scaler(SHOT_FRAME), _windows(writer.layout, order)
+        sampler, scaler = sampler_of(order.sample, order.fps), video.scaler(SHOT_FRAME)
+        windows = _windows(writer.layout, order)
         for number, picture in enumerate(video.part(part) if part else video.frames(), part.begins if part else 0):
-            # Those before its own are shown to the sampler, too: what it takes depends on the time before.
-            is_taken = order.sample is not Sample.SHOTS and sampler.takes(picture.time)
+            small = cache(partial(scaler.small, picture.frame, picture.shape))
+            # Those before its own are shown to the sampler, too: what it takes depends on those before.
+            is_taken = sampler.takes(picture.time, small)
             is_own = own is None or number in own
             seen += is_own
             if is_taken and is_own:
                 writer.add(picture)
             if windows is not None and (part is None or number >= part.windows_from):
-                writer.add_windows(windows.add(scaler.small(picture.frame, picture.shape), picture.time))
+                writer.add_windows(windows.add(small(), picture.time))
             self._desk.position(picture.time)
         writer.flush()
         if windows is not None:
@@ -127,7 +131,8 @@ class _Work:
 
     def _fetch(self, order: Fetch) -> None:
         index = self._survey()
-        for picture in self._video.frames_at(order.times, None if isinstance(index, str) else index):
+        pictures = self._video.frames_at(order.times, None if isinstance(index, str) else index)
+        for picture in sharpest_of(order.groups, pictures, self._video.scaler(FOCUS_FRAME)):
             self._writer.add(picture)
             self._desk.position(picture.time)
         self._writer.flush()

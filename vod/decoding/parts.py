@@ -41,7 +41,7 @@ class Part:
         return self.begins == 0
 
 
-def part_of(index: FrameIndex, first: int, last: int, *, stride: int = 0) -> Part:
+def part_of(index: FrameIndex, first: int, last: int, *, stride: int = 0, needed: int | None = None) -> Part:
     """The part of the frames from `first` to before `last`.
 
     Args:
@@ -49,11 +49,13 @@ def part_of(index: FrameIndex, first: int, last: int, *, stride: int = 0) -> Par
         first: Index of its first frame.
         last: Index behind its last one; the number of all frames at the video's end.
         stride: Frames from one window of the shot detector to the next; 0 without a shot detector.
+        needed: Index of the first frame that sampling needs (`first_needed`); the one before `first` without it.
     """
     count, context = len(index), SHOT_CONTEXT_FRAMES
     is_last = last >= count
     # One more at each end: sampling asks for the time before, deinterlacing for the pictures around.
-    begins, ends = max(0, first - 1), min(count, last + 1)
+    before = max(0, first - 1)
+    begins, ends = before if needed is None else min(before, needed), min(count, last + 1)
     windows_from = lead = counted = 0
     if stride:
         counted_from = -(-first // stride) * stride

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
-
 from reeltag.contract import SHOT_CONTEXT_FRAMES, SHOT_WINDOW_FRAMES
+from vod.decoding.sampling import SmallFrame
 
-SmallFrame = npt.NDArray[np.uint8]
-"""uint8 `(27, 48, 3)` RGB."""
 Window = tuple[list[SmallFrame], tuple[float, ...]]
 """As many frames as a window takes, and the presentation times of those after the leading context that count."""
 

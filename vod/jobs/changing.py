@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from reeltag.errors import JobConflict, JobNotFound
+from vod.jobs import deliveries as messages
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
 from vod.jobs.tables import deliveries, jobs, keys, pace, problems, segments, videos
@@ -50,6 +51,8 @@ def cancel(database: Database, job_id: str, tenant: str) -> None:
                 running=0,
             )
         )
+        if row.webhook:
+            messages.add(database, connection, job_id, row.webhook, JobState.CANCELLED)
 
 
 def resume(database: Database, job_id: str, tenant: str) -> None:

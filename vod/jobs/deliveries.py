@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from reeltag.errors import JobNotFound
 from vod.jobs.database import Database
-from vod.jobs.job import Delivery, DeliveryAttempt, DeliveryState
-from vod.jobs.tables import deliveries
+from vod.jobs.job import Delivery, DeliveryAttempt, DeliveryState, JobState
+from vod.jobs.tables import deliveries, jobs
 
 MOST_ATTEMPTS_KEPT: Final = 20
 
 
-def add(database: Database, connection: sa.Connection, job_id: str, url: str, event: str, body: str) -> None:
-    """Have a message sent."""
+def add(database: Database, connection: sa.Connection, job_id: str, url: str, state: JobState) -> None:
+    """Have a webhook told that a job ended in this state."""
+    event = f"job.{state.value.lower()}"
     connection.execute(
         deliveries.insert().values(
             id=uuid.uuid4().hex,
             job_id=job_id,
             url=url,
             event=event,
-            body=body,
+            body=json.dumps({"event": event, "job": {"id": job_id, "state": state.value}}),
             state=DeliveryState.WAITING.value,
             created_at=database.now,
             due_at=database.now,
@@ -39,8 +41,22 @@ def of_job(database: Database, job_id: str) -> tuple[Delivery, ...]:
         return tuple(map(_delivery, connection.execute(query.order_by(deliveries.c.created_at.desc()))))
 
 
-def claim(database: Database, seconds: float) -> tuple[Delivery, str] | None:
-    """A message that is due, and its body; it is due again after so many seconds, unless `note` says otherwise."""
+@dataclass(frozen=True)
+class Due:
+    """A message that is to be sent now."""
+
+    id: str
+    url: str
+    event: str
+    body: str
+    tenant: str
+    """Whose job it is about; by its secret the message is signed."""
+    attempt: int
+    """1 for the first try."""
+
+
+def claim(database: Database, seconds: float) -> Due | None:
+    """A message that is due; it is due again after so many seconds, unless `note` says otherwise."""
     due = sa.and_(deliveries.c.state == DeliveryState.WAITING.value, deliveries.c.due_at <= database.now)
     first = sa.select(deliveries).where(due).order_by(deliveries.c.due_at).limit(1)
     with database.reading() as connection:
@@ -52,7 +68,8 @@ def claim(database: Database, seconds: float) -> tuple[Delivery, str] | None:
             return None
         moved = deliveries.update().where(deliveries.c.id == row.id)
         connection.execute(moved.values(due_at=database.now + seconds, attempts=deliveries.c.attempts + 1))
-    return _delivery(row), row.body
+        tenant = connection.scalar(sa.select(jobs.c.tenant).where(jobs.c.id == row.job_id))
+    return Due(row.id, row.url, row.event, row.body, tenant or "", row.attempts + 1)
 
 
 def note(

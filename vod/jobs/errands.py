@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -13,24 +13,31 @@ from vod.jobs import deliveries
 from vod.jobs.claiming import Held
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
-from vod.jobs.sources import Found, Unusable
 from vod.jobs.tables import jobs, pace, problems, videos
+from vod.stores.source import BadLine, Found
 
 BATCH: Final = 200
-"""Videos that are added in one transaction."""
+"""Videos that are read in one go."""
 MOST_PROBLEMS: Final = 10_000
 """Of a job; more are not kept."""
-MOST_STARTS: Final = 5
 
 
-def begin(database: Database, held: Held) -> sa.Row[Any] | None:
-    """The job's row; None where the errand is not held any more."""
-    with database.writing() as connection:
-        row = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
-        if row is None:
-            return None
-        connection.execute(jobs.update().where(jobs.c.id == held.job_id).values(starts=jobs.c.starts + 1))
-        return row
+@dataclass(frozen=True)
+class Job:
+    """A job that something has to be done for."""
+
+    errand: str
+    sources: tuple[str, ...]
+    options: str
+    """JSON."""
+    tenant: str
+
+
+def begin(database: Database, held: Held) -> Job | None:
+    """The job; None where the errand is not held any more."""
+    with database.reading() as connection:
+        row = connection.execute(sa.select(jobs).where(_is_held(held))).first()
+    return None if row is None else Job(row.errand, tuple(json.loads(row.sources)), row.options, row.tenant)
 
 
 def still_held(database: Database, held: Held) -> bool:
@@ -39,7 +46,7 @@ def still_held(database: Database, held: Held) -> bool:
         return connection.execute(sa.select(jobs.c.id).where(_is_held(held))).first() is not None
 
 
-def add(database: Database, held: Held, found: Sequence[Found | Unusable]) -> bool:
+def add(database: Database, held: Held, found: Sequence[Found | BadLine]) -> bool:
     """Add videos that are new to a job, and what is wrong with other sources; False where it is not held any more."""
     with database.writing() as connection:
         row = connection.execute(sa.select(jobs.c.id).where(_is_held(held)).with_for_update()).first()
@@ -57,7 +64,7 @@ def add(database: Database, held: Held, found: Sequence[Found | Unusable]) -> bo
             connection.execute(videos.insert(), rows)
             job = jobs.update().where(jobs.c.id == held.job_id)
             connection.execute(job.values(queued=jobs.c.queued + len(rows)))
-        wrong = [each for each in found if isinstance(each, Unusable)]
+        wrong = [each for each in found if isinstance(each, BadLine)]
         _note_problems(database, connection, held.job_id, wrong)
     return True
 
@@ -73,6 +80,21 @@ def expanded(database: Database, held: Held) -> None:
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
 
 
+def tagged(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
+    """Rows of the videos of a job that have results, by their numbers; a few are in memory at one time."""
+    number = -1
+    good = videos.c.state.in_([JobState.SUCCEEDED.value, JobState.PARTIAL.value])
+    query = sa.select(videos.c.number, videos.c.name, videos.c.source).where(videos.c.job_id == job_id, good)
+    while True:
+        with database.reading() as connection:
+            page = query.where(videos.c.number > number).order_by(videos.c.number).limit(BATCH)
+            rows = connection.execute(page).all()
+        yield from rows
+        if len(rows) < BATCH:
+            return
+        number = rows[-1].number
+
+
 def finish(database: Database, held: Held) -> JobState | None:
     """End a job whose videos are all done, and have its webhook told; None where it is not held any more."""
     with database.writing() as connection:
@@ -85,10 +107,22 @@ def finish(database: Database, held: Held) -> JobState | None:
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
         connection.execute(pace.delete().where(pace.c.job_id == held.job_id))
         if job.webhook:
-            event = f"job.{state.value.lower()}"
-            body = json.dumps({"event": event, "job": {"id": job.id, "state": state.value}})
-            deliveries.add(database, connection, job.id, job.webhook, event, body)
+            deliveries.add(database, connection, job.id, job.webhook, state)
     return state
+
+
+def break_off(database: Database, held: Held, reason: str) -> None:
+    """End a job whose errand cannot be done, for a reason of ours; it may be retried."""
+    with database.writing() as connection:
+        job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
+        if job is None:
+            return
+        problem = {"job_id": held.job_id, "source": "", "code": "internal", "message": reason}
+        connection.execute(database.insert(problems).values(**problem).on_conflict_do_nothing())
+        values: dict[str, Any] = {"errand": None, "host": None, "attempt": held.attempt + 1, "is_expanded": True}
+        if not job.running and not job.queued:  # otherwise its videos go on
+            values |= {"state": JobState.FAILED.value, "ended_at": database.now}
+        connection.execute(jobs.update().where(jobs.c.id == held.job_id).values(**values))
 
 
 def state_of(job: sa.Row[Any], *, is_flawed: bool) -> JobState:
@@ -105,16 +139,7 @@ def state_of(job: sa.Row[Any], *, is_flawed: bool) -> JobState:
     return JobState.SUCCEEDED
 
 
-def batches(found: Iterable[Found | Unusable]) -> Iterable[list[Found | Unusable]]:
-    """In groups of at most `BATCH`; the first is small, so that work can begin."""
-    each = iter(found)
-    size = 8
-    while batch := list(itertools.islice(each, size)):
-        yield batch
-        size = BATCH
-
-
-def _note_problems(database: Database, connection: sa.Connection, job_id: str, wrong: Sequence[Unusable]) -> None:
+def _note_problems(database: Database, connection: sa.Connection, job_id: str, wrong: Sequence[BadLine]) -> None:
     if not wrong:
         return
     kept = connection.scalar(sa.select(sa.func.count()).where(problems.c.job_id == job_id)) or 0

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from vod.jobs.claiming import Held, is_held
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
+from vod.jobs.options import JobOptions, merged_options
 from vod.jobs.tables import jobs, pace, segments, videos
 from vod.jobs.tagging import Part, Planned, Tagged
+from vod.stores.source import Found
 
 MOST_STARTS: Final = 5
 """A video that was begun so often without getting any further, as the workers died of it, is not begun again."""
@@ -28,21 +30,33 @@ PACE_SECONDS: Final = 5
 class Work:
     """A video to be tagged."""
 
-    source: str
-    found: str
-    """JSON."""
+    video: Found
     name: str
-    options: str
-    """JSON."""
+    options: JobOptions
     plan: str | None
+    stamp: str
+    """Of the file that the plan is of."""
+    tenant: str
+    tries: int
 
 
 def work(database: Database, held: Held) -> Work | None:
     """What to do; None where it is not held any more."""
-    query = sa.select(videos, jobs.c.options).join(jobs, jobs.c.id == videos.c.job_id).where(is_held(held))
+    query = sa.select(videos, jobs.c.options, jobs.c.tenant).join(jobs, jobs.c.id == videos.c.job_id)
     with database.reading() as connection:
-        row = connection.execute(query).first()
-    return None if row is None else Work(row.source, row.found, row.name, row.options, row.plan)
+        row = connection.execute(query.where(is_held(held))).first()
+    if row is None:
+        return None
+    video = Found.from_json(row.found)
+    return Work(
+        video=video,
+        name=row.name,
+        options=merged_options(row.options, video.options),
+        plan=row.plan,
+        stamp=row.stamp or "",
+        tenant=row.tenant,
+        tries=row.tries,
+    )
 
 
 def begin(database: Database, held: Held) -> Work | None:
@@ -58,7 +72,7 @@ def begin(database: Database, held: Held) -> Work | None:
         database,
         held,
         "poison",
-        f"{row.source}: {MOST_STARTS} workers in a row ended while they read it; it is not tried again before a retry",
+        f"{row.video.source}: {MOST_STARTS} workers in a row ended while they read it; only a retry begins it again",
     )
     return None
 
@@ -75,7 +89,7 @@ def is_gone(database: Database, job_id: str) -> bool:
         return connection.execute(sa.select(jobs.c.id).where(jobs.c.id == job_id)).first() is None
 
 
-def note_plan(database: Database, held: Held, planned: Planned) -> bool:
+def note_plan(database: Database, held: Held, planned: Planned, stamp: str) -> bool:
     """Keep how a video is divided, and forget what was done of another content; False where it is not held any more."""
     with database.writing() as connection:
         connection.execute(sa.select(jobs.c.id).where(jobs.c.id == held.job_id).with_for_update())
@@ -83,7 +97,13 @@ def note_plan(database: Database, held: Held, planned: Planned) -> bool:
         if row is None:
             return False
         connection.execute(segments.delete().where(*_of(held)))
-        values = {"plan": planned.text, "seconds_total": planned.seconds, "seconds_done": 0.0, "starts": 0}
+        values = {
+            "plan": planned.text,
+            "stamp": stamp,
+            "seconds_total": planned.seconds,
+            "seconds_done": 0.0,
+            "starts": 0,
+        }
         connection.execute(videos.update().where(is_held(held)).values(**values))
         longer = planned.seconds - (row.seconds_total or 0.0)
         job = jobs.update().where(jobs.c.id == held.job_id)
@@ -117,7 +137,7 @@ def begin_segment(database: Database, held: Held, index: int) -> bool:
             new = database.insert(segments).values(
                 job_id=held.job_id, number=held.number, segment=index, runs=1, ends=0
             )
-            return connection.execute(new.on_conflict_do_nothing()).rowcount > 0
+            return connection.execute(new.on_conflict_do_nothing().returning(segments.c.segment)).first() is not None
         if row.record is not None or row.failure is not None:
             return False
         if row.runs - row.ends >= MOST_DEATHS:

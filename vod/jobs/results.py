@@ -3,61 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import threading
 from collections.abc import Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from reeltag.errors import JobNotFound, OutputError
-from vod.stores.files import write_bytes
-from vod.stores.results import JSON_SUFFIX, picture_path, result_path
+from reeltag.errors import JobNotFound
+from vod.stores.result_store import Store, open_store
 
 
 class Results:
-    """The results of all jobs.
+    """The results of all jobs; nothing is opened before it is needed.
 
     Args:
-        root: A folder.
+        root: A folder, or such as `s3://bucket/results`.
+        scratch: Folder of this machine for what is being written.
     """
 
-    def __init__(self, root: str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: str, scratch: Path) -> None:
+        self._root = root
+        self._scratch = scratch
+        self._lock = threading.Lock()
+        self._store: Store | None = None
 
-    def folder(self, job_id: str) -> Path:
-        """Of a job."""
-        return self.root / job_id
+    def folder(self, job_id: str) -> Path | None:
+        """Of a job, where results lie in folders: its pages link the videos relative to it."""
+        return None if "://" in self._root else Path(self._root).absolute() / job_id
 
-    def write_video(self, job_id: str, name: str, files: Mapping[str, bytes]) -> None:
-        """Write the files of a video by their suffixes, each at once or not at all, and the JSON last.
+    @property
+    def store(self) -> Store:
+        """What keeps them.
+
+        Raises:
+            OutputError: It cannot be opened.
+        """
+        with self._lock:
+            if self._store is None:
+                self._store = open_store(self._root, self._scratch)
+            return self._store
+
+    def write(self, job_id: str, files: Mapping[str, bytes]) -> None:
+        """Write files of a job by their keys, each at once or not at all, one after the other.
 
         Raises:
             OutputError: One cannot be written.
         """
-        for suffix in sorted(files, key=lambda each: each == JSON_SUFFIX):
-            path = result_path(self.folder(job_id), PurePath(name), suffix)
-            if suffix == ".jpg":
-                path = picture_path(self.folder(job_id), PurePath(name))
-            write_bytes(path, files[suffix])
+        for key, content in files.items():
+            self.store.write(f"{job_id}/{key}", content)
 
-    async def read(self, job_id: str, name: str) -> bytes:
+    async def read(self, job_id: str, key: str) -> bytes:
         """A file of a job's results.
 
         Raises:
             JobNotFound: It is not there.
         """
         try:
-            return await asyncio.to_thread((self.folder(job_id) / name).read_bytes)
-        except OSError as error:
-            raise JobNotFound(f"the job {job_id} has no result {name}") from error
+            return await asyncio.to_thread(lambda: self.store.read(f"{job_id}/{key}"))
+        except FileNotFoundError as error:
+            raise JobNotFound(f"the job {job_id} has no result {key}") from error
 
-    async def delete(self, job_id: str) -> None:
+    def remove(self, job_id: str) -> None:
         """Remove a job's results; what is not there is no error.
 
         Raises:
             OutputError: They cannot be removed.
         """
-        try:
-            await asyncio.to_thread(shutil.rmtree, self.folder(job_id))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise OutputError(f"the results of the job {job_id} cannot be removed: {error.strerror}") from error
+        self.store.delete(job_id)

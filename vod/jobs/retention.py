@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Final
 
@@ -31,7 +30,7 @@ def sweep(database: Database, works: Works) -> None:
             marked = jobs.update().where(jobs.c.id == job.id, is_old)
             if not connection.execute(marked.values(is_deleted=True)).rowcount:
                 continue  # somebody resumed it
-        asyncio.run_coroutine_threadsafe(works.results.delete(job.id), works.loop).result()
+        works.results.remove(job.id)
         changing.forget(database, job.id)
     _forget_workflows()
 

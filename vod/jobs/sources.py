@@ -1,94 +1,91 @@
-"""What a job's sources are before they are read: whether they may be, and what tells one content from another."""
+"""The sources of a job: what a tenant may read, and what tells one content from another."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Final
 
 from reeltag.errors import SourceRefused
-from vod.provenance import sha256_of
-from vod.stores.inputs import Kind, find_inputs
-from vod.stores.names import shown
+from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.fetching.web import Web
+from reeltag.settings import Settings
+from reeltag.uploads import UploadFolder
+from vod.stores.checking import checked_source
+from vod.stores.folders import is_pattern
+from vod.stores.manifests import is_manifest
+from vod.stores.opening import opened
+from vod.stores.roots import Access, Roots, Upload
+from vod.stores.source import Source, SourceKind
 
 MOST_HASHED: Final = 100
 """Files of one submission that are read to tell their content; of more, size and time stand for it."""
+_READ_SECONDS: Final = 60.0
+"""Longest wait for the next bytes of a download."""
+_CHUNK: Final = 1 << 20
 
 
-@dataclass(frozen=True)
-class Found:
-    """A video that a source led to."""
-
-    location: str
-    source: str
-    name: str
-
-    def to_json(self) -> str:
-        """ASCII, whatever the location holds."""
-        return json.dumps([self.location, self.source, self.name])
-
-    @classmethod
-    def from_json(cls, text: str) -> Found:
-        """What `to_json` wrote."""
-        return cls(*json.loads(text))
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """What a source led to and is no video."""
-
-    source: str
-    code: str
-    message: str
-
-
-def checked(text: str, roots: Sequence[Path]) -> Path:
-    """The file or folder that a source names.
+def access_of(settings: Settings, tenant: str) -> Access:
+    """All that the sources of a tenant may lie in.
 
     Raises:
-        SourceRefused: It lies outside of the roots, or is not there.
+        InvalidOption: A root or a host of the settings is none.
     """
-    path = Path(text.removeprefix("file://"))
-    if not path.is_absolute():
-        raise SourceRefused(f"the source {shown(text)!r} is no absolute path; give one that begins with /")
-    real = Path(os.path.realpath(path))
-    if not any(real == root or root in real.parents for root in (Path(os.path.realpath(each)) for each in roots)):
-        allowed = ", ".join(map(shown, roots)) or "none; name some in REELTAG_SOURCE_ROOTS"
-        raise SourceRefused(f"the source {shown(text)!r} is outside of the folders that jobs may read ({allowed})")
-    if not os.path.lexists(path):
-        raise SourceRefused(f"the source {shown(text)!r} does not exist")
-    return path
+    folder = UploadFolder.of(settings)
+
+    def uploaded(upload_id: str) -> Upload:
+        found = folder.finished(tenant, upload_id)
+        return Upload(found.content, found.about.name)
+
+    return Access(
+        Roots.of(settings.source_roots), Web(UrlHosts(settings.url_hosts), read_seconds=_READ_SECONDS), uploaded
+    )
 
 
-def contents(paths: Sequence[Path]) -> tuple[str, ...]:
-    """A text for each path that changes with what it holds."""
-    return tuple(_content(path, is_read=len(paths) <= MOST_HASHED) for path in paths)
+async def checked(texts: Sequence[str], access: Access) -> list[Source]:
+    """What texts name.
+
+    Raises:
+        SourceRefused: One is of no known form, not there or not below the roots.
+        UrlNotAllowed: One is a URL of a host that is not allowed.
+    """
+    return [await checked_source(text, access) for text in texts]
 
 
-def _content(path: Path, *, is_read: bool) -> str:
+def contents(sources: Sequence[Source], access: Access) -> tuple[str, ...]:
+    """A text for each source that changes with what it holds; of folders and URLs it is where they are."""
+    return tuple(_content(source, access, is_read=len(sources) <= MOST_HASHED) for source in sources)
+
+
+def _content(source: Source, access: Access, *, is_read: bool) -> str:
+    if source.kind is SourceKind.UPLOAD:
+        upload = access.uploaded(source.location)
+        text = _of_file(upload.path, Roots((upload.path.parent,)), is_read=is_read)
+        # The suffix decides what a file is: a manifest's bytes are no video's.
+        return f"{text}{PurePath(upload.name).suffix.lower()}" if is_manifest(upload.name) else text
+    if source.kind is not SourceKind.PATH:
+        return source.location
+    path = Path(source.location)
     try:
-        if path.is_dir():
-            return f"folder:{os.path.realpath(path)}"
-        if is_read:
-            return f"sha256:{sha256_of(path)}"
-        status = path.stat()
-    except OSError as error:
-        raise SourceRefused(f"the source {shown(path)!r} cannot be read: {error.strerror}") from error
-    return f"file:{os.path.realpath(path)}:{status.st_size}:{status.st_mtime_ns}"
+        text = _of_file(path, access.roots, is_read=is_read)
+        # The paths in a manifest may begin at its folder.
+        return f"{text}{path.suffix.lower()}:{path.parent}" if is_manifest(path.name) else text
+    except SourceRefused:
+        if not is_pattern(path):
+            raise
+        return f"pattern:{path}"
 
 
-def expand(text: str, roots: Sequence[Path]) -> Iterator[Found | Unusable]:
-    """The videos that a source leads to."""
-    try:
-        path = checked(text, roots)
-    except SourceRefused as error:
-        yield Unusable(text, error.code, str(error))
-        return
-    for each in find_inputs([path]):
-        if each.kind is Kind.VIDEO:
-            yield Found(str(each.path), shown(each.path), str(each.name))
-        elif each.kind is Kind.BROKEN or not path.is_dir():
-            yield Unusable(str(each.path), "not_a_video", each.reason or "it is an image; give videos")
+def _of_file(path: Path, roots: Roots, *, is_read: bool) -> str:
+    with opened(path, roots) as place:
+        if place.is_folder:
+            return f"folder:{place.real}"
+        if not is_read:
+            return f"file:{place.real}:{place.stamp}"
+        digest = hashlib.sha256()
+        with os.fdopen(os.dup(place.descriptor), "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"

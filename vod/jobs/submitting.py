@@ -123,8 +123,9 @@ def _made(database: Database, connection: sa.Connection, proposal: Proposal, mos
             errand="EXPAND",
         )
         .on_conflict_do_nothing()
+        .returning(jobs.c.id)
     )
-    return made.rowcount > 0
+    return made.first() is not None
 
 
 def _waiting(connection: sa.Connection) -> int:

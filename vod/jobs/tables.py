@@ -88,6 +88,8 @@ videos: Final = sa.Table(
     # How often a worker began with it since it last got any further.
     sa.Column("starts", sa.Integer, nullable=False, default=0),
     sa.Column("plan", sa.Text),
+    # Of the file that the plan is of.
+    sa.Column("stamp", sa.Text),
     sa.Column("seconds_total", sa.Float(53)),
     sa.Column("seconds_done", sa.Float(53), nullable=False, default=0.0),
     sa.Column("coverage", sa.Float(53)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from vod.jobs.options import JobOptions
-from vod.jobs.sources import Found
+from vod.stores.source import Found
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Tagged:
     """The results of a video."""
 
     files: dict[str, bytes]
-    """By suffix; `.jpg` is the small picture of the indices."""
+    """By key, below the job's folder, in the order in which they are written."""
     seconds: float
     coverage: float
     """Percent of its time that was looked at."""
@@ -45,19 +45,16 @@ class Tagged:
 
 
 class Tagging(Protocol):
-    """The steps; each may raise `VideoError`, `ServiceError` and `NetworkReplaced`."""
+    """The steps; each may raise `VideoError`, `ServiceError`, `NetworkReplaced`, `NotAsPlanned` and `StaleRecord`."""
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         """Open a video and divide it."""
 
-    def fits(self, path: Path, plan: str) -> bool:
-        """Whether a file may still be what was planned; False for a plan of an earlier version, too."""
+    def planned(self, text: str) -> Planned:
+        """What was planned; raises `StaleRecord` where another version did it."""
 
-    def parts(self, plan: str) -> int:
-        """The number of its segments."""
-
-    def seconds(self, plan: str, index: int) -> float:
-        """How long a segment is."""
+    def in_one_go(self, text: str) -> Planned:
+        """The same video as one segment, which does not depend on what the plan says of the file."""
 
     async def segment(
         self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
@@ -65,6 +62,6 @@ class Tagging(Protocol):
         """The record of a segment; `advanced` is told the share of it that was decoded, 0 to 1."""
 
     async def results(
-        self, found: Found, path: Path, plan: str, parts: Iterable[Part], options: JobOptions, folder: Path
+        self, found: Found, path: Path, plan: str, parts: AsyncIterable[Part], options: JobOptions, folder: Path | None
     ) -> Tagged:
-        """The results of a video whose parts are all there, for the folder of its job's results."""
+        """The results of a video whose parts are all there; `folder` is that of its job's results, where it is one."""

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import zipfile
-from collections.abc import Callable, Iterable
-from io import BytesIO
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path, PurePath
+from typing import Any
 
-from reeltag.errors import VideoError
-from reeltag.tags import VideoTags
+from reeltag.errors import StaleRecord, VideoError
+from reeltag.tags import Gap, VideoTags
+from vod.decoding.blocks import End
 from vod.inference.ring import FrameTagger
 from vod.jobs.options import JobOptions
-from vod.jobs.sources import Found
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.pages import page
-from vod.stores.results import csv_text, json_text, link, result_path, vtt_text
+from vod.segments import SegmentRecord, TaggedVideo, VideoPlan, merged, plan_video, tag_segment
+from vod.segments.findings import Findings
+from vod.segments.networks import networks_of
+from vod.stores.names import shown
+from vod.stores.results import link, picture_key, result_path, write_video
+from vod.stores.source import Found, SourceKind
 from vod.stores.thumbnails import ThumbnailStore
-from vod.video import tag_video
 
 
 class VideoTagging:
@@ -35,62 +39,95 @@ class VideoTagging:
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         """Open a video and divide it."""
-        return Planned(json.dumps({"stamp": _stamp(path)}), 0.0, ((0.0, 0.0),))
+        return _planned(await plan_video(path, options.tagging(), segment_seconds=self._segment_seconds))
 
-    def fits(self, path: Path, plan: str) -> bool:
-        """Whether a file may still be what was planned."""
-        return bool(json.loads(plan)["stamp"] == _stamp(path))
+    def planned(self, text: str) -> Planned:
+        """What was planned."""
+        return _planned(VideoPlan.from_json(json.loads(text)))
 
-    def parts(self, plan: str) -> int:
-        """The number of its segments."""
-        return 1
-
-    def seconds(self, plan: str, index: int) -> float:
-        """How long a segment is."""
-        return 0.0
+    def in_one_go(self, text: str) -> Planned:
+        """The same video as one segment."""
+        return _planned(VideoPlan.from_json(json.loads(text)).in_one_go())
 
     async def segment(
         self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
     ) -> bytes:
         """The record of a segment."""
-        with ThumbnailStore() as thumbnails:
-            tagged = await tag_video(path, self._client, options.tagging(), thumbnails, advanced)
-            if not tagged.frames:
-                raise VideoError(f"{path.name}: no frame could be sampled")
-            html = await asyncio.to_thread(page.video_page, tagged, thumbnails, "SOURCE")
-            poster = page.poster(tagged, thumbnails)
-        record = BytesIO()
-        with zipfile.ZipFile(record, "w", zipfile.ZIP_DEFLATED) as file:
-            file.writestr("tags", tagged.tags.model_dump_json())
-            file.writestr("html", html)
-            file.writestr("jpg", poster.jpeg)
-        return record.getvalue()
+        whole = VideoPlan.from_json(json.loads(plan))
+        segment = whole.segments[index]
+        record = await tag_segment(path, whole, segment, self._client, options.tagging(), advanced)
+        return await asyncio.to_thread(record.to_bytes)
 
     async def results(
-        self, found: Found, path: Path, plan: str, parts: Iterable[Part], options: JobOptions, folder: Path
+        self, found: Found, path: Path, plan: str, parts: AsyncIterable[Part], options: JobOptions, folder: Path | None
     ) -> Tagged:
-        """The results of a video."""
-        (part,) = parts
-        with zipfile.ZipFile(BytesIO(part.record or b"")) as file:
-            tags = VideoTags.model_validate_json(file.read("tags"))
-            html, jpeg = file.read("html").decode(), file.read("jpg")
-        source = link(Path(found.location).absolute(), result_path(folder, PurePath(found.name), ".html").parent)
-        files = {
-            ".tags.json": json_text(tags).encode(),
-            ".vtt": vtt_text(tags.tags).encode(),
-            ".csv": csv_text(tags.tags, tags.shots).encode(),
-            ".html": html.replace("SOURCE", source).encode(),
-            ".jpg": jpeg,
-        }
-        gaps = tuple(gap.model_dump() for gap in tags.coverage.gaps)
-        missed = sum(gap.end_seconds - gap.start_seconds for gap in tags.coverage.gaps)
-        seconds = tags.source.duration_seconds
-        return Tagged(files, seconds, 100 * max(0.0, 1 - missed / seconds) if seconds else 0.0, gaps)
+        """The results of a video; a segment without a record is a gap."""
+        whole = VideoPlan.from_json(json.loads(plan))
+        records = self._records(whole, parts, options)
+        with ThumbnailStore() as thumbnails:
+            tagged = await merged(path, whole, records, self._client, options.tagging(), thumbnails)
+            if not tagged.frames:
+                raise VideoError(f"{path.name}: no frame could be sampled")
+            tagged = replace(tagged, tags=_of_source(tagged.tags, found, path))
+            return await asyncio.to_thread(_files, tagged, thumbnails, found, folder)
+
+    async def _records(
+        self, plan: VideoPlan, parts: AsyncIterable[Part], options: JobOptions
+    ) -> AsyncIterator[SegmentRecord]:
+        """A record of each segment; the last one has the gaps of those that have none."""
+        versions = (await networks_of(self._client, options.tagging())).versions
+        gaps: list[Gap] = []
+        async for part in parts:
+            segment = plan.segments[part.index]
+            if part.record is not None:
+                record = await asyncio.to_thread(SegmentRecord.from_bytes, part.record)
+            elif part.failure:
+                gaps.append(
+                    Gap(start_seconds=segment.start_seconds, end_seconds=segment.end_seconds, reason=part.failure)
+                )
+                end = End(0, segment.end_seconds, plan.probe.duration_seconds or segment.end_seconds, ())
+                record = SegmentRecord(part.index, versions, end, Findings(), {})
+            else:
+                raise StaleRecord(f"the record of segment {part.index} is missing")
+            if part.index == len(plan.segments) - 1 and gaps:
+                joined = tuple(sorted([*record.end.gaps, *gaps], key=lambda gap: gap.start_seconds))
+                record = replace(record, end=replace(record.end, gaps=joined))
+            yield record
 
 
-def _stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise VideoError(f"{path.name} does not exist any more") from error
-    return f"{status.st_size}:{status.st_mtime_ns}"
+class _Gathered:
+    """Files that are written later."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+
+    def write(self, key: str, content: bytes) -> None:
+        self.contents[key] = content
+
+
+def _planned(plan: VideoPlan) -> Planned:
+    parts = tuple((segment.start_seconds, segment.end_seconds) for segment in plan.segments)
+    return Planned(json.dumps(plan.to_json()), plan.probe.duration_seconds or 0.0, parts)
+
+
+def _of_source(tags: VideoTags, found: Found, path: Path) -> VideoTags:
+    """The tags of a source that was read through another path."""
+    name = PurePath(found.location).name if found.kind is SourceKind.PATH else path.name
+    source = tags.source.model_copy(update={"name": shown(name), "path": found.source})
+    return tags.model_copy(update={"source": source})
+
+
+def _files(tagged: TaggedVideo, thumbnails: ThumbnailStore, found: Found, folder: Path | None) -> Tagged:
+    tags = tagged.tags
+    source = ""
+    if found.kind is SourceKind.PATH and folder is not None:
+        source = link(Path(found.location), result_path(folder, PurePath(found.name), ".html").parent)
+    html = page.video_page(tagged, thumbnails, source)
+    files = _Gathered()
+    files.write(picture_key(PurePath(found.name)), page.poster(tagged, thumbnails).jpeg)
+    write_video(files, PurePath(found.name), tags, html)
+    seconds, gaps = tags.source.duration_seconds, tags.coverage.gaps
+    missed = sum(gap.end_seconds - gap.start_seconds for gap in gaps)
+    coverage = round(100 * max(0.0, 1 - missed / seconds), 3) if seconds else 100.0 * (not gaps)
+    told: tuple[dict[str, Any], ...] = tuple(gap.model_dump() for gap in gaps)
+    return Tagged(files.contents, seconds, coverage, told)

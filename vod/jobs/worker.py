@@ -16,7 +16,10 @@ from vod.jobs.claiming import Claimant, claim_errand, claim_video, give_back, he
 from vod.jobs.database import Database, patiently
 from vod.jobs.results import Results
 from vod.jobs.tagging import Tagging
+from vod.jobs.webhooks import Webhooks
 from vod.jobs.works import Works
+from vod.stores.cache import SourceCache
+from vod.stores.downloading import DownloadLimits
 
 CLAIM_SECONDS: Final = 0.25
 """Between two looks at what waits."""
@@ -43,6 +46,7 @@ class Worker:
         self._tagging = tagging
         self._database = Database(settings.jobs_url)
         self._seat = hosts.Seat(settings.state_dir, settings.pipeline_version)
+        self._idle: set[str] = set()
         self._claimant = Claimant(self._seat.host, settings.pipeline_version, settings.most_running_videos)
 
     @property
@@ -52,13 +56,14 @@ class Worker:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; then what was begun is given back, and segments that are done stay done."""
-        works = Works(
-            self._settings,
-            self._database,
-            self._tagging,
-            Results(self._settings.results_root),
-            asyncio.get_running_loop(),
+        cache = SourceCache(
+            self._settings.state_dir / "cache",
+            self._settings.cache_bytes,
+            DownloadLimits(max_bytes=self._settings.max_video_bytes),
         )
+        results = Results(self._settings.results_root, self._settings.state_dir / "scratch")
+        loop = asyncio.get_running_loop()
+        works = Works(self._settings, self._database, self._tagging, results, cache, loop)
         try:
             await self._in_thread(self._begin, works)
             on_ready()
@@ -68,10 +73,12 @@ class Worker:
                 self._often(hosts.BEAT_SECONDS, lambda: hosts.bury(self._database)),
                 self._often(SWEEP_SECONDS, lambda: retention.sweep(self._database, works)),
                 self._often(hosts.BEAT_SECONDS, self._see_to_lost),
+                Webhooks(self._settings, self._database).run(),
             )
         finally:
             works.stopping.set()
             await asyncio.shield(asyncio.to_thread(self._end))
+            cache.close()
 
     def _begin(self, works: Works) -> None:
         patiently(self._database.prepare, works.stopping.is_set)
@@ -82,9 +89,10 @@ class Worker:
             "system_database_url": self._settings.jobs_url,
             "application_version": self._settings.pipeline_version,
             "executor_id": self.host,
-            "log_level": "WARNING",
+            "log_level": "ERROR",
             "use_listen_notify": False,
         }
+        _log_dbos_as_ours()
         DBOS(config=config)
         DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in ("videos", "segments", "errands")])
         DBOS.launch()
@@ -130,16 +138,14 @@ class Worker:
             running += 1
 
     def _see_to_lost(self) -> None:
-        """Give back what this worker holds and no workflow of it does any more, after a defect."""
+        """Go on with what this worker holds and nothing of it does: DBOS lets go of some where the database is away."""
+        self._idle = workflows.revive(self.host, self._idle)
         held = {each.key: each for each in held_by(self._database, self.host)}
-        if not held:
-            return
-        found = DBOS.list_workflows(workflow_ids=list(held), load_input=False, load_output=False)
-        over = {"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"}
-        for status in found:
-            each = held.pop(status.workflow_id)
-            if status.status in over and give_back(self._database, each):
-                _log.warning("the workflow %s ended (%s) and left its work undone", each.key, status.status)
+        for key, is_over in workflows.ended(list(held)).items():
+            if not is_over:
+                held.pop(key)
+            elif give_back(self._database, held.pop(key)):
+                _log.warning("the workflow %s ended and left its work undone", key)
         for each in held.values():
             workflows.enqueue(each, self.host)
 
@@ -160,3 +166,10 @@ class Worker:
     @staticmethod
     async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
         await asyncio.to_thread(work, *arguments)
+
+
+def _log_dbos_as_ours() -> None:
+    """Have DBOS's log go where ours goes; of a database that is away it would say so in every round of its queues."""
+    logger = logging.getLogger("dbos")
+    logger.handlers = [logging.NullHandler()]  # with none it adds its own
+    logger.propagate = True

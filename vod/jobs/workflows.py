@@ -6,20 +6,23 @@ does what concerns a job as a whole. Their inputs and outputs are small: records
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from typing import Final
 
-from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
+from dbos import DBOS, SetEnqueueOptions, SetWorkflowID, WorkflowHandle
+from dbos._dbos import _get_dbos_instance
+from dbos._utils import INTERNAL_QUEUE_NAME
 
-from reeltag.errors import NetworkReplaced, ReeltagError
-from vod.jobs import errands, progress, sources
+from reeltag.errors import NetworkReplaced, NotAsPlanned, ReeltagError, StaleRecord
+from vod.jobs import errands, progress
 from vod.jobs.claiming import Held
 from vod.jobs.works import Over, Works
 
 POLL_SECONDS: Final = 0.2
 """How often a queue is looked at, and a video at its segments."""
+MOST_TRIES: Final = 3
+"""Of a video whose file changes while it is read, or is not what it says of itself."""
 _log: Final = logging.getLogger(__name__)
 _current: list[tuple[Works, str]] = []
 """Of this process: DBOS calls functions of modules."""
@@ -42,6 +45,37 @@ def enqueue(held: Held, host: str) -> None:
         DBOS.enqueue_workflow(queue_of(kind, host), workflow, held.job_id, held.number, held.attempt, held.priority)
 
 
+def ended(keys: list[str]) -> dict[str, bool]:
+    """Of the workflows that are there, whether they have ended, however."""
+    if not keys:
+        return {}
+    found = DBOS.list_workflows(workflow_ids=keys, load_input=False, load_output=False)
+    return {each.workflow_id: each.status not in ("ENQUEUED", "DELAYED", "PENDING") for each in found}
+
+
+def revive(host: str, idle: set[str]) -> set[str]:
+    """Queue again what this process began and does not do any more, without having come to its end.
+
+    DBOS begins again at its launch what an earlier process had begun; what its own threads drop, because they hear
+    that the database is away in words that it does not know, it leaves. It has no public function for that.
+
+    Args:
+        host: Of this process.
+        idle: What was found so at the last look: what is found so twice is queued.
+
+    Returns:
+        What is found so now.
+    """
+    dbos = _get_dbos_instance()
+    active = set(dbos._active_workflows_set.activeList())
+    version = DBOS.application_version
+    pending = {each.workflow_id for each in dbos._sys_db.get_pending_workflows(host, version)}
+    for workflow_id in (pending - active) & idle:
+        dbos._sys_db.reenqueue_for_recovery(workflow_id, [host], INTERNAL_QUEUE_NAME)
+        _log.warning("the workflow %s had stopped; it goes on", workflow_id)
+    return pending - active
+
+
 @DBOS.workflow(name="video", max_recovery_attempts=None)
 def video(job_id: str, number: int, attempt: int, priority: int) -> str:
     """Tag a video that was claimed."""
@@ -56,7 +90,7 @@ def video(job_id: str, number: int, attempt: int, priority: int) -> str:
         return "over"
     window = works.settings.worker_slots + 1
     wanted = _missing(job_id, number, attempt, priority, count)
-    handles = []
+    handles: list[WorkflowHandle[str]] = []
     for place, index in enumerate(wanted):
         if place >= window:
             handles[place - window].get_result(polling_interval_sec=POLL_SECONDS)
@@ -110,14 +144,18 @@ def _deliver(job_id: str, number: int, attempt: int, priority: int, count: int) 
 def _errand(job_id: str, number: int, attempt: int, priority: int) -> str:
     held, (works, _) = Held(job_id, number, attempt, priority), _current[0]
     try:
-        row = works.ask(lambda: errands.begin(works.database, held))
-        if row is None:
-            return "over"
-        if row.errand == "EXPAND":
-            return _expand(works, held, row.sources)
-        return _finish(works, held)
+        job = works.ask(lambda: errands.begin(works.database, held))
+        if job is not None and job.errand == "EXPAND":
+            works.expand(held, job)
+        elif job is not None:
+            works.finish(held)
     except Over:
         return "over"
+    except Exception as error:
+        _log.exception("the errand of the job %s", job_id)
+        reason = f"a defect of reeltag ({type(error).__name__}); the worker's log has more"
+        works.ask(lambda: errands.break_off(works.database, held, reason))
+    return "done"
 
 
 def _done(works: Works, held: Held, work: Callable[[], object]) -> bool:
@@ -126,32 +164,26 @@ def _done(works: Works, held: Held, work: Callable[[], object]) -> bool:
         work()
     except Over:
         return False
-    except NetworkReplaced:
-        works.replan(held)
-        return False
     except ReeltagError as error:
-        works.fail(held, error.code, str(error))
-        return False
+        _begin_anew_or_fail(works, held, error)
     except OSError as error:
-        works.fail(held, "not_readable", f"{held.job_id}: {error.strerror or error}")
-        return False
+        works.fail(held, "not_readable", f"the video cannot be read: {error.strerror or error}")
     except Exception as error:
         _log.exception("the video %d of the job %s", held.number, held.job_id)
         works.fail(held, "internal", f"a defect of reeltag ({type(error).__name__}); the worker's log has more")
-        return False
-    return True
+    else:
+        return True
+    return False
 
 
-def _expand(works: Works, held: Held, texts: str) -> str:
-    for text in json.loads(texts):
-        for batch in errands.batches(sources.expand(text, works.settings.source_roots)):
-            kept = works.ask(lambda batch=batch: errands.add(works.database, held, batch))  # type: ignore[misc]
-            if not kept:
-                return "over"
-    works.ask(lambda: errands.expanded(works.database, held))
-    return "done"
-
-
-def _finish(works: Works, held: Held) -> str:
-    state = works.ask(lambda: errands.finish(works.database, held))
-    return "over" if state is None else state.value
+def _begin_anew_or_fail(works: Works, held: Held, error: ReeltagError) -> None:
+    try:
+        is_first = works.work(held).tries < MOST_TRIES
+        if isinstance(error, NotAsPlanned) and is_first:
+            works.in_one_go(held)
+        elif isinstance(error, NetworkReplaced | StaleRecord) or (error.code == "source_changed" and is_first):
+            works.replan(held)
+        else:
+            works.fail(held, error.code, str(error))
+    except Over:
+        return

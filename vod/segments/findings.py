@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, overload
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from reeltag.readings import detections_of
 from reeltag.tags import Detection
 from vod.aggregation.aggregate import ScoredSample
+from vod.taxonomy import Taxonomy
 
 Array = npt.NDArray[Any]
 
@@ -68,8 +70,18 @@ class SortedTable:
         order = np.argsort(times, kind="stable")
         self.times = times[order]
         """float64 `(n,)`, rising."""
+        self._order, self._counts = order, counts
         self._ends, self._starts = ends[order], (ends - counts)[order]
         self._columns = {name: np.asarray(own) for name, own in table.columns.items()}
+
+    @property
+    def columns(self) -> Mapping[str, Array]:
+        """All rows, in the order in which they came."""
+        return self._columns
+
+    def place_of_rows(self) -> npt.NDArray[np.int64]:
+        """int64 `(rows,)`: of each row of `columns` the place of its time."""
+        return np.repeat(np.argsort(self._order), self._counts)
 
     def rows(self, place: int) -> dict[str, Array]:
         """The rows of the time at a place, by column."""
@@ -137,12 +149,14 @@ class FrameObjects(Mapping[float, tuple[Detection, ...]]):
         table: Of boxes.
         labels: Of the detector, by class.
         least_score: That was asked for when the table was made, 0 to 1.
+        taxonomy: Says which labels are kept, and from which score on.
     """
 
-    def __init__(self, table: Table, labels: tuple[str, ...], least_score: float) -> None:
+    def __init__(self, table: Table, labels: tuple[str, ...], least_score: float, taxonomy: Taxonomy) -> None:
         self._table = SortedTable(table)
         self._labels = labels
         self._least_score = least_score
+        self._taxonomy = taxonomy
 
     @property
     def times(self) -> npt.NDArray[np.float64]:
@@ -161,7 +175,22 @@ class FrameObjects(Mapping[float, tuple[Detection, ...]]):
             raise KeyError(time)
         rows = self._table.rows(place)
         boxes = np.stack([rows[side] for side in ("x1", "y1", "x2", "y2")], axis=1)
-        return detections_of(boxes, rows["score"], rows["label"], self._labels, score_threshold=self._least_score)
+        found = detections_of(boxes, rows["score"], rows["label"], self._labels, score_threshold=self._least_score)
+        return tuple(each for each in found if self._keeps(each))
+
+    def counts(self, label: str, least: float) -> npt.NDArray[np.int64]:
+        """int64 `(n,)`: how many objects of a label score `least` or more in each frame."""
+        columns = self._table.columns
+        named = [number for number, each in enumerate(self._labels) if each == label]
+        kept = np.isin(columns["label"], named) & (columns["score"] >= np.float32(least))
+        return np.bincount(self._places[kept], minlength=len(self)).astype(np.int64)
+
+    @cached_property
+    def _places(self) -> npt.NDArray[np.int64]:
+        return self._table.place_of_rows()
+
+    def _keeps(self, found: Detection) -> bool:
+        return self._taxonomy.keeps(found.label) and found.score >= self._taxonomy.low(found.label, 0.0)
 
 
 class Findings:

@@ -14,10 +14,11 @@ from reeltag.tags import Coverage, Detection, Kind, Provenance, Shot, Tag, Video
 from vod.aggregation.aggregate import sorted_tags, stretches_of, tags_of, with_gaps
 from vod.aggregation.categories import with_categories
 from vod.aggregation.groups import ClassGroups
-from vod.aggregation.levels import FrameScores, counts_of, frame_results, kept_detections, tagged_shots
+from vod.aggregation.levels import FrameScores, Objects, frame_results, tagged_shots
+from vod.aggregation.repeating import RepeatedSamples, Repeats, repeats_of
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import End, Fetch
-from vod.decoding.sampling import shot_sample_times, shots_without
+from vod.decoding.sampling import Sample, ShotFrames, shot_sample_groups, shots_without
 from vod.inference.ring import FrameTagger
 from vod.options import Hysteresis, TagOptions
 from vod.provenance import model_provenance, with_groups
@@ -109,14 +110,15 @@ async def finished(
     """
     times, scores = findings.cut_scores()
     shots = shots_of(scores, times, end.end_seconds)
-    wanted = shot_sample_times(shots_without(shots, findings.sample_times()), times)
+    which = options.shot_frames if options.sample is Sample.SHOTS else ShotFrames.SPREAD
+    wanted = shot_sample_groups(shots_without(shots, findings.sample_times()), times, which)
     if wanted:
         end = await _second_look(wanted, end, shots, findings, thumbnails, opened)
     return _assembled(path, plan, end, shots, findings, networks, options)
 
 
 async def _second_look(
-    wanted: tuple[float, ...],
+    wanted: tuple[tuple[float, ...], ...],
     end: End,
     shots: tuple[Shot, ...],
     findings: Findings,
@@ -168,13 +170,15 @@ def _assembled(
     options: TagOptions,
 ) -> TaggedVideo:
     cards, probe, detector = networks.cards, plan.probe, networks.tasks[Task.DETECT]
-    least, taxonomy = options.thresholds.frame_score, options.taxonomy
-    found: Mapping[float, tuple[Detection, ...]] = FrameObjects(findings.boxes, detector.labels, least)
-    if taxonomy.sha256:  # without one all are kept, and each frame's are made when they are looked at
-        found = kept_detections(found, taxonomy, least)
-    said = _said(findings, networks, options)
-    tags = _tags(shots, end, said, options)
-    counts = counts_of(found, taxonomy, options.thresholds.detector.low)
+    taxonomy, least = options.taxonomy, options.thresholds.detector.low
+    found = FrameObjects(findings.boxes, detector.labels, options.thresholds.frame_score, taxonomy)
+    objects = Objects(detector.network, found.times, lambda label: found.counts(label, taxonomy.low(label, least)))
+    said, stretches = _said(findings, networks, options), stretches_of(shots, end.gaps)
+    repeats = None
+    if options.sample is Sample.ADAPTIVE:
+        repeats = repeats_of(found.times, findings.cut_scores()[0], stretches, options.fps)
+        objects = objects.repeated(repeats)
+    tags = _tags(stretches, said, repeats, options)
     result = VideoTags(
         source=VideoSource(
             name=shown(path.name),
@@ -185,9 +189,9 @@ def _assembled(
             height=probe.height,
             frame_rate=probe.frame_rate,
         ),
-        shots=tagged_shots(shots, tags, counts, detector=detector.network),
+        shots=tagged_shots(shots, tags, objects),
         tags=tags,
-        frames=frame_results(found, _frame_scores(said), taxonomy) if options.frames else None,
+        frames=tuple(frame_results(found, _frame_scores(said), taxonomy)) if options.frames else None,
         coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(found), gaps=end.gaps),
         provenance=Provenance(
             reeltag_version=reeltag.__version__,
@@ -230,27 +234,26 @@ def _said(findings: Findings, networks: Networks, options: TagOptions) -> list[_
     return said
 
 
-def _tags(shots: tuple[Shot, ...], end: End, said: Sequence[_Said], options: TagOptions) -> tuple[Tag, ...]:
-    stretches = stretches_of(shots, end.gaps)
+def _tags(
+    stretches: Sequence[Shot], said: Sequence[_Said], repeats: Repeats | None, options: TagOptions
+) -> tuple[Tag, ...]:
+    gap = options.thresholds.merge_gap_seconds
     tags: list[Tag] = []
     for each in said:
         tags += tags_of(
-            each.samples,
+            RepeatedSamples(each.samples, repeats) if repeats else each.samples,
             stretches,
             model=each.model,
             kind=each.kind,
             hysteresis=each.hysteresis,
             by_label=options.taxonomy.thresholds,
-            merge_gap_seconds=options.thresholds.merge_gap_seconds,
+            merge_gap_seconds=gap,
         )
-    gap = options.thresholds.merge_gap_seconds
     return sorted_tags(with_categories(tags, options.taxonomy, stretches, merge_gap_seconds=gap))
 
 
 def _frame_scores(said: Sequence[_Said]) -> tuple[FrameScores, ...]:
     """What is said of each frame as a whole; its objects are told with their boxes."""
     return tuple(
-        FrameScores(each.model, each.kind, each.least, {sample.time: sample.scores for sample in each.samples})
-        for each in said
-        if each.task is not Task.DETECT
+        FrameScores(each.model, each.kind, each.least, each.samples) for each in said if each.task is not Task.DETECT
     )

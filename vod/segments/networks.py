@@ -53,12 +53,12 @@ async def networks_of(client: FrameTagger, options: TagOptions) -> Networks:
     """The networks for a video.
 
     Raises:
-        InvalidOption: The taxonomy names labels that no network knows.
+        InvalidOption: The taxonomy names labels that none of them knows.
         ServiceError: Triton was away for too long, or serves no such models.
     """
     ensembles = [task.frames_ensemble for task in tasks_of(await with_patience(client.cards))]
     if options.sample is not Sample.KEYFRAMES:
         ensembles.append(SHOTS_ENSEMBLE)
-    cards = {ensemble: await client.card(ensemble) for ensemble in ensembles}
-    options.taxonomy.check_labels(labels_of(cards))
-    return Networks(cards)
+    networks = Networks({ensemble: await client.card(ensemble) for ensemble in ensembles})
+    options.taxonomy.check_labels(labels_of(networks.cards))
+    return networks

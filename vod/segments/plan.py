@@ -15,6 +15,7 @@ from vod.decoding.blocks import Probe, RingLayout
 from vod.decoding.frameindex import FrameIndex
 from vod.decoding.parts import Part, part_of
 from vod.decoding.reader import VideoReader
+from vod.decoding.sampling import first_needed
 from vod.options import Sample, TagOptions
 from vod.provenance import sha256_of
 
@@ -64,14 +65,18 @@ class VideoPlan:
         """The same video as a single segment, which every file can be tagged in."""
         return replace(self, segments=(whole(self.probe),), index=None, problem=problem or self.problem)
 
-    def part(self, segment: Segment, stride: int) -> Part | None:
+    def part(self, segment: Segment, stride: int, options: TagOptions) -> Part | None:
         """What is decoded for a segment; None where that is all.
 
         Args:
             segment: One of them.
             stride: Frames from one window of the shot detector to the next; 0 without one.
+            options: How it is tagged.
         """
-        return None if self.index is None else part_of(self.index, segment.first, segment.last, stride=stride)
+        if self.index is None:
+            return None
+        needed = first_needed(options.sample, options.fps, self.index.times, segment.first)
+        return part_of(self.index, segment.first, segment.last, stride=stride, needed=needed)
 
     def check(self, path: Path, options: TagOptions) -> None:
         """See that a file may still be the one that was planned.

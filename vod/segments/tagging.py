@@ -47,7 +47,7 @@ async def tag_segment(
     plan.check(path, options)
     networks = await networks_of(client, options)
     findings = Findings()
-    order = Scan(options.sample, options.fps, plan.part(segment, networks.stride))
+    order = Scan(options.sample, options.fps, plan.part(segment, networks.stride, options))
     with ThumbnailStore(spacing_of(plan.probe.duration_seconds)) as thumbnails:
         async with looking(path, client, networks, options) as look:
             if look.probe != plan.probe:

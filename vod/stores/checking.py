@@ -32,13 +32,16 @@ async def checked_source(text: str, access: Access) -> Source:
 
     Raises:
         SourceRefused: It is of no known form, not there or not below the roots.
-        UrlNotAllowed: It is a URL of a host that is not allowed.
+        UrlNotAllowed: It is a URL of a host that is not allowed, or has an address that is not public.
+        FetchFailed: It is a URL of a host that has no address.
     """
     source = parsed_source(text, access)
     if source.kind is SourceKind.PATH:
         _see_path(Path(source.location), access)
     elif source.kind is SourceKind.UPLOAD:
         access.uploaded(source.location)
+    elif source.kind is SourceKind.WEB:
+        await access.web.check(source.location)
     return source
 
 
@@ -56,7 +59,7 @@ def parsed_source(text: str, access: Access) -> Source:
         return Source(text, SourceKind.PATH, text)
     name = scheme[1].lower()
     if name in ("http", "https"):
-        access.url_hosts.check(text)
+        access.web.hosts.check(text)
         return Source(text, SourceKind.WEB, text)
     if name in OBJECT_SCHEMES:
         return Source(text, SourceKind.OBJECT, _object_url(text, access))

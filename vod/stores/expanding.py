@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePath
+from typing import Final, TypeVar
 
 from reeltag.errors import ReeltagError, SourceRefused
-from reeltag.frames import SIGNATURE_BYTES
+from vod.stores.cache import SourceCache
 from vod.stores.checking import parsed_source
-from vod.stores.folders import ALL, Walk, is_pattern, split_pattern
-from vod.stores.inputs import VIDEO_SUFFIXES, Kind, kind_of
-from vod.stores.names import result_name, shown
-from vod.stores.opening import Opened, opened
-from vod.stores.roots import Access, Roots
+from vod.stores.finding import found_at, found_in
+from vod.stores.manifests import Entry, Line, is_manifest, lines_of
+from vod.stores.names import shown
+from vod.stores.roots import Access
 from vod.stores.source import BadLine, Found, Source, SourceKind
 
 _AT_ONCE: Final = 64
 """Videos that are looked for in one go, beside the event loop."""
 
+T = TypeVar("T")
 
-async def expand(source: Source, access: Access) -> AsyncIterator[Found | BadLine]:
+
+async def expand(source: Source, access: Access, files: SourceCache) -> AsyncIterator[Found | BadLine]:
     """The videos of a source, and what was wrong with parts of it; memory does not grow with their number.
 
     The order is that of names, or of a manifest's lines. Names are stable: whoever expands again, after others were
@@ -32,66 +33,83 @@ async def expand(source: Source, access: Access) -> AsyncIterator[Found | BadLin
     Args:
         source: Is looked at again, as what it names can have changed.
         access: What may be read.
+        files: For manifests that lie elsewhere.
     """
-    videos = _expanded(source, access)
-    while some := await asyncio.to_thread(lambda: list(islice(videos, _AT_ONCE))):
-        for each in some:
-            yield each
-
-
-def _expanded(source: Source, access: Access) -> Iterator[Found | BadLine]:
     try:
         parsed_source(source.text, access)
-        if source.kind is SourceKind.PATH:
-            yield from _of_path(Path(source.location), access.roots)
-        elif source.kind is SourceKind.UPLOAD:
-            yield _of_upload(source, access)
+        videos = _some_of(found_in(source, access), source)
+        first = await asyncio.to_thread(next, videos, None)
+        if isinstance(first, Found) and is_manifest(_file_name(first)):
+            async with files.local(first, access) as file:
+                with file.path.open("rb") as opened:
+                    entries = _entries(lines_of(opened, _file_name(first)), first, access)
+                    async for each in _beside(_some_of(entries, source)):
+                        yield each
+            return
+        if first is not None:
+            yield first
+        async for each in _beside(videos):
+            yield each
     except ReeltagError as error:
-        yield BadLine(shown(source.text), error.code, str(error))
+        # Of a URL without the query, in which secrets travel.
+        text = source.text.partition("?")[0] if source.kind is SourceKind.WEB else source.text
+        yield BadLine(shown(text), error.code, str(error))
 
 
-def _of_path(path: Path, roots: Roots) -> Iterator[Found | BadLine]:
+async def _beside(each: Iterator[T]) -> AsyncIterator[T]:
+    """Go through what waits for disks and networks beside the event loop."""
+    while some := await asyncio.to_thread(_some, each):
+        for one in some:
+            if isinstance(one, ReeltagError):
+                raise one
+            yield one
+
+
+def _some(each: Iterator[T]) -> list[T | ReeltagError]:
+    """The next ones; an error is the last of them, so that those before it are not lost."""
+    some: list[T | ReeltagError] = []
     try:
-        with opened(path, roots) as place:
-            one = None if place.is_folder else _found(path, place)
-        walk = Walk(path, ALL, roots)
-    except SourceRefused as error:
-        if error.code != "not_found" or not is_pattern(path):
-            raise
-        one, walk = None, Walk(*split_pattern(path), roots)
-    if one is not None:
-        yield one
-        return
+        some.extend(islice(each, _AT_ONCE))
+    except ReeltagError as error:
+        some.append(error)
+    return some
+
+
+def _some_of(videos: Iterator[Found | BadLine], source: Source) -> Iterator[Found | BadLine]:
+    """The same, where there is one at all."""
     some = False
-    for each in walk:
-        what = each if isinstance(each, BadLine) else _in_folder(each, roots)
-        if what is not None:
-            some = True
-            yield what
+    for each in videos:
+        some = True
+        yield each
     if not some:
-        raise SourceRefused(f"{shown(path)}: no video is there; name videos, or a folder that has some", "not_found")
+        text = shown(source.text)
+        raise SourceRefused(f"{text}: no video is there; name videos, or what has some", "not_found")
 
 
-def _in_folder(path: Path, roots: Roots) -> Found | BadLine | None:
-    """A video of a folder; what is none is passed over, unless it is called one."""
+def _file_name(found: Found) -> str:
+    """Of an upload as the client called it."""
+    return PurePath(found.name if found.kind is SourceKind.UPLOAD else found.source).name
+
+
+def _entries(lines: Iterator[Line], manifest: Found, access: Access) -> Iterator[Found | BadLine]:
+    return (_of_line(line, manifest, access) for line in lines)
+
+
+def _of_line(line: Line, manifest: Found, access: Access) -> Found | BadLine:
     try:
-        with opened(path, roots) as place:
-            beginning = b"" if place.is_folder else os.pread(place.descriptor, SIGNATURE_BYTES, 0)
-            kind, _ = kind_of(path, beginning, in_folder=True)
-            return _found(path, place) if kind is Kind.VIDEO and not place.is_folder else None
-    except SourceRefused as error:
-        code, message = error.code, str(error)
-    except OSError as error:
-        code, message = "not_found", f"{shown(path)} cannot be read: {error.strerror}"
-    return BadLine(shown(path), code, message) if path.suffix.lower() in VIDEO_SUFFIXES else None
+        if isinstance(line.found, SourceRefused):
+            raise line.found
+        found = _of_entry(line.found, manifest, access)
+        return replace(found, line=line.number, manifest=manifest.source)
+    except ReeltagError as error:
+        return BadLine(f"{manifest.source}:{line.number}", error.code, str(error))
 
 
-def _found(path: Path, place: Opened) -> Found:
-    size, name = place.status.st_size, str(result_name(path))
-    return Found(SourceKind.PATH, str(path), shown(path), name, size, place.stamp)
-
-
-def _of_upload(source: Source, access: Access) -> Found:
-    upload = access.uploaded(source.location)
-    name = f"uploads/{source.location}/{upload.name}"
-    return Found(SourceKind.UPLOAD, source.location, source.text, name, upload.path.stat().st_size)
+def _of_entry(entry: Entry, manifest: Found, access: Access) -> Found:
+    text = entry.source
+    if manifest.kind is SourceKind.PATH and "://" not in text and not text.startswith(("/", "upload:")):
+        text = str(Path(manifest.location).parent / text)
+    found = found_at(parsed_source(text, access), access)
+    if is_manifest(_file_name(found)):
+        raise SourceRefused(f"{found.source} is a manifest itself; submit it beside this one", "bad_line")
+    return replace(found, name=entry.name or found.name, options=entry.options)

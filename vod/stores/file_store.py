@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import secrets
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
 from reeltag.errors import OutputError, StorageFull
+from vod.stores.files import FULL
 from vod.stores.names import shown
 
 _UNFINISHED: Final = ".unfinished"
@@ -98,7 +98,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise StorageFull(f"{shown(path)} cannot be written: the disk of the results is full") from error
         raise OutputError(f"{shown(path)} cannot be written: {error.strerror or error}") from error
 

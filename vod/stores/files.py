@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from reeltag.errors import OutputError
 from vod.stores.names import shown
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a disk, of a user's share of it, of what one file may have."""
 
 
 def check_folder(folder: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
+from pathlib import Path, PurePath
+from typing import Final, TypeVar
 
 from reeltag.errors import SourceRefused
 from vod.stores.names import shown
@@ -14,17 +14,20 @@ from vod.stores.opening import opened
 from vod.stores.roots import Roots
 from vod.stores.source import BadLine
 
-ALL: Final = ("**",)
+ALL: Final[tuple[str, ...]] = ("**",)
 """Of a folder everything, however deep."""
 _WILD: Final = frozenset("*?[")
 
 
-def is_pattern(path: Path) -> bool:
+def is_pattern(path: PurePath) -> bool:
     """Whether a path holds wild cards."""
     return bool(_WILD & set(str(path)))
 
 
-def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
+P = TypeVar("P", bound=PurePath)
+
+
+def split_pattern(path: P) -> tuple[P, tuple[str, ...]]:
     """The folder before the first part with a wild card, and the parts from there on.
 
     Raises:
@@ -34,7 +37,25 @@ def split_pattern(path: Path) -> tuple[Path, tuple[str, ...]]:
     parts = path.parts[first:]
     if parts.count("**") > 1:
         raise SourceRefused(f"{shown(path)} holds ** more than once; once is enough, and all it may")
-    return Path(*path.parts[:first]), parts
+    return type(path)(*path.parts[:first]), parts
+
+
+def matches(parts: tuple[str, ...], names: tuple[str, ...]) -> bool:
+    """Whether the parts of a path match those of a pattern, as in a walk: of a folder that matches, all is taken."""
+    if not parts:
+        return not any(name.startswith(".") for name in names)
+    if not names:
+        return False
+    if parts[0] != "**":
+        return _is_like(names[0], parts[0]) and matches(parts[1:], names[1:])
+    if not parts[1:]:
+        return matches((), names)
+    deeper = not names[0].startswith(".") and matches(parts, names[1:])
+    return deeper or matches(parts[1:], names)
+
+
+def _is_like(name: str, part: str) -> bool:
+    return fnmatch.fnmatchcase(name, part) and (part.startswith(".") or not name.startswith("."))
 
 
 class Walk:
@@ -88,7 +109,7 @@ def _left(entry: os.DirEntry[str], parts: tuple[str, ...]) -> Iterator[tuple[str
     """What of the pattern an entry's own entries have to match; nothing where it does not match itself."""
     part, rest = parts[0], parts[1:]
     if part != "**":
-        if fnmatch.fnmatchcase(entry.name, part) and (part.startswith(".") or not entry.name.startswith(".")):
+        if _is_like(entry.name, part):
             yield from _after(entry, rest)
     else:
         if not entry.name.startswith(".") and _is_folder(entry):

@@ -6,7 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
+from pathlib import Path
 from typing import BinaryIO, Final, Protocol
+
+from reeltag.errors import OutputError
+from vod.stores.file_store import FileStore
+from vod.stores.names import shown
+from vod.stores.object_results import ObjectResults
+from vod.stores.roots import OBJECT_SCHEMES
 
 _KEYS_AT_ONCE: Final = 256
 
@@ -56,6 +63,26 @@ class Store(Protocol):
     def keys(self, prefix: str) -> Iterator[str]:
         """All keys below a prefix, each part of which is whole, such as `JOB`; in no order that is promised."""
         ...
+
+
+def open_store(where: str, scratch: Path) -> Store:
+    """The store of a setting.
+
+    Args:
+        where: A folder, or `s3://`, `gs://` or `az://` with a bucket and perhaps a prefix.
+        scratch: Folder of this machine for files that are written piece by piece.
+
+    Raises:
+        OutputError: It cannot be written to.
+    """
+    scheme, mark, rest = where.partition("://")
+    if not mark:
+        return FileStore(Path(where))
+    if scheme not in OBJECT_SCHEMES or not rest.strip("/"):
+        raise OutputError(
+            f"results cannot be kept in {shown(where)}; name a folder, or a place such as s3://bucket/tags"
+        )
+    return ObjectResults(where, scratch)
 
 
 class ResultStore:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from reeltag.errors import InvalidOption, SourceRefused
-from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.fetching.web import Web
 from vod.stores.names import shown
 
 OBJECT_SCHEMES: Final = ("s3", "gs", "az")
@@ -91,7 +91,7 @@ class Access:
     """All that the sources of one tenant may lie in."""
 
     roots: Roots
-    url_hosts: UrlHosts
+    web: Web
     """Of HTTP and HTTPS."""
     uploaded: Callable[[str], Upload] = no_uploads
     """The tenant's upload of an id; raises an error of reeltag where there is none that is whole."""

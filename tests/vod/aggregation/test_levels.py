@@ -3,12 +3,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reeltag.tags import Detection, ImageTag, Shot, Tag, TaggedShot
+from reeltag.tags import Detection, ImageTag, Interval, Shot, Tag, TaggedShot
 from vod.aggregation.aggregate import ScoredSample, tags_of
-from vod.aggregation.levels import FrameScores, counts_of, frame_results, tagged_shots
+from vod.aggregation.levels import FrameScores, Objects, frame_results, tagged_shots
 from vod.options import Hysteresis, Taxonomy
 
 HYSTERESIS = Hysteresis(high=0.5, low=0.4)
@@ -34,7 +35,12 @@ def tagged(boxes: Boxes, shots: Sequence[Shot] | None = None) -> tuple[TaggedSho
     ]
     shots = shots or [shot(0, len(boxes) / 2)]
     tags = tags_of(samples, shots, model="net", hysteresis=HYSTERESIS, merge_gap_seconds=1.0)
-    return tagged_shots(shots, tags, counts_of(detections, Taxonomy(), HYSTERESIS.low), detector="net")
+    return tagged_shots(shots, tags, counted(boxes))
+
+
+def counted(boxes: Boxes) -> Objects:
+    counts = np.array([sum(score >= HYSTERESIS.low for score in scores) for scores in boxes], np.int64)
+    return Objects("net", np.arange(len(boxes)) / 2, {"car": counts}.__getitem__)
 
 
 def cars(boxes: Boxes, shots: Sequence[Shot] | None = None) -> list[int]:
@@ -56,6 +62,18 @@ def test_a_box_that_flickers_changes_no_count() -> None:
     assert cars([TWO, ONE, TWO, ONE, TWO]) == [2]
 
 
+def test_at_many_samples_a_second_the_median_is_of_those_near() -> None:
+    """At 10 a second a box that is there for half a second counts, one of 0.2 seconds does not."""
+    for frames, count in ((2, 1), (5, 1), (6, 2)):
+        boxes = [ONE] * 12 + [TWO] * frames + [ONE] * 12
+        times = np.arange(len(boxes)) / 10
+        objects = Objects("net", times, lambda _, b=boxes: np.array([len(each) for each in b]))  # type: ignore[misc]
+        interval = Interval(start_seconds=0, end_seconds=9, confidence=0.9)
+        tag = Tag(label="car", model="net", confidence=0.9, intervals=(interval,))
+        (one,) = tagged_shots([shot(0, 9)], [tag], objects)
+        assert [each.count for each in one.objects] == [count]
+
+
 def test_a_single_sample_is_believed() -> None:
     assert cars([THREE]) == [3]
     assert cars([ONE, THREE], [shot(0, 0.4), shot(0.4, 1)]) == [1, 3]
@@ -75,7 +93,7 @@ def test_what_is_no_tag_is_not_counted() -> None:
 
 def test_only_the_detectors_tags_are_counted() -> None:
     tag = Tag(label="car", model="classifier", confidence=0.9, intervals=tagged([ONE])[0].tags[0].intervals)
-    (only,) = tagged_shots([shot(0, 1)], [tag], counts_of(seen([TWO, TWO]), Taxonomy(), 0.4), detector="net")
+    (only,) = tagged_shots([shot(0, 1)], [tag], counted([TWO, TWO]))
     assert (only.objects, [t.model for t in only.tags]) == ((), ["classifier"])
 
 
@@ -92,10 +110,10 @@ def test_shots_have_their_share_of_the_tags() -> None:
 
 def test_frames_have_boxes_and_labels_by_falling_score() -> None:
     scores = [
-        FrameScores("net", None, 0.3, {0.0: {"taxi": 0.29999, "bus": 0.3}, 0.5: {}}),
-        FrameScores("areas", "area_share", 0.03, {0.0: {"sky": 0.4}, 0.5: {"sky": 0.02}}),
+        FrameScores("net", None, 0.3, [ScoredSample(0.0, {"taxi": 0.29999, "bus": 0.3}), ScoredSample(0.5, {})]),
+        FrameScores("areas", "area_share", 0.03, [ScoredSample(0.0, {"sky": 0.4}), ScoredSample(0.5, {"sky": 0.02})]),
     ]
-    first, second = frame_results({0.5: (), **seen([ONE])}, scores, Taxonomy())
+    first, second = frame_results({**seen([ONE]), 0.5: ()}, scores, Taxonomy())
     assert [t.pts_seconds for t in (first, second)] == [0.0, 0.5]
     assert first.tags == (
         ImageTag(label="sky", score=0.4, model="areas", kind="area_share"),

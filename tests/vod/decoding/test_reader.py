@@ -62,7 +62,7 @@ def test_frames_are_fetched_after_a_scan(three_colours: Path) -> None:
             await reader.probe()
             sampled, *_ = await scanned(reader, Sample.SHOTS)
             assert sampled == []
-            reports = [report async for report in reader.reports(Fetch((0.4, 1.2, 2.6)))]
+            reports = [report async for report in reader.reports(Fetch(((0.4,), (1.2,), (2.6,))))]
             assert [r.times for r in reports if isinstance(r, FrameBlock)] == [pytest.approx((0.4, 1.2, 2.6))]
 
     asyncio.run(run())

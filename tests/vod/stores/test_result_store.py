@@ -8,15 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from obstore.store import S3Store
 
 from reeltag.errors import OutputError
 from vod.stores.file_store import FileStore
-from vod.stores.result_store import ResultStore, Store
+from vod.stores.result_store import ResultStore, Store, open_store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return FileStore(tmp_path / "results")
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "folder":
+        return open_store(str(tmp_path / "results"), tmp_path)
+    bucket = request.getfixturevalue("s3").config["bucket"]
+    return open_store(f"s3://{bucket}/tags/", tmp_path / "scratch")
 
 
 def test_what_is_written_is_read(store: Store) -> None:
@@ -97,3 +101,17 @@ def test_what_a_killed_process_did_not_finish_is_removed_by_the_next(tmp_path: P
         assert not list(FileStore(tmp_path).keys("job")), "what a living one writes is not touched"
     assert store.read("job/a") == b"a"
     assert not list((tmp_path / ".unfinished").iterdir())
+
+
+def test_a_bucket_that_is_not_there(s3: S3Store, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="results cannot be kept"):
+        open_store("s3://no-such-bucket/x", tmp_path).write("job/a", b"a")
+    for where in ("ftp://x/y", "s3://"):
+        with pytest.raises(OutputError, match="name a folder"):
+            open_store(where, tmp_path)
+
+
+def test_control_characters_in_names(store: Store) -> None:
+    store.write("job/a\nb.tags.json", b"{}")
+    assert store.read("job/a\nb.tags.json") == b"{}"
+    assert store.exists("job/a\nb.tags.json")

@@ -16,9 +16,10 @@ import pytest
 
 from reeltag.errors import InvalidOption, ReeltagError, SourceRefused, UrlNotAllowed
 from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.fetching.web import Web
+from tests.vod.stores.expanded import all_of
 from vod.stores.cache import SourceCache
 from vod.stores.checking import checked_source
-from vod.stores.expanding import expand
 from vod.stores.opening import opened
 from vod.stores.roots import Access, Roots, Upload, no_uploads
 from vod.stores.source import BadLine, Found, Source, SourceKind
@@ -27,7 +28,7 @@ MP4 = b"\0\0\0\x18ftypisom" + bytes(100)
 
 
 def access_to(*roots: Path | str, hosts: tuple[str, ...] = ()) -> Access:
-    return Access(Roots.of([str(root) for root in roots]), UrlHosts(hosts))
+    return Access(Roots.of([str(root) for root in roots]), Web(UrlHosts(hosts)))
 
 
 def checked(text: str, access: Access) -> Source:
@@ -35,10 +36,7 @@ def checked(text: str, access: Access) -> Source:
 
 
 def expanded(text: str, access: Access, kind: SourceKind = SourceKind.PATH) -> list[Found | BadLine]:
-    async def main() -> list[Found | BadLine]:
-        return [each async for each in expand(Source(text, kind, text.removeprefix("upload:")), access)]
-
-    return asyncio.run(main())
+    return all_of(Source(text, kind, text.removeprefix("upload:")), access)
 
 
 def refused(text: str, access: Access) -> tuple[str, str]:
