@@ -32,8 +32,8 @@ format: $(BIN)/.dev ## Format the code
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-stubs: $(BIN)/.dev ## The Python code of the gRPC interface, from reeltag/v1/tagging.proto
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. reeltag/v1/tagging.proto
+stubs: $(BIN)/.dev ## The Python code of the gRPC interface, from reeltag/v1/*.proto
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet:. --grpc_python_out=. --mypy_grpc_out=quiet:. reeltag/v1/tagging.proto reeltag/v1/jobs.proto
 
 bench: $(BIN)/.dev ## Throughput and memory, as ratios in one run (about 5 minutes)
 	$(BIN)/python -m benchmarks.throughput

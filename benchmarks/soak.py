@@ -63,11 +63,17 @@ class Soaked:
     before: Held = field(default_factory=lambda: Held({}, 0))
     after: Held = field(default_factory=lambda: Held({}, 0))
 
-    def ends(self, name: str) -> tuple[float, float]:
-        """Medians of the first and last quarter of one kind of process, MiB."""
+    def quarters(self, name: str) -> list[float]:
+        """Medians of the four quarters of one kind of process, MiB: what levels off, and what goes on growing."""
         values = [sample.get(name, 0.0) for sample in self.memory]
-        quarter = max(1, len(values) // 4)
-        return statistics.median(values[:quarter]), statistics.median(values[-quarter:])
+        length = max(1, len(values) // 4)
+        starts = (0, length, 2 * length, len(values) - length)
+        return [statistics.median(values[start : start + length] or values) for start in starts]
+
+    def ends(self, name: str) -> tuple[float, float]:
+        """The first and the last of `quarters`."""
+        first, _, _, last = self.quarters(name)
+        return first, last
 
     def all_ends(self) -> tuple[float, float]:
         """Of all processes together."""
@@ -178,10 +184,12 @@ async def _load(served: Served, images: list[bytes], seconds: float, seen: Soake
 
 def report(seen: Soaked) -> str:
     """The tables as Markdown."""
-    lines = ["| process | MiB after the warm-up | at the end | grown by |", "|---|---|---|---|"]
-    lines += [_line(name, *seen.ends(name)) for name in seen.memory[-1]]
+    names = list(seen.memory[-1])
+    of_all = [sum(values) for values in zip(*map(seen.quarters, names), strict=True)]
+    lines = ["| process | MiB, 1st quarter | 2nd | 3rd | 4th | grown by |", "|---|---|---|---|---|---|"]
+    lines += [_line(name, seen.quarters(name)) for name in names]
     lines += [
-        _line("all", *seen.all_ends()),
+        _line("all", of_all),
         "",
         "| held when quiet | after the warm-up | at the end |",
         "|---|---|---|",
@@ -197,8 +205,10 @@ def report(seen: Soaked) -> str:
     return "\n".join(lines)
 
 
-def _line(name: str, first: float, last: float) -> str:
-    return f"| {name} | {first:.0f} | {last:.0f} | {(last - first) / first if first else 0:+.1%} |"
+def _line(name: str, quarters: Sequence[float]) -> str:
+    first, last = quarters[0], quarters[-1]
+    growth = (last - first) / first if first else 0.0
+    return f"| {name} | {' | '.join(f'{value:.0f}' for value in quarters)} | {growth:+.1%} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

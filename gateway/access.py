@@ -68,8 +68,11 @@ class Caller:
         clock: Callable[[], float],
         priority: Priority = Priority.INTERACTIVE,
         check: Callable[[], None] = lambda: None,
+        owner: str = "",
     ) -> None:
         self.tenant = tenant
+        self.owner = owner
+        """Whose jobs and uploads these are; empty where no keys are asked for."""
         self._rate = rate
         self._use = use
         self._clock = clock
@@ -165,7 +168,7 @@ class Access:
         use.pace.begin(self._clock())
         try:
             check = partial(self._check_still_good, key.id)
-            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority, check)
+            yield Caller(key.tenant, key.images_per_second, use, self._clock, key.priority, check, key.tenant)
         finally:
             with use.locked():
                 use.end()

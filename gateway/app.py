@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
+import grpc
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
@@ -15,9 +16,14 @@ from fastapi_offline import FastAPIOffline
 from gateway.access import Access, KeyMiddleware
 from gateway.answering.descriptions import describe_keys, failures, operation_id
 from gateway.errors import add_error_handlers
+from gateway.grpc import jobs_service, service
+from gateway.grpc.calls import Calls
+from gateway.grpc.jobs_service import JobsService
 from gateway.grpc.server import doors, listening
 from gateway.grpc.service import TaggingService
 from gateway.hosts import HostMiddleware
+from gateway.jobs.facade import Jobs
+from gateway.jobs.serving import jobs_served
 from gateway.observing.batch_watch import BatchWatch
 from gateway.observing.metrics import Metrics
 from gateway.observing.requests import ObservingMiddleware
@@ -29,8 +35,8 @@ from gateway.receiving.fetching import Fetcher, FetchLimits
 from gateway.receiving.headers import HeaderReader
 from gateway.receiving.options import CheckedQueries
 from gateway.receiving.uploads import UploadLimits, UploadReader
-from gateway.receiving.url_hosts import UrlHosts
-from gateway.routes import health, images
+from gateway.routes import health, images, job_results, uploads, webhooks
+from gateway.routes import jobs as job_routes
 from gateway.routes.direct import DirectImages
 from gateway.routes.health import check_ready
 from gateway.security_headers import SecurityHeadersMiddleware
@@ -44,12 +50,23 @@ from gateway.tritons.triton_metrics import TritonMetrics
 from gateway.wire.certificates import Certificates
 from reeltag import __version__
 from reeltag.errors import ImageRejected, InvalidOption
+from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient
+from reeltag.webhooks import secret_of
+from vod.client import Jobs as VodJobs
 
 CLOSE_GRACE_SECONDS: Final = 3.0
 """How long the app waits for Triton's answers when it stops."""
+_ALLOWED_HEADERS: Final = (
+    *("Authorization", "Content-Type", "Accept", "Priority", "X-Request-ID", "Idempotency-Key", "Last-Event-ID"),
+    *("Tus-Resumable", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
+)
+_EXPOSED_HEADERS: Final = (
+    *("Retry-After", "X-Request-ID", "Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size"),
+    *("Upload-Offset", "Upload-Length", "Upload-Expires", "Upload-Metadata"),
+)
 _UPLOADS_SHARE: Final = 0.4
 """Of the time to stop in: until then bodies may arrive; Triton's answers have the rest."""
 
@@ -62,6 +79,7 @@ def create_app(
     grpc_port: int | None = None,
     certificates: Certificates | None = None,
     fetcher: Fetcher | None = None,
+    jobs: Jobs | None = None,
 ) -> FastAPI:
     """Build the gateway.
 
@@ -73,6 +91,7 @@ def create_app(
             in `app.state.grpc_port`.
         certificates: For gRPC over TLS; in the clear without them.
         fetcher: Of images by URL; without it one by the settings.
+        jobs: Where jobs are; without them those of the settings' database, which is opened when it is needed.
 
     Raises:
         InvalidOption: Neither a client nor `triton_url` is given, or an entry of `url_hosts` is none.
@@ -107,8 +126,11 @@ def create_app(
     app.state.metrics, app.state.tracing, app.state.own = metrics, tracing, own
     app.state.certificates = certificates
     app.state.draining = False
-    app.include_router(images.router)
-    app.include_router(health.router)
+    app.state.jobs, app.state.webhook_secret = jobs or VodJobs(settings), partial(secret_of, settings)
+    routers = [module.router for module in (images, health, job_routes, job_results, webhooks, uploads)]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [*app.routes, *(route for router in routers for route in router.routes)]
     app.state.queries = CheckedQueries()
     route = next(route for route in images.router.routes if getattr(route, "path", "") == images.PATH)
     app.add_middleware(DirectImages, queries=app.state.queries, route=route)
@@ -118,9 +140,9 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "Accept", "Priority", "X-Request-ID"),
-            expose_headers=("Retry-After", "X-Request-ID"),
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=_ALLOWED_HEADERS,
+            expose_headers=_EXPOSED_HEADERS,
         )
     if settings.allowed_hosts:
         app.add_middleware(HostMiddleware, hosts=settings.allowed_hosts)
@@ -198,9 +220,10 @@ async def _running(
     metrics.watch(lambda: ways.waiting, lambda: ways.inflight, lambda: reader.held_bytes)
     app.state.client, app.state.catalogue, app.state.reader = client, catalogue, reader
     app.state.readiness = readiness
-    tagging = app.state.tagging = Tagging(settings, catalogue, headers, ways)
+    app.state.tagging = Tagging(settings, catalogue, headers, ways)
 
     async def stop(seconds: float) -> None:
+        app.state.watchers.close()
         await asyncio.sleep(seconds * _UPLOADS_SHARE)
         reader.close()
         await ways.close(seconds * (1 - _UPLOADS_SHARE))
@@ -208,23 +231,41 @@ async def _running(
     app.state.stop = stop
     watching = asyncio.create_task(watch.run())
     try:
-        if grpc_port is None:
+        async with jobs_served(app, settings), _grpc(app, settings, grpc_port):
             yield
-        else:
-            service = TaggingService(
-                tagging, catalogue, reader, metrics, app.state.access, app.state.tracing, *doors(settings)
-            )
-            ready = partial(check_ready, app)
-            address = f"{settings.host}:{grpc_port}"
-            certificates: Certificates | None = app.state.certificates
-            credentials = None if certificates is None else certificates.grpc_credentials()
-            shared = settings.workers > 1
-            async with listening(address, service, ready, CLOSE_GRACE_SECONDS, credentials, shared=shared) as port:
-                app.state.grpc_port = port
-                yield
     finally:
         watching.cancel()
         await ways.close(CLOSE_GRACE_SECONDS)
         headers.close()
         if app.state.tracing is not None:
             await asyncio.to_thread(app.state.tracing.close)
+
+
+@asynccontextmanager
+async def _grpc(app: FastAPI, settings: Settings, port: int | None) -> AsyncIterator[None]:
+    """Listen for gRPC, too, where a port is given."""
+    if port is None:
+        yield
+        return
+    certificates: Certificates | None = app.state.certificates
+    credentials = None if certificates is None else certificates.grpc_credentials()
+    async with listening(
+        f"{settings.host}:{port}",
+        _services(app, settings),
+        partial(check_ready, app),
+        CLOSE_GRACE_SECONDS,
+        credentials,
+        shared=settings.workers > 1,
+    ) as app.state.grpc_port:
+        yield
+
+
+def _services(app: FastAPI, settings: Settings) -> dict[str, grpc.GenericRpcHandler]:
+    """The gRPC services beside the routes, by name."""
+    state, (door, streams) = app.state, doors(settings)
+    calls = Calls(state.access, state.metrics, state.tracing, state.tagging.retry_after)
+    tagging = TaggingService(state.tagging, state.catalogue, state.reader, state.metrics, calls, door, streams)
+    return {
+        service.SERVICE: tagging.handler(),
+        jobs_service.SERVICE: JobsService(state.jobs, state.watchers, calls, door).handler(),
+    }

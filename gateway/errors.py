@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from gateway.answering.schemas import ErrorAnswer, ErrorDetail, ImageResult
 from gateway.observing import exchange
@@ -113,13 +114,19 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = f"there is nothing at {request.scope['path']}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        # Who takes GET takes HEAD, too (see ObservingMiddleware).
-        allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD")
+        allowed = ", ".join(_methods_at(request))
         message = f"{request.scope['path']} takes {allowed} only"
         return _respond(error.status_code, ErrorDetail(code=code, message=message), {"Allow": allowed})
     else:
         message = str(error.detail)
     return _respond(error.status_code, ErrorDetail(code=code, message=message), error.headers)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """What the routes of a path take together; who takes GET takes HEAD, too (see ObservingMiddleware)."""
+    there = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in there for method in getattr(route, "methods", None) or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 async def _on_client_gone(_: Request, __: Exception) -> Response:

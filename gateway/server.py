@@ -25,7 +25,6 @@ from gateway.access import check_openness, warn_of_openness
 from gateway.app import create_app
 from gateway.observing import logs
 from gateway.observing.metrics import Metrics
-from gateway.receiving.url_hosts import UrlHosts
 from gateway.tritons.tagger import OwnTriton
 from gateway.wire.certificates import Certificates, certificates_of
 from gateway.wire.connections import Connection
@@ -37,6 +36,7 @@ from gateway.wire.memory import return_large_blocks
 from gateway.workers import place
 from gateway.workers.supervisor import BEAT_SECONDS, Supervisor
 from reeltag.errors import PortInUse, SetupError
+from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.settings import Settings, unknown_variables
 
 SHUTDOWN_SECONDS: Final = 5

@@ -18,6 +18,7 @@ from locust import LoadTestShape, events, runners
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests import shapes
+from loadtests.jobs import VodJob, VodWatcher
 from loadtests.known import read_pictures
 from loadtests.report import write_report
 from loadtests.samples import Sampler, percentile, together
@@ -25,7 +26,17 @@ from loadtests.state import State
 from loadtests.users import IMAGES_OF, GrpcSingle, GrpcStream, GrpcUnary, MixedRest, RestForm, RestSingle
 from loadtests.verdict import Gates, judge
 
-__all__ = ["GrpcSingle", "GrpcStream", "GrpcUnary", "Load", "MixedRest", "RestForm", "RestSingle"]
+__all__ = [
+    "GrpcSingle",
+    "GrpcStream",
+    "GrpcUnary",
+    "Load",
+    "MixedRest",
+    "RestForm",
+    "RestSingle",
+    "VodJob",
+    "VodWatcher",
+]
 
 runners.WORKER_REPORT_INTERVAL = runners.CPU_MONITOR_INTERVAL = 1.0  # samples are a second long
 grpc_gevent.init_gevent()  # a call then waits as a greenlet, not as the whole process
@@ -37,6 +48,9 @@ def _options(parser: Any) -> None:
     group.add_argument("--peak-users", type=int, default=32, help="users of a constant load, most of the others")
     group.add_argument("--seconds", type=float, default=60, help="length; the search for the knee ends by itself")
     group.add_argument("--pictures", default="out/loadtest/pictures", help="folder of JPEGs to send")
+    group.add_argument("--video", action="append", default=[], help="what jobs are made of, as the server knows it")
+    group.add_argument("--videos-per-job", type=int, default=1)
+    group.add_argument("--delete-jobs", action="store_true", help="each job is deleted at its end, with its results")
     group.add_argument("--grpc-target", default="127.0.0.1:8001", help="HOST:PORT of the gateway's gRPC")
     group.add_argument("--api-key", default="", env_var="REELTAG_API_KEY", help="sent as Authorization: Bearer")
     group.add_argument("--impatient", action="store_true", help="users ignore Retry-After")
@@ -67,6 +81,13 @@ def _read_pictures(environment: Any) -> None:
     options = environment.parsed_options
     State.headers = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
     State.grpc_target, State.is_impatient = options.grpc_target, options.impatient
+    State.videos, State.videos_per_job = itertools.cycle(options.video), options.videos_per_job
+    State.deletes_jobs = options.delete_jobs
+    kinds = set(environment.user_classes)
+    if VodJob in kinds and not options.video:
+        raise SystemExit("which videos? Give --video PATH, as often as wanted, below a --source-root of the server")
+    if kinds <= {VodJob, VodWatcher}:
+        return
     State.pictures = itertools.cycle(read_pictures(Path(options.pictures), environment.host, State.headers))
 
 

@@ -15,6 +15,10 @@ class State:
 
     pictures: ClassVar[Iterator[Picture]]
     """The pictures, round and round."""
+    videos: ClassVar[Iterator[str]]
+    """What jobs are made of, round and round."""
+    videos_per_job: ClassVar[int] = 1
+    deletes_jobs: ClassVar[bool] = False
     headers: ClassVar[dict[str, str]] = {}
     grpc_target: ClassVar[str] = ""
     is_impatient: ClassVar[bool] = False

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from reeltag import __version__
-from reeltag.commands import bench, doctor, evaluate, export, keys, models, serve, tag
+from reeltag.commands import bench, doctor, evaluate, export, jobs, keys, models, serve, tag, worker
 from reeltag.commands import live as _live  # noqa: F401 - adds its commands to those of `models`
 from reeltag.commands.common import progress, results
 from reeltag.errors import InputError, ReeltagError
@@ -26,13 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for _command in (serve.serve, tag.tag, tag.show):
+for _command in (serve.serve, worker.worker, tag.tag, tag.show):
     app.command()(_command)
 app.add_typer(models.app, name="models")
 app.command()(export.export)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(bench.app, name="bench")
 app.add_typer(keys.app, name="keys")
+app.add_typer(jobs.app, name="jobs")
 app.command()(doctor.doctor)
 
 

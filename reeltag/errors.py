@@ -8,8 +8,8 @@ ReeltagError                     500
 │   ├── InvalidOption            422
 │   ├── UnsupportedMediaType     415
 │   ├── NotAcceptable            406
-│   ├── UrlNotAllowed            403  an address that images are not fetched from
-│   ├── FetchFailed              422  an address that gave no image
+│   ├── UrlNotAllowed            403  an address that nothing is fetched from
+│   ├── FetchFailed              422  an address that gave nothing
 │   ├── BodyTooLarge             413
 │   ├── Unauthorized             401  a key that is missing, unknown or revoked
 │   ├── InvalidRequest           400  what was sent is not HTTP/1.1
@@ -17,17 +17,29 @@ ReeltagError                     500
 │   ├── ForeignHost              421  a Host that is not on the allow-list
 │   ├── HeadersTooLarge          431
 │   ├── UnknownModel             404
+│   ├── SourceRefused            422  a video's source that is not taken or not there, by its code
 │   ├── VideoError               422  a video that cannot be tagged
+│   │   └── NotAsPlanned         422  it cannot be tagged in segments, but perhaps in one go
+│   ├── JobNotFound              404  no such job, or another tenant's
+│   ├── JobConflict              409  what a job's state forbids
+│   ├── IdempotencyMismatch      422  a key that was used for another submission
+│   ├── UploadNotFound           404  no such upload, another tenant's, or one whose time is over
+│   ├── UploadConflict           409  bytes that do not go on where the upload ends
+│   ├── UnknownProtocol          412  a version of a protocol that is not spoken
 │   └── OutputError              400  a folder or file that cannot be written
 ├── ServiceError                 503  worth trying again
 │   ├── TritonUnavailable        503
 │   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
 │   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
+│   ├── StorageFull              503  a disk that downloads or results are written to is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
+│   │   └── TooManyJobs          429  as much is queued as may be
+│   ├── DatabaseAway             503  the jobs' database cannot be reached
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
+├── StaleRecord                  500  another version of reeltag, or another network, made a segment's record
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 ├── ModelRejected                500  a running server cannot serve what is new: it serves what it did before
 └── SetupError                   500  this machine or installation lacks something
@@ -145,14 +157,14 @@ class NotAcceptable(InputError):
 
 
 class UrlNotAllowed(InputError):
-    """A URL that images are not fetched from."""
+    """A URL that nothing is fetched from."""
 
     status = 403
     grpc_code = "PERMISSION_DENIED"
 
 
 class FetchFailed(InputError):
-    """A URL that gave no image, or not in time."""
+    """A URL that gave nothing, or not in time."""
 
     status = 422
     grpc_code = "FAILED_PRECONDITION"
@@ -203,10 +215,77 @@ class UnknownModel(InputError):
     grpc_code = "NOT_FOUND"
 
 
+class SourceRefused(InputError):
+    """A source of videos that is not taken, or of which there is nothing.
+
+    Args:
+        message: What was wrong, and what would be right.
+        source_code: A word that programs can compare: `bad_source`, `outside_roots`, `not_found`, `no_permission`,
+            `not_a_file`, `too_large`, `source_changed`, `no_credentials`, `store_failed` or `bad_line`.
+    """
+
+    status = 422
+
+    def __init__(self, message: str, source_code: str = "bad_source") -> None:
+        super().__init__(message)
+        self.source_code = source_code
+
+    @property
+    def code(self) -> str:
+        """Its own."""
+        return self.source_code
+
+
 class VideoError(InputError):
     """A video that cannot be tagged at all; damage in its middle is a recorded gap instead."""
 
     status = 422
+
+
+class NotAsPlanned(VideoError):
+    """A video whose frames are not those that its packets told: it has to be decoded in one go."""
+
+
+class JobNotFound(InputError):
+    """A job, or a part of one, that is not there; that of another tenant is none."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+
+
+class JobConflict(InputError):
+    """What the state of a job forbids."""
+
+    status = 409
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class IdempotencyMismatch(InputError):
+    """An `Idempotency-Key` that came with another submission before."""
+
+    status = 422
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class UploadNotFound(InputError):
+    """An upload that is not there, that is another tenant's, or whose time is over."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+
+
+class UploadConflict(InputError):
+    """Bytes that do not go on where an upload ends, or that somebody else is sending at this time."""
+
+    status = 409
+    grpc_code = "FAILED_PRECONDITION"
+
+
+class UnknownProtocol(InputError):
+    """A version of a protocol that is not spoken here."""
+
+    status = 412
+    grpc_code = "FAILED_PRECONDITION"
 
 
 class OutputError(InputError):
@@ -250,6 +329,13 @@ class OutOfSharedMemory(ServiceError):
     grpc_code = "RESOURCE_EXHAUSTED"
 
 
+class StorageFull(ServiceError):
+    """A disk that downloads or results are written to is full."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+    retry_after_seconds = 30
+
+
 class TooManyConnections(ServiceError):
     """Every connection that may be open is in use."""
 
@@ -262,6 +348,18 @@ class Overloaded(ServiceError):
     status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
     retry_after_seconds = 1
+
+
+class TooManyJobs(Overloaded):
+    """As many videos are queued as may be."""
+
+    retry_after_seconds = 30
+
+
+class DatabaseAway(ServiceError):
+    """The database of the jobs cannot be reached."""
+
+    retry_after_seconds = 5
 
 
 class DeadlineExceeded(ServiceError):
@@ -280,6 +378,10 @@ class NetworkReplaced(ReeltagError):
     status = 503
     grpc_code = "UNAVAILABLE"
     retry_after_seconds = 1
+
+
+class StaleRecord(ReeltagError):
+    """The record of a segment that another version of reeltag wrote: the segment has to be tagged again."""
 
 
 class AccuracyLost(ReeltagError):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from reeltag import __version__
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption
 from reeltag.frames import MAX_IMAGE_PIXELS
@@ -19,6 +20,12 @@ from reeltag.frames import MAX_IMAGE_PIXELS
 _PREFIX: Final = "REELTAG_"
 _ALIKE: Final = 0.8
 """From this likeness on (`difflib`, 0 to 1) a name is taken for a misspelt one."""
+
+
+def _default_state_dir() -> Path:
+    """By the XDG base directory specification."""
+    given = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(given) if Path(given).is_absolute() else Path.home() / ".local" / "state") / "reeltag"
 
 
 class Settings(BaseSettings):
@@ -89,6 +96,20 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(MAX_IMAGE_PIXELS, ge=1, le=MAX_IMAGE_PIXELS)
     """Largest picture, pixels (columns times rows), 1 to 67,108,864."""
 
+    max_video_bytes: int = Field(64 << 30, ge=1024, le=1 << 44)
+    """Largest video that is uploaded or downloaded for a job, bytes, 1 KiB to 16 TiB; it is kept below `state_dir`."""
+    cache_bytes: int = Field(64 << 30, ge=1024)
+    """Most bytes of downloads that a host keeps below `state_dir`, at least 1 KiB; no larger video is downloaded."""
+    max_uploads: int = Field(1000, ge=1, le=1_000_000)
+    """Most uploads that a tenant may have there, 1 to 1,000,000."""
+    upload_hours: float = Field(72.0, gt=0, le=8760)
+    """How long an upload is kept that does not go on, hours, above 0 to 8760; a finished one `retention_days`."""
+    webhook_secret: SecretStr | None = Field(None, min_length=16)
+    """What webhooks are signed with, each tenant's by a secret made of it; the same on every host. Without it one is
+    made and kept in `state_dir`."""
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts of webhooks that may be at private addresses, separated by commas, such as `hooks.internal:8080`."""
+
     batch_max_images: int = Field(8, ge=1, le=MAX_BATCH_SIZE)
     """Most images in one request to Triton, 1 to 32."""
     batch_max_delay_microseconds: int = Field(4000, ge=0, le=1_000_000)
@@ -103,6 +124,41 @@ class Settings(BaseSettings):
     top_k: int = Field(5, ge=1, le=1000)
     """Most tags of an image where a request states none, 1 to 1000."""
 
+    state_dir: Path = Field(default_factory=_default_state_dir)
+    """Folder of what is kept between runs: the database of jobs, uploads, downloads, results."""
+    database_url: str | None = Field(None, min_length=1)
+    """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
+    source_roots: Annotated[tuple[str, ...], NoDecode] = ()
+    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; none
+    lets jobs name no file."""
+    results: str | None = Field(None, min_length=1)
+    """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
+    jobs_worker: bool = True
+    """Whether `reeltag serve` runs a worker of jobs beside the gateway; other hosts may do the work instead."""
+    worker_slots: int = Field(2, ge=1, le=256)
+    """Segments of videos that a worker has in work at one time, 1 to 256."""
+    most_running_videos: int = Field(10_000, ge=1, le=1_000_000)
+    """Most videos in work at one time on all hosts, 1 to 1,000,000."""
+    most_queued_videos: int = Field(1_000_000, ge=1, le=100_000_000)
+    """Most videos that wait, 1 to 100,000,000; while they do, new jobs get 429."""
+    retention_days: float = Field(30.0, gt=0, le=36_500)
+    """Days after its end until a job and its results are deleted, above 0 to 36,500."""
+    segment_seconds: float = Field(60.0, ge=1, le=3600)
+    """About how long the parts are that a video is tagged in, seconds, 1 to 3600; results do not depend on it."""
+    pipeline_version: str = Field(__version__, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    """Of networks and code: a job is done by workers of the version that it was submitted with. Change it where other
+    networks are served."""
+
+    @property
+    def jobs_url(self) -> str:
+        """The database of jobs."""
+        return self.database_url or f"sqlite:///{self.state_dir / 'jobs.sqlite'}"
+
+    @property
+    def results_root(self) -> str:
+        """Where results of jobs go."""
+        return self.results or str(self.state_dir / "results")
+
     @property
     def triton_urls(self) -> tuple[str, ...]:
         """Each address of `triton_url`, once."""
@@ -113,7 +169,22 @@ class Settings(BaseSettings):
         """`triton_secret` in the clear."""
         return self.triton_secret.get_secret_value() if self.triton_secret else None
 
-    @field_validator("allowed_hosts", "cors_origins", "url_hosts", mode="before")
+    def plain(self) -> dict[str, Any]:
+        """As JSON, with its secrets in the clear: for a pipe that nobody else reads."""
+        secrets = {name: value.get_secret_value() for name, value in self if isinstance(value, SecretStr)}
+        return {**self.model_dump(mode="json"), **secrets}
+
+    @property
+    def webhook_secret_value(self) -> str | None:
+        """`webhook_secret` in the clear."""
+        return self.webhook_secret.get_secret_value() if self.webhook_secret else None
+
+    @property
+    def uploads_root(self) -> Path:
+        """Folder of uploads."""
+        return self.state_dir / "uploads"
+
+    @field_validator("allowed_hosts", "cors_origins", "url_hosts", "source_roots", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value

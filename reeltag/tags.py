@@ -1,4 +1,4 @@
-"""The results that users read: of one image, and of one video.
+"""The results that users read: of one image, and of one video, this on three levels: frames, shots and the whole.
 
 Times are seconds from the first presented frame; intervals are half-open. Boxes are x1, y1, x2, y2 in source pixels.
 `json_schema()` is the published JSON Schema of the files that `reeltag tag` writes.
@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-SchemaVersion = Literal["1.0", "1.1", "1.2"]
+SchemaVersion = Literal["1.0", "1.1", "1.2", "1.3"]
 """A minor version adds fields; files of an earlier one remain valid."""
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 
 Kind = Literal["area_share"]
 """What is meant by a tag's number, where it is no certainty: the share of the picture's area that the class has."""
@@ -45,6 +45,13 @@ class ImageTag(_Result):
     """Absent where the score is a certainty."""
 
 
+class ImageLabel(ImageTag):
+    """A class of a whole picture, or a category that its classes and objects make."""
+
+    category: str | None = None
+    """Id of the category in the user's taxonomy, whose name is `model`; absent for labels of a network."""
+
+
 class Shot(_Result):
     """Frames taken without a cut: `[start_seconds, end_seconds)`."""
 
@@ -64,20 +71,45 @@ class Tag(_Result):
     """What a video shows, and when."""
 
     label: str
+    """A network's class or group of classes, or a category that such labels make."""
     model: str
-    """The network that gave it."""
+    """The network that gave it; of a category the taxonomy."""
     kind: Kind | None = None
     """Absent where the confidence is a certainty."""
+    category: str | None = None
+    """Id of the category in the user's taxonomy, whose name is `model`; absent for labels of a network."""
     confidence: float = Field(ge=0, le=1)
     """The highest confidence of its intervals; of an `area_share` the largest share."""
     intervals: tuple[Interval, ...]
 
 
+class ObjectCount(_Result):
+    """How many objects of a label a shot shows at once."""
+
+    label: str
+    model: str
+    """The detector."""
+    count: int = Field(ge=1)
+    """The most that neighbouring samples agree on while the tag holds (`vod/aggregation/levels.py` states the rule)."""
+
+
+class TaggedShot(Shot):
+    """A shot, and what it shows."""
+
+    tags: tuple[Tag, ...] = ()
+    """Those of the video, with their intervals in this shot; by falling confidence."""
+    objects: tuple[ObjectCount, ...] = ()
+    """Of every label of the detector among `tags`, in their order."""
+
+
 class FrameDetections(_Result):
-    """Objects in one sampled frame."""
+    """What one sampled frame shows."""
 
     pts_seconds: float = Field(ge=0)
     detections: tuple[Detection, ...]
+    """Its objects, by falling score."""
+    tags: tuple[ImageTag, ...] = ()
+    """Labels of the whole frame, by falling score: of this frame alone, before its neighbours are looked at."""
 
 
 class Gap(_Result):
@@ -151,11 +183,11 @@ class VideoTags(_Result):
     schema_version: SchemaVersion = SCHEMA_VERSION
     kind: Literal["video"] = "video"
     source: VideoSource
-    shots: tuple[Shot, ...]
+    shots: tuple[TaggedShot, ...]
     tags: tuple[Tag, ...]
     """By falling confidence."""
     frames: tuple[FrameDetections, ...] | None = None
-    """Every sampled frame's objects, where they were asked for."""
+    """Every sampled frame, where they were asked for."""
     coverage: Coverage
     provenance: Provenance
 
@@ -167,7 +199,7 @@ class ImageTags(_Result):
     kind: Literal["image"] = "image"
     source: ImageSource
     detections: tuple[Detection, ...]
-    tags: tuple[ImageTag, ...]
+    tags: tuple[ImageLabel, ...]
     """By falling score."""
     provenance: Provenance
 

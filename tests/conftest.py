@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +19,12 @@ ROOT = Path(__file__).parent.parent
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Shells ignore it in what they run in the background, and so would all that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What tests start shares nothing with what the user of this machine runs; jobs have workers only where they are tested.
+os.environ["REELTAG_STATE_DIR"] = tempfile.mkdtemp(prefix="reeltag-tests-")
+os.environ["REELTAG_JOBS_WORKER"] = "false"
+atexit.register(shutil.rmtree, os.environ["REELTAG_STATE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

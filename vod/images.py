@@ -18,8 +18,9 @@ from reeltag.contract import BOXES, CLASSES, SCORES, SHARES, ModelCard, Task
 from reeltag.errors import ImageRejected, NetworkReplaced, OutputError, ReeltagError, ServiceError
 from reeltag.frames import MAX_ENCODED_BYTES, ImageError, geometry_of
 from reeltag.readings import detections_of, image_tags_of
-from reeltag.tags import Detection, ImageSource, ImageTag, ImageTags, Provenance
+from reeltag.tags import Detection, ImageLabel, ImageSource, ImageTag, ImageTags, Kind, Provenance
 from reeltag.triton import ImageOutputs
+from vod.aggregation.categories import with_image_categories
 from vod.aggregation.groups import ClassGroups
 from vod.inference.flight import Flight
 from vod.inference.ring import REPLACEMENTS, FrameTagger, with_patience
@@ -29,9 +30,10 @@ from vod.pages import page
 from vod.pages.darkroom import Darkroom, Job
 from vod.provenance import finished_image, is_same, model_provenance, tasks_of, with_groups
 from vod.stores.earlier import adopt, drop_stale
+from vod.stores.files import Folder, check_folder, write_bytes
 from vod.stores.inputs import Input
 from vod.stores.names import shown
-from vod.stores.results import JSON_SUFFIX, check_folder, picture_path, result_path, write_bytes, write_image
+from vod.stores.results import JSON_SUFFIX, picture_path, result_path, write_image
 from vod.tiles import Tile, Tiles, merged, tiles_of
 
 BATCH: Final = 8
@@ -174,7 +176,9 @@ class ImageRun:
             found = await self._of_tiles(answer.cards[Task.DETECT], tiles, printed.tiles)
             objects = merged(found, tags.detections, answer.width, answer.height)
             tags = tags.model_copy(update={"detections": objects})
-        files = write_image(self._out, each.name, tags)
+        tags = self._with_taxonomy(tags)
+        write_image(Folder(self._out), each.name, tags)
+        files = (result_path(self._out, each.name, JSON_SUFFIX),)
         self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
 
     async def _of_tiles(
@@ -187,14 +191,8 @@ class ImageRun:
             answers = await with_patience(partial(self._client.infer_frames, card, block))
             for tile, tensors in zip(tiles[start : start + BATCH], answers, strict=True):
                 geometry = geometry_of(card.frames_view(), tile.width, tile.height)
-                detections = detections_of(
-                    geometry.boxes_to_source(tensors[BOXES]),
-                    tensors[SCORES],
-                    tensors[CLASSES],
-                    card.labels,
-                    score_threshold=self._options.thresholds.image_detection_score,
-                )
-                found.append((tile, detections))
+                boxes = geometry.boxes_to_source(tensors[BOXES])
+                found.append((tile, self._objects(boxes, tensors, card)))
         return found
 
     async def _answers(self, images: Sequence[bytes]) -> list[ImageOutputs | ImageRejected]:
@@ -206,8 +204,6 @@ class ImageRun:
 
     def _image_tags(self, picture: _Picture, answer: ImageOutputs) -> ImageTags:
         detected = answer.tensors[Task.DETECT]
-        detector = answer.cards[Task.DETECT]
-        thresholds = self._options.thresholds
         return ImageTags(
             source=ImageSource(
                 name=shown(picture.input.path.name),
@@ -216,48 +212,48 @@ class ImageRun:
                 width=answer.width,
                 height=answer.height,
             ),
-            detections=detections_of(
-                detected[BOXES],
-                detected[SCORES],
-                detected[CLASSES],
-                detector.labels,
-                score_threshold=thresholds.image_detection_score,
-            ),
-            tags=tuple(sorted(self._tags_of(answer), key=lambda tag: -tag.score)),
+            detections=self._objects(detected[BOXES], detected, answer.cards[Task.DETECT]),
+            tags=tuple(ImageLabel(**dict(tag)) for tag in sorted(self._tags_of(answer), key=lambda tag: -tag.score)),
             provenance=self._provenance_of(answer.cards, answer.width, answer.height),
         )
 
-    def _tags_of(self, answer: ImageOutputs) -> Iterator[ImageTag]:
-        yield from self._classes_and_groups(answer.tensors[Task.CLASSIFY][SCORES], answer.cards[Task.CLASSIFY])
-        if Task.SEGMENT in answer.cards:
-            card = answer.cards[Task.SEGMENT]
-            yield from image_tags_of(
-                answer.tensors[Task.SEGMENT][SHARES],
-                card.labels,
-                card.network,
-                score_threshold=self._options.thresholds.image_area_share,
-                top_k=len(card.labels),
-                kind="area_share",
-            )
+    def _objects(
+        self, boxes: npt.NDArray[Any], tensors: Mapping[str, npt.NDArray[Any]], card: ModelCard
+    ) -> tuple[Detection, ...]:
+        """The objects of a picture that score high enough, boxes float32 `(n, 4)` in its pixels."""
+        usual, taxonomy = self._options.thresholds.image_detection_score, self._options.taxonomy
+        found = detections_of(
+            boxes, tensors[SCORES], tensors[CLASSES], card.labels, score_threshold=taxonomy.floor(usual)
+        )
+        return tuple(each for each in found if each.score >= taxonomy.high(each.label, usual))
 
-    def _classes_and_groups(self, scores: npt.NDArray[Any], card: ModelCard) -> tuple[ImageTag, ...]:
-        thresholds = self._options.thresholds
+    def _with_taxonomy(self, tags: ImageTags) -> ImageTags:
+        taxonomy, boxes = self._options.taxonomy, tags.detections
+        kept = tuple(each for each in boxes if taxonomy.keeps(each.label))
+        labels = with_image_categories(tags.tags, [(each.label, each.score) for each in boxes], taxonomy)
+        return tags.model_copy(update={"detections": kept, "tags": labels})
+
+    def _tags_of(self, answer: ImageOutputs) -> Iterator[ImageTag]:
+        thresholds, card = self._options.thresholds, answer.cards[Task.CLASSIFY]
+        scores = answer.tensors[Task.CLASSIFY][SCORES]
         groups = ClassGroups(card.groups, len(card.labels))
-        of_classes = image_tags_of(
-            scores,
-            card.labels,
-            card.network,
-            score_threshold=thresholds.image_tag_score,
-            top_k=thresholds.image_top_k,
+        top_k = thresholds.image_top_k
+        yield from self._best(scores, card.labels, card, thresholds.image_tag_score)[:top_k]
+        yield from self._best(groups.scores(scores), groups.names, card, thresholds.image_group_score)[:top_k]
+        if Task.SEGMENT in answer.cards:
+            card, shares = answer.cards[Task.SEGMENT], answer.tensors[Task.SEGMENT][SHARES]
+            yield from self._best(shares, card.labels, card, thresholds.image_area_share, kind="area_share")
+
+    def _best(
+        self, scores: npt.NDArray[Any], labels: tuple[str, ...], card: ModelCard, usual: float, kind: Kind | None = None
+    ) -> tuple[ImageTag, ...]:
+        """Labels of a picture that score high enough, scores float32 `(C,)`, by falling score."""
+        taxonomy = self._options.taxonomy
+        least, count = taxonomy.floor(usual), len(labels)
+        found = image_tags_of(scores, labels, card.network, score_threshold=least, top_k=count, kind=kind)
+        return tuple(
+            each for each in found if taxonomy.uses(each.label) and each.score >= taxonomy.high(each.label, usual)
         )
-        of_groups = image_tags_of(
-            groups.scores(scores),
-            groups.names,
-            card.network,
-            score_threshold=thresholds.image_group_score,
-            top_k=thresholds.image_top_k,
-        )
-        return (*of_classes, *of_groups)
 
     def _conclude(self, outcome: Outcome) -> None:
         self._outcomes[outcome.path] = outcome

@@ -56,6 +56,16 @@ def tasks_of(cards: Mapping[str, ModelCard]) -> tuple[Task, ...]:
     return tuple(task for task in Task if task in BUNDLED_TASKS or task.frames_ensemble in cards)
 
 
+def labels_of(cards: Mapping[str, ModelCard]) -> frozenset[str]:
+    """Every label that the networks of these cards can give: classes, and groups of them.
+
+    Args:
+        cards: By ensemble name.
+    """
+    taking_part = [cards[task.frames_ensemble] for task in tasks_of(cards) if task.frames_ensemble in cards]
+    return frozenset(label for card in taking_part for label in (*card.labels, *card.groups))
+
+
 def with_groups(
     options: Mapping[str, str | float | int | bool], cards: Mapping[str, ModelCard]
 ) -> dict[str, str | float | int | bool]:

@@ -19,19 +19,11 @@ from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
 from vod.pages import page
 from vod.pages.index import write_indices
-from vod.provenance import finished_video, is_same, model_provenance, sha256_of, tasks_of, with_groups
+from vod.provenance import finished_video, is_same, labels_of, model_provenance, sha256_of, tasks_of, with_groups
 from vod.stores.earlier import adopt, drop_stale, has_earlier
+from vod.stores.files import Folder, check_folder
 from vod.stores.inputs import Input, Kind, find_inputs
-from vod.stores.results import (
-    JSON_SUFFIX,
-    VIDEO_SUFFIXES,
-    check_folder,
-    link,
-    picture_path,
-    result_path,
-    write_bytes,
-    write_video,
-)
+from vod.stores.results import JSON_SUFFIX, VIDEO_SUFFIXES, link, picture_key, result_path, write_video
 from vod.stores.thumbnails import ThumbnailStore
 from vod.video import tag_video
 
@@ -77,13 +69,15 @@ async def tag_paths(
 
     Raises:
         InputError: There is nothing at any of the paths.
+        InvalidOption: The taxonomy names labels that no network knows.
         OutputError: No results can be written.
         ServiceError: Triton was away for too long, or does not serve the models.
     """
     check_folder(out)
     inputs = find_inputs(paths, out)
-    run = _Run(out, client, options or TagOptions(), progress or Silence())
-    return await run.all(inputs)
+    options = options or TagOptions()
+    options.taxonomy.check_labels(labels_of(await with_patience(client.cards)))
+    return await _Run(out, client, options, progress or Silence()).all(inputs)
 
 
 @dataclass(frozen=True)
@@ -149,7 +143,7 @@ class _Run:
         is_current = is_same(old.provenance, model_provenance(cards, self.options), options)
         if not is_current or await asyncio.to_thread(sha256_of, each.path) != old.source.sha256:
             return None
-        files = tuple(result_path(self.out, each.name, suffix) for suffix in VIDEO_SUFFIXES)
+        files = self._files(each)
         if not all(file.exists() for file in files):
             return None
         return _outcome(each, Status.DONE, files, old)
@@ -174,9 +168,13 @@ class _Run:
             source = link(each.path.absolute(), result_path(self.out, each.name, ".html").parent)
             html = await asyncio.to_thread(page.video_page, tagged, thumbnails, source)
             poster = page.poster(tagged, thumbnails)
-        write_bytes(picture_path(self.out, each.name), poster.jpeg)
-        files = write_video(self.out, each.name, tagged.tags, html)
-        return _outcome(each, Status.TAGGED, files, tagged.tags)
+        target = Folder(self.out)
+        target.write(picture_key(each.name), poster.jpeg)
+        write_video(target, each.name, tagged.tags, html)
+        return _outcome(each, Status.TAGGED, self._files(each), tagged.tags)
+
+    def _files(self, each: Input) -> tuple[Path, ...]:
+        return tuple(result_path(self.out, each.name, suffix) for suffix in VIDEO_SUFFIXES)
 
 
 def _outcome(each: Input, status: Status, files: tuple[Path, ...], tags: VideoTags) -> Outcome:

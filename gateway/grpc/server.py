@@ -1,11 +1,11 @@
-"""The gRPC listener beside REST: `reeltag.v1.Tagging`, health and reflection, in the gateway's event loop."""
+"""The gRPC listener beside REST: tagging, jobs, health and reflection, in the gateway's event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,7 +15,7 @@ from gateway.grpc import health
 from gateway.grpc.door import Door
 from gateway.grpc.health import Health
 from gateway.grpc.reflecting import reflection_handlers
-from gateway.grpc.service import MAX_STREAMS, SERVICE, TaggingService
+from gateway.grpc.service import MAX_STREAMS
 from reeltag.errors import PortInUse
 from reeltag.settings import Settings
 
@@ -63,7 +63,7 @@ def doors(settings: Settings) -> tuple[Door, Door]:
 @asynccontextmanager
 async def listening(
     address: str,
-    service: TaggingService,
+    services: Mapping[str, grpc.GenericRpcHandler],
     check_ready: Callable[[], Awaitable[None]],
     grace_seconds: float,
     credentials: grpc.ServerCredentials | None = None,
@@ -74,7 +74,7 @@ async def listening(
 
     Args:
         address: Host and port, such as `127.0.0.1:8001`; port 0 takes a free one.
-        service: Answers the calls.
+        services: What answers the calls, by full name.
         check_ready: Raises a `ReeltagError` where images cannot be tagged now; health says so.
         grace_seconds: How long calls may go on at the end.
         credentials: For TLS; in the clear without them.
@@ -87,9 +87,9 @@ async def listening(
         PortInUse: The address cannot be bound.
     """
     door = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=5.0, wait_seconds=5.0)
-    state = Health(("", SERVICE), door, check_ready)
+    state = Health(("", *services), door, check_ready)
     shown = Door(_OPEN_PLACES, slow_seconds=1.0, longest_seconds=30.0, wait_seconds=5.0)
-    handlers = (service.handler(), state.handler(), *reflection_handlers((SERVICE, health.SERVICE), shown))
+    handlers = (*services.values(), state.handler(), *reflection_handlers((*services, health.SERVICE), shown))
     listener = _Listener(address, handlers, credentials, shared=shared)
     await listener.start()
     working = [asyncio.create_task(state.watch()), asyncio.create_task(listener.watch())]

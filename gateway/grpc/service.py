@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
 
 import grpc
 
-from gateway.access import Access, Caller
+from gateway.access import Caller
 from gateway.answering.schemas import ImageResult
+from gateway.grpc.calls import Calls, metadata
 from gateway.grpc.door import Context, Door, Reading
 from gateway.grpc.errors import abort
 from gateway.grpc.messages import model_message, options_of, result_message, upload_of
-from gateway.grpc.observing import Observer
 from gateway.grpc.raw import parsed, serialised
 from gateway.observing import exchange
 from gateway.observing.exchange import Exchange
@@ -31,13 +32,8 @@ from reeltag.errors import Overloaded, ReeltagError
 from reeltag.priority import Priority
 from reeltag.v1 import tagging_pb2 as pb
 
-if TYPE_CHECKING:
-    from gateway.observing.tracing import Tracing
-
-MAX_CALLS: Final = 256
-"""Calls in work; more are refused before their messages are read."""
 MAX_STREAMS: Final = 32
-"""Streams among them: each may send a message at any time, for which memory must be there."""
+"""Streams in work: each may send a message at any time, for which memory must be there."""
 STREAM_WINDOW: Final = 32
 """Images of one stream that are in work; the next is read when the oldest answer was taken."""
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Tagging"].full_name
@@ -53,8 +49,7 @@ class TaggingService:
         catalogue: What Triton serves.
         reader: Counts the bytes of requests, of both interfaces together.
         metrics: Counts images by outcome.
-        access: Admits callers.
-        tracing: Makes traces of the calls, where there are any.
+        calls: In work, of all services.
         door: Where messages of calls come in.
         streams: Where those of streams do.
     """
@@ -65,8 +60,7 @@ class TaggingService:
         catalogue: Catalogue,
         reader: UploadReader,
         metrics: Metrics,
-        access: Access,
-        tracing: Tracing | None,
+        calls: Calls,
         door: Door,
         streams: Door,
     ) -> None:
@@ -74,11 +68,9 @@ class TaggingService:
         self._catalogue = catalogue
         self._reader = reader
         self._metrics = metrics
-        self._access = access
-        self._observer = Observer(SERVICE, metrics, tracing)
+        self._call = partial(calls.call, calls.observer(SERVICE))
         self._door = door
         self._streams = streams
-        self._calls = 0
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes."""
@@ -93,7 +85,7 @@ class TaggingService:
         """Tag several images; see the .proto file."""
         started = time.perf_counter()
         async with self._call("TagImages", context) as (observed, caller):
-            priority = caller.priority(_metadata(context, "priority"))
+            priority = caller.priority(metadata(context, "priority"))
             self._tagging.admit(priority)
             caller.take(0)
             with exchange.stage("receive"):
@@ -165,7 +157,7 @@ class TaggingService:
     ) -> None:
         """Begin the work on each image that comes; waits where as many are in work as may be."""
         try:
-            priority = caller.priority(_metadata(context, "priority"))
+            priority = caller.priority(metadata(context, "priority"))
             question = await self._question(pb.TagOptions(), priority)
             observed = exchange.current()
             while (raw := await reading.read()) is not None:
@@ -210,34 +202,8 @@ class TaggingService:
             await asyncio.sleep(seconds)
         caller.take(1)
 
-    @asynccontextmanager
-    async def _call(self, method: str, context: Context) -> AsyncIterator[tuple[Exchange, Caller]]:
-        """A call that is observed, of a caller who may ask."""
-        async with self._observer.call(method, context) as observed, self._admitted(context) as caller:
-            observed.tenant = caller.tenant
-            yield observed, caller
-
-    @asynccontextmanager
-    async def _admitted(self, context: Context) -> AsyncIterator[Caller]:
-        with self._access.admitted(_metadata(context, "authorization")) as caller:
-            if self._calls >= MAX_CALLS:
-                text = f"{self._calls} calls are in work, which are all that may be; try again later"
-                raise Overloaded(text, retry_after_seconds=self._tagging.retry_after())
-            self._calls += 1
-            try:
-                yield caller
-            finally:
-                self._calls -= 1
-
     async def _question(self, message: pb.TagOptions, priority: Priority) -> Question:
         return await self._tagging.question(options_of(message), priority)
-
-
-def _metadata(context: Context, name: str) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == name:
-            return str(value)
-    return ""
 
 
 def _response(tagged: Tagged, seconds: float) -> pb.TagImagesResponse:

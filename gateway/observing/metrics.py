@@ -55,7 +55,7 @@ class Metrics:
             registry=registry,
         )
         self._grpc_requests = Counter(
-            "reeltag_grpc_requests", "gRPC calls of `reeltag.v1.Tagging` ended.", ["method", "code"], registry=registry
+            "reeltag_grpc_requests", "gRPC calls ended.", ["method", "code"], registry=registry
         )
         self._grpc_seconds = Histogram(
             "reeltag_grpc_request_seconds",

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.receiving.url_hosts import MAX_URL_CHARACTERS
 from reeltag.errors import BodyTooLarge, InputError, InvalidOption, UnsupportedMediaType
+from reeltag.fetching.url_hosts import MAX_URL_CHARACTERS
 
 MULTIPART: Final = "multipart/form-data"
 PART_NAME: Final = "file"

@@ -140,6 +140,7 @@ class Holding:
         self._task: asyncio.Task[Any] | None = None
         self._given_up: ReeltagError | None = None
         self._meter = Meter(time.monotonic())
+        self._most_bytes = limits.max_bytes
         self.bytes = 0
         """Held now."""
 
@@ -177,6 +178,17 @@ class Holding:
             await self._fill(body, request)
         give_back_place(request.scope)
         return [_upload(part) for part in body.finish()]
+
+    async def read_whole(self, request: Request, most_bytes: int) -> bytes:
+        """A body that is no image, up to so many bytes; raises as `read`."""
+        self._most_bytes = min(most_bytes, self._most_bytes)
+        announced = request.headers.get("content-length", "")
+        if announced.isascii() and announced.isdigit():
+            self._check_size(int(announced))
+        self._body = body = _RawBody()
+        with self._reader.arriving(self):
+            await self._fill(body, request)
+        return body.content
 
     def take(self, uploads: list[Upload]) -> list[Upload]:
         """Count images that came as a whole, in one message.
@@ -254,10 +266,9 @@ class Holding:
             raise self._given_up from None
 
     def _check_size(self, size: int) -> None:
-        if size > self._limits.max_bytes:
-            raise BodyTooLarge(
-                f"the body is larger than {self._limits.max_bytes:,} bytes; send fewer or smaller images"
-            )
+        if size > self._most_bytes:
+            what = "fewer or smaller images" if self._most_bytes == self._limits.max_bytes else "less"
+            raise BodyTooLarge(f"the body is larger than {self._most_bytes:,} bytes; send {what}")
         self._reader.make_room(size - self.bytes, self)
 
     def _note(self, size: int) -> None:
@@ -282,6 +293,10 @@ class _RawBody:
 
     def clear(self) -> None:
         self._content = io.BytesIO()
+
+    @property
+    def content(self) -> bytes:
+        return self._content.getvalue()
 
 
 def _upload(part: Part) -> Upload:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from gateway.answering.accepting import JSON, JSON_LINES, PICTURE
 from gateway.answering.descriptions import failures
 from gateway.receiving.forms import MULTIPART, PART_NAME, RAW_TYPES, URL_NAME
-from gateway.receiving.url_hosts import MAX_URL_CHARACTERS
+from reeltag.fetching.url_hosts import MAX_URL_CHARACTERS
 from reeltag.frames import FORMATS
 from reeltag.priority import Priority
 

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from gateway.answering.accepting import JSON_LINES, PICTURE, wanted_form
 from gateway.answering.schemas import ImageResult, TagAnswer, Timings
+from gateway.answering.streaming import HeldStream
 from gateway.errors import render
 from gateway.observing import exchange
 from gateway.receiving.options import CheckedQueries, TagOptions
@@ -156,20 +155,7 @@ async def _streamed(request: Request, question: Question) -> Response:
     if request.scope["http_version"] == "1.0":  # which knows no chunks
         with held:
             return Response("".join([line async for line in lines()]), media_type=JSON_LINES)
-    return _Lines(lines(), held)
-
-
-class _Lines(StreamingResponse):
-    """Lets go of the request's body at the end, also of an answer that nobody began to read."""
-
-    def __init__(self, lines: AsyncIterator[str], held: contextlib.ExitStack) -> None:
-        super().__init__(lines, media_type=JSON_LINES)
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        with self._held:
-            await super().__call__(scope, receive, send)
+    return HeldStream(lines(), held, JSON_LINES)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -135,7 +135,7 @@ class Supervisor:
             "folder": str(folder),
             "listener": self.listener.fileno(),
             "has_own": self.own is not None,
-            "settings": _in_json(self.settings),
+            "settings": self.settings.plain(),
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway.workers.child"],
@@ -225,11 +225,3 @@ def _close(worker: _Worker) -> None:
             pipe.close()
         except OSError:
             continue  # what was to be said is of no use any more
-
-
-def _in_json(settings: Settings) -> dict[str, object]:
-    """Settings with their secrets, for a pipe that nobody else reads."""
-    said: dict[str, object] = settings.model_dump(mode="json")
-    if settings.triton_secret is not None:
-        said["triton_secret"] = settings.triton_secret.get_secret_value()
-    return said

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
+from reeltag.client.asking_jobs import AsyncJobs
 from reeltag.client.grpc import GrpcTransport
 from reeltag.client.images import ImageInput, Options, image_of, names_of
 from reeltag.client.rest import RestTransport
@@ -58,6 +59,9 @@ class AsyncClient:
             )
         else:
             raise InvalidOption(f"{url!r} is no gateway's address; give http://HOST:PORT or grpc://HOST:PORT")
+
+        self.jobs = AsyncJobs(self._transport.jobs, timeout_seconds)
+        """Videos in, tags out, for any number of them (docs/jobs-api.md)."""
 
     async def __aenter__(self) -> AsyncClient:
         return self

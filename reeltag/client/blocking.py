@@ -10,6 +10,7 @@ from types import TracebackType
 from anyio.from_thread import start_blocking_portal
 
 from reeltag.client.asking import DEFAULT_WINDOW, AsyncClient
+from reeltag.client.blocking_jobs import Jobs
 from reeltag.client.images import ImageInput
 from reeltag.client.results import Model, TaggedImage
 
@@ -35,6 +36,8 @@ class Client:
         except BaseException:
             self._starting.__exit__(None, None, None)
             raise
+        self.jobs = Jobs(self._client.jobs, self._portal)
+        """Videos in, tags out, for any number of them (docs/jobs-api.md)."""
 
     def __enter__(self) -> Client:
         return self

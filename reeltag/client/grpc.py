@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import grpc
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
 
+from reeltag.client.grpc_jobs import GrpcJobs
 from reeltag.client.images import Image, Options
 from reeltag.client.results import ClassMap, ClassShare, Model, TaggedImage
-from reeltag.client.retrying import Refused
+from reeltag.client.retrying import refused_call
 from reeltag.measured import Measured
 from reeltag.tags import Detection, ImageTag
 from reeltag.v1 import tagging_pb2 as pb
@@ -23,8 +22,6 @@ _OPTIONS: Final = (
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.enable_http_proxy", 0),
 )
-_PASSING: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-"""Codes that may be others at the next try, also where no server of ours said so."""
 
 
 class GrpcTransport:
@@ -47,6 +44,7 @@ class GrpcTransport:
             self._channel = grpc.aio.insecure_channel(target, _OPTIONS)
         self._stub = TaggingStub(self._channel)
         self._metadata = tuple((name.lower(), value) for name, value in headers.items())
+        self.jobs = GrpcJobs(self._channel, self._metadata)
 
     async def tag(self, images: Sequence[Image], options: Options, timeout_seconds: float) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`, once."""
@@ -77,19 +75,7 @@ class GrpcTransport:
         try:
             return await method(request, timeout=max(timeout_seconds, 0.001), metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            raise _refused(error) from error
-
-
-def _refused(error: grpc.aio.AioRpcError) -> Refused:
-    code, wait = error.code().name.lower(), 0.0 if error.code() in _PASSING else None
-    raw: Any = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
-    for detail in Status.FromString(raw).details if raw else ():
-        info, retry = ErrorInfo(), RetryInfo()
-        if detail.Unpack(info):
-            code = info.reason.lower()
-        elif detail.Unpack(retry):
-            wait = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-    return Refused(code, error.details() or code, wait)
+            raise refused_call(error) from error
 
 
 def _tagged(result: pb.ImageResult) -> TaggedImage:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import httpx
 
 from reeltag.client.images import Image, Options
+from reeltag.client.rest_jobs import RestJobs
 from reeltag.client.results import ClassMap, ClassShare, Model, TaggedImage
-from reeltag.client.retrying import Refused
+from reeltag.client.retrying import Refused, refused
 from reeltag.measured import Measured
 from reeltag.tags import Detection, ImageTag
-
-_PASSING: Final = (429, 502, 503, 504)
-"""Statuses that may be others at the next try."""
 
 
 class RestTransport:
@@ -31,6 +29,7 @@ class RestTransport:
     def __init__(self, url: str, headers: dict[str, str], *, authorities: str | None = None) -> None:
         verify = True if authorities is None else ssl.create_default_context(cadata=authorities)
         self._client = httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=verify)
+        self.jobs = RestJobs(self._client)
 
     async def tag(self, images: Sequence[Image], options: Options, timeout_seconds: float) -> list[TaggedImage]:
         """As `AsyncClient.tag_images`, once."""
@@ -65,19 +64,7 @@ class RestTransport:
             raise Refused("unreachable", f"{self._client.base_url} cannot be reached ({error})", 0) from error
         if answer.is_success:
             return dict(answer.json())
-        raise _refused(answer)
-
-
-def _refused(answer: httpx.Response) -> Refused:
-    said = answer.headers.get("retry-after", "")
-    passing = answer.status_code in _PASSING
-    wait = float(said) if said.isdigit() else 0.0
-    try:
-        error = answer.json()["error"]
-        code, message = str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):  # not our server, or a proxy before it
-        code, message = f"http_{answer.status_code}", answer.text[:200] or answer.reason_phrase
-    return Refused(code, message, wait if passing else None)
+        raise refused(answer)
 
 
 def _tagged(result: dict[str, Any]) -> TaggedImage:

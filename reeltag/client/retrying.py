@@ -5,7 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
+
+import grpc
+import httpx
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 
 from reeltag.errors import ReeltagError
 
@@ -13,6 +18,9 @@ T = TypeVar("T")
 
 _FIRST_SECONDS: Final = 0.2
 _LONGEST_SECONDS: Final = 10.0
+_PASSING_STATUSES: Final = (429, 502, 503, 504)
+_PASSING_CODES: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+"""What may be another at the next try, also where no server of ours said so."""
 
 
 class Refused(ReeltagError):
@@ -57,3 +65,29 @@ async def retried(ask: Callable[[float], Awaitable[T]], timeout_seconds: float) 
                 raise
         await asyncio.sleep(wait)
         backoff = min(2 * backoff, _LONGEST_SECONDS)
+
+
+def refused(answer: httpx.Response) -> Refused:
+    """The error of an answer over HTTP."""
+    said = answer.headers.get("retry-after", "")
+    passing = answer.status_code in _PASSING_STATUSES
+    wait = float(said) if said.isdigit() else 0.0
+    try:
+        error = answer.json()["error"]
+        code, message = str(error["code"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):  # not our server, or a proxy before it
+        code, message = f"http_{answer.status_code}", answer.text[:200] or answer.reason_phrase
+    return Refused(code, message, wait if passing else None)
+
+
+def refused_call(error: grpc.aio.AioRpcError) -> Refused:
+    """The error of a call over gRPC."""
+    code, wait = error.code().name.lower(), 0.0 if error.code() in _PASSING_CODES else None
+    raw: Any = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    for detail in Status.FromString(raw).details if raw else ():
+        info, retry = ErrorInfo(), RetryInfo()
+        if detail.Unpack(info):
+            code = info.reason.lower()
+        elif detail.Unpack(retry):
+            wait = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return Refused(code, error.details() or code, wait)

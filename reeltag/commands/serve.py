@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -53,10 +54,25 @@ def serve(
         ),
     ] = None,
     model_repository: RepositoryOption = None,
+    source_root: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/. May be repeated."
+        ),
+    ] = None,
+    database_url: Annotated[
+        str | None,
+        typer.Option(help="Where jobs are kept: postgresql://USER:PASSWORD@HOST/NAME. Default: SQLite."),
+    ] = None,
+    jobs_worker: Annotated[
+        bool | None,
+        typer.Option("--jobs-worker/--no-jobs-worker", help="Do jobs here, beside the gateway. Default: yes."),
+    ] = None,
 ) -> None:
-    """Serve the gateway, and Triton behind it, until Ctrl-C."""
+    """Serve the gateway, Triton behind it, and a worker of jobs, until Ctrl-C."""
     from gateway.server import check_options
     from gateway.server import serve as serve_gateway
+    from vod.jobs.keeping import KeptWorker
 
     settings = settings_of(
         host=host,
@@ -71,6 +87,9 @@ def serve(
         cors_origins=tuple(cors_origin) if cors_origin else None,
         triton_url=",".join(triton_url) if triton_url else None,
         model_repository=model_repository,
+        source_roots=tuple(source_root) if source_root else None,
+        database_url=database_url,
+        jobs_worker=jobs_worker,
     )
     check_options(settings)
     with announced_triton(settings, triton_metrics_port) as triton:
@@ -79,4 +98,7 @@ def serve(
             grpc = f", gRPC at port {settings.grpc_port}" if settings.grpc_port else ""
             progress.print(f"reeltag {__version__} serves {address} (docs: {address}/docs){grpc}. Ctrl-C stops it.")
 
-        serve_gateway(settings.model_copy(update={"triton_url": triton.address}), on_ready=announce, own=triton.own)
+        used = settings.model_copy(update={"triton_url": triton.address})
+        restart = triton.own.restart if triton.own is not None else None
+        with KeptWorker(used, restart) if settings.jobs_worker else nullcontext():
+            serve_gateway(used, on_ready=announce, own=triton.own)

@@ -35,22 +35,47 @@ class Tiling(str, Enum):
 class Sampling(str, Enum):
     """Which frames of a video are looked at."""
 
+    EVERY = "every"
     FPS = "fps"
     KEYFRAMES = "keyframes"
     SHOTS = "shots"
+    ADAPTIVE = "adaptive"
+
+
+class ShotSampling(str, Enum):
+    """Which frames of a shot are looked at."""
+
+    SPREAD = "spread"
+    FIRST = "first"
+    MIDDLE = "middle"
+    SHARPEST = "sharpest"
 
 
 def tag(
     paths: Annotated[list[Path], typer.Argument(help="Images, videos and folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; made when it is missing.")],
-    fps: Annotated[float | None, typer.Option(help="Frames looked at per second of video. Default: 2.")] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames looked at per second of video, or the most. Default: 2.")
+    ] = None,
     sample: Annotated[
-        Sampling, typer.Option(help="fps: evenly in time; keyframes: fastest, no shots; shots: a few frames a shot.")
+        Sampling,
+        typer.Option(
+            help="every: all frames; fps: evenly in time; keyframes: fastest, no shots; shots: a few frames a shot; "
+            "adaptive: fewer where the picture stands still. docs/videos.md compares them."
+        ),
     ] = Sampling.FPS,
+    shot_frames: Annotated[
+        ShotSampling | None,
+        typer.Option(help="With --sample shots: three or more of each (spread, the default), or one of them."),
+    ] = None,
     frames: Annotated[bool, typer.Option("--frames", help="Also write every sampled frame's detections.")] = False,
     tiles: Annotated[
         Tiling, typer.Option(help="auto: very wide or tall images are looked at in parts, too; off: as a whole only.")
     ] = Tiling.AUTO,
+    taxonomy: Annotated[
+        Path | None,
+        typer.Option(help="JSON file: labels to keep, thresholds of labels, categories that they make (docs/tags.md)."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write a line of JSON for each input: done, skipped, failed or ignored, and why."),
@@ -65,14 +90,26 @@ def tag(
     The results of /data/trip/a.mp4 are OUT/data/trip/a.mp4.tags.json and so on: names depend on the source alone.
     """
     from vod.console import ConsoleProgress
-    from vod.options import Sample, TagOptions, Tiles
+    from vod.options import Sample, ShotFrames, TagOptions, Tiles
     from vod.pages.report import RunReport
     from vod.tagging import check_inputs, tag_paths
+    from vod.taxonomy import Taxonomy, read_taxonomy
 
-    if fps is not None and sample is Sampling.SHOTS:
-        raise InvalidOption("--fps does not go with --sample shots, which looks at a few frames of each shot")
+    if fps is not None and sample in (Sampling.SHOTS, Sampling.EVERY):
+        what = "a few frames of each shot" if sample is Sampling.SHOTS else "all frames"
+        raise InvalidOption(f"--fps does not go with --sample {sample.value}, which looks at {what}")
+    if shot_frames is not None and sample is not Sampling.SHOTS:
+        raise InvalidOption(f"--shot-frames goes with --sample shots alone, not with --sample {sample.value}")
     rate = TagOptions.fps if fps is None else fps
-    options = TagOptions(sample=Sample(sample.value), fps=rate, frames=frames, force=force, tiles=Tiles(tiles.value))
+    options = TagOptions(
+        sample=Sample(sample.value),
+        fps=rate,
+        shot_frames=ShotFrames(shot_frames.value) if shot_frames else ShotFrames.SPREAD,
+        frames=frames,
+        force=force,
+        tiles=Tiles(tiles.value),
+        taxonomy=read_taxonomy(taxonomy) if taxonomy else Taxonomy(),
+    )
     check_inputs(paths, out)
     settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
     with running_triton(settings) as triton:

@@ -90,7 +90,7 @@ def test_every_variable_port_and_volume_is_there(name: str) -> None:
 def test_what_others_are_given_is_there() -> None:
     for name in set(SERVICES) - set(OURS):
         service = SERVICES[name]
-        assert re.search(r":v?\d+\.\d+\.\d+$", service["image"])
+        assert re.search(r":v?\d+\.\d+(\.\d+$|-bookworm$)", service["image"])
         for entry in service["volumes"]:
             source = entry.split(":")[0]
             assert source in COMPOSE["volumes"] or (ROOT / source).is_dir(), entry
@@ -145,7 +145,10 @@ def volume(folder: Path, name: str, mode: int = 0o755) -> Path:
 
 def test_the_profile_cpu_starts_and_answers(tmp_path: Path) -> None:
     with container(
-        SERVICES["gateway-cpu"], stage_of("gateway-cpu"), tmp_path, {"models": volume(tmp_path, "models")}
+        SERVICES["gateway-cpu"],
+        stage_of("gateway-cpu"),
+        tmp_path,
+        {name: volume(tmp_path, name) for name in ("models", "state")},
     ) as gateway:
         assert asked(gateway)["results"][0]["tags"]
         written = gateway.run(["sh", "-c", "touch /opt/reeltag/x || touch /etc/x || touch /x"])
@@ -159,6 +162,7 @@ def test_the_profile_gpu_starts_and_answers(tmp_path: Path, model_repository: Pa
     for path in (plans, *plans.rglob("*")):
         shutil.chown(path, 1000, 1000)
     volumes = {"plans": plans, "triton-socket": volume(tmp_path, "socket", 0o700)}
+    volumes["state"] = volume(tmp_path, "state")
     stage = stage_of("triton")
     stage.runs.append("pip install openvino")
     (tmp_path / "triton").mkdir()
@@ -202,3 +206,15 @@ def test_the_exporter_builds_what_triton_is_given(tmp_path: Path) -> None:
     for network in stage.command[2:]:
         assert json.loads((plans / network / "passport.json").read_text())["runtime"] == "tensorrt"
     assert {"detect", "classify", "detect_classify", "decode", "nms"} <= {path.name for path in plans.iterdir()}
+
+
+def test_the_fleet_shares_its_database_and_its_files() -> None:
+    settings = [SERVICES[name]["environment"] for name in ("gateway-fleet", "worker", "migrate")]
+    shared = ("REELTAG_DATABASE_URL", "REELTAG_WEBHOOK_SECRET", "REELTAG_SOURCE_ROOTS")
+    assert all(len({one[name] for one in settings}) == 1 for name in shared)
+    assert SERVICES["worker"]["volumes"] == SERVICES["gateway-fleet"]["volumes"]
+    assert "ports" not in SERVICES["worker"]
+    assert "container_name" not in SERVICES["worker"], "it is scaled"
+    postgres = SERVICES["postgres"]["environment"]
+    made = f"{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}@postgres/{postgres['POSTGRES_DB']}"
+    assert settings[0]["REELTAG_DATABASE_URL"] == f"postgresql://{made}"

@@ -121,12 +121,13 @@ def test_the_gateway_knows_every_triton_that_may_be_started() -> None:
     assert urls == [f"triton-{number}.triton:{port['port']}" for number in range(scaled["maxReplicas"])]
 
 
-def test_only_the_gateway_reaches_triton() -> None:
+def test_only_the_gateway_and_workers_reach_triton() -> None:
     spec = of_kind("NetworkPolicy", "triton")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["egress"] == []
     assert [peer["podSelector"]["matchLabels"] for rule in spec["ingress"] for peer in rule["from"]] == [
-        {"app": "reeltag"}
+        {"app": "reeltag"},
+        {"app": "worker"},
     ]
 
 

@@ -43,10 +43,29 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
     refused(reeltag("tag", tmp_path / "in.jpg", "--out", tmp_path / "file"), "file")
 
 
-@pytest.mark.parametrize("options", [["--fps", "0"], ["--fps", "-3"], ["--fps", "2", "--sample", "shots"]])
-def test_samplings_that_make_no_sense(tmp_path: Path, options: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--fps", "0"], "fps"),
+        (["--fps", "-3"], "fps"),
+        (["--fps", "2", "--sample", "shots"], "fps"),
+        (["--fps", "2", "--sample", "every"], "fps"),
+        (["--shot-frames", "first"], "--sample shots"),
+    ],
+)
+def test_samplings_that_make_no_sense(tmp_path: Path, options: list[str], word: str) -> None:
     (tmp_path / "in.jpg").write_bytes(b"x")
-    refused(reeltag("tag", tmp_path / "in.jpg", "--out", tmp_path / "out", *options), "fps")
+    refused(reeltag("tag", tmp_path / "in.jpg", "--out", tmp_path / "out", *options), word)
+
+
+def test_a_taxonomy_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "in.jpg").write_bytes(b"x")
+    (tmp_path / "mine.json").write_text('{"name": "mine",\n "allow": ["car"}')
+    refused(
+        reeltag("tag", tmp_path / "in.jpg", "--out", tmp_path / "out", "--taxonomy", tmp_path / "mine.json"),
+        "mine.json",
+        "line 2",
+    )
 
 
 @pytest.mark.parametrize("scheme", ["http://", ""])

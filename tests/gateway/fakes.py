@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from gateway.app import create_app
+from gateway.jobs.facade import Jobs
 from gateway.server import Server
 from gateway.tritons.tagger import OwnTriton, TaskSet
 from reeltag import calls, contract
@@ -209,12 +210,15 @@ def serving(app: FastAPI, settings: Settings) -> Iterator[str]:
 
 @contextmanager
 def gateway(
-    tagger: FakeTagger, settings: Settings | None = None, own: OwnTriton | None = None
+    tagger: FakeTagger,
+    settings: Settings | None = None,
+    own: OwnTriton | None = None,
+    jobs: Jobs | None = None,
 ) -> Iterator[httpx.Client]:
     """A client of a gateway before the fake."""
     settings = (settings or Settings()).model_copy(update={"port": 0, "drain_seconds": 0.0})
     with (
-        serving(create_app(settings, tagger, own), settings) as address,
+        serving(create_app(settings, tagger, own, jobs=jobs), settings) as address,
         httpx.Client(base_url=address, timeout=20) as client,
     ):
         yield client

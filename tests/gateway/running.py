@@ -26,6 +26,7 @@ from gateway.observing import logs
 from gateway.server import Server
 from gateway.wire.certificates import certificates_of
 from reeltag.settings import Settings
+from tests.gateway.fake_jobs import FakeJobs
 from tests.gateway.fakes import FakeTagger
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +142,7 @@ def main() -> None:
     tagger.delay_seconds = float(sys.argv[2])
     certificates = certificates_of(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = create_app(settings, tagger, grpc_port=0, certificates=certificates)
+        app = create_app(settings, tagger, grpc_port=0, certificates=certificates, jobs=FakeJobs(is_prompt=True))
         ports = lambda: print(listener.getsockname()[1], app.state.grpc_port, flush=True)  # noqa: E731
         Server(app, settings, certificates=certificates, on_ready=ports).run(sockets=[listener])
 

@@ -280,9 +280,10 @@ def test_reflection_shows_the_interface(channel: grpc.Channel) -> None:
 def test_the_generated_code_is_current(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     outputs = [f"--{kind}={tmp_path}" for kind in ("python_out", "grpc_python_out")]
-    protoc = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs, "reeltag/v1/tagging.proto"]
+    files = [f"reeltag/v1/{name}.proto" for name in ("tagging", "jobs")]
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs, *files]
     subprocess.run(protoc, cwd=root, check=True, capture_output=True)
     made = sorted((tmp_path / "reeltag" / "v1").glob("*.py"))
-    assert len(made) == 2
+    assert len(made) == 4
     for file in made:
         assert file.read_text() == (root / "reeltag" / "v1" / file.name).read_text(), "run: make stubs"

@@ -26,10 +26,11 @@ from benchmarks.http2 import (
     message,
 )
 from gateway.app import create_app
+from gateway.grpc.calls import MAX_CALLS
 from gateway.grpc.health import MAX_WATCHERS
 from gateway.grpc.messages import MAX_NAME_CHARACTERS
 from gateway.grpc.server import WINDOW_BYTES
-from gateway.grpc.service import MAX_CALLS, MAX_STREAMS
+from gateway.grpc.service import MAX_STREAMS
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb

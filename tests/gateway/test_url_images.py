@@ -13,8 +13,8 @@ import pytest
 
 from gateway.app import create_app
 from gateway.receiving.fetching import Fetcher, FetchLimits
-from gateway.receiving.url_hosts import UrlHosts
 from reeltag.client import Client, Image, Refused
+from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.settings import Settings
 from reeltag.v1 import tagging_pb2 as pb
 from reeltag.v1.tagging_pb2_grpc import TaggingStub
@@ -149,7 +149,7 @@ def test_with_the_client(addresses: dict[str, str], interface: str) -> None:
             (0, "url_not_allowed"),
         ]
         assert found[0].name == "street.jpg"
-        with pytest.raises(Refused, match="fetches no images"):
+        with pytest.raises(Refused, match="fetches nothing"):
             client.tag_images(["https://images.other.org/b.jpg"])
 
 

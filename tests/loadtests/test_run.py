@@ -15,6 +15,7 @@ from gateway.app import create_app
 from reeltag.contract import BOXES, Task
 from reeltag.errors import Overloaded
 from reeltag.settings import Settings
+from tests.gateway.fake_jobs import FakeJobs
 from tests.gateway.fakes import FakeTagger, encoded, serving
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,22 @@ def load(
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     page = report / "index.html"
     return run, page.read_text() if page.exists() else ""
+
+
+def test_users_of_jobs_see_each_to_its_end(pictures: Path) -> None:
+    jobs = FakeJobs(is_prompt=True)
+    settings = Settings(port=0, drain_seconds=0, state_dir=pictures / "state")
+    with serving(create_app(settings, FakeTagger(["detect"]), jobs=jobs), settings) as address:
+        served = FakeTagger(), address, ""
+        options = ["--kind", "VodJob", "--kind", "VodWatcher", "--seconds", "3", "--videos-per-job", "2"]
+        run, page = load(served, pictures, *options, "--video", "a.mp4", "--video", "b.mp4", "--video", "c.mp4")
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "<td>a job of 2 videos</td>" in page
+        assert len(jobs.all) > 4
+        jobs.loses_results = True
+        run, page = load(served, pictures, *options, "--video", "a.mp4")
+        assert run.returncode == 1, run.stdout + run.stderr
+        assert "results of" in page
 
 
 def test_every_kind_of_user_passes_and_leaves_a_page(served: tuple[FakeTagger, str, str], pictures: Path) -> None:

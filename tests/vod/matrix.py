@@ -18,6 +18,8 @@ import numpy as np
 from reeltag.errors import VideoError
 from reeltag.tags import Gap
 from tests.vod.numbered import RATE, Encoding, is_smeared, number_of, write_numbered
+from vod.decoding.frameindex import FrameIndex
+from vod.decoding.survey import surveyed
 from vod.decoding.video import Video
 
 FRAMES: Final = 120
@@ -90,10 +92,11 @@ def look(path: Path) -> Seen:
             if is_smeared(pixels):
                 smeared.append(numbers[-1])
         duration = video.close_timeline()
+        index = surveyed(path)
         chosen = range(3, len(times), 17)
         again = [
             number_of(picture.frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False))
-            for picture in video.frames_at([times[i] for i in chosen])
+            for picture in video.frames_at([times[i] for i in chosen], index if isinstance(index, FrameIndex) else None)
         ]
         return Seen(times, numbers, smeared, duration, video.timeline.gaps, again, [numbers[i] for i in chosen])
     finally:

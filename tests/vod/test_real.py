@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import av
@@ -20,8 +21,10 @@ from tests.reeltag.heif import coded, heic
 from vod.decoding.blocks import RingLayout
 from vod.decoding.reader import VideoReader
 from vod.inference.ring import RingInference
+from vod.segments import merged, plan_video, tag_segment
 from vod.stores.names import result_name
 from vod.stores.results import result_path
+from vod.stores.thumbnails import ThumbnailStore
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
 
 LAST_FRAMES = (29, 75, 136, 186, 241)
@@ -60,6 +63,28 @@ def test_the_street_video(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -
     assert overlap(cars, 7.48, 9.68) == 0
     assert overlap(people, 3.04, 5.48) > 0.5
     assert overlap(people, 9.68, 10.0) == 0
+
+
+@pytest.mark.parametrize("sample", [Sample.FPS, Sample.SHOTS])
+def test_the_street_video_in_segments(triton: EmbeddedTriton, bikes: Path, sample: Sample) -> None:
+    """Real networks answer the same of a frame in whatever batch it comes."""
+    options = TagOptions(sample=sample, frames=True)
+
+    async def tagged(client: TritonClient, segments: int) -> str:
+        plan = await plan_video(bikes, options, segment_seconds=10 / segments)
+        assert len(plan.segments) == min(segments, 6)  # it has so many key frames
+        records = [await tag_segment(bikes, plan, segment, client, options) for segment in plan.segments]
+        with ThumbnailStore() as thumbnails:
+            video = await merged(bikes, plan, records, client, options, thumbnails)
+            return video.tags.model_dump_json()
+
+    async def run() -> list[str]:
+        async with TritonClient(triton.url) as client:
+            return [await tagged(client, segments) for segments in (1, 3, 7)]
+
+    whole, *others = asyncio.run(run())
+    assert json.loads(whole)["frames"]
+    assert others == [whole] * 2
 
 
 def test_triton_reads_frames_where_they_are_and_nobody_else_does(triton: EmbeddedTriton, bikes: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from enum import Enum
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tests.vod.fake import FakeTagger
 from tests.vod.media import BLUE, GREEN, RED, picture, write_video
 from tests.vod.test_schema import PUBLISHED
 from vod.inference.ring import with_patience
+from vod.options import ShotFrames
 from vod.stores.names import result_name
 from vod.stores.results import picture_path, result_path
 from vod.stores.thumbnails import encode
@@ -46,10 +48,22 @@ def spans(tags: VideoTags, label: str) -> list[tuple[float, float]]:
     return [(i.start_seconds, i.end_seconds) for t in tags.tags if t.label == label for i in t.intervals]
 
 
-@pytest.mark.parametrize("sample", [Sample.FPS, Sample.SHOTS])
-def test_a_video_becomes_shots_and_tags(three_colours: Path, tmp_path: Path, sample: Sample) -> None:
+@pytest.mark.parametrize(
+    ("options", "sampled"),
+    [
+        ({"sample": Sample.FPS}, 6),
+        ({"sample": Sample.SHOTS}, 9),
+        ({"sample": Sample.SHOTS, "shot_frames": ShotFrames.FIRST}, 3),
+        ({"sample": Sample.SHOTS, "shot_frames": ShotFrames.SHARPEST}, 3),
+        ({"sample": Sample.EVERY}, 75),
+        ({"sample": Sample.ADAPTIVE, "fps": 4.0}, 3),  # nothing changes between the cuts
+    ],
+)
+def test_a_video_becomes_shots_and_tags(
+    three_colours: Path, tmp_path: Path, options: dict[str, Any], sampled: int
+) -> None:
     client = FakeTagger()
-    (outcome,) = tag([three_colours], tmp_path, client, sample=sample, frames=True)
+    (outcome,) = tag([three_colours], tmp_path, client, **options, frames=True)
     assert outcome.status is Status.TAGGED
     assert {file.name for file in outcome.files} == {
         "colours.mp4.tags.json",
@@ -67,7 +81,13 @@ def test_a_video_becomes_shots_and_tags(three_colours: Path, tmp_path: Path, sam
     assert spans(tags, "blue") == [(2, 3)]
     assert tags.frames is not None
     assert tags.frames[0].detections[0].box == pytest.approx((0, 0, 160, 96), abs=3)
-    assert (tags.coverage.frames_decoded, tags.coverage.gaps) == (75, ())
+    assert [[t.label for t in frame.tags] for frame in tags.frames[:1] + tags.frames[-1:]] == [["red"], ["blue"]]
+    assert [[t.label for t in s.tags] for s in tags.shots] == [["red", "car"], ["green", "person"], ["blue"]]
+    assert [[(o.label, o.count) for o in s.objects] for s in tags.shots] == [[("car", 1)], [("person", 1)], []]
+    assert (tags.coverage.frames_decoded, tags.coverage.frames_sampled, tags.coverage.gaps) == (75, sampled, ())
+    assert {k: str(v) for k, v in tags.provenance.options.items() if k in options} == {
+        k: v.value if isinstance(v, Enum) else str(v) for k, v in options.items()
+    }
     assert [m.task for m in tags.provenance.models] == ["detect", "classify", "shots"]
     assert client.shared_requests > 0
     assert client.sent_requests == 0

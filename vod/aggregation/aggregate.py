@@ -2,8 +2,9 @@
 
 The rule, for each model and label, within each stretch (a shot without the gaps in its decoding):
 
-1. A sample's score is smoothed: the mean of it and its neighbours in the stretch (three samples; two at an end).
-   A label that a sample does not name has score 0 there.
+1. A sample's score is smoothed: the mean of it and its neighbours in the stretch (three samples; two at an end), or of
+   all that are half a second or less away, where those are more. So a rule that suits two samples a second suits
+   thirty: a wrong score of a few frames is no tag. A label that a sample does not name has score 0 there.
 2. Hysteresis: an interval opens at a sample whose smoothed score is `high` or more, and takes in the samples
    before and after it while theirs is `low` or more.
 3. A sample stands for the time from its own to the next sample's; the first one also for the time back to the
@@ -17,16 +18,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from reeltag.tags import Gap, Interval, Kind, Shot, Tag
-from vod.options import Hysteresis
+from vod.thresholds import Hysteresis
 
 Scores = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 Run = range
 """Consecutive samples, by index."""
+SMOOTHED_SECONDS: Final = 0.5
+"""Samples that are so near count as neighbours."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def tags_of(
     model: str,
     kind: Kind | None = None,
     hysteresis: Hysteresis,
+    by_label: Mapping[str, Hysteresis] | None = None,
     merge_gap_seconds: float,
 ) -> tuple[Tag, ...]:
     """Tags of one model by the rule above, in the order of `sorted_tags`.
@@ -77,6 +83,7 @@ def tags_of(
         model: Name of the network.
         kind: What its scores are, where they are no certainties.
         hysteresis: Thresholds of the smoothed scores.
+        by_label: Those of some labels, instead.
         merge_gap_seconds: Intervals of a tag that are closer become one.
     """
     intervals: dict[str, list[Interval]] = {}
@@ -85,9 +92,13 @@ def tags_of(
         first, last = np.searchsorted(times, [stretch.start_seconds, stretch.end_seconds])
         inside = samples[first:last]
         bounds = [stretch.start_seconds, *(sample.time for sample in inside[1:]), stretch.end_seconds]
-        for label in {label for sample in inside for label in sample.scores}:
-            scores = smoothed(np.array([sample.scores.get(label, 0.0) for sample in inside]))
-            held = _held(scores, hysteresis)
+        near = neighbours(times[first:last])
+        for label, best in _highest(inside).items():
+            thresholds = (by_label or {}).get(label, hysteresis)
+            if best < thresholds.high - 1e-6:
+                continue  # so is every mean
+            scores = smoothed(np.array([sample.scores.get(label, 0.0) for sample in inside]), near)
+            held = _held(scores, thresholds)
             found = [_interval(runs, scores, bounds) for runs in _merged(held, bounds, merge_gap_seconds)]
             intervals.setdefault(label, []).extend(found)
     return sorted_tags(
@@ -117,13 +128,43 @@ def sorted_tags(tags: Iterable[Tag]) -> tuple[Tag, ...]:
     return tuple(sorted(tags, key=lambda tag: (-tag.confidence, tag.label, tag.model)))
 
 
-def smoothed(scores: Scores) -> Scores:
+def neighbours(times: Scores) -> tuple[Places, Places]:
+    """Where the neighbours of each sample begin, and behind which they end, itself among them.
+
+    Args:
+        times: float64 `(n,)`: of the samples of a stretch, seconds, rising.
+
+    Returns:
+        Two int64 `(n,)`.
+    """
+    own = np.arange(len(times))
+    # Times are rounded to microseconds: so much more, and half a second is one, whatever its floating-point value.
+    reach = SMOOTHED_SECONDS + 1e-7
+    first = np.minimum(np.searchsorted(times, times - reach), own - 1)
+    last = np.maximum(np.searchsorted(times, times + reach), own + 2)
+    return first.clip(0), last.clip(None, len(times))
+
+
+def smoothed(scores: Scores, near: tuple[Places, Places]) -> Scores:
     """Mean of each score and its neighbours: float64 `(n,)` to float64 `(n,)`, n at least 1."""
+    first, last = near
+    own = np.arange(len(scores))
+    if (first < own - 1).any() or (last > own + 2).any():
+        sums = np.concatenate([[0.0], np.cumsum(scores)])
+        # What was lost in summing must not decide about a threshold.
+        return np.asarray(np.round((sums[last] - sums[first]) / (last - first), 9), np.float64)
     padded = np.pad(scores, 1)
-    neighbours = np.full(len(scores), 3)
-    neighbours[0] -= 1
-    neighbours[-1] -= 1
-    return np.asarray((padded[:-2] + padded[1:-1] + padded[2:]) / neighbours, dtype=np.float64)
+    return np.asarray((padded[:-2] + padded[1:-1] + padded[2:]) / (last - first), dtype=np.float64)
+
+
+def _highest(samples: Sequence[ScoredSample]) -> dict[str, float]:
+    """Of each label the highest score."""
+    best: dict[str, float] = {}
+    for sample in samples:
+        for label, score in sample.scores.items():
+            if score > best.get(label, -1.0):
+                best[label] = score
+    return best
 
 
 def _held(scores: Scores, hysteresis: Hysteresis) -> list[Run]:

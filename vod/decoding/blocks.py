@@ -17,6 +17,8 @@ import numpy.typing as npt
 from reeltag.contract import SHOT_WINDOW_FRAMES
 from reeltag.frames import View
 from reeltag.tags import Gap
+from vod.decoding.frameindex import FrameIndex
+from vod.decoding.parts import Part
 from vod.decoding.sampling import Sample
 
 SHOT_FRAME: Final = View.parse("LETTERBOX_27X48_PAD0")
@@ -41,6 +43,8 @@ class RingLayout:
     """Frames that a block holds at most."""
     block_slots: int = 4
     window_slots: int = 3
+    window_frames: int = SHOT_WINDOW_FRAMES
+    """Frames that a window for the shot detector takes."""
 
     def slots(self, kind: SlotKind) -> int:
         """How many slots of a kind there are."""
@@ -53,8 +57,8 @@ class RingLayout:
 
     @property
     def window_shape(self) -> tuple[int, int, int, int, int]:
-        """`(1, 100, 27, 48, 3)`."""
-        return (1, SHOT_WINDOW_FRAMES, SHOT_FRAME.height, SHOT_FRAME.width, 3)
+        """`(1, window_frames, 27, 48, 3)`."""
+        return (1, self.window_frames, SHOT_FRAME.height, SHOT_FRAME.width, 3)
 
     @property
     def window_bytes(self) -> int:
@@ -94,20 +98,33 @@ def _aligned(size: int) -> int:
 
 @dataclass(frozen=True)
 class Scan:
-    """Order: decode the video once from its start."""
+    """Order: decode the video once from its start, or a part of it."""
 
     sample: Sample
     """`SHOTS` samples no frame: it only fills windows."""
     fps: float
     """Frames sampled a second, or their upper limit for key frames."""
+    part: Part | None = None
+    """All of the video without one."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Order: read the packets, and say which frames there are."""
 
 
 @dataclass(frozen=True)
 class Fetch:
-    """Order, after a `Scan`: decode only what is needed to sample the frames at these times."""
+    """Order: decode only what is needed to sample some frames."""
 
-    times: tuple[float, ...]
-    """Presentation times of frames in seconds from the first frame, rising."""
+    groups: tuple[tuple[float, ...], ...]
+    """Presentation times of frames in seconds from the first frame, rising throughout; of each group the sharpest is
+    sampled."""
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """Of all frames in question, rising."""
+        return tuple(time for group in self.groups for time in group)
 
 
 @dataclass(frozen=True)
@@ -132,6 +149,14 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Surveyed:
+    """Report: the file was read, and no frame of it decoded."""
+
+    index: FrameIndex | str
+    """Of all frames; or why its packets cannot be trusted."""
+
+
+@dataclass(frozen=True)
 class FrameBlock:
     """Report: a block slot was filled."""
 
@@ -146,7 +171,7 @@ class ShotWindow:
 
     slot: int
     times: tuple[float, ...]
-    """Presentation times of the frames after the leading context, whose probabilities count; 1 to 50."""
+    """Presentation times of the frames after the leading context, whose probabilities count; at least 1."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +198,9 @@ class Failed:
     """Report: the video cannot be tagged; the child ends."""
 
     message: str
+    is_other: bool = False
+    """Whether it is only not what its packets told: decoded in one go it may well be tagged."""
 
 
-Order = Scan | Fetch | Release
-Report = Probe | FrameBlock | ShotWindow | Position | End | Failed
+Order = Survey | Scan | Fetch | Release
+Report = Probe | Surveyed | FrameBlock | ShotWindow | Position | End | Failed

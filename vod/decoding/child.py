@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Final
 
-from reeltag.errors import VideoError
+from reeltag.errors import NotAsPlanned, VideoError
 from vod.decoding.blocks import (
     SHOT_FRAME,
     End,
@@ -25,9 +27,15 @@ from vod.decoding.blocks import (
     Scan,
     ShotWindow,
     SlotKind,
+    Survey,
+    Surveyed,
     array_at,
 )
-from vod.decoding.sampling import EvenSampler, Sample
+from vod.decoding.focus import FOCUS_FRAME, sharpest_of
+from vod.decoding.frameindex import FrameIndex
+from vod.decoding.limits import Limits, Meter
+from vod.decoding.sampling import Sample, sampler_of
+from vod.decoding.survey import surveyed
 from vod.decoding.video import Picture, Video
 from vod.decoding.windows import Window, WindowBuilder
 
@@ -37,7 +45,9 @@ _WAITING_SECONDS: Final = 5.0
 """How often it hears that the child waits for a slot, so that it does not take waiting for a hang."""
 
 
-def main(path: Path, layout: RingLayout, region: str, connection: Connection, *, keyframes_only: bool) -> None:
+def main(
+    path: Path, layout: RingLayout, region: str, connection: Connection, limits: Limits, *, keyframes_only: bool
+) -> None:
     """Decode one video until the parent closes its end of the connection.
 
     Args:
@@ -45,18 +55,24 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
         layout: Where things lie in the ring.
         region: Name of the shared memory.
         connection: To the parent: orders in, reports out.
+        limits: What the video may cost.
         keyframes_only: Decode no other frames.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the child
     memory = SharedMemory(region)
     try:
-        desk = _Desk(layout, connection)
-        video = Video(path, keyframes_only=keyframes_only, beat=desk.beat)
-        connection.send(video.probe())
-        _serve(video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk)
+        desk = _Desk(layout, connection, Meter(limits, path.name))
+        video = Video(path, keyframes_only=keyframes_only, beat=desk.decodes)
+        desk.send(video.probe())
+        _Work(path, video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk).serve()
+    except NotAsPlanned as error:
+        connection.send(Failed(str(error), is_other=True))
     except VideoError as error:
         connection.send(Failed(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone or wants no more
+    except MemoryError:  # FFmpeg's, too
+        connection.send(Failed(f"{path.name}: decoding it takes more than {limits.memory_bytes >> 20} MiB of memory"))
     except Exception as error:
         connection.send(Failed(f"{path.name} cannot be decoded: {type(error).__name__}: {error}"))
     finally:
@@ -64,43 +80,81 @@ def main(path: Path, layout: RingLayout, region: str, connection: Connection, *,
             memory.close()
 
 
-def _serve(video: Video, writer: _BlockWriter, desk: _Desk) -> None:
-    while True:
-        order = desk.next_order()
-        if isinstance(order, Scan):
-            _scan(video, order, writer, desk)
-        else:
-            for picture in video.frames_at(order.times):
+class _Work:
+    """Carries out the parent's orders, one after the other."""
+
+    def __init__(self, path: Path, video: Video, writer: _BlockWriter, desk: _Desk) -> None:
+        self._path = path
+        self._video = video
+        self._writer = writer
+        self._desk = desk
+        self._index: FrameIndex | str | None = None
+
+    def serve(self) -> None:
+        while True:
+            order = self._desk.next_order()
+            self._desk.meter.begins()
+            if isinstance(order, Survey):
+                self._desk.send(Surveyed(self._survey()))
+            elif isinstance(order, Scan):
+                self._scan(order)
+            elif isinstance(order, Fetch):
+                self._fetch(order)
+
+    def _survey(self) -> FrameIndex | str:
+        if self._index is None:
+            self._index = surveyed(self._path, self._desk.beat)
+        return self._index
+
+    def _scan(self, order: Scan) -> None:
+        video, writer, part = self._video, self._writer, order.part
+        own, seen = range(part.first, part.last) if part else None, 0
+        sampler, scaler = sampler_of(order.sample, order.fps), video.scaler(SHOT_FRAME)
+        windows = _windows(writer.layout, order)
+        for number, picture in enumerate(video.part(part) if part else video.frames(), part.begins if part else 0):
+            small = cache(partial(scaler.small, picture.frame, picture.shape))
+            # Those before its own are shown to the sampler, too: what it takes depends on those before.
+            is_taken = sampler.takes(picture.time, small)
+            is_own = own is None or number in own
+            seen += is_own
+            if is_taken and is_own:
                 writer.add(picture)
-                desk.position(picture.time)
-            writer.flush()
-            desk.send(_end(video, video.timeline.end_seconds))
+            if windows is not None and (part is None or number >= part.windows_from):
+                writer.add_windows(windows.add(small(), picture.time))
+            self._desk.position(picture.time)
+        writer.flush()
+        if windows is not None:
+            writer.add_windows(windows.finish())
+        timeline = video.timeline
+        duration = video.close_timeline() if part is None or part.is_last else timeline.end_seconds
+        self._desk.send(End(seen, timeline.end_seconds, duration, tuple(timeline.gaps)))
+
+    def _fetch(self, order: Fetch) -> None:
+        index = self._survey()
+        pictures = self._video.frames_at(order.times, None if isinstance(index, str) else index)
+        for picture in sharpest_of(order.groups, pictures, self._video.scaler(FOCUS_FRAME)):
+            self._writer.add(picture)
+            self._desk.position(picture.time)
+        self._writer.flush()
+        end = self._video.timeline.end_seconds
+        self._desk.send(End(0, end, end, ()))
 
 
-def _scan(video: Video, order: Scan, writer: _BlockWriter, desk: _Desk) -> None:
-    keyframes_only = order.sample is Sample.KEYFRAMES
-    sampler = EvenSampler(order.fps)
-    scaler, windows = video.scaler(SHOT_FRAME), WindowBuilder()
-    for picture in video.frames():
-        if order.sample is not Sample.SHOTS and sampler.takes(picture.time):
-            writer.add(picture)
-        if not keyframes_only:
-            writer.add_windows(windows.add(scaler.small(picture.frame, picture.shape), picture.time))
-        desk.position(picture.time)
-    writer.flush()
-    writer.add_windows(windows.finish())
-    desk.send(_end(video, video.close_timeline()))
-
-
-def _end(video: Video, duration: float) -> End:
-    timeline = video.timeline
-    return End(video.frames_decoded, timeline.end_seconds, duration, tuple(timeline.gaps))
+def _windows(layout: RingLayout, order: Scan) -> WindowBuilder | None:
+    """What builds the shot detector's windows; nothing where none are due."""
+    if order.sample is Sample.KEYFRAMES:
+        return None
+    if order.part is None:
+        return WindowBuilder(layout.window_frames)
+    part = order.part
+    return WindowBuilder(layout.window_frames, lead=part.lead, counted=part.counted) if part.counted else None
 
 
 class _Desk:
     """Takes the parent's orders, keeps count of the free slots and sends reports."""
 
-    def __init__(self, layout: RingLayout, connection: Connection) -> None:
+    def __init__(self, layout: RingLayout, connection: Connection, meter: Meter) -> None:
+        self.meter = meter
         self._connection = connection
         self._free = {kind: deque(range(layout.slots(kind))) for kind in SlotKind}
         self._reported = 0.0
@@ -110,7 +164,7 @@ class _Desk:
     def send(self) -> Callable[[object], None]:
         return self._connection.send
 
-    def next_order(self) -> Scan | Fetch:
+    def next_order(self) -> Survey | Scan | Fetch:
         """Wait for the next order that is no release."""
         while True:
             order = self._receive()
@@ -120,24 +174,34 @@ class _Desk:
     def take(self, kind: SlotKind) -> int:
         """A slot to fill; waits until the parent gives one back."""
         while not self._free[kind] or self._connection.poll():
+            self.meter.waits()
             while not self._connection.poll(_WAITING_SECONDS):
                 self.send(Position(self._position))
             self._receive()
         return self._free[kind].popleft()
 
     def position(self, seconds: float) -> None:
-        """Decoding has reached this time."""
+        """A frame was decoded: decoding has reached this time."""
+        self.meter.frame()
         self._position = seconds
+
+    def decodes(self) -> None:
+        """A packet was decoded."""
+        self.beat()
+        self.meter.packet()
 
     def beat(self) -> None:
         """Tell the parent now and then that decoding goes on, and how far it is."""
         now = time.monotonic()
         if now - self._reported >= _POSITION_SECONDS:
             self._reported = now
+            self.meter.works()
             self.send(Position(self._position))
 
     def _receive(self) -> Order:
+        self.meter.waits()
         order: Order = self._connection.recv()
+        self.meter.works()
         if isinstance(order, Release):
             self._free[order.kind].append(order.slot)
         return order
@@ -147,7 +211,7 @@ class _BlockWriter:
     """Fits sampled pictures into block slots, and windows into window slots."""
 
     def __init__(self, video: Video, layout: RingLayout, buffer: memoryview, desk: _Desk) -> None:
-        self._layout = layout
+        self.layout = layout
         self._buffer = buffer
         self._desk = desk
         self._scalers = {view: video.scaler(view) for view in layout.views}
@@ -160,11 +224,11 @@ class _BlockWriter:
             self._slot = self._desk.take(SlotKind.BLOCK)
         frame = picture.whole()
         for view, scaler in self._scalers.items():
-            shape = self._layout.view_shape(view, self._layout.block_frames)
-            block = array_at(self._buffer, self._layout.view_offset(self._slot, view), shape)
+            shape = self.layout.view_shape(view, self.layout.block_frames)
+            block = array_at(self._buffer, self.layout.view_offset(self._slot, view), shape)
             scaler.fit(frame, picture.shape, block[len(self._times)])
         self._times.append(picture.time)
-        if len(self._times) == self._layout.block_frames:
+        if len(self._times) == self.layout.block_frames:
             self.flush()
 
     def flush(self) -> None:
@@ -177,7 +241,7 @@ class _BlockWriter:
         """Hand windows over, each in its slot."""
         for frames, times in windows:
             slot = self._desk.take(SlotKind.WINDOW)
-            out = array_at(self._buffer, self._layout.window_offset(slot), self._layout.window_shape)
+            out = array_at(self._buffer, self.layout.window_offset(slot), self.layout.window_shape)
             for row, frame in enumerate(frames):
                 out[0, row] = frame
             self._desk.send(ShotWindow(slot, times))

@@ -80,6 +80,7 @@ class Pass:
         source: Open.
         keyframes_only: The decoder leaves out all other frames.
         begins_at_key: Nothing is sound before the first key frame, as after a seek.
+        shapes: What an earlier pass over the stream knows of its frames' shapes.
         beat: Called at every packet: decoding goes on, even where it gives no sound frame for long.
     """
 
@@ -89,6 +90,7 @@ class Pass:
         *,
         keyframes_only: bool = False,
         begins_at_key: bool = False,
+        shapes: Shapes | None = None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.end_stamp = 0.0
@@ -98,7 +100,7 @@ class Pass:
         self._damage_stamp: float | None = None
         self._source = source
         self._beat = beat
-        self._shapes = Shapes(source.stream.sample_aspect_ratio)
+        self.shapes = shapes or Shapes(source.stream.sample_aspect_ratio)
         self._keyframes_only = keyframes_only
         self._held: deque[_Held] = deque()
         self._number = -1
@@ -201,7 +203,7 @@ class Pass:
         stamp = _seconds(frame.pts, frame.time_base)
         if self._source.stamps_by_decoding and self._stamps:
             stamp = heapq.heappop(self._stamps)
-        shape = self._shapes.of(frame, self._ratio_at(number))
+        shape = self.shapes.of(frame, self._ratio_at(number))
         self._held.append(_Held(number, frame, shape, stamp, number in self._key_packets))
 
     def _ratio_at(self, number: int) -> Fraction | None:

@@ -9,18 +9,35 @@ import secrets
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkServerProcess
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from reeltag.errors import VideoError
+from reeltag.errors import NotAsPlanned, VideoError
 from vod.decoding import child
-from vod.decoding.blocks import End, Failed, Fetch, Order, Position, Probe, Release, Report, RingLayout, Scan, SlotKind
+from vod.decoding.blocks import (
+    End,
+    Failed,
+    Fetch,
+    Order,
+    Position,
+    Probe,
+    Release,
+    Report,
+    RingLayout,
+    Scan,
+    SlotKind,
+    Survey,
+    Surveyed,
+)
+from vod.decoding.frameindex import FrameIndex
+from vod.decoding.limits import Limits
 
-SILENCE_SECONDS: Final = 60.0
-"""The child is killed when it reports nothing for so long."""
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+"""A process that holds the libraries is forked for each video: starting Python anew takes half a second each time."""
+_CONTEXT.set_forkserver_preload(["vod.decoding.child"])
 
 
 class VideoReader:
@@ -30,7 +47,7 @@ class VideoReader:
         path: The video.
         layout: Of the ring that the child fills.
         keyframes_only: Decode no other frames.
-        silence_seconds: Longest wait for a report.
+        limits: What the video may cost.
     """
 
     def __init__(
@@ -39,16 +56,16 @@ class VideoReader:
         layout: RingLayout,
         *,
         keyframes_only: bool = False,
-        silence_seconds: float = SILENCE_SECONDS,
+        limits: Limits | None = None,
     ) -> None:
         self.path = path
         self.layout = layout
         self._keyframes_only = keyframes_only
         self.region = f"reeltag_{os.getpid()}_{secrets.token_hex(8)}"
         """Name of the shared memory that holds the ring."""
-        self._silence_seconds = silence_seconds
+        self._limits = limits or Limits()
         self._memory: SharedMemory | None = None
-        self._process: SpawnProcess | None = None
+        self._process: ForkServerProcess | None = None
         self._connection, self._far_end = multiprocessing.Pipe()
 
     async def __aenter__(self) -> VideoReader:
@@ -90,11 +107,26 @@ class VideoReader:
             raise RuntimeError(f"the decoder sent {report!r} before it had opened the file")
         return report
 
+    async def survey(self) -> FrameIndex | str:
+        """All frames as the packets tell them, or why these cannot be trusted; ask before or between orders.
+
+        Raises:
+            VideoError: The file cannot be read any more.
+        """
+        self._send(Survey())
+        report = await self._receive()
+        while isinstance(report, Position):
+            report = await self._receive()
+        if not isinstance(report, Surveyed):
+            raise RuntimeError(f"the decoder sent {report!r} when it was asked for the frames")
+        return report.index
+
     async def reports(self, order: Scan | Fetch) -> AsyncIterator[Report]:
         """Give an order and hear its reports; the last one is `End`.
 
         Raises:
             VideoError: The file cannot be decoded, or the child died or fell silent.
+            NotAsPlanned: The frames of a part are not those that it names.
         """
         self._send(order)
         while True:
@@ -124,13 +156,14 @@ class VideoReader:
 
     def _start(self) -> None:
         self._memory = SharedMemory(self.region, create=True, size=self.layout.total_bytes)
-        self._process = multiprocessing.get_context("spawn").Process(
+        self._process = _CONTEXT.Process(
             target=child.main,
-            args=(self.path, self.layout, self.region, self._far_end),
+            args=(self.path, self.layout, self.region, self._far_end, self._limits),
             kwargs={"keyframes_only": self._keyframes_only},
             daemon=True,
         )
-        # Ctrl-C reaches the whole process group: the child inherits the blocked signal and leaves its end to us.
+        # Ctrl-C reaches the whole process group: the first child's nursery, and so every child, inherits the blocked
+        # signal, and leaves its end to us.
         previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self._process.start()
@@ -144,16 +177,16 @@ class VideoReader:
 
     async def _receive(self) -> Report:
         try:
-            await asyncio.wait_for(self._until_readable(), self._silence_seconds)
+            await asyncio.wait_for(self._until_readable(), self._limits.silence_seconds)
             report: Report = self._connection.recv()
         except asyncio.TimeoutError as error:
             raise VideoError(
-                f"{self.path.name}: decoding made no progress for {self._silence_seconds:g} s and was given up"
+                f"{self.path.name}: decoding made no progress for {self._limits.silence_seconds:g} s and was given up"
             ) from error
         except (EOFError, ConnectionResetError) as error:
             raise VideoError(f"{self.path.name}: {self._cause_of_death()}") from error
         if isinstance(report, Failed):
-            raise VideoError(report.message)
+            raise (NotAsPlanned if report.is_other else VideoError)(report.message)
         return report
 
     async def _until_readable(self) -> None:
@@ -175,6 +208,10 @@ class VideoReader:
         code = self._process.exitcode
         if code is not None and code < 0:
             name = signal.Signals(-code).name
-            hints = {"SIGKILL": "; perhaps memory ran out", "SIGBUS": "; perhaps shared memory (/dev/shm) is full"}
+            hints = {
+                "SIGKILL": "; perhaps memory ran out",
+                "SIGBUS": "; perhaps shared memory (/dev/shm) is full",
+                "SIGALRM": ", because it made no progress",
+            }
             return f"the decoder was killed by {name}{hints.get(name, '')}"
         return f"the decoder ended unexpectedly with status {code}"

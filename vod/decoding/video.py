@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import av
+import numpy as np
 
-from reeltag.errors import VideoError
+from reeltag.errors import NotAsPlanned, VideoError
 from reeltag.frames import View
 from vod.decoding.blocks import Probe
 from vod.decoding.containers import Source
 from vod.decoding.fields import deinterlaced
+from vod.decoding.frameindex import FrameIndex
 from vod.decoding.geometry import Shape
+from vod.decoding.parts import Part
 from vod.decoding.passes import Pass, SoundFrame
 from vod.decoding.scaling import Scaler
 from vod.decoding.timeline import Timeline
@@ -59,7 +61,6 @@ class Video:
         self._source = Source(path, keyframes_only=keyframes_only)
         self.timeline = self._new_timeline()
         self.frames_decoded = 0
-        self._key_times: list[float] = []
         self._pass = Pass(self._source, keyframes_only=keyframes_only, beat=beat)
         self._sound_frames = self._pass.frames()
         self._first = self._first_frame()
@@ -83,29 +84,37 @@ class Video:
     def frames(self) -> Iterator[Picture]:
         """Decode from the start, once."""
         sound_frames = itertools.chain([self._first], self._sound_frames)
-        for picture in _with_neighbours(self._placed(sound_frames, self.timeline, self._key_times)):
+        for picture in _with_neighbours(self._placed(sound_frames, self.timeline)):
             self.frames_decoded += 1
             yield picture
-        if self._keyframes_only and self.timeline.is_continuous:
-            end = round(self._pass.end_stamp - self.timeline.origin, 6)
-            self.timeline.end_seconds = max(self.timeline.end_seconds, end)
+        if self.timeline.is_continuous:
+            self._reach_end_of_packets(self.timeline.origin)
 
-    def frames_at(self, times: Sequence[float]) -> Iterator[Picture]:
-        """Decode the frames at given times again, after `frames` has run.
+    def part(self, part: Part) -> Iterator[Picture]:
+        """Decode the frames of a part, and those around it that it needs; once, instead of `frames`.
 
-        Seeking goes to the key frame before a time where the container has an index; where it lands elsewhere, or
-        cannot be expected to be exact, everything is decoded again from the start. A frame of damaged data that the
-        decoder's threads do not give again is left out.
+        Raises:
+            NotAsPlanned: They are not those that the part names.
+        """
+        return _with_neighbours(self._part(part))
+
+    def frames_at(self, times: Sequence[float], index: FrameIndex | None = None) -> Iterator[Picture]:
+        """Decode the frames at given times, whatever was decoded before.
+
+        With an index seeking goes to the key frame before a time; where it lands elsewhere, and without an index,
+        everything is decoded from the start. A frame of damaged data that the decoder's threads do not give again is
+        left out.
 
         Args:
-            times: Presentation times that `frames` gave, rising.
+            times: Presentation times that `frames` or `part` gave, rising.
+            index: Of all frames, where the packets can be trusted.
 
         Raises:
             VideoError: The file cannot be opened again.
         """
         found = 0
-        if self._source.is_seekable and self.timeline.is_continuous and self._key_times:
-            for picture in _with_neighbours(self._sought(times)):
+        if index is not None:
+            for picture in _with_neighbours(self._sought(times, index)):
                 if found < len(times) and picture.time == times[found]:
                     found += 1
                     yield picture
@@ -130,9 +139,46 @@ class Video:
         rate = self._source.frame_rate
         return Timeline(1 / rate if rate else 0.0, may_leap=self._source.may_leap)
 
-    def _placed(
-        self, sound_frames: Iterator[SoundFrame], timeline: Timeline, key_times: list[float]
-    ) -> Iterator[Picture]:
+    def _part(self, part: Part) -> Iterator[Picture]:
+        other = NotAsPlanned(f"{self._path.name}: its frames are not those that its packets told")
+        origin, due = self._first.stamp or 0.0, 0
+        for sound in self._frames_from(part, origin):
+            time = _time_of(sound, origin)
+            if due == 0 and time is not None and time < part.times[0]:
+                continue
+            if time is None or due == len(part.times) or time != part.times[due] or sound.damage:
+                raise other
+            due += 1
+            self.timeline.end_seconds = round(time + (sound.seconds or self.timeline.frame_seconds), 6)
+            yield Picture(time, sound.frame, sound.shape)
+            if due == len(part.times) and not part.is_last:
+                return
+        if due < len(part.times) or self._pass.damage:
+            raise other
+        self._reach_end_of_packets(origin)
+
+    def _frames_from(self, part: Part, origin: float) -> Iterator[SoundFrame]:
+        if part.starts_video:
+            return itertools.chain([self._first], self._sound_frames)
+        try:
+            self._pass = self._pass_from(part.key_seconds + origin)
+        except av.FFmpegError as error:
+            raise NotAsPlanned(f"{self._path.name}: no key frame is found at {part.key_seconds:g} s") from error
+        return self._pass.frames()
+
+    def _pass_from(self, stamp: float) -> Pass:
+        """A pass from the key frame at or before a stamp; raises `av.FFmpegError` where seeking fails."""
+        self._source.seek(stamp)
+        shapes, only = self._pass.shapes, self._keyframes_only
+        return Pass(self._source, keyframes_only=only, begins_at_key=True, shapes=shapes, beat=self._beat)
+
+    def _reach_end_of_packets(self, origin: float) -> None:
+        """The last key frame stands for the time until the end of what follows it."""
+        if self._keyframes_only:
+            end = round(self._pass.end_stamp - origin, 6)
+            self.timeline.end_seconds = max(self.timeline.end_seconds, end)
+
+    def _placed(self, sound_frames: Iterator[SoundFrame], timeline: Timeline) -> Iterator[Picture]:
         for sound in sound_frames:
             if self._keyframes_only and sound.damage and sound.damage_stamp is not None:
                 # A key frame stands for the time until the next one is due, not for one frame.
@@ -145,29 +191,28 @@ class Video:
                 damage=sound.damage,
             )
             if time is not None:
-                if sound.is_key:
-                    key_times.append(time)
                 yield Picture(time, sound.frame, sound.shape)
 
-    def _sought(self, times: Sequence[float]) -> Iterator[Picture]:
+    def _sought(self, times: Sequence[float], index: FrameIndex) -> Iterator[Picture]:
         """Frames from the key frame before each time up to that time, and one more; ends where seeking is not exact."""
-        origin = self.timeline.origin
+        origin = self._first.stamp or 0.0
         reached = -1.0
         frames: Iterator[SoundFrame] = iter(())
         for wanted in times:
             if wanted <= reached:
                 continue
-            key = self._key_times[max(0, bisect.bisect_right(self._key_times, wanted) - 1)]
+            # A key frame's own neighbour, for deinterlacing, lies behind the key frame before it.
+            key = index.key_before(max(0, int(np.searchsorted(index.times, wanted)) - 1))
             if reached < 0 or key > reached:
                 try:
-                    self._source.seek(key + origin)
+                    frames = self._pass_from(key + origin).frames()
                 except av.FFmpegError:
                     return
-                frames = Pass(self._source, begins_at_key=True, beat=self._beat).frames()
             for sound in frames:
-                if sound.stamp is None:
+                time = _time_of(sound, origin)
+                if time is None:
                     return
-                reached = round(sound.stamp - origin, 6)
+                reached = time
                 yield Picture(reached, sound.frame, sound.shape)
                 if reached > wanted:
                     break
@@ -180,7 +225,7 @@ class Video:
         try:
             frames = Pass(source, beat=self._beat).frames()
             wanted = set(times)
-            for picture in _with_neighbours(self._placed(frames, self._new_timeline(), [])):
+            for picture in _with_neighbours(self._placed(frames, self._new_timeline())):
                 if picture.time in wanted:
                     wanted.discard(picture.time)
                     yield picture
@@ -195,6 +240,10 @@ class Video:
             codec = self._source.context.name
             raise VideoError(f"{self._path.name} holds a {codec} video stream, but no frame of it can be decoded")
         return frame
+
+
+def _time_of(sound: SoundFrame, origin: float) -> float | None:
+    return None if sound.stamp is None else round(sound.stamp - origin, 6)
 
 
 def _with_neighbours(pictures: Iterator[Picture]) -> Iterator[Picture]:

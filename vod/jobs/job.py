@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
 
 MOST_URGENT: Final = 1
 LEAST_URGENT: Final = 9
@@ -33,7 +36,7 @@ class JobState(str, Enum):
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class JobError(_Stored):
@@ -81,6 +84,9 @@ class Job(_Stored):
     coverage: float | None = None
     """Percent of the videos' time that was looked at; null before a video is done."""
     pipeline_version: str
+    """Workers of this version do it."""
+    notice: str | None = None
+    """Why nothing happens, where that is known: no worker of its version is there."""
     created_at: float
     """Seconds since 1970, on the database's clock; so are the other times."""
     started_at: float | None = None
@@ -93,6 +99,7 @@ class JobVideo(_Stored):
     number: int
     """Its place in the job, from 0."""
     source: str
+    """What was read."""
     name: str
     """Of its results, below the job's folder: `<name>.tags.json`."""
     state: JobState
@@ -116,3 +123,51 @@ class Submission(_Stored):
     priority: int = Field(USUAL_PRIORITY, ge=MOST_URGENT, le=LEAST_URGENT)
     webhook: str | None = None
     """An address that hears how the job ends."""
+
+
+class DeliveryState(str, Enum):
+    """Where the message of a webhook is."""
+
+    WAITING = "WAITING"
+    """To be sent, or to be sent again."""
+    DELIVERED = "DELIVERED"
+    """The receiver answered with a status from 200 to 299."""
+    FAILED = "FAILED"
+    """It was tried as often as it is."""
+
+
+class DeliveryAttempt(_Stored):
+    """One try to send it."""
+
+    at: float
+    """Seconds since 1970."""
+    status: int | None = None
+    """Of the receiver's answer; null where there was none."""
+    error: str = ""
+    """What went wrong; empty where nothing did."""
+
+
+class Delivery(_Stored):
+    """The message of a webhook, and what became of it."""
+
+    id: str
+    job_id: str
+    url: str
+    event: str
+    """`job.succeeded`, `job.partial`, `job.failed` or `job.cancelled`."""
+    state: DeliveryState
+    attempts: tuple[DeliveryAttempt, ...] = ()
+    """The last of them."""
+    created_at: float
+    """Seconds since 1970."""
+    next_at: float | None = None
+    """When it is sent again; null where it is not."""
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a list."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None = None
+    """Asks for what comes next; None at the end."""

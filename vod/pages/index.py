@@ -17,8 +17,9 @@ from reeltag.frames import IMAGE_SUFFIXES
 from reeltag.tags import ImageTags
 from vod.outcome import Outcome, Status
 from vod.pages import page
+from vod.stores.files import write_text
 from vod.stores.names import shown
-from vod.stores.results import JSON_SUFFIX, csv_lines, link, picture_path, result_path, write_text
+from vod.stores.results import JSON_SUFFIX, csv_lines, link, picture_path, result_path
 
 _LABELS: Final = 8
 """Tags of a video in the index."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import colorsys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any, Final
 
 import jinja2
 
-from reeltag.tags import Box, Detection, ImageTags, Interval, Shot, Tag, VideoTags
+from reeltag.tags import Box, Detection, ImageTags, Shot, Tag, VideoTags
 from vod.outcome import Outcome
+from vod.segments import TaggedVideo
 from vod.stores.names import shown
 from vod.stores.thumbnails import Thumbnail, ThumbnailStore, shrunk
-from vod.video import TaggedVideo
 
 SHEET_SIDE: Final = 320
 """Longer side of a picture on the contact sheet, pixels."""
@@ -90,7 +91,10 @@ class _Card:
     picture: str
     thumbnail: Thumbnail | None
     outlines: tuple[_Outline, ...]
-    tags: tuple[tuple[Tag, Interval], ...]
+    tags: tuple[Tag, ...]
+    """Those of the shot."""
+    counts: Mapping[tuple[str, str], int]
+    """How many objects of a label and model are seen at once, where there are several."""
 
 
 def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore, source: str) -> str:
@@ -124,8 +128,9 @@ def poster(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Thumbnail:
     """
     tags = tagged.tags
     whole = Shot(start_seconds=0, end_seconds=tags.source.duration_seconds)
-    time = _telling_frame(whole, tagged)
-    thumbnail = thumbnails.get(next(iter(tagged.frames)) if time is None else time)
+    times = thumbnails.times
+    time = _telling_frame(whole, tagged, times)
+    thumbnail = thumbnails.get(times[0] if time is None else time)
     return shrunk(thumbnail.jpeg, SHEET_SIDE)
 
 
@@ -202,13 +207,16 @@ def _labels(tagged: TaggedVideo) -> Iterator[str]:
 
 
 def _groups(tags: VideoTags) -> list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]]:
-    """For each network with tags: its heading, the tags with a row, and the others."""
+    """For each network with tags, and for the taxonomy: its heading, the tags with a row, and the others."""
     groups: list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]] = []
     for model in tags.provenance.models:
-        own = tuple(tag for tag in tags.tags if tag.model == model.name)
+        own = tuple(tag for tag in tags.tags if tag.model == model.name and tag.category is None)
         if own:
             heading = f"{_HEADINGS.get(model.task, model.task)} ({model.name})"
             groups.append((heading, own[:MAX_ROWS], own[MAX_ROWS:]))
+    categories = tuple(tag for tag in tags.tags if tag.category is not None)
+    if categories:
+        groups.append((f"Categories ({categories[0].model})", categories[:MAX_ROWS], categories[MAX_ROWS:]))
     return groups
 
 
@@ -218,37 +226,29 @@ def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> list[_Card]:
     pictured = set(longest[:MAX_SHOT_PICTURES])
     side = next(side for count, side in _SIDES if len(pictured) <= count)
     cards: list[_Card] = []
+    times = thumbnails.times
     for i, shot in enumerate(shots):
-        here = _tags_in(shot, tags.tags)
-        time = _telling_frame(shot, tagged)
+        several = {(each.label, each.model): each.count for each in shot.objects if each.count > 1}
+        time = _telling_frame(shot, tagged, times)
         if i not in pictured or time is None:
-            cards.append(_Card(i + 1, shot, shot.start_seconds, "", None, (), here))
+            cards.append(_Card(i + 1, shot, shot.start_seconds, "", None, (), shot.tags, several))
             continue
         thumbnail = thumbnails.get(time)
         if side < max(thumbnail.width, thumbnail.height):
             thumbnail = shrunk(thumbnail.jpeg, side)
-        labels = {tag.label for tag, _ in here}
+        labels = {tag.label for tag in shot.tags}
         shown = [d for d in tagged.frames[time] if d.score >= (HELD if d.label in labels else SURE)]
         outlines = _outlines(shown, tags.source.width, tags.source.height)
-        cards.append(_Card(i + 1, shot, time, _data_uri(thumbnail.jpeg), thumbnail, outlines, here))
+        cards.append(_Card(i + 1, shot, time, _data_uri(thumbnail.jpeg), thumbnail, outlines, shot.tags, several))
     return cards
 
 
-def _telling_frame(shot: Shot, tagged: TaggedVideo) -> float | None:
-    """The sampled frame of a shot with the surest objects; of several, the one nearest to its middle."""
+def _telling_frame(shot: Shot, tagged: TaggedVideo, times: Sequence[float]) -> float | None:
+    """The frame of a shot with the surest objects, of those with a picture; of several, the one nearest its middle."""
     middle = (shot.start_seconds + shot.end_seconds) / 2
-    inside = [time for time in tagged.frames if shot.start_seconds <= time < shot.end_seconds]
+    inside = times[bisect_left(times, shot.start_seconds) : bisect_left(times, shot.end_seconds)]
     sureness = {time: round(sum(d.score for d in tagged.frames[time] if d.score >= SURE), 1) for time in inside}
     return max(inside, key=lambda time: (sureness[time], -abs(time - middle)), default=None)
-
-
-def _tags_in(shot: Shot, tags: Sequence[Tag]) -> tuple[tuple[Tag, Interval], ...]:
-    best: list[tuple[Tag, Interval]] = []
-    for tag in tags:
-        inside = [i for i in tag.intervals if i.start_seconds < shot.end_seconds and i.end_seconds > shot.start_seconds]
-        if inside:
-            best.append((tag, max(inside, key=lambda i: i.confidence)))
-    return tuple(sorted(best, key=lambda pair: -pair[1].confidence))
 
 
 def _outlines(detections: Sequence[Detection], width: int, height: int) -> tuple[_Outline, ...]:

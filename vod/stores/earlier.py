@@ -8,9 +8,10 @@ from typing import Literal
 from reeltag.errors import OutputError
 from reeltag.tags import SCHEMA_VERSION, ImageTags, VideoTags
 from vod.provenance import finished_image, finished_video
+from vod.stores.files import write_text
 from vod.stores.inputs import Input
 from vod.stores.names import shown
-from vod.stores.results import JSON_SUFFIX, json_text, move, remove, result_path, write_text
+from vod.stores.results import JSON_SUFFIX, json_text, move, remove, result_path
 
 
 def adopt(out: Path, each: Input, kind: Literal["image", "video"], sha256: str) -> None:

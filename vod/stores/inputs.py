@@ -143,20 +143,30 @@ def _found(path: Path, root: Path, name: PurePath) -> Input:
 
 
 def _judged(path: Path, *, in_folder: bool) -> tuple[Kind, str]:
-    """What a file is, and why it is not tagged; nothing is opened that would make the reader wait.
-
-    A name's suffix can be wrong, so that the content decides between image and video; in a folder it decides no more
-    than that, as many kinds of files begin as pictures do (a camera's raw files as a TIFF).
-    """
+    """What a file is, and why it is not tagged; nothing is opened that would make the reader wait."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
         what = "it does not exist, or is a link to nothing" if isinstance(error, FileNotFoundError) else error.strerror
         return Kind.BROKEN, str(what)
     if not stat.S_ISREG(mode):
-        what = _ODD.get(stat.S_IFMT(mode), "something else")
-        return Kind.BROKEN, f"it is {what}, not a file; write what comes from it into one first"
-    kind, beginning = _kind_by_suffix(path), _beginning(path)
+        return Kind.BROKEN, odd_file(mode)
+    return kind_of(path, _beginning(path), in_folder=in_folder)
+
+
+def odd_file(mode: int) -> str:
+    """Why something that is no regular file is not tagged, by its mode."""
+    what = _ODD.get(stat.S_IFMT(mode), "something else")
+    return f"it is {what}, not a file; write what comes from it into one first"
+
+
+def kind_of(path: PurePath, beginning: bytes, *, in_folder: bool) -> tuple[Kind, str]:
+    """What a file is by its name and its first `SIGNATURE_BYTES`, and why it is not tagged.
+
+    A name's suffix can be wrong, so that the content decides between image and video; in a folder it decides no more
+    than that, as many kinds of files begin as pictures do (a camera's raw files as a TIFF).
+    """
+    kind = _kind_by_suffix(path)
     suffix = path.suffix.lower()
     if looks_like_image(beginning) and suffix not in _ALSO_JPEG and (kind is not Kind.OTHER or not in_folder):
         kind = Kind.IMAGE
@@ -174,7 +184,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _kind_by_suffix(path: Path) -> Kind:
+def _kind_by_suffix(path: PurePath) -> Kind:
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return Kind.IMAGE

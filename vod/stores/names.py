@@ -29,6 +29,21 @@ def result_name(source: Path, folder: PurePath | None = None) -> PurePath:
     return PurePath(*(_part(part) for part in (*folder.parts[1:], source.name)))
 
 
+def remote_name(*parts: str, secret: str = "") -> PurePath:
+    """Where the results of a source elsewhere go.
+
+    Args:
+        parts: The host or the store, and the path there, part by part.
+        secret: What belongs to the address and is not to be read, such as the query of a URL.
+    """
+    safe = [_part(f"_{part}" if part in ("", ".", "..") else part) for part in parts]
+    if secret:
+        safe[-1] = _part(
+            f"{safe[-1][: MAX_PART_BYTES // 2]}~{hashlib.sha256(secret.encode()).hexdigest()[:_HASH_DIGITS]}"
+        )
+    return PurePath(*safe)
+
+
 def shown(path: str | os.PathLike[str]) -> str:
     r"""A path or a text with one in it, as UTF-8 on one line: other bytes and control characters as `\xe9`."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -5,77 +5,83 @@ from __future__ import annotations
 import csv
 import io
 import os
-import secrets
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from reeltag.errors import OutputError
-from reeltag.tags import ImageTags, Interval, Tag, VideoTags
+from reeltag.tags import ImageTags, Interval, Tag, TaggedShot, VideoTags
+from vod.stores.files import utf8
 from vod.stores.names import shown
 
 JSON_SUFFIX: Final = ".tags.json"
 VIDEO_SUFFIXES: Final = (JSON_SUFFIX, ".vtt", ".csv", ".html")
 """Of the files of a video."""
-_PICTURES: Final = ".pictures"
+_PICTURES: Final = PurePath(".pictures")
 """Folder of the small pictures that the indices show; hidden, so that it is never taken for a source."""
 _LEAST_CUE_MS: Final = 1
+_CSV_HEADER: Final = (
+    "label",
+    "model",
+    "start_seconds",
+    "end_seconds",
+    "confidence",
+    "kind",
+    "shot",
+    "count",
+    "category",
+)
 
 
-def check_folder(folder: Path) -> None:
-    """Make the output folder where it is missing, and see that files can be written into it.
+class Target(Protocol):
+    """Where results are written: an output folder, or a store of jobs' results."""
 
-    Raises:
-        OutputError: They cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = _temporary(folder / "probe")
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(
-            f"results cannot be written into {shown(folder)}: {error.strerror}; choose another --out"
-        ) from error
+    def write(self, key: str, content: bytes) -> None:
+        """Write one, at once or not at all."""
+        ...
 
 
 def result_path(folder: Path, name: PurePath, suffix: str) -> Path:
     """Path of a result, such as `out/holiday/beach.tags.json`."""
-    return folder / name.parent / f"{name.name}{suffix}"
+    return folder / result_key(name, suffix)
 
 
-def write_video(folder: Path, name: PurePath, tags: VideoTags, page: str) -> tuple[Path, ...]:
+def result_key(name: PurePath, suffix: str) -> str:
+    """Key of a result in a store, such as `holiday/beach.tags.json`."""
+    return str(name.parent / f"{name.name}{suffix}")
+
+
+def picture_key(name: PurePath) -> str:
+    """Key of the small picture of a result, such as `.pictures/holiday/beach.mp4.jpg`."""
+    return result_key(_PICTURES / name, ".jpg")
+
+
+def write_video(target: Target, name: PurePath, tags: VideoTags, page: str) -> None:
     """Write all files of one video; the JSON comes last, so that its presence means that all are there.
-
-    Returns:
-        The files, the JSON first.
 
     Raises:
         OutputError: One cannot be written.
     """
-    paths = [result_path(folder, name, suffix) for suffix in VIDEO_SUFFIXES]
-    texts = [json_text(tags), vtt_text(tags.tags), csv_text(tags.tags), page]
-    for path, text in reversed(list(zip(paths, texts, strict=True))):
-        write_text(path, text)
-    return tuple(paths)
+    texts = [json_text(tags), vtt_text(tags.tags), csv_text(tags.tags, tags.shots), page]
+    for suffix, text in reversed(list(zip(VIDEO_SUFFIXES, texts, strict=True))):
+        target.write(result_key(name, suffix), utf8(text))
 
 
-def write_image(folder: Path, name: PurePath, tags: ImageTags) -> tuple[Path, ...]:
+def write_image(target: Target, name: PurePath, tags: ImageTags) -> None:
     """Write the JSON of one image.
 
     Raises:
         OutputError: It cannot be written.
     """
-    path = result_path(folder, name, JSON_SUFFIX)
-    write_text(path, json_text(tags))
-    return (path,)
+    target.write(result_key(name, JSON_SUFFIX), utf8(json_text(tags)))
 
 
 def picture_path(folder: Path, name: PurePath) -> Path:
     """Path of the small picture of a result, such as `out/.pictures/holiday/beach.mp4.jpg`."""
-    return result_path(folder / _PICTURES, name, ".jpg")
+    return folder / picture_key(name)
 
 
 def remove(folder: Path, name: PurePath) -> None:
@@ -111,31 +117,6 @@ def link(target: Path, folder: Path) -> str:
     return quote(os.fsencode(os.path.relpath(target, folder)))
 
 
-def write_text(path: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    # A file name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under another name first, so that a half-written one is never seen.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    temporary = _temporary(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OutputError(f"{shown(path)} cannot be written: {error.strerror}") from error
-        raise
-
-
 def json_text(tags: VideoTags | ImageTags) -> str:
     """The result as JSON."""
     return tags.model_dump_json(indent=1, exclude_none=True) + "\n"
@@ -157,13 +138,22 @@ def amount_of(tag: Tag, confidence: float) -> str:
     return f"{confidence:.0%} of the picture" if tag.kind == "area_share" else f"{confidence:.2f}"
 
 
-def csv_text(tags: Sequence[Tag]) -> str:
-    """Tags as CSV (RFC 4180), one line an interval; `kind` is empty where the confidence is a certainty."""
-    rows = [
-        (tag.label, tag.model, f"{i.start_seconds:.3f}", f"{i.end_seconds:.3f}", i.confidence, tag.kind or "")
-        for tag, i in _intervals(tags)
-    ]
-    return csv_lines(("label", "model", "start_seconds", "end_seconds", "confidence", "kind"), rows)
+def csv_text(tags: Sequence[Tag], shots: Sequence[TaggedShot]) -> str:
+    """Tags as CSV (RFC 4180), one line an interval.
+
+    `shot` is the number of the shot, from 1, in which the interval lies, and `count` that of the label's objects in it.
+    `kind` is empty where the confidence is a certainty, `count` for what is not counted, `category` where the label is
+    a network's.
+    """
+    starts = [shot.start_seconds for shot in shots]
+    counts = [{(each.label, each.model): each.count for each in shot.objects} for shot in shots]
+    rows = []
+    for tag, i in _intervals(tags):
+        shot = max(0, bisect_right(starts, i.start_seconds) - 1)
+        count = counts[shot].get((tag.label, tag.model), "")
+        times = f"{i.start_seconds:.3f}", f"{i.end_seconds:.3f}"
+        rows.append((tag.label, tag.model, *times, i.confidence, tag.kind or "", shot + 1, count, tag.category or ""))
+    return csv_lines(_CSV_HEADER, rows)
 
 
 def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -173,10 +163,6 @@ def csv_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".reeltag_{os.getpid()}_{secrets.token_hex(4)}.tmp")
 
 
 def _intervals(tags: Sequence[Tag]) -> list[tuple[Tag, Interval]]:

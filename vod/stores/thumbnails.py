@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,10 @@ from reeltag.frames import Fit, Pixels, View, decode_image, fit_pixels, read_hea
 
 QUALITY: Final = 82
 """JPEG quality, 0 to 100."""
+MOST: Final = 3600
+"""Pictures that are kept of a video, about; a page shows fewer."""
+_LEAST_SPACING_SECONDS: Final = 0.25
+_TOLERANCE: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,27 @@ class Thumbnail:
     height: int
 
 
-class ThumbnailStore:
-    """Keeps a JPEG of each sampled frame in an unnamed temporary file; use it with `with`."""
+def spacing_of(duration_seconds: float | None) -> float:
+    """How far apart the pictures are that are kept of a video of a duration, seconds."""
+    return max(_LEAST_SPACING_SECONDS, (duration_seconds or 0.0) / MOST)
 
-    def __init__(self) -> None:
+
+class ThumbnailStore:
+    """Keeps JPEGs of sampled frames in an unnamed temporary file; use it with `with`.
+
+    Of the frames in each `spacing_seconds`, counted from the video's start, the first one is kept, in whatever order
+    they come.
+
+    Args:
+        spacing_seconds: 0 keeps every frame.
+    """
+
+    def __init__(self, spacing_seconds: float = 0.0) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by `close`
         self._places: dict[float, tuple[int, int, int, int]] = {}
+        self._first: dict[int, float] = {}
         self._end = 0
+        self.spacing_seconds = spacing_seconds
 
     def __enter__(self) -> ThumbnailStore:
         return self
@@ -41,11 +60,42 @@ class ThumbnailStore:
         self._file.close()
 
     def add(self, time: float, pixels: npt.NDArray[np.uint8]) -> None:
-        """Keep a frame, uint8 `(H, W, 3)` RGB, under its presentation time in seconds."""
-        jpeg = encode(pixels)
+        """Keep a frame, uint8 `(H, W, 3)` RGB, under its presentation time in seconds, if it is due."""
+        if self._is_due(time):
+            self._write(time, encode(pixels), pixels.shape[1], pixels.shape[0])
+
+    def keep(self, time: float, picture: Thumbnail) -> None:
+        """Keep a picture of another store, if it is due here."""
+        if self._is_due(time):
+            self._write(time, picture.jpeg, picture.width, picture.height)
+
+    @property
+    def times(self) -> list[float]:
+        """Of all pictures, seconds, rising."""
+        return sorted(self._places)
+
+    def clear(self) -> None:
+        """Forget all pictures."""
+        self._places.clear()
+        self._first.clear()
+        self._end = 0
+
+    def _is_due(self, time: float) -> bool:
+        if not self.spacing_seconds:
+            return True
+        cell = math.floor((time + _TOLERANCE) / self.spacing_seconds)
+        first = self._first.get(cell)
+        if first is not None and first <= time:
+            return False
+        if first is not None:
+            self._places.pop(first, None)
+        self._first[cell] = time
+        return True
+
+    def _write(self, time: float, jpeg: bytes, width: int, height: int) -> None:
         self._file.seek(self._end)
         self._file.write(jpeg)
-        self._places[time] = (self._end, len(jpeg), pixels.shape[1], pixels.shape[0])
+        self._places[time] = (self._end, len(jpeg), width, height)
         self._end += len(jpeg)
 
     def get(self, time: float) -> Thumbnail:

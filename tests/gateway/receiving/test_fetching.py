@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.receiving.fetching import Fetcher, FetchLimits
-from gateway.receiving.url_hosts import UrlHosts
 from reeltag.errors import BodyTooLarge, FetchFailed, InvalidOption, ReeltagError, UrlNotAllowed
+from reeltag.fetching.url_hosts import UrlHosts
 from tests.gateway.fakes import encoded
 from tests.gateway.servers import Answer, Elsewhere, elsewhere, said
 

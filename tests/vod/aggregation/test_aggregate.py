@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reeltag.tags import Gap, Shot, Tag
-from vod.aggregation.aggregate import ScoredSample, smoothed, stretches_of, tags_of
+from vod.aggregation.aggregate import ScoredSample, neighbours, smoothed, stretches_of, tags_of
 from vod.options import Hysteresis
 
 HYSTERESIS = Hysteresis(high=0.5, low=0.3)
@@ -29,6 +29,10 @@ def of_car(*scores: float, step: float = 0.5) -> list[ScoredSample]:
     return [ScoredSample(i * step, {"car": score}) for i, score in enumerate(scores)]
 
 
+def mean_of(scores: list[float], step: float = 0.5) -> list[float]:
+    return list(smoothed(np.array(scores), neighbours(np.arange(len(scores)) * step)))
+
+
 def spans(found: tuple[Tag, ...]) -> list[tuple[float, float]]:
     return [(i.start_seconds, i.end_seconds) for tag in found for i in tag.intervals]
 
@@ -40,8 +44,17 @@ def test_one_sample_stands_for_its_whole_short_shot() -> None:
 
 
 def test_smoothing_averages_the_neighbours_that_are_there() -> None:
-    assert smoothed(np.array([0.9, 0.0, 0.6])) == pytest.approx([0.45, 0.5, 0.3])
-    assert smoothed(np.array([0.7])) == pytest.approx([0.7])
+    assert mean_of([0.9, 0.0, 0.6], step=0.5) == pytest.approx([0.45, 0.5, 0.3])
+    assert mean_of([0.9, 0.0, 0.6], step=7.0) == pytest.approx([0.45, 0.5, 0.3])
+    assert mean_of([0.7]) == pytest.approx([0.7])
+
+
+def test_of_many_samples_those_within_half_a_second_are_averaged() -> None:
+    """At 10 a second: five on each side, and what a single frame says is no tag."""
+    scores = [0.0] * 10 + [0.99] + [0.0] * 10
+    assert mean_of(scores, step=0.1) == pytest.approx([0.0] * 5 + [0.09] * 11 + [0.0] * 5)
+    assert tags([ScoredSample(i / 10, {"car": s}) for i, s in enumerate(scores)], [shot(0, 2.1)]) == ()
+    assert mean_of([0.9, 0.6, 0.3], step=0.1) == pytest.approx([0.6, 0.6, 0.6])
 
 
 def test_hysteresis_opens_high_and_holds_low() -> None:
@@ -128,7 +141,11 @@ def test_no_label_whose_smoothed_score_reaches_high_is_lost(video: tuple[list[Sc
         inside = [s for s in samples if each.start_seconds <= s.time < each.end_seconds]
         for label in {label for s in inside for label in s.scores}:
             for sample, score in zip(
-                inside, smoothed(np.array([s.scores.get(label, 0.0) for s in inside])), strict=True
+                inside,
+                smoothed(
+                    np.array([s.scores.get(label, 0.0) for s in inside]), neighbours(np.array([s.time for s in inside]))
+                ),
+                strict=True,
             ):
                 covered = label in found and any(
                     i.start_seconds <= sample.time < i.end_seconds for i in found[label].intervals

@@ -13,6 +13,7 @@ import pytest
 from reeltag.errors import VideoError
 from tests.vod.fake import CLASSIFIER, DETECTOR
 from vod.decoding.blocks import End, Fetch, FrameBlock, RingLayout, Scan, ShotWindow, SlotKind, array_at
+from vod.decoding.limits import Limits
 from vod.decoding.reader import VideoReader
 from vod.decoding.sampling import Sample
 
@@ -61,7 +62,7 @@ def test_frames_are_fetched_after_a_scan(three_colours: Path) -> None:
             await reader.probe()
             sampled, *_ = await scanned(reader, Sample.SHOTS)
             assert sampled == []
-            reports = [report async for report in reader.reports(Fetch((0.4, 1.2, 2.6)))]
+            reports = [report async for report in reader.reports(Fetch(((0.4,), (1.2,), (2.6,))))]
             assert [r.times for r in reports if isinstance(r, FrameBlock)] == [pytest.approx((0.4, 1.2, 2.6))]
 
     asyncio.run(run())
@@ -82,7 +83,7 @@ def test_a_child_that_dies_or_hangs_is_told(
     three_colours: Path, harm: Callable[[VideoReader], Awaitable[None]], said: str
 ) -> None:
     async def run() -> int:
-        async with VideoReader(three_colours, LAYOUT, silence_seconds=5) as reader:
+        async with VideoReader(three_colours, LAYOUT, limits=Limits(silence_seconds=5)) as reader:
             await reader.probe()
             await harm(reader)
             pid = reader.pid

@@ -12,6 +12,8 @@ import pytest
 from reeltag.errors import VideoError
 from reeltag.frames import Fit, View, fit_pixels
 from tests.vod.media import BLUE, GREEN, RED, cut_off, damage, picture, write_audio, write_video
+from vod.decoding.frameindex import FrameIndex
+from vod.decoding.survey import surveyed
 from vod.decoding.video import Video
 
 LETTERBOX = View(Fit.LETTERBOX, 64, 64, 0)
@@ -111,7 +113,9 @@ def test_single_frames_are_fetched_again_by_seeking(tmp_path: Path) -> None:
     video = Video(path)
     times = [picture.time for picture in video.frames()]
     wanted = [times[i] for i in (3, 5, 41, 79, 80, 119)]
-    found = list(video.frames_at(wanted))
+    index = surveyed(path)
+    assert isinstance(index, FrameIndex)
+    found = list(video.frames_at(wanted, index))
     assert [picture.time for picture in found] == pytest.approx(wanted)
     hues = [int(p.frame.to_ndarray(format="rgb24").mean(axis=(0, 1)).argmax()) for p in found]
     assert hues == [0, 0, 1, 1, 2, 2]

@@ -7,8 +7,9 @@ from pathlib import Path, PurePath
 import pytest
 
 from reeltag.errors import OutputError
-from reeltag.tags import Interval, Tag
-from vod.stores.results import check_folder, csv_text, result_path, vtt_text, write_text
+from reeltag.tags import Interval, ObjectCount, Tag, TaggedShot
+from vod.stores.files import check_folder, write_text
+from vod.stores.results import csv_text, result_path, vtt_text
 
 
 def tag(label: str, *spans: tuple[float, float]) -> Tag:
@@ -16,6 +17,10 @@ def tag(label: str, *spans: tuple[float, float]) -> Tag:
     return Tag(label=label, model="net", confidence=0.75, intervals=intervals)
 
 
+SHOTS = (
+    TaggedShot(start_seconds=0, end_seconds=3661.5),
+    TaggedShot(start_seconds=3661.5, end_seconds=4000, objects=(ObjectCount(label="car", model="net", count=3),)),
+)
 TAGS = (tag("car", (3661.5, 3662), (0.0001, 0.0002)), tag("<b> & --> c", (1, 2)))
 
 
@@ -32,7 +37,7 @@ def test_cues_are_in_order_and_never_empty() -> None:
 
 
 def test_csv_has_a_line_an_interval() -> None:
-    rows = list(csv.DictReader(csv_text(TAGS).splitlines()))
+    rows = list(csv.DictReader(csv_text(TAGS, SHOTS).splitlines()))
     assert len(rows) == 3
     assert rows[0] == {
         "label": "car",
@@ -41,13 +46,17 @@ def test_csv_has_a_line_an_interval() -> None:
         "end_seconds": "3662.000",
         "confidence": "0.75",
         "kind": "",
+        "shot": "2",
+        "count": "3",
+        "category": "",
     }
+    assert [(row["shot"], row["count"]) for row in rows] == [("2", "3"), ("1", ""), ("1", "")]
 
 
 def test_shares_of_the_picture_are_called_so() -> None:
     road = tag("road", (1, 2)).model_copy(update={"kind": "area_share"})
     assert "road (75% of the picture)" in vtt_text([road])
-    assert next(csv.DictReader(csv_text([road]).splitlines()))["kind"] == "area_share"
+    assert next(csv.DictReader(csv_text([road], SHOTS).splitlines()))["kind"] == "area_share"
 
 
 def test_a_file_is_replaced_at_once_and_leaves_no_other(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The hosts that images may be fetched from, and what a URL must look like for that."""
+"""The hosts that images and videos may be fetched from, and what a URL must look like for that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reeltag.errors import InvalidOption, UrlNotAllowed
 MAX_URL_CHARACTERS: Final = 2048
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 _ENTRY: Final = re.compile(r"(?P<host>(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?")
-_HINT: Final = "give names such as images.example.org, *.example.org or images.example.org:8443"
+_HINT: Final = "give names such as media.example.org, *.example.org or media.example.org:8443"
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,18 @@ class UrlHosts:
             UrlNotAllowed: See its text.
         """
         if not self._entries:
-            raise UrlNotAllowed("images by URL are off on this server; send the image itself")
-        target = _target(url)
-        if not any(self._covers(host, port, target) for host, port in self._entries):
+            raise UrlNotAllowed("URLs are off on this server; send the file itself")
+        target = target_of(url)
+        if not self.covers(target):
             raise UrlNotAllowed(
-                f"this server fetches no images from {target.host} port {target.port}; its operator says from where it "
+                f"this server fetches nothing from {target.host} port {target.port}; its operator says from where it "
                 "does, with --url-host"
             )
         return target
+
+    def covers(self, target: Target) -> bool:
+        """Whether its host is among them."""
+        return any(self._covers(host, port, target) for host, port in self._entries)
 
     @staticmethod
     def _covers(host: str, port: int | None, target: Target) -> bool:
@@ -80,18 +84,19 @@ def _parsed(entry: str) -> tuple[str, int | None]:
     return found["host"].strip("[]"), int(found["port"]) if found["port"] else None
 
 
-def _target(url: str) -> Target:
+def target_of(url: str) -> Target:
+    """Where a URL leads, whoever may ask for it; raises as `UrlHosts.check`."""
     if len(url) > MAX_URL_CHARACTERS:
         raise UrlNotAllowed(f"the URL has {len(url):,} characters; at most {MAX_URL_CHARACTERS:,} are taken")
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:
-        raise UrlNotAllowed("the URL cannot be read; give one such as https://images.example.org/a.jpg") from error
+        raise UrlNotAllowed("the URL cannot be read; give one such as https://media.example.org/a.mp4") from error
     if parsed.scheme not in _USUAL_PORTS:
-        raise UrlNotAllowed("only http and https URLs are fetched; give one such as https://images.example.org/a.jpg")
+        raise UrlNotAllowed("only http and https URLs are fetched; give one such as https://media.example.org/a.mp4")
     if parsed.userinfo:
         raise UrlNotAllowed("the URL holds a user name or a password; leave them out")
     host = parsed.raw_host.decode("ascii").removesuffix(".")
     if not host:
-        raise UrlNotAllowed("the URL names no host; give one such as https://images.example.org/a.jpg")
+        raise UrlNotAllowed("the URL names no host; give one such as https://media.example.org/a.mp4")
     return Target(parsed.scheme, host, parsed.port or _USUAL_PORTS[parsed.scheme], parsed.raw_path)

@@ -1,0 +1,1 @@
+"""Fetching from the web: from hosts that the operator allows and public addresses only."""

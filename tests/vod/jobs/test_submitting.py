@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from reeltag.errors import IdempotencyMismatch, InvalidOption, JobNotFound, SourceRefused, TooManyJobs
+from tests.vod.jobs.conftest import Place
+from vod.client import Jobs, JobState, Submission
+from vod.jobs.claiming import Claimant, claim_video
+
+
+def submission(*sources: str, **fields: object) -> Submission:
+    return Submission.model_validate({"sources": sources, **fields})
+
+
+def test_the_same_content_is_the_same_job_whatever_the_file_is_called(place: Place) -> None:
+    first, other = place.script("a.mp4", name="same"), place.script("b.mp4", name="same")
+    different = place.script("c.mp4", name="different")
+
+    async def run() -> None:
+        jobs = place.jobs()
+        job, is_new = await jobs.submit(submission(first))
+        again, is_new_again = await jobs.submit(submission(other))
+        assert (is_new, is_new_again, again.id) == (True, False, job.id)
+        for changed in (
+            jobs.submit(submission(different)),
+            jobs.submit(submission(first, options={"fps": 1})),
+            jobs.submit(submission(first), tenant="acme"),
+        ):
+            assert (await changed)[0].id != job.id
+        assert (await jobs.submit(submission(first, options={"fps": 2.0}, priority=1)))[0].id == job.id
+
+    asyncio.run(run())
+
+
+def test_submissions_at_the_same_instant_are_one_job(place: Place) -> None:
+    path, jobs = place.script("a.mp4"), place.jobs()
+
+    def submit(_: int) -> tuple[str, bool]:
+        job, is_new = asyncio.run(jobs.submit(submission(path), idempotency_key="k"))
+        return job.id, is_new
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(submit, range(16)))
+    assert len({job_id for job_id, _ in made}) == 1
+    assert sum(is_new for _, is_new in made) == 1
+
+
+def test_an_idempotency_key_stands_for_one_submission(place: Place) -> None:
+    first, other = place.script("a.mp4"), place.script("b.mp4")
+
+    async def run() -> None:
+        jobs = place.jobs()
+        job, _ = await jobs.submit(submission(first), idempotency_key="key")
+        assert await jobs.submit(submission(first), idempotency_key="key") == (job, False)
+        with pytest.raises(IdempotencyMismatch, match="key"):
+            await jobs.submit(submission(other), idempotency_key="key")
+        assert (await jobs.submit(submission(other), tenant="acme", idempotency_key="key"))[1]
+
+    asyncio.run(run())
+
+
+def test_what_is_wrong_with_a_submission_is_said(simple: Place) -> None:
+    path = simple.script("a.mp4")
+
+    async def run(jobs: Jobs) -> None:
+        for sources, text in (
+            ((path, "/etc/passwd"), "/etc/passwd"),
+            ((f"{path}.no",), "not exist"),
+            (("a",), "absolute"),
+        ):
+            with pytest.raises(SourceRefused, match=text):
+                await jobs.submit(submission(*sources))
+        for options, text in (
+            ({"fsp": 2}, "fsp is no option"),
+            ({"fps": 0}, "fps=0"),
+            ({"sample": "x"}, "sample"),
+            ({"taxonomy": {"allow": ["car"]}}, "name is missing"),
+        ):
+            with pytest.raises(InvalidOption, match=text):
+                await jobs.submit(submission(path, options=options))
+        assert (await jobs.list(tenant="")).items == ()
+
+    asyncio.run(run(simple.jobs()))
+
+
+def test_as_many_videos_wait_as_may(simple: Place) -> None:
+    simple.changes["most_queued_videos"] = 3
+    paths = [simple.script(f"{i}.mp4") for i in range(5)]
+
+    async def run() -> None:
+        jobs = simple.jobs()
+        await jobs.submit(submission(paths[0], paths[1]))
+        await jobs.submit(submission(paths[2]))
+        with pytest.raises(TooManyJobs) as told:
+            await jobs.submit(submission(paths[3], paths[4]))
+        assert (told.value.http_status, told.value.retry_after_seconds) == (429, 30)
+        assert not (await jobs.submit(submission(paths[2])))[1]  # that waits already
+
+    asyncio.run(run())
+
+
+def test_pages_stay_right_while_jobs_are_added(place: Place) -> None:
+    async def run() -> None:
+        jobs = place.jobs()
+        ids = [(await jobs.submit(submission(place.script(f"{i}.mp4"))))[0].id for i in range(7)]
+        seen, cursor = [], None
+        while True:
+            page = await jobs.list(tenant="", limit=2, cursor=cursor)
+            seen += [job.id for job in page.items]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+            await jobs.submit(submission(place.script(f"new {len(seen)}.mp4")))
+        assert seen == ids[::-1]
+        queued = await jobs.list(tenant="", states=(JobState.QUEUED,), limit=100)
+        assert len(queued.items) == 10
+        assert (await jobs.list(tenant="", states=(JobState.FAILED,))).items == ()
+        with pytest.raises(InvalidOption, match="cursor"):
+            await jobs.list(tenant="", cursor="nonsense")
+
+    asyncio.run(run())
+
+
+def test_a_tenant_sees_its_own_jobs_only(simple: Place) -> None:
+    path = simple.script("a.mp4")
+
+    async def run() -> None:
+        jobs = simple.jobs()
+        job, _ = await jobs.submit(submission(path), tenant="acme")
+        assert (await jobs.list(tenant="other")).items == ()
+        for ask in (jobs.get, jobs.cancel, jobs.resume, jobs.retry, jobs.delete, jobs.videos, jobs.deliveries):
+            with pytest.raises(JobNotFound):
+                await ask(job.id, tenant="other")
+        assert await jobs.get(job.id, tenant="acme") == job
+
+    asyncio.run(run())
+
+
+def test_a_job_of_a_version_that_no_worker_has_says_so(simple: Place) -> None:
+    path = simple.script("a.mp4")
+    job, _ = asyncio.run(simple.jobs().submit(submission(path)))
+    assert job.notice is not None
+    assert simple.settings.pipeline_version in job.notice
+    assert claim_video(simple.database, Claimant("host", "another", 10)) is None

@@ -1,0 +1,202 @@
+"""The database of jobs: SQLite with no set-up, or PostgreSQL for several hosts; only its clock counts."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from reeltag.errors import DatabaseAway, InvalidOption, SetupError
+from vod.jobs import tables
+
+_BUSY_MILLISECONDS: Final = 30_000
+_CONNECT_SECONDS: Final = 5
+_SCHEMA_LOCK: Final = 0x7265656C746167
+"""Of PostgreSQL, while tables are made: "reeltag" in ASCII."""
+_PAUSES_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+_READS: Final = "reeltag_reads"
+_log: Final = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Database:
+    """Connections to the database of a URL; nothing is opened before it is needed.
+
+    Args:
+        url: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`.
+
+    Raises:
+        InvalidOption: The URL is neither.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url: Final = checked_url(url)
+        self.is_sqlite: Final = self.url.get_backend_name() == "sqlite"
+        self._lock = threading.Lock()
+        self._is_prepared = False
+        self.engine: Final = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.engine.dispose()
+
+    @property
+    def now(self) -> sa.ColumnElement[float]:
+        """Seconds since 1970 on the database's clock, as an expression."""
+        if self.is_sqlite:
+            return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Float(53))
+        return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float(53))
+
+    def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that can be told what to do about a row that is there already."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection that sees one state of the database for the block.
+
+        Raises:
+            DatabaseAway: It cannot be reached, or it refuses to work.
+        """
+        with _translated(self.url):
+            self.prepare()
+            with self.engine.connect() as connection, _marked(connection).begin():
+                yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction for the block; raises as `reading`."""
+        with _translated(self.url):
+            self.prepare()
+            with self.engine.begin() as connection:
+                yield connection
+
+    def prepare(self) -> None:
+        """Make what is missing of the tables, once.
+
+        Raises:
+            DatabaseAway: It cannot be reached.
+            SetupError: The tables are of a later version of reeltag.
+        """
+        if self._is_prepared:
+            return
+        with self._lock, _translated(self.url):
+            if not self._is_prepared:
+                self._create()
+                self._is_prepared = True
+
+    def _create(self) -> None:
+        if self.is_sqlite:
+            path = Path(str(self.url.database))
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise SetupError(
+                    f"the folder {path.parent} cannot be made: {error.strerror}; set REELTAG_STATE_DIR"
+                ) from error
+        with self.engine.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+            tables.create(connection)
+            found = connection.scalar(sa.select(tables.schema.c.version))
+        if found != tables.SCHEMA_VERSION:
+            raise SetupError(
+                f"the database's tables have version {found}, this reeltag knows {tables.SCHEMA_VERSION}; "
+                "update reeltag on this host"
+            )
+
+
+def checked_url(url: str) -> sa.URL:
+    """The URL of a database that jobs can be kept in; psycopg speaks to PostgreSQL.
+
+    Raises:
+        InvalidOption: It is of another kind, or none.
+    """
+    wanted = "give sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+    try:
+        parsed = sa.make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise InvalidOption(f"the database's URL cannot be read; {wanted}") from error
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return parsed
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise InvalidOption(f"jobs are not kept in {parsed.render_as_string(hide_password=True)}; {wanted}")
+
+
+def patiently(work: Callable[[], T], is_over: Callable[[], bool] = lambda: False) -> T:
+    """Do what needs the database, and again where that is away, until it is done.
+
+    Args:
+        work: What to do; it may be done more than once.
+        is_over: Whether to give up, looked at before each further try.
+
+    Raises:
+        DatabaseAway: It was away, and `is_over`.
+    """
+    for tries in itertools.count():
+        with suppress(DatabaseAway):
+            return work()
+        if is_over():
+            break
+        if tries % 60 == 1:
+            _log.warning("the database of jobs is away; trying again")
+        time.sleep(_PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)])
+    return work()
+
+
+@contextmanager
+def _translated(url: sa.URL) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError):
+            raise
+        where = url.render_as_string(hide_password=True)
+        reason = " ".join(str(error.orig).split())
+        raise DatabaseAway(f"the database of jobs ({where}) does not work: {reason}").told_as(
+            "the database of jobs is away; try again"
+        ) from error
+
+
+def _marked(connection: sa.Connection) -> sa.Connection:
+    return connection.execution_options(**{_READS: True})
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_MILLISECONDS / 1000, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def opened(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin where `begun` says so
+        connection.execute(f"PRAGMA busy_timeout={_BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    @sa.event.listens_for(engine, "begin")
+    def begun(connection: sa.Connection) -> None:
+        # A transaction that reads first and writes then would fail where another one wrote in between.
+        reads = connection.get_execution_options().get(_READS)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        pool_size=8,
+        max_overflow=24,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "reeltag"},
+    )

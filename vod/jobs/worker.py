@@ -1,0 +1,175 @@
+"""A worker: takes videos, has its workflows tag them, says that it is alive, and looks after what dead workers held."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from dbos import DBOS, DBOSConfig
+
+from reeltag.errors import DatabaseAway
+from reeltag.settings import Settings
+from vod.jobs import hosts, retention, workflows
+from vod.jobs.claiming import Claimant, claim_errand, claim_video, give_back, held_by
+from vod.jobs.database import Database, patiently
+from vod.jobs.results import Results
+from vod.jobs.tagging import Tagging
+from vod.jobs.webhooks import Webhooks
+from vod.jobs.works import Works
+from vod.stores.cache import SourceCache
+from vod.stores.downloading import DownloadLimits
+
+CLAIM_SECONDS: Final = 0.25
+"""Between two looks at what waits."""
+GUESTS: Final = 2
+"""Videos beyond a worker's places, for each of these, that it takes of jobs of which nothing is in work."""
+ERRANDS: Final = 2
+"""Jobs whose sources are read, or that are ended, at one time by a worker."""
+SWEEP_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 10.0
+"""How long a worker that ends waits for its steps to notice."""
+_log: Final = logging.getLogger(__name__)
+
+
+class Worker:
+    """Does the jobs of a database, until `run` is cancelled; one a process.
+
+    Args:
+        settings: Where the database is, and how much is done at one time.
+        tagging: What is done with a video.
+    """
+
+    def __init__(self, settings: Settings, tagging: Tagging) -> None:
+        self._settings = settings
+        self._tagging = tagging
+        self._database = Database(settings.jobs_url)
+        self._seat = hosts.Seat(settings.state_dir, settings.pipeline_version)
+        self._idle: set[str] = set()
+        self._claimant = Claimant(self._seat.host, settings.pipeline_version, settings.most_running_videos)
+
+    @property
+    def host(self) -> str:
+        """Its id."""
+        return self._seat.host
+
+    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until cancelled; then what was begun is given back, and segments that are done stay done."""
+        cache = SourceCache(
+            self._settings.state_dir / "cache",
+            self._settings.cache_bytes,
+            DownloadLimits(max_bytes=self._settings.max_video_bytes),
+        )
+        results = Results(self._settings.results_root, self._settings.state_dir / "scratch")
+        loop = asyncio.get_running_loop()
+        works = Works(self._settings, self._database, self._tagging, results, cache, loop)
+        try:
+            await self._in_thread(self._begin, works)
+            on_ready()
+            await asyncio.gather(
+                self._often(hosts.BEAT_SECONDS, self._beat),
+                self._often(CLAIM_SECONDS, self._claim),
+                self._often(hosts.BEAT_SECONDS, lambda: hosts.bury(self._database)),
+                self._often(SWEEP_SECONDS, lambda: retention.sweep(self._database, works)),
+                self._often(hosts.BEAT_SECONDS, self._see_to_lost),
+                Webhooks(self._settings, self._database).run(),
+            )
+        finally:
+            works.stopping.set()
+            await asyncio.shield(asyncio.to_thread(self._end))
+            cache.close()
+
+    def _begin(self, works: Works) -> None:
+        patiently(self._database.prepare, works.stopping.is_set)
+        patiently(self._beat, works.stopping.is_set)
+        workflows.use(works, self.host)
+        config: DBOSConfig = {
+            "name": "reeltag",
+            "system_database_url": self._settings.jobs_url,
+            "application_version": self._settings.pipeline_version,
+            "executor_id": self.host,
+            "log_level": "ERROR",
+            "use_listen_notify": False,
+        }
+        _log_dbos_as_ours()
+        DBOS(config=config)
+        DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in ("videos", "segments", "errands")])
+        DBOS.launch()
+        slots = self._settings.worker_slots
+        for kind, places in (("videos", self._most_videos), ("segments", slots), ("errands", ERRANDS)):
+            DBOS.register_queue(
+                workflows.queue_of(kind, self.host),
+                worker_concurrency=places,
+                polling_interval_sec=workflows.POLL_SECONDS,
+                on_conflict="always_update",
+            )
+        for held in patiently(lambda: held_by(self._database, self.host), works.stopping.is_set):
+            workflows.enqueue(held, self.host)  # a worker that was killed had claimed it, and perhaps no more
+
+    def _end(self) -> None:
+        try:
+            hosts.leave(self._database, self.host)
+        except DatabaseAway as error:
+            _log.warning("%s; what this worker held goes to others when it has been silent for long enough", error)
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+        self._database.close()
+        self._seat.leave()
+
+    @property
+    def _most_videos(self) -> int:
+        return (1 + GUESTS) * self._settings.worker_slots + 1
+
+    def _beat(self) -> None:
+        hosts.beat(self._database, self.host, self._settings.pipeline_version, self._settings.worker_slots)
+
+    def _claim(self) -> None:
+        held = held_by(self._database, self.host)
+        running = sum(each.number >= 0 for each in held)
+        if len(held) - running < ERRANDS and (found := claim_errand(self._database, self._claimant)) is not None:
+            workflows.enqueue(found, self.host)
+        while running < self._most_videos:
+            # One more than there are places, so that the next is open when one ends.
+            guests_only = running > self._settings.worker_slots
+            found = claim_video(self._database, self._claimant, guests_only=guests_only)
+            if found is None:
+                return
+            workflows.enqueue(found, self.host)
+            running += 1
+
+    def _see_to_lost(self) -> None:
+        """Go on with what this worker holds and nothing of it does: DBOS lets go of some where the database is away."""
+        self._idle = workflows.revive(self.host, self._idle)
+        held = {each.key: each for each in held_by(self._database, self.host)}
+        for key, is_over in workflows.ended(list(held)).items():
+            if not is_over:
+                held.pop(key)
+            elif give_back(self._database, held.pop(key)):
+                _log.warning("the workflow %s ended and left its work undone", key)
+        for each in held.values():
+            workflows.enqueue(each, self.host)
+
+    async def _often(self, seconds: float, work: Callable[[], object]) -> None:
+        is_away = False
+        while True:
+            try:
+                await self._in_thread(work)
+                is_away = False
+            except DatabaseAway as error:
+                if not is_away:
+                    _log.warning("%s; the worker waits", error)
+                is_away = True
+            except Exception:
+                _log.exception("a worker's round")
+            await asyncio.sleep(seconds)
+
+    @staticmethod
+    async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
+        await asyncio.to_thread(work, *arguments)
+
+
+def _log_dbos_as_ours() -> None:
+    """Have DBOS's log go where ours goes; of a database that is away it would say so in every round of its queues."""
+    logger = logging.getLogger("dbos")
+    logger.handlers = [logging.NullHandler()]  # with none it adds its own
+    logger.propagate = True

@@ -1,0 +1,97 @@
+"""What a job may read: the folders and the prefixes of object stores that the operator names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reeltag.errors import InvalidOption, SourceRefused
+from reeltag.fetching.web import Web
+from vod.stores.names import shown
+
+OBJECT_SCHEMES: Final = ("s3", "gs", "az")
+_EXAMPLES: Final = "name a folder such as /data/films, or a prefix such as s3://bucket/films/"
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The operator's roots; nothing outside is read for a job."""
+
+    folders: tuple[Path, ...] = ()
+    """Absolute; links in them are the operator's, and followed."""
+    prefixes: tuple[str, ...] = ()
+    """Such as `s3://bucket/films/`; each ends with a slash."""
+
+    @classmethod
+    def of(cls, entries: Sequence[str]) -> Roots:
+        """Of what the operator wrote, `REELTAG_SOURCE_ROOTS`.
+
+        Raises:
+            InvalidOption: An entry is neither an absolute path nor a prefix of an object store.
+        """
+        folders, prefixes = list[Path](), list[str]()
+        for entry in entries:
+            scheme, mark, rest = entry.partition("://")
+            if mark and scheme in OBJECT_SCHEMES and rest.strip("/"):
+                prefixes.append(f"{entry.rstrip('/')}/")
+            elif Path(entry).is_absolute() and "\0" not in entry and ".." not in Path(entry).parts:
+                folders.append(Path(entry))
+            else:
+                raise InvalidOption(f"source_roots: {shown(entry)} is no root; {_EXAMPLES}")
+        return cls(tuple(folders), tuple(prefixes))
+
+    def covers(self, real: str) -> bool:
+        """Whether a path, in which no link is left, lies in one of the folders or is one."""
+        for folder in self.folders:
+            root = os.path.realpath(folder)
+            if real == root or real.startswith(root.rstrip("/") + "/"):
+                return True
+        return False
+
+    def check_object(self, url: str) -> None:
+        """See that an object, or a prefix of objects, lies below one of the prefixes.
+
+        Raises:
+            SourceRefused: It does not.
+        """
+        if not any(url.startswith(prefix) or f"{url}/" == prefix for prefix in self.prefixes):
+            raise SourceRefused(f"{shown(url)} {self.outside()}", "outside_roots")
+
+    def outside(self) -> str:
+        """What is wrong with a source outside, and what would be right."""
+        names = ", ".join([*(shown(folder) for folder in self.folders), *self.prefixes])
+        if not names:
+            return "is not taken: this server reads no paths and no stores; its operator says which, with --source-root"
+        return f"lies outside of what this server reads; name something below {names}"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a client uploaded, all of it."""
+
+    path: Path
+    name: str
+    """As the client called the file, without folders."""
+
+
+def no_uploads(upload_id: str) -> Upload:
+    """Of a server that takes none.
+
+    Raises:
+        SourceRefused: Always.
+    """
+    raise SourceRefused(f"there is no upload {shown(upload_id)}; upload the video first, or again", "not_found")
+
+
+@dataclass(frozen=True)
+class Access:
+    """All that the sources of one tenant may lie in."""
+
+    roots: Roots
+    web: Web
+    """Of HTTP and HTTPS."""
+    uploaded: Callable[[str], Upload] = no_uploads
+    """The tenant's upload of an id; raises an error of reeltag where there is none that is whole."""
