@@ -42,6 +42,8 @@ from reeltag.settings import Settings, unknown_variables
 SHUTDOWN_SECONDS: Final = 5
 """How long requests may take to finish once the listener is closed."""
 _BACKLOG: Final = 2048
+_YOUNG_OBJECTS: Final = 5000
+"""After which the collector looks for those that keep each other: requests in work are some hundred each."""
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _TICK_SECONDS: Final = 0.1
 _log: Final = logging.getLogger(__name__)
@@ -85,6 +87,7 @@ def serve(
     def begin() -> None:
         gc.collect()
         gc.freeze()  # what was imported stays: the collector, which stops everything, need not look through it again
+        gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
         on_ready(address)
 
     with listener:

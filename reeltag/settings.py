@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     """Largest picture, pixels (columns times rows), 1 to 67,108,864."""
 
     max_video_bytes: int = Field(64 << 30, ge=1024, le=1 << 44)
-    """Largest video that is uploaded for a job, bytes, 1 KiB to 16 TiB; it is kept on disk, below `state_dir`."""
+    """Largest video that is uploaded or downloaded for a job, bytes, 1 KiB to 16 TiB; it is kept below `state_dir`."""
+    cache_bytes: int = Field(64 << 30, ge=1024)
+    """Most bytes of downloads that a host keeps below `state_dir`, at least 1 KiB; no larger video is downloaded."""
     max_uploads: int = Field(1000, ge=1, le=1_000_000)
     """Most uploads that a tenant may have there, 1 to 1,000,000."""
     upload_hours: float = Field(72.0, gt=0, le=8760)

@@ -133,10 +133,14 @@ class Metrics:
 
     def refusals(self, method: str, route: str, error: ReeltagError) -> Callable[[], None]:
         """Counts, at each call, a request that was refused with this error before any work was done."""
+        counters: list[Counter] = []
 
         def count() -> None:
-            self._http_requests.labels(method, route, error.http_status).inc()
-            self._errors.labels("rest", error.code).inc()
+            if not counters:  # what was never counted is not shown
+                counters.append(self._http_requests.labels(method, route, error.http_status))
+                counters.append(self._errors.labels("rest", error.code))
+            for counter in counters:
+                counter.inc()
 
         return count
 

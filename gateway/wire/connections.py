@@ -287,9 +287,7 @@ class Connection(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         cycle.response_started = cycle.response_complete = True
-        sent = dict(cycle.scope["headers"]).get(HEADER.encode())
-        request_id = request_id_of(None if sent is None else sent.decode("latin-1"))
-        self.transport.write(on_the_wire(error, request_id, keep_alive=cycle.keep_alive))
+        self.transport.write(self._early.answer(error, cycle.scope["headers"], keep_alive=cycle.keep_alive))
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()

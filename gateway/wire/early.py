@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 
+from gateway.errors import on_the_wire
 from gateway.observing.metrics import Metrics
+from gateway.observing.request_ids import HEADER, request_id_of
 from gateway.tagging import Tagging
 from gateway.wire.places import Places
 from reeltag.errors import Overloaded, ReeltagError
 from reeltag.priority import Priority
 
 _METHOD, _PATH = "POST", "/v1/images"
+_ID_HEADER: Final = HEADER.encode()
+_ID: Final = request_id_of(None)
+"""Stands for the id in answers that are kept; as long as every other id that is made here."""
 
 
 class EarlyRefusals:
@@ -36,6 +41,8 @@ class EarlyRefusals:
         self._places = Places()
         metrics: Metrics = app.state.metrics
         self._count = metrics.refusals(_METHOD, _PATH, Overloaded(""))
+        self._answers: dict[tuple[int | None, bool], bytes] = {}
+        """Those that were made, by what they say: seconds to wait, at most 60, and whether the connection stays."""
 
     def of(self, scope: Any) -> Overloaded | None:
         """Why a request is refused; None where the app shall decide.
@@ -58,6 +65,22 @@ class EarlyRefusals:
         self._count()
         text = "as many images wait for Triton, or are on their way, as may; try again later"
         return Overloaded(text, retry_after_seconds=tagging.retry_after())
+
+    def answer(self, error: Overloaded, headers: Any, *, keep_alive: bool) -> bytes:
+        """What is written to the client.
+
+        Args:
+            error: By `of`, whose text is always the same.
+            headers: Of the request.
+            keep_alive: Whether the connection stays.
+        """
+        sent = next((value for name, value in headers if name == _ID_HEADER), None)
+        if sent is not None:
+            return on_the_wire(error, request_id_of(sent.decode("latin-1")), keep_alive=keep_alive)
+        said = error.retry_after_seconds, keep_alive
+        if said not in self._answers:
+            self._answers[said] = on_the_wire(error, _ID, keep_alive=keep_alive)
+        return self._answers[said].replace(_ID.encode(), request_id_of(None).encode())
 
     def _priorities(self, headers: Any) -> Sequence[Priority]:
         said = next((value for name, value in headers if name == b"priority"), b"")

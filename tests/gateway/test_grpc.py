@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from gateway.app import create_app
+from gateway.grpc.health import LOOK_SECONDS
 from gateway.grpc.service import SERVICE
 from reeltag.errors import TritonUnavailable
 from reeltag.settings import Settings
@@ -253,6 +254,20 @@ def test_health_follows_readiness(channel: grpc.Channel, tagger: FakeTagger) -> 
     wait_until(lambda: status() == health_pb2.HealthCheckResponse.NOT_SERVING)
     tagger.error = None
     wait_until(lambda: status() == health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_nobody_is_asked_while_nobody_asks_for_health(channel: grpc.Channel, tagger: FakeTagger) -> None:
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    asked = len(tagger.batches)
+    time.sleep(2.5 * LOOK_SECONDS)
+    assert len(tagger.batches) == asked
+    watching = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+    assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+    tagger.error = TritonUnavailable("Triton is away")
+    assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    tagger.error = None
+    assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+    watching.cancel()
 
 
 def test_reflection_shows_the_interface(channel: grpc.Channel) -> None:

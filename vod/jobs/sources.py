@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from reeltag.errors import SourceRefused
@@ -62,12 +62,16 @@ def contents(sources: Sequence[Source], access: Access) -> tuple[str, ...]:
 def _content(source: Source, access: Access, *, is_read: bool) -> str:
     if source.kind is SourceKind.UPLOAD:
         upload = access.uploaded(source.location)
-        return _of_file(upload.path, Roots((upload.path.parent,)), is_read=is_read)
+        text = _of_file(upload.path, Roots((upload.path.parent,)), is_read=is_read)
+        # The suffix decides what a file is: a manifest's bytes are no video's.
+        return f"{text}{PurePath(upload.name).suffix.lower()}" if is_manifest(upload.name) else text
     if source.kind is not SourceKind.PATH:
         return source.location
     path = Path(source.location)
     try:
-        return _of_file(path, access.roots, is_read=is_read)
+        text = _of_file(path, access.roots, is_read=is_read)
+        # The paths in a manifest may begin at its folder.
+        return f"{text}{path.suffix.lower()}:{path.parent}" if is_manifest(path.name) else text
     except SourceRefused:
         if not is_pattern(path):
             raise
@@ -84,5 +88,4 @@ def _of_file(path: Path, roots: Roots, *, is_read: bool) -> str:
         with os.fdopen(os.dup(place.descriptor), "rb") as file:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
-    # The suffix decides what a file is: a manifest's bytes are no video's.
-    return f"sha256:{digest.hexdigest()}{path.suffix.lower() if is_manifest(path.name) else ''}"
+    return f"sha256:{digest.hexdigest()}"

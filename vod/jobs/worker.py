@@ -19,6 +19,7 @@ from vod.jobs.tagging import Tagging
 from vod.jobs.webhooks import Webhooks
 from vod.jobs.works import Works
 from vod.stores.cache import SourceCache
+from vod.stores.downloading import DownloadLimits
 
 CLAIM_SECONDS: Final = 0.25
 """Between two looks at what waits."""
@@ -55,7 +56,11 @@ class Worker:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until cancelled; then what was begun is given back, and segments that are done stay done."""
-        cache = SourceCache(self._settings.state_dir)
+        cache = SourceCache(
+            self._settings.state_dir / "cache",
+            self._settings.cache_bytes,
+            DownloadLimits(max_bytes=self._settings.max_video_bytes),
+        )
         results = Results(self._settings.results_root, self._settings.state_dir / "scratch")
         loop = asyncio.get_running_loop()
         works = Works(self._settings, self._database, self._tagging, results, cache, loop)

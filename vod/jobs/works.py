@@ -17,7 +17,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from reeltag.errors import DatabaseAway, InvalidOption, OutputError, ReeltagError, ServiceError, VideoError
+from reeltag.errors import (
+    DatabaseAway,
+    InvalidOption,
+    NotAsPlanned,
+    OutputError,
+    ReeltagError,
+    ServiceError,
+    StorageFull,
+    VideoError,
+)
 from reeltag.settings import Settings
 from vod.jobs import errands, progress, sources
 from vod.jobs.claiming import Held, give_back
@@ -159,7 +168,11 @@ class Works:
         def written() -> None:
             write_job_files(self.results.store, held.job_id, videos())
 
-        self._until_written(held, written)
+        try:
+            self._until_written(held, written)
+        except (OutputError, StorageFull) as error:
+            problem = BadLine("job", error.code, f"the files of the whole job are not there: {error}")
+            self.ask(lambda: errands.add(self.database, held, [problem]))
         self.ask(lambda: errands.finish(self.database, held))
 
     def plan(self, held: Held) -> int:
@@ -211,6 +224,8 @@ class Works:
 
         try:
             record = self.run(held, tagged, tell)
+        except NotAsPlanned:
+            raise
         except VideoError as error:
             return None, str(error)
         tell(1.0)
@@ -335,7 +350,7 @@ class Works:
             raise Over
         try:
             write()
-        except OutputError as error:
+        except (OutputError, StorageFull) as error:
             if is_last:
                 raise
             _log.warning("%s; trying again", error)

@@ -138,3 +138,14 @@ def answered(connection: socket.socket) -> int:
     while len(body) < length:
         body += connection.recv(1 << 16)
     return int(first.split(b" ")[1])
+
+
+def test_each_refusal_has_its_own_id_or_the_clients(client: httpx.Client, tagger: Held) -> None:
+    with full(client, tagger):
+        sent = [JPEG, JPEG, {**JPEG, "X-Request-ID": "mine.1"}, {**JPEG, "X-Request-ID": "not mine"}]
+        answers = [client.post("/v1/images", content=encoded(), headers=headers) for headers in sent]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert [answer.json()["id"] for answer in answers] == ids
+    assert [answer.status_code for answer in answers] == [429] * 4
+    assert ids[2] == "mine.1"
+    assert len(set(ids)) == 4
