@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -49,3 +51,5 @@ def worker(
             progress.print(f"the worker {host} does jobs of version {settings.pipeline_version}. Ctrl-C stops it.")
 
         asyncio.run(work(used, announce, on_lost))
+    sys.stdout.flush()
+    os._exit(0)  # a thread that waits for a database that is away would be waited for
