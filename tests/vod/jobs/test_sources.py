@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,10 @@ from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.fetching.web import Web
 from vod.jobs.sources import checked, contents
 from vod.stores.roots import Access, Roots, Upload
+
+
+def uploaded_as(path: Path, name: str) -> Callable[[str], Upload]:
+    return lambda _: Upload(path, name)
 
 
 def test_a_content_changes_with_what_is_there(tmp_path: Path) -> None:
@@ -43,6 +48,6 @@ def test_a_manifest_is_what_it_says_where_it_lies(tmp_path: Path) -> None:
     assert len(set(contents(found, access))) == 3
     path = tmp_path / "one" / "a.jsonl"
     for name, is_other in (("b.jsonl", True), ("b.mp4", False)):
-        uploads = replace(access, uploaded=lambda _, name=name: Upload(path, name))
+        uploads = replace(access, uploaded=uploaded_as(path, name))
         (text,) = contents(asyncio.run(checked(["upload:0a"], uploads)), uploads)
         assert (text != contents(found, access)[2]) is is_other, "an upload is what its name says"
