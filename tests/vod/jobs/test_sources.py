@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.fetching.web import Web
 from vod.jobs.sources import checked, contents
 from vod.stores.roots import Access, Roots, Upload
+
+
+def uploaded_as(path: Path, name: str) -> Callable[[str], Upload]:
+    return lambda _: Upload(path, name)
 
 
 def test_a_content_changes_with_what_is_there(tmp_path: Path) -> None:
@@ -40,15 +46,8 @@ def test_a_manifest_is_what_it_says_where_it_lies(tmp_path: Path) -> None:
     names = ("one/a.jsonl", "two/a.jsonl", "two/a.mp4")
     found = asyncio.run(checked([str(tmp_path / name) for name in names], access))
     assert len(set(contents(found, access))) == 3
-
-
-def test_an_upload_is_what_its_name_says(tmp_path: Path) -> None:
-    path = tmp_path / "content"
-    path.write_text('{"source": "/a.mp4"}')
-
-    def of(name: str) -> tuple[str, ...]:
-        access = Access(Roots(), Web(UrlHosts([])), lambda _: Upload(path, name))
-        return contents(asyncio.run(checked(["upload:0a"], access)), access)
-
-    assert of("a.mp4") == of("b.mp4")
-    assert of("a.jsonl") != of("a.mp4")
+    path = tmp_path / "one" / "a.jsonl"
+    for name, is_other in (("b.jsonl", True), ("b.mp4", False)):
+        uploads = replace(access, uploaded=uploaded_as(path, name))
+        (text,) = contents(asyncio.run(checked(["upload:0a"], uploads)), uploads)
+        assert (text != contents(found, access)[2]) is is_other, "an upload is what its name says"
