@@ -138,6 +138,8 @@ class Pass:
         packet.opaque = _Ticket(self._number)
         try:
             frames = self._source.decode(packet)
+        except MemoryError:
+            raise  # no fault of the data
         except av.FFmpegError as error:
             self._forget_stamp(packet)
             if not self._keyframes_only or packet.is_keyframe:
@@ -275,7 +277,7 @@ class Pass:
                     if packet.stream is self._source.stream or packet.stream.index == self._source.stream.index:
                         yield from [packet] if packet.size or packet.dts is None else []  # AVI: "shown as before"
                 return
-            except av.FFmpegError as error:  # noqa: PERF203  reading goes on behind the damage
+            except av.FFmpegError as error:
                 errors += 1
                 self._note_damage(self._number, self._number, f"unreadable data: {error.strerror}")
 
