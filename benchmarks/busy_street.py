@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from reeltag.contract import BOXES, CLASSES, SCORES, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.errors import ImageRejected, ReeltagError
-from reeltag.triton import ImageOutputs, SharedTensor
+from reeltag.triton import ImageOutputs
+from reeltag.triton_messages import SharedTensor
 
 Array = npt.NDArray[Any]
 _BOXES: Final = 12
