@@ -277,7 +277,7 @@ class Pass:
                     if packet.stream is self._source.stream or packet.stream.index == self._source.stream.index:
                         yield from [packet] if packet.size or packet.dts is None else []  # AVI: "shown as before"
                 return
-            except av.FFmpegError as error:
+            except av.FFmpegError as error:  # noqa: PERF203  reading goes on behind the damage
                 errors += 1
                 self._note_damage(self._number, self._number, f"unreadable data: {error.strerror}")
 
