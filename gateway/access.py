@@ -105,6 +105,14 @@ class Caller:
         # A request larger than the bucket would never be taken, so one image that is left lets it in, on credit.
         return max(0.0, (min(images, 1) - use.images) / self._rate)
 
+    def check(self) -> None:
+        """See whether the key is still good, in the middle of a long answer.
+
+        Raises:
+            Unauthorized: It was revoked.
+        """
+        self._check()
+
     def take(self, images: int) -> None:
         """Count the images of a request, before they are tagged.
 

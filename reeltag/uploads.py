@@ -19,7 +19,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from reeltag.errors import Overloaded, SourceRefused, UploadNotFound
+from reeltag.errors import Overloaded, SetupError, SourceRefused, UploadNotFound
 from reeltag.settings import Settings
 
 SCHEME: Final = "upload:"
@@ -106,9 +106,17 @@ class UploadFolder:
 
         Raises:
             Overloaded: The tenant has as many as it may, or the disk is full.
+            SetupError: The folder cannot be written.
         """
+        try:
+            return self._created(tenant, length, name, metadata)
+        except OSError as error:
+            raise SetupError(f"{self._root} cannot be written ({error.strerror}); set REELTAG_STATE_DIR") from error
+
+    def _created(self, tenant: str, length: int, name: str, metadata: str) -> StoredUpload:
         folder = self._folder(tenant)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for each in (self._root.parent, self._root, folder):  # parents would get another mode
+            each.mkdir(parents=True, exist_ok=True, mode=0o700)
         if sum(1 for one in folder.iterdir() if _ID.fullmatch(one.name)) >= self._most:
             text = f"{self._most:,} uploads are there, which are all that may be: remove some, or wait"
             raise Overloaded(text, retry_after_seconds=60)

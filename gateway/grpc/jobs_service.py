@@ -187,6 +187,7 @@ class JobsService:
             with self._watchers.entered():
                 watching = self._jobs.watch(job_id, tenant=caller.owner)
                 async for job in self._watchers.changes(watching, KEEP_ALIVE_SECONDS):
+                    caller.check()
                     if job is not None:
                         message = job_message(job)
                         observed.sent_bytes += message.ByteSize()

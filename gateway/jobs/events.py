@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from gateway.access import Caller
 from gateway.errors import detail_of
 from gateway.jobs.facade import Job, Jobs
 from reeltag.errors import Overloaded, ReeltagError
@@ -86,20 +87,21 @@ def event_id(job: Job) -> str:
 
 
 async def event_stream(
-    jobs: Jobs, job_id: str, tenant: str, last_event_id: str, watchers: Watchers
+    jobs: Jobs, job_id: str, caller: Caller, last_event_id: str, watchers: Watchers
 ) -> AsyncIterator[bytes]:
     """A job's state now, unless the client has it, and after each change.
 
     Args:
         jobs: Where the job is.
         job_id: Its id.
-        tenant: Whose it is.
+        caller: Whose it is; one whose key is revoked is told no more.
         last_event_id: Of the state that the client has; empty without one.
         watchers: Of this gateway.
     """
     yield b"retry: %d\n\n" % _RETRY_MILLISECONDS
     try:
-        async for job in watchers.changes(jobs.watch(job_id, tenant=tenant), KEEP_ALIVE_SECONDS):
+        async for job in watchers.changes(jobs.watch(job_id, tenant=caller.owner), KEEP_ALIVE_SECONDS):
+            caller.check()
             if job is None:
                 yield b": nothing new\n\n"
             elif (name := event_id(job)) != last_event_id:

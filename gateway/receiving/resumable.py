@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from starlette.requests import Request
@@ -64,11 +65,11 @@ class Receiver:
                     raise BodyTooLarge(f"the upload has {length:,} bytes, as was said when it was begun, and not more")
                 if len(piece) >= PIECE_BYTES:
                     taken, piece = piece, bytearray()
-                    await asyncio.to_thread(_append, file, taken)
+                    await _written(file, taken)
                     end += len(taken)
         finally:
-            if piece:  # beyond a cancellation
-                await asyncio.shield(asyncio.to_thread(_append, file, piece))
+            if piece:
+                await _written(file, piece)
         end += len(piece)
         if end == length:
             await asyncio.to_thread(os.fsync, file)
@@ -95,6 +96,18 @@ async def _opened(upload: StoredUpload) -> AsyncIterator[int]:
         os.close(file)
 
 
+async def _written(file: int, data: bytearray) -> None:
+    """Append bytes in a thread; a cancellation waits for it, so that the file is not closed under it."""
+    writing = asyncio.ensure_future(asyncio.to_thread(_append, file, data))
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        while not writing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait((writing,))
+        raise
+
+
 def _locked(file: int) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,7 +117,13 @@ def _locked(file: int) -> bool:
 
 
 def _append(file: int, data: bytearray) -> None:
-    with memoryview(data) as view:
-        written = 0
-        while written < len(view):
-            written += os.write(file, view[written:])
+    try:
+        with memoryview(data) as view:
+            written = 0
+            while written < len(view):
+                written += os.write(file, view[written:])
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        text = "the server has no room for more now; what came is kept: go on later"
+        raise Overloaded(text, retry_after_seconds=60) from error

@@ -76,7 +76,7 @@ async def job_events(request: Request, job_id: str, its: Its) -> Response:
         return Response(status_code=204)
     with contextlib.ExitStack() as held:
         held.enter_context(watchers.entered())
-        events = event_stream(its.jobs, job.id, its.tenant, last, watchers)
+        events = event_stream(its.jobs, job.id, request.state.caller, last, watchers)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return HeldStream(events, held.pop_all(), "text/event-stream", headers)
     raise AssertionError("the block returns")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from reeltag.client.grpc_jobs import GrpcJobs
 from reeltag.client.jobs import Job, JobState, JobVideo, ResultFormat
 from reeltag.client.rest_jobs import RestJobs
 from reeltag.client.retrying import Refused, retried
 from reeltag.errors import InputError
+
+T = TypeVar("T")
 
 _PAGE: Final = 200
 _PIECE_BYTES: Final = 8 << 20
@@ -181,7 +183,7 @@ class AsyncJobs:
                 raise
             return await self._transport.offset(place, timeout_seconds)
 
-    async def _ask(self, ask: Callable[[float], Any]) -> Any:
+    async def _ask(self, ask: Callable[[float], Awaitable[T]]) -> T:
         return await retried(ask, self._timeout_seconds)
 
 

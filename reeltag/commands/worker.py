@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -33,6 +35,7 @@ def worker(
     """Do jobs until Ctrl-C: tag the videos that were submitted to a gateway with the same database."""
     from gateway.observing import logs
     from vod.jobs.process import work
+    from vod.stores.roots import Roots
 
     settings = settings_of(
         database_url=database_url,
@@ -40,6 +43,7 @@ def worker(
         worker_slots=slots,
         model_repository=model_repository,
     )
+    Roots.of(settings.source_roots).check_folders()
     logs.set_up(settings.log_level, settings.log_format)
     with running_triton(settings) as triton:
         on_lost = triton.own.restart if triton.own is not None else None
@@ -49,3 +53,5 @@ def worker(
             progress.print(f"the worker {host} does jobs of version {settings.pipeline_version}. Ctrl-C stops it.")
 
         asyncio.run(work(used, announce, on_lost))
+    sys.stdout.flush()
+    os._exit(0)  # a thread that waits for a database that is away would be waited for

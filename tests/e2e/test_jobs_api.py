@@ -59,7 +59,7 @@ def test_from_an_upload_to_its_tags(
     settings = Settings(state_dir=tmp_path / "state")
     monkeypatch.setenv("REELTAG_STATE_DIR", str(settings.state_dir))
     monkeypatch.setenv("REELTAG_WEBHOOK_HOSTS", f"127.0.0.1:{hook.port}")
-    with serve(tmp_path, "--triton-url", triton.url) as service, Client(service.url) as client:
+    with serve(tmp_path, "--triton-url", triton.url, "--jobs-worker") as service, Client(service.url) as client:
         source = client.jobs.upload(film)
         job = client.jobs.submit(source, webhook=f"http://127.0.0.1:{hook.port}/")
         ended = client.jobs.wait(job.id)

@@ -55,7 +55,8 @@ class FakeJobs:
         self.of_keys: dict[tuple[str, str], tuple[Submission, str]] = {}
         self.of_deliveries: dict[str, list[Delivery]] = {}
         self.watching = 0
-        self.loses_results = False
+        self.loses = ""
+        """The source that has no result, though it was tagged."""
         self._changed = asyncio.Event()
 
     async def submit(
@@ -164,7 +165,7 @@ class FakeJobs:
     async def results(self, job_id: str, *, tenant: str) -> AsyncIterator[tuple[JobVideo, bytes]]:
         await self.get(job_id, tenant=tenant)
         for video in self.of_videos[job_id]:
-            if video.state is JobState.SUCCEEDED and not self.loses_results:
+            if video.state is JobState.SUCCEEDED and video.source != self.loses:
                 yield video, TAGS
 
     async def result_file(self, job_id: str, number: int, suffix: str, *, tenant: str) -> bytes:

@@ -196,6 +196,7 @@ class Listening:
 
     def __init__(self, client: httpx.Client, job_id: str, last: str = "") -> None:
         self.events: list[dict[str, str]] = []
+        self.others: list[str] = []
         self._arguments = (client, f"/v1/jobs/{job_id}/events", {"Last-Event-ID": last} if last else {})
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -209,8 +210,11 @@ class Listening:
                 name, _, value = line.partition(": ")
                 if line:
                     event[name] = value
-                elif event.get("event"):
+                elif event.get("event") == "job":
                     self.events.append(event)
+                    event = {}
+                else:
+                    self.others += [event["event"]] if "event" in event else []
                     event = {}
 
     @property
@@ -278,7 +282,7 @@ def test_deliveries_of_a_webhook(client: httpx.Client, jobs: FakeJobs) -> None:
 
 def test_tenants_see_their_own_only(tmp_path: Path) -> None:
     keys = KeyFile(tmp_path / "keys.json")
-    (_, ours), (_, theirs) = keys.create("ours"), keys.create("theirs")
+    (our_key, ours), (_, theirs) = keys.create("ours"), keys.create("theirs")
     jobs = FakeJobs()
     settings = Settings(keys_file=tmp_path / "keys.json", state_dir=tmp_path / "state")
     with gateway(FakeTagger(), settings, jobs=jobs) as client:
@@ -296,6 +300,14 @@ def test_tenants_see_their_own_only(tmp_path: Path) -> None:
         assert client.delete(f"/v1/jobs/{job_id}").status_code == 404
         assert submit(client, "a.mp4") != job_id
         assert client.get("/v1/webhooks/secret").json()["secret"] != secret
+        client.headers["Authorization"] = f"Bearer {ours}"
+        listening = Listening(client, other := submit(client, "b.mp4"))
+        wait_until(lambda: listening.states == ["QUEUED"])
+        keys.revoke(our_key.id)
+        jobs.finish(other)
+        listening.thread.join(5)
+        assert listening.states == ["QUEUED"], "a key that was revoked is told no more"
+        assert listening.others == ["error"]
     assert jobs.all[job_id].state is JobState.FAILED
     assert jobs.all[job_id].tenant == "ours"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from gateway.app import create_app
+from gateway.receiving import resumable
 from reeltag.errors import Overloaded, SourceRefused, UploadNotFound
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
@@ -99,12 +101,13 @@ def test_bytes_beyond_a_crash_are_gone_on_from(served: tuple[Path, httpx.Client]
     assert upload.content.read_bytes() == b"1234567890"
 
 
-def test_one_sender_at_a_time_also_among_processes(served: tuple[Path, httpx.Client]) -> None:
+def test_one_sender_at_a_time_also_among_processes(
+    served: tuple[Path, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, client = served
+    monkeypatch.setattr(resumable, "_PATIENCE_SECONDS", 0.3)
     at = begin(client, 10)
     upload = UploadFolder(root).find("", at.rpartition("/")[2])
-    import fcntl
-
     with upload.content.open("ab") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         answer = send(client, at, 0, b"1234567890")

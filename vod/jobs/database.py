@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -146,14 +146,22 @@ def patiently(work: Callable[[], T], is_over: Callable[[], bool] = lambda: False
         DatabaseAway: It was away, and `is_over`.
     """
     for tries in itertools.count():
-        with suppress(DatabaseAway):
+        with _logged(tries):
             return work()
         if is_over():
             break
-        if tries % 60 == 1:
-            _log.warning("the database of jobs is away; trying again")
         time.sleep(_PAUSES_SECONDS[min(tries, len(_PAUSES_SECONDS) - 1)])
     return work()
+
+
+@contextmanager
+def _logged(tries: int) -> Iterator[None]:
+    """A database that is away is no error, and is told of about every two minutes."""
+    try:
+        yield
+    except DatabaseAway as error:
+        if tries % 60 == 0:
+            _log.warning("%s; trying again", error)
 
 
 @contextmanager

@@ -39,6 +39,7 @@ def main() -> None:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s jobs: %(message)s")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     asyncio.run(work(settings, lambda _: _say("ready"), lambda reason: _say(f"lost {reason}")))
+    os._exit(0)  # a thread that waits for a database that is away would be waited for
 
 
 async def work(settings: Settings, on_ready: Callable[[str], None], on_lost: Callable[[str], None] | None) -> None:

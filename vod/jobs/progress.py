@@ -18,9 +18,11 @@ from vod.jobs.tagging import Part, Planned, Tagged
 from vod.stores.source import Found
 
 MOST_STARTS: Final = 5
-"""A video that was begun so often without getting any further, as the workers died of it, is not begun again."""
-MOST_DEATHS: Final = 4
+"""A video that was begun so often, each time to the worker's end, is not begun again."""
+MOST_DEATHS: Final = 5
 """A segment during which so many workers died is left out."""
+SUSPECT: Final = 2
+"""After so many deaths it is worked on alone, so that it alone is blamed for the next one."""
 MOST_GAPS: Final = 1000
 """Of a video, in the database; its `tags.json` has all."""
 PACE_SECONDS: Final = 5
@@ -59,22 +61,17 @@ def work(database: Database, held: Held) -> Work | None:
     )
 
 
-def begin(database: Database, held: Held) -> Work | None:
-    """What to do; None where it is not held any more, or was begun too often: then it has failed."""
-    row = work(database, held)
-    if row is None:
-        return None
+def starts(database: Database, held: Held) -> int | None:
+    """How often workers ended in a row while they planned or delivered a video; None where it is not held any more."""
+    with database.reading() as connection:
+        found = connection.scalar(sa.select(videos.c.starts).where(is_held(held)))
+    return None if found is None else int(found)
+
+
+def note_start(database: Database, held: Held, count: int) -> None:
+    """So often a worker began with it, without an end that it lived to see."""
     with database.writing() as connection:
-        again = sa.and_(is_held(held), videos.c.starts < MOST_STARTS)
-        if connection.execute(videos.update().where(again).values(starts=videos.c.starts + 1)).rowcount:
-            return row
-    fail(
-        database,
-        held,
-        "poison",
-        f"{row.video.source}: {MOST_STARTS} workers in a row ended while they read it; only a retry begins it again",
-    )
-    return None
+        connection.execute(videos.update().where(is_held(held)).values(starts=count))
 
 
 def still_held(database: Database, held: Held) -> bool:
@@ -126,6 +123,13 @@ def missing(database: Database, held: Held, count: int) -> list[int]:
     return [index for index in range(count) if index not in done]
 
 
+def deaths(database: Database, held: Held, index: int) -> int:
+    """How many workers ended while they worked on a segment."""
+    query = sa.select(segments.c.runs - segments.c.ends).where(*_of(held), segments.c.segment == index)
+    with database.reading() as connection:
+        return int(connection.scalar(query) or 0)
+
+
 def begin_segment(database: Database, held: Held, index: int) -> bool:
     """Count a run of a segment; False where there is nothing to do: it is done, left out, or not held any more."""
     mine = (*_of(held), segments.c.segment == index)
@@ -165,10 +169,7 @@ def end_segment(
         values: dict[str, Any] = {"ends": segments.c.ends + 1}
         if record is not None or failure is not None:
             values |= {"record": record, "failure": failure}
-        kept = connection.execute(ended.where(segments.c.record.is_(None)).values(**values)).rowcount > 0
-        if record is not None:
-            connection.execute(videos.update().where(is_held(held)).values(starts=0))
-    return kept
+        return connection.execute(ended.where(segments.c.record.is_(None)).values(**values)).rowcount > 0
 
 
 def note_seconds(database: Database, held: Held, seconds: float) -> None:
@@ -192,7 +193,7 @@ def parts(database: Database, held: Held, count: int) -> list[Part]:
     with database.reading() as connection:
         rows = connection.execute(sa.select(segments.c.segment, segments.c.failure).where(*_of(held))).all()
     failures = {row.segment: row.failure for row in rows}
-    return [Part(index, None, failures.get(index, "it was not tagged") or "") for index in range(count)]
+    return [Part(index, None, failures.get(index) or "") for index in range(count)]
 
 
 def record(database: Database, held: Held, index: int) -> bytes | None:

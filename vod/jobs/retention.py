@@ -20,7 +20,13 @@ _KEPT_SECONDS: Final = 600.0
 
 
 def sweep(database: Database, works: Works) -> None:
-    """Remove jobs that ended long enough ago, those whose removal was broken off, and old workflows."""
+    """Remove jobs whose time is over, and old workflows."""
+    sweep_jobs(database, works)
+    _forget_workflows()
+
+
+def sweep_jobs(database: Database, works: Works) -> None:
+    """Remove jobs that ended long enough ago, and those whose removal was broken off."""
     oldest = database.now - works.settings.retention_days * _DAY_SECONDS
     is_old = sa.or_(jobs.c.is_deleted, jobs.c.ended_at < oldest)
     with database.reading() as connection:
@@ -32,7 +38,6 @@ def sweep(database: Database, works: Works) -> None:
                 continue  # somebody resumed it
         works.results.remove(job.id)
         changing.forget(database, job.id)
-    _forget_workflows()
 
 
 def _forget_workflows() -> None:

@@ -22,13 +22,14 @@ from vod.stores.cache import SourceCache
 from vod.stores.downloading import DownloadLimits
 
 CLAIM_SECONDS: Final = 0.25
-"""Between two looks at what waits."""
+"""Between two looks at what waits, while there is anything to do."""
+IDLE_CLAIM_SECONDS: Final = 0.75
 GUESTS: Final = 2
 """Videos beyond a worker's places, for each of these, that it takes of jobs of which nothing is in work."""
 ERRANDS: Final = 2
 """Jobs whose sources are read, or that are ended, at one time by a worker."""
 SWEEP_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 5.0
 """How long a worker that ends waits for its steps to notice."""
 _log: Final = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Worker:
         self._database = Database(settings.jobs_url)
         self._seat = hosts.Seat(settings.state_dir, settings.pipeline_version)
         self._idle: set[str] = set()
+        self._is_busy = True
         self._claimant = Claimant(self._seat.host, settings.pipeline_version, settings.most_running_videos)
 
     @property
@@ -69,7 +71,7 @@ class Worker:
             on_ready()
             await asyncio.gather(
                 self._often(hosts.BEAT_SECONDS, self._beat),
-                self._often(CLAIM_SECONDS, self._claim),
+                self._often(lambda: CLAIM_SECONDS if self._is_busy else IDLE_CLAIM_SECONDS, self._claim),
                 self._often(hosts.BEAT_SECONDS, lambda: hosts.bury(self._database)),
                 self._often(SWEEP_SECONDS, lambda: retention.sweep(self._database, works)),
                 self._often(hosts.BEAT_SECONDS, self._see_to_lost),
@@ -94,13 +96,13 @@ class Worker:
         }
         _log_dbos_as_ours()
         DBOS(config=config)
-        DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in ("videos", "segments", "errands")])
+        DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in workflows.KINDS])
         DBOS.launch()
-        slots = self._settings.worker_slots
-        for kind, places in (("videos", self._most_videos), ("segments", slots), ("errands", ERRANDS)):
+        places = {"videos": self._most_videos, "segments": self._settings.worker_slots, "errands": ERRANDS}
+        for kind in workflows.KINDS:
             DBOS.register_queue(
                 workflows.queue_of(kind, self.host),
-                worker_concurrency=places,
+                worker_concurrency=places[kind],
                 polling_interval_sec=workflows.POLL_SECONDS,
                 on_conflict="always_update",
             )
@@ -110,6 +112,7 @@ class Worker:
     def _end(self) -> None:
         try:
             hosts.leave(self._database, self.host)
+            workflows.let_go(self.host, STOP_SECONDS)
         except DatabaseAway as error:
             _log.warning("%s; what this worker held goes to others when it has been silent for long enough", error)
         DBOS.destroy(workflow_completion_timeout_sec=0)
@@ -125,6 +128,10 @@ class Worker:
 
     def _claim(self) -> None:
         held = held_by(self._database, self.host)
+        is_busy = bool(held)
+        if is_busy != self._is_busy:
+            workflows.set_pace(self.host, is_busy=is_busy)
+            self._is_busy = is_busy
         running = sum(each.number >= 0 for each in held)
         if len(held) - running < ERRANDS and (found := claim_errand(self._database, self._claimant)) is not None:
             workflows.enqueue(found, self.host)
@@ -149,7 +156,7 @@ class Worker:
         for each in held.values():
             workflows.enqueue(each, self.host)
 
-    async def _often(self, seconds: float, work: Callable[[], object]) -> None:
+    async def _often(self, seconds: float | Callable[[], float], work: Callable[[], object]) -> None:
         is_away = False
         while True:
             try:
@@ -161,7 +168,7 @@ class Worker:
                 is_away = True
             except Exception:
                 _log.exception("a worker's round")
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds() if callable(seconds) else seconds)
 
     @staticmethod
     async def _in_thread(work: Callable[..., object], *arguments: object) -> None:

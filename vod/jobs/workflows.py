@@ -7,6 +7,7 @@ does what concerns a job as a whole. Their inputs and outputs are small: records
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -17,10 +18,14 @@ from dbos._utils import INTERNAL_QUEUE_NAME
 from reeltag.errors import NetworkReplaced, NotAsPlanned, ReeltagError, StaleRecord
 from vod.jobs import errands, progress
 from vod.jobs.claiming import Held
-from vod.jobs.works import Over, Works
+from vod.jobs.running import Over
+from vod.jobs.works import Works
 
 POLL_SECONDS: Final = 0.2
-"""How often a queue is looked at, and a video at its segments."""
+"""How often a queue is looked at, and a video at its segments, while there is anything to do."""
+IDLE_POLL_SECONDS: Final = 1.0
+KINDS: Final = ("videos", "segments", "errands")
+"""Of queues: those that wait in one must not take the places of those that they wait for."""
 MOST_TRIES: Final = 3
 """Of a video whose file changes while it is read, or is not what it says of itself."""
 _log: Final = logging.getLogger(__name__)
@@ -36,6 +41,14 @@ def use(works: Works, host: str) -> None:
 def queue_of(kind: str, host: str) -> str:
     """Name of a host's queue: each has its own, so that each has as many places as it likes."""
     return f"{kind}:{host}"
+
+
+def set_pace(host: str, *, is_busy: bool) -> None:
+    """Have a host's queues looked at often, or, where there is nothing to do, so that it costs next to nothing."""
+    for kind in KINDS:
+        queue = DBOS.retrieve_queue(queue_of(kind, host))
+        if queue is not None:
+            queue.set_polling_interval_sec(POLL_SECONDS if is_busy else IDLE_POLL_SECONDS)
 
 
 def enqueue(held: Held, host: str) -> None:
@@ -76,15 +89,27 @@ def revive(host: str, idle: set[str]) -> set[str]:
     return pending - active
 
 
+def let_go(host: str, seconds: float) -> None:
+    """End what this process does, which is others' now: a video that waits for its segments would wait on.
+
+    Args:
+        host: Of this process.
+        seconds: Longest wait for their threads.
+    """
+    dbos = _get_dbos_instance()
+    version = DBOS.application_version
+    pending = [each.workflow_id for each in dbos._sys_db.get_pending_workflows(host, version)]
+    if pending:
+        DBOS.cancel_workflows(pending)
+    until = time.monotonic() + seconds
+    while dbos._active_workflows_set.activeList() and time.monotonic() < until:
+        time.sleep(0.05)
+
+
 @DBOS.workflow(name="video", max_recovery_attempts=None)
 def video(job_id: str, number: int, attempt: int, priority: int) -> str:
     """Tag a video that was claimed."""
-    held, (works, host) = Held(job_id, number, attempt, priority), _current[0]
-    try:
-        if works.ask(lambda: progress.begin(works.database, held)) is None:
-            return "over"
-    except Over:
-        return "over"
+    works, host = _current[0]
     count = _plan(job_id, number, attempt, priority)
     if count < 0:
         return "over"
