@@ -89,12 +89,15 @@ def gateway_request(session: aiohttp.ClientSession, url: str, images: Sequence[b
 
 def grpc_request(channel: grpc.aio.Channel, images: Sequence[bytes]) -> Request:
     """Calls of `TagImages` with one image."""
-    stub, options = TaggingStub(channel), pb.TagOptions(tasks=["detect"])
+    options = pb.TagOptions(tasks=["detect"])
     calls = [pb.TagImagesRequest(images=[pb.Image(data=image)], options=options) for image in images]
-    source = itertools.cycle(calls)
+    source = itertools.cycle([call.SerializeToString() for call in calls])  # once, as requests over REST are
+    tag: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.TagImagesResponse] = channel.unary_unary(
+        "/reeltag.v1.Tagging/TagImages", response_deserializer=pb.TagImagesResponse.FromString
+    )
 
     async def request() -> int:
-        answer = await stub.TagImages(next(source), timeout=60)
+        answer = await tag(next(source), timeout=60)
         return len(answer.results)
 
     return request

@@ -20,7 +20,7 @@ from reeltag.palettes import RGB, default_palette
 IMAGE: Final = "IMAGE"
 """BYTES `[1]`: one encoded image (of one of `frames.FORMATS`)."""
 FRAMES: Final = "FRAMES"
-"""uint8 `[H, W, 3]` RGB for networks of pictures, `[100, 27, 48, 3]` for the shot detector."""
+"""uint8 `[H, W, 3]` RGB for networks of pictures, `[window, 27, 48, 3]` for the shot detector."""
 ERROR: Final = "ERROR"
 """BYTES `[1]`: empty when the image was decoded, otherwise `code: message`."""
 GEOMETRY: Final = "GEOMETRY"
@@ -78,7 +78,7 @@ AREAS: Final = "areas"
 """Name of the backend that leaves a letterbox's border out of a class map."""
 
 SHOT_WINDOW_FRAMES: Final = 100
-"""Frames in one window of the shot detector."""
+"""Frames in one window of a shot detector whose card says nothing of it, as cards did not in earlier versions."""
 SHOT_CONTEXT_FRAMES: Final = 25
 """Frames at each end of a window that only give context: their probabilities are not used."""
 
@@ -156,6 +156,8 @@ class ModelCard(BaseModel):
     """Rows of the network's input, pixels."""
     width: int = Field(gt=0)
     """Columns of the network's input, pixels."""
+    window_frames: int | None = Field(None, gt=2 * SHOT_CONTEXT_FRAMES)
+    """Of the shot detector: frames in one window; absent is `SHOT_WINDOW_FRAMES`."""
     view: str = ""
     """Name of the `frames.View` that turns a picture into the input; empty for the shot detector."""
     labels: tuple[str, ...] = ()
@@ -183,13 +185,18 @@ class ModelCard(BaseModel):
 
     def numbered(self) -> ModelCard:
         """The same card with the version that follows from all the rest of it but what was measured."""
-        said = self.model_dump_json(exclude={"version", "measured"})
+        said = self.model_dump_json(exclude={"version", "measured"}, exclude_none=True)
         return self.model_copy(update={"version": _version_of(said)})
 
     @property
     def palette(self) -> tuple[RGB, ...]:
         """A colour for each class: those that were chosen, or made-up ones that are always the same."""
         return self.colours or default_palette(len(self.labels))
+
+    @property
+    def shot_window(self) -> int:
+        """Frames in one window of the shot detector."""
+        return self.window_frames or SHOT_WINDOW_FRAMES
 
     def frames_view(self) -> View:
         """The view that turns a picture into this network's input."""

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins whose web pages may ask, separated by commas, such as `https://app.example.org`; none lets none."""
     url_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Hosts that images are fetched from by URL, separated by commas, such as `a.example.org,*.example.net:8443`."""
+    """Hosts that files are fetched from by URL, separated by commas, such as `a.example.org,*.example.net:8443`."""
     max_connections: int = Field(1024, ge=1, le=100_000)
     """Most open connections, 1 to 100,000; at the limit the one that idles longest makes room for a new one."""
     max_header_bytes: int = Field(32 << 10, ge=1024, le=1 << 20)

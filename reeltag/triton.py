@@ -387,10 +387,10 @@ class TritonClient:
 
         Args:
             card: Of the shot detector; no other one answers.
-            window: uint8 `(N, 100, 27, 48, 3)` RGB.
+            window: uint8 `(N, T, 27, 48, 3)` RGB, T being `card.shot_window`.
 
         Returns:
-            float32 `(N, 100)`.
+            float32 `(N, T)`.
 
         Raises:
             NetworkReplaced: Another shot detector answers now.

@@ -34,6 +34,9 @@ class TritonPythonModel:
         }
         core = openvino.Core()
         model = core.read_model(Path(args["model_repository"]) / args["model_version"] / "model.onnx")
+        if any(size.is_dynamic for size in list(model.input(self.input_name).partial_shape)[1:]):
+            # The config says how long a window is where the graph takes any: OpenVINO then plans its memory once.
+            model.reshape({self.input_name: [-1, *(int(size) for size in config["input"][0]["dims"])]})
         together = core.compile_model(model, "CPU", {**parameters, "PERFORMANCE_HINT": "LATENCY"})
         self.together = together.create_infer_request()
         streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": parameters["INFERENCE_NUM_THREADS"]}

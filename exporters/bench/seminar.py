@@ -192,7 +192,7 @@ def _torch_runner(subject: Subject, device: str, dtype: torch.dtype, compiled: b
 
 
 def _plan_runner(subject: Subject, module: str, precision: Precision) -> Runner:
-    options = PlanOptions(batch=BatchProfile(1, 1, 1))
+    options = PlanOptions(batch=BatchProfile(1, 1, 1), input_shape=subject.spec.input_shape)
     plan = build_plan(_converted(subject, precision).SerializeToString(), options, module=module)
     return TensorRtRunner(plan, subject.spec.input_shape)
 

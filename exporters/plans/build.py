@@ -52,6 +52,8 @@ class PlanOptions:
     """How a plan is built."""
 
     batch: BatchProfile = BatchProfile()
+    input_shape: tuple[int, ...] = ()
+    """Of one item of the batch: lengths that the graph leaves free, such as that of a window of frames, are these."""
     workspace_bytes: int | None = None
     """Most scratch memory that a layer may use on the GPU; all of it without."""
     timing_cache: Path | None = None
@@ -175,6 +177,8 @@ def _configure(trt: TensorRT, builder: Builder, network: Network, config: Config
     profile = builder.create_optimization_profile()
     for tensor in (network.get_input(i) for i in range(network.num_inputs)):
         batch, *rest = tuple(tensor.shape)
+        if len(rest) == len(options.input_shape):
+            rest = [given if size == -1 else size for size, given in zip(rest, options.input_shape, strict=True)]
         if batch != -1 or -1 in rest:
             raise InputError(
                 f"input {tensor.name!r} has shape {tuple(tensor.shape)} (-1 is free); a plan needs a free first axis, "

@@ -38,7 +38,8 @@ def planned(
         OutputError: A file cannot be written.
         KeyboardInterrupt: Ctrl-C was pressed; nothing was written.
     """
-    options = replace(options, batch=options.batch.at_most(artefact.spec.max_batch_size))
+    spec = artefact.spec
+    options = replace(options, batch=options.batch.at_most(spec.max_batch_size), input_shape=spec.input_shape)
     if builder == "tensorrt_rtx" and not options.targets:
         options = replace(options, targets=RTX_TARGETS)
     plan = build_plan(artefact.file.read_bytes(), options, module=builder, progress=progress)

@@ -81,6 +81,7 @@ class Artefact:
             task=self.spec.task,
             height=self.spec.height,
             width=self.spec.width,
+            window_frames=self.spec.window_frames or None,
             view=self.spec.view.name if self.spec.view else "",
             labels=self.spec.labels,
             groups=self.spec.groups,

@@ -28,7 +28,6 @@ from reeltag.contract import (
     SCORE_THRESHOLD,
     SCORES,
     SHARES,
-    SHOT_WINDOW_FRAMES,
     SHOTS_ENSEMBLE,
     TASK_OUTPUTS,
     VIEWS_PARAMETER,
@@ -134,7 +133,7 @@ def network_outputs(spec: ModelSpec, nms: Nms = "python") -> dict[str, tuple[str
     if spec.task == "detect":
         return dict(_DETECT_TENSORS) if nms == "engine" else {CANDIDATES: ("TYPE_FP32", [spec.candidates, 6])}
     if spec.task == "shots":
-        return {CUTS: ("TYPE_FP32", [SHOT_WINDOW_FRAMES])}
+        return {CUTS: ("TYPE_FP32", [spec.window_frames])}
     of_classes = ("TYPE_FP32", [len(spec.labels)])
     if spec.task == "classify":
         return {SCORES: of_classes}
@@ -191,7 +190,7 @@ def shots_ensemble_config(spec: ModelSpec, card: ModelCard) -> ModelConfig:
     config = _ensemble(SHOTS_ENSEMBLE, card, spec.max_batch_size)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     _add_step(config, spec.name, {FRAMES: FRAMES}, {CUTS: CUTS}, version=card.version)
-    _add(config.output, CUTS, "TYPE_FP32", [SHOT_WINDOW_FRAMES])
+    _add(config.output, CUTS, "TYPE_FP32", [spec.window_frames])
     return config
 
 

@@ -82,7 +82,8 @@ def _torch_source(spec: ModelSpec) -> tuple[ModelProto, Reference]:
 
     example = torch.from_numpy(frames if whole else compare.normalised(spec, frames))
     names = (FRAMES, CUTS) if whole else (compose.IMAGES, LOGITS)
-    return traced(module, example, names[0], [names[1]]), answer
+    free_axes = ("batch", "frames") if whole else ("batch",)
+    return traced(module, example, names[0], [names[1]], free_axes), answer
 
 
 def _module(spec: ModelSpec) -> Any:

@@ -73,6 +73,7 @@ def serve(
     from gateway.server import check_options
     from gateway.server import serve as serve_gateway
     from vod.jobs.keeping import KeptWorker
+    from vod.stores.roots import Roots
 
     settings = settings_of(
         host=host,
@@ -87,11 +88,12 @@ def serve(
         cors_origins=tuple(cors_origin) if cors_origin else None,
         triton_url=",".join(triton_url) if triton_url else None,
         model_repository=model_repository,
-        source_roots=tuple(source_root) if source_root else None,
+        source_roots=tuple(map(_whole, source_root)) if source_root else None,
         database_url=database_url,
         jobs_worker=jobs_worker,
     )
     check_options(settings)
+    Roots.of(settings.source_roots).check_folders()
     with announced_triton(settings, triton_metrics_port) as triton:
 
         def announce(address: str) -> None:
@@ -102,3 +104,8 @@ def serve(
         restart = triton.own.restart if triton.own is not None else None
         with KeptWorker(used, restart) if settings.jobs_worker else nullcontext():
             serve_gateway(used, on_ready=announce, own=triton.own)
+
+
+def _whole(root: str) -> str:
+    """A folder's path from `/` on; prefixes of stores as they are."""
+    return root if "://" in root else str(Path(root).absolute())

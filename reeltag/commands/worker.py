@@ -35,6 +35,7 @@ def worker(
     """Do jobs until Ctrl-C: tag the videos that were submitted to a gateway with the same database."""
     from gateway.observing import logs
     from vod.jobs.process import work
+    from vod.stores.roots import Roots
 
     settings = settings_of(
         database_url=database_url,
@@ -42,6 +43,7 @@ def worker(
         worker_slots=slots,
         model_repository=model_repository,
     )
+    Roots.of(settings.source_roots).check_folders()
     logs.set_up(settings.log_level, settings.log_format)
     with running_triton(settings) as triton:
         on_lost = triton.own.restart if triton.own is not None else None

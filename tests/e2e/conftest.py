@@ -64,12 +64,15 @@ def serve(folder: Path, *options: str) -> Iterator[Service]:
     log = folder / "log"
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, process, log)
-        family = psutil.Process(process.pid)
-        yield Service(url, family, log)
-        everything = [family, *family.children(recursive=True)]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        try:
+            wait_until_ready(url, process, log)
+            family = psutil.Process(process.pid)
+            yield Service(url, family, log)
+            everything = [family, *family.children(recursive=True)]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+        finally:  # a test that fails must not wait for it
+            process.kill()
     end = time.monotonic() + 10
     while any(map(is_alive, everything[1:])) and time.monotonic() < end:
         time.sleep(0.1)

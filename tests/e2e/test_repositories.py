@@ -46,7 +46,7 @@ def test_a_triton_with_plain_defaults_serves_all_of_a_checkout(tmp_path: Path) -
             assert isinstance(answer, ImageOutputs)
             assert answer.cards == cards
             windows = compare.sample_frames(MODELS["transnetv2"], 1)
-            assert (await client.infer_cuts(await client.card(SHOTS_ENSEMBLE), windows)).shape == (1, 100)
+            assert (await client.infer_cuts(await client.card(SHOTS_ENSEMBLE), windows)).shape == (1, 200)
             return await client.served()
 
     with plain_triton(target) as server:

@@ -18,6 +18,7 @@ from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.tags import ImageTags, VideoTags
 from reeltag.triton import TritonClient
 from tests.reeltag.heif import coded, heic
+from tests.vod.test_taxonomy import EXAMPLE
 from vod.decoding.blocks import RingLayout
 from vod.decoding.reader import VideoReader
 from vod.inference.ring import RingInference
@@ -26,6 +27,7 @@ from vod.stores.names import result_name
 from vod.stores.results import result_path
 from vod.stores.thumbnails import ThumbnailStore
 from vod.tagging import Outcome, Sample, Status, TagOptions, tag_paths
+from vod.taxonomy import read_taxonomy
 
 LAST_FRAMES = (29, 75, 136, 186, 241)
 """Of the shots of bikes.mp4; 25 frames a second."""
@@ -55,7 +57,7 @@ def overlap(found: list[tuple[float, float]], start: float, end: float) -> float
 
 
 def test_the_street_video(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -> None:
-    tags = tag(triton, bikes, tmp_path, TagOptions())
+    tags = tag(triton, bikes, tmp_path, TagOptions(taxonomy=read_taxonomy(EXAMPLE)))
     assert [shot.start_seconds for shot in tags.shots] == pytest.approx([0.0, *((f + 1) / 25 for f in LAST_FRAMES)])
     assert tags.coverage.frames_decoded == 250
     cars, people = spans(tags, "car"), spans(tags, "person")
@@ -63,6 +65,10 @@ def test_the_street_video(triton: EmbeddedTriton, bikes: Path, tmp_path: Path) -
     assert overlap(cars, 7.48, 9.68) == 0
     assert overlap(people, 3.04, 5.48) > 0.5
     assert overlap(people, 9.68, 10.0) == 0
+    assert overlap(spans(tags, "Automotive"), 5.48, 7.48) >= overlap(cars, 5.48, 7.48)
+    assert next(t.category for t in tags.tags if t.label == "Automotive") == "1"
+    assert {o.label for o in tags.shots[4].objects} == {"person"}
+    assert [o.count for o in tags.shots[3].objects if o.label == "car"] in ([1], [2], [3])  # three, behind a fence
 
 
 @pytest.mark.parametrize("sample", [Sample.FPS, Sample.SHOTS])

@@ -2,8 +2,8 @@
 
 How many objects of a label a shot shows at once:
 
-1. Counted are boxes that score as high as a tag needs to hold (`Hysteresis.low`), in the samples of an interval of
-   that tag. What is no tag of the shot is not counted.
+1. Counted are boxes that score as high as a tag needs to open (`Hysteresis.high`), in the samples of an interval of
+   that tag: lower ones are too often a second box of the same object. What is no tag of the shot is not counted.
 2. A sample's count is smoothed: the median of it and its neighbours in the interval, those whose mean score
    `aggregate.py` takes; of two samples, at an end, the lower count. So neither a box that flickers up in one sample
    nor one that is missed in one changes the number.

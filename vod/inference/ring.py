@@ -50,7 +50,7 @@ class FrameTagger(Protocol):
         ...
 
     async def infer_cuts(self, card: ModelCard, window: Array | SharedTensor) -> Array:
-        """float32 `(N, 100)` probabilities for windows, uint8 `(N, 100, 27, 48, 3)`; as `infer_frames`."""
+        """float32 `(N, T)` probabilities for windows, uint8 `(N, T, 27, 48, 3)`; as `infer_frames`."""
         ...
 
     async def infer_images(
@@ -129,7 +129,7 @@ class RingInference:
         )
 
     async def cuts(self, card: ModelCard, slot: int) -> Array:
-        """float32 `(100,)`: probability that a shot ends with each frame of a window, by the detector of this card."""
+        """float32 `(T,)`: probability that a shot ends with each frame of a window, by the detector of this card."""
         shape, offset = self._layout.window_shape, self._layout.window_offset(slot)
         asked = self._ask(lambda tensor: self._client.infer_cuts(card, tensor), offset, shape)
         probabilities: Array = (await asked)[0]

@@ -70,7 +70,7 @@ class Runner:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.gate: Final = Gate(self.stopping)
+        self.gate = Gate(self.stopping)
 
     def ask(self, work: Callable[[], T]) -> T:
         """Something of the database, however long that is away.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -14,7 +16,7 @@ from reeltag.fetching.web import Web
 from reeltag.settings import Settings
 from reeltag.uploads import UploadFolder
 from vod.stores.checking import checked_source
-from vod.stores.folders import is_pattern
+from vod.stores.folders import ALL, Walk, is_pattern, split_pattern
 from vod.stores.manifests import is_manifest
 from vod.stores.opening import opened
 from vod.stores.roots import Access, Roots, Upload
@@ -22,6 +24,8 @@ from vod.stores.source import Source, SourceKind
 
 MOST_HASHED: Final = 100
 """Files of one submission that are read to tell their content; of more, size and time stand for it."""
+MOST_LISTED: Final = 100_000
+"""Files of a folder or a pattern that are looked at to tell its content; more are not looked at."""
 _READ_SECONDS: Final = 60.0
 """Longest wait for the next bytes of a download."""
 _CHUNK: Final = 1 << 20
@@ -55,7 +59,7 @@ async def checked(texts: Sequence[str], access: Access) -> list[Source]:
 
 
 def contents(sources: Sequence[Source], access: Access) -> tuple[str, ...]:
-    """A text for each source that changes with what it holds; of folders and URLs it is where they are."""
+    """A text for each source that changes with what it holds; of URLs and objects it is where they are."""
     return tuple(_content(source, access, is_read=len(sources) <= MOST_HASHED) for source in sources)
 
 
@@ -75,13 +79,13 @@ def _content(source: Source, access: Access, *, is_read: bool) -> str:
     except SourceRefused:
         if not is_pattern(path):
             raise
-        return f"pattern:{path}"
+        return _of_many(path, *split_pattern(path), access.roots)
 
 
 def _of_file(path: Path, roots: Roots, *, is_read: bool) -> str:
     with opened(path, roots) as place:
         if place.is_folder:
-            return f"folder:{place.real}"
+            return _of_many(path, path, ALL, roots)
         if not is_read:
             return f"file:{place.real}:{place.stamp}"
         digest = hashlib.sha256()
@@ -89,3 +93,14 @@ def _of_file(path: Path, roots: Roots, *, is_read: bool) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _of_many(path: Path, folder: Path, parts: tuple[str, ...], roots: Roots) -> str:
+    """Of a folder or a pattern: which files there are, and their sizes and times, so that new ones make a new job."""
+    digest = hashlib.sha256()
+    for each in islice(Walk(folder, parts, roots), MOST_LISTED):
+        if isinstance(each, Path):
+            with suppress(OSError):
+                status = each.stat()
+                digest.update(f"{each}\0{status.st_size}:{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+    return f"many:{path}:{digest.hexdigest()}"

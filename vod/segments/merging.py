@@ -170,9 +170,9 @@ def _assembled(
     options: TagOptions,
 ) -> TaggedVideo:
     cards, probe, detector = networks.cards, plan.probe, networks.tasks[Task.DETECT]
-    taxonomy, least = options.taxonomy, options.thresholds.detector.low
+    taxonomy, least = options.taxonomy, options.thresholds.detector.high
     found = FrameObjects(findings.boxes, detector.labels, options.thresholds.frame_score, taxonomy)
-    objects = Objects(detector.network, found.times, lambda label: found.counts(label, taxonomy.low(label, least)))
+    objects = Objects(detector.network, found.times, lambda label: found.counts(label, taxonomy.high(label, least)))
     said, stretches = _said(findings, networks, options), stretches_of(shots, end.gaps)
     repeats = None
     if options.sample is Sample.ADAPTIVE:

@@ -40,7 +40,8 @@ class Networks:
     def layout(self) -> RingLayout:
         """Of a ring that holds what they take."""
         views: tuple[View, ...] = tuple(dict.fromkeys(card.frames_view() for card in self.tasks.values()))
-        return RingLayout(views)
+        detector = self.shot_detector
+        return RingLayout(views, window_frames=detector.shot_window) if detector else RingLayout(views)
 
     @property
     def versions(self) -> dict[str, str]:

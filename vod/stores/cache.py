@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
@@ -42,6 +43,7 @@ class SourceCache:
     """
 
     def __init__(self, folder: Path, most_bytes: int = _USUAL_BYTES, limits: DownloadLimits | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what tenants may read is not for all users
         self._held = HeldFiles(folder / "held")
         self._downloads = Downloads(folder / "downloads", most_bytes, limits or DownloadLimits())
 
@@ -50,13 +52,16 @@ class SourceCache:
         self._held.close()
 
     @asynccontextmanager
-    async def local(self, found: Found, access: Access, stamp: str = "") -> AsyncIterator[LocalFile]:
+    async def local(
+        self, found: Found, access: Access, stamp: str = "", max_bytes: int | None = None
+    ) -> AsyncIterator[LocalFile]:
         """A video as a file that stays as it is while it is held, even where it is replaced or removed meanwhile.
 
         Args:
             found: The video.
             access: What may be read; is looked at again.
             stamp: That of an earlier `LocalFile`, where it must still be the same; empty where it need not.
+            max_bytes: Of a download, where that is less than of videos.
 
         Raises:
             SourceRefused: It cannot be read, is too large, or is not the same any more.
@@ -67,7 +72,7 @@ class SourceCache:
         name = PurePath(found.source).name
         if found.kind in (SourceKind.WEB, SourceKind.OBJECT):
             remote = Remote(found.location, _origin(found, access), found.source)
-            async with self._downloads.held(remote, stamp) as (descriptor, content):
+            async with self._downloads.held(remote, stamp, max_bytes) as (descriptor, content):
                 with self._held.path_of(descriptor, name) as link:
                     yield LocalFile(link, content)
             return
@@ -75,7 +80,8 @@ class SourceCache:
         if found.kind is SourceKind.UPLOAD:
             upload = access.uploaded(found.location)
             path, name, roots = upload.path, upload.name, Roots((upload.path.parent,))
-        with opened(path, roots) as place:
+        with ExitStack() as stack:
+            place = await asyncio.to_thread(stack.enter_context, opened(path, roots))
             if place.is_folder:
                 raise SourceRefused(f"{found.source} is a folder by now", "not_a_file")
             if stamp and place.stamp != stamp:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from pathlib import Path, PurePosixPath
@@ -37,9 +38,9 @@ async def checked_source(text: str, access: Access) -> Source:
     """
     source = parsed_source(text, access)
     if source.kind is SourceKind.PATH:
-        _see_path(Path(source.location), access)
+        await asyncio.to_thread(_see_path, Path(source.location), access)
     elif source.kind is SourceKind.UPLOAD:
-        access.uploaded(source.location)
+        await asyncio.to_thread(access.uploaded, source.location)
     elif source.kind is SourceKind.WEB:
         await access.web.check(source.location)
     return source

@@ -244,8 +244,8 @@ class Download:
     def _see_size(self, size: int) -> None:
         if size > self._limits.max_bytes:
             raise SourceRefused(
-                f"{self._shown} is larger than the {self._limits.max_bytes:,} bytes that this server downloads "
-                "(REELTAG_MAX_VIDEO_BYTES)",
+                f"{self._shown} is larger than {self._limits.max_bytes:,} bytes, the most that is downloaded "
+                "(of videos REELTAG_MAX_VIDEO_BYTES)",
                 "too_large",
             )
 

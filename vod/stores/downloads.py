@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -54,12 +54,15 @@ class Downloads:
         self._room.sweep()
 
     @asynccontextmanager
-    async def held(self, remote: Remote, stamp: str = "") -> AsyncIterator[tuple[int, str]]:
+    async def held(
+        self, remote: Remote, stamp: str = "", max_bytes: int | None = None
+    ) -> AsyncIterator[tuple[int, str]]:
         """A descriptor of a file's content, and its stamp; downloaded where it is not there or not current.
 
         Args:
             remote: The file.
             stamp: Of the content that is wanted; empty for what lies there now.
+            max_bytes: Of the file, where that is less than of others.
 
         Raises:
             SourceRefused: It is not there, may not be read, is too large, or is of another content by now.
@@ -73,7 +76,7 @@ class Downloads:
             async with locked(self._folder / f"{key}{LOCK}"):
                 newer = self._indexed(key)  # another one may have downloaded it meanwhile
                 found = await self._kept(newer, remote, stamp) if newer != index else None
-                found = found or await self._downloaded(key, remote)
+                found = found or await self._downloaded(key, remote, max_bytes)
         descriptor, digest = found
         try:
             if stamp and stamp != _STAMP + digest:
@@ -108,12 +111,14 @@ class Downloads:
         except (FetchFailed, asyncio.TimeoutError):
             return False  # the download will say so, after it tried more than once
 
-    async def _downloaded(self, key: str, remote: Remote) -> tuple[int, str]:
+    async def _downloaded(self, key: str, remote: Remote, max_bytes: int | None) -> tuple[int, str]:
+        most = min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
+        limits = replace(self._limits, max_bytes=most)
         part = Part(self._folder / f"{key}{PART}")
         try:
             await asyncio.to_thread(part.open)
             await Download(
-                remote.origin, part, remote.shown, self._limits, lambda size: self._make_room(part, size, remote)
+                remote.origin, part, remote.shown, limits, lambda size: self._make_room(part, size, remote)
             ).run()
             descriptor, digest = await asyncio.to_thread(part.finish, self._content)
         except (SourceRefused, StorageFull):

@@ -13,7 +13,7 @@ from reeltag.errors import ReeltagError, SourceRefused
 from vod.stores.cache import SourceCache
 from vod.stores.checking import parsed_source
 from vod.stores.finding import found_at, found_in
-from vod.stores.manifests import Entry, Line, is_manifest, lines_of
+from vod.stores.manifests import MAX_BYTES, Entry, Line, is_manifest, lines_of
 from vod.stores.names import shown
 from vod.stores.roots import Access
 from vod.stores.source import BadLine, Found, Source, SourceKind
@@ -40,7 +40,7 @@ async def expand(source: Source, access: Access, files: SourceCache) -> AsyncIte
         videos = _some_of(found_in(source, access), source)
         first = await asyncio.to_thread(next, videos, None)
         if isinstance(first, Found) and is_manifest(_file_name(first)):
-            async with files.local(first, access) as file:
+            async with files.local(first, access, max_bytes=MAX_BYTES) as file:
                 with file.path.open("rb") as opened:
                     entries = _entries(lines_of(opened, _file_name(first)), first, access)
                     async for each in _beside(_some_of(entries, source)):

@@ -7,14 +7,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from reeltag.errors import FetchFailed, OutputError, SourceRefused
 from vod.stores.names import shown
 from vod.stores.objects import Place, told
 
+if TYPE_CHECKING:  # of the stubs alone
+    from obstore import Attributes
+
 _RETRY_SECONDS: Final = 30.0
 _REMOVED_AT_ONCE: Final = 1000
+_TYPES: Final = {
+    ".csv": "text/csv",
+    ".html": "text/html; charset=utf-8",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".parquet": "application/vnd.apache.parquet",
+    ".vtt": "text/vtt",
+}
+"""So that browsers show what lies in a bucket."""
 
 
 class ObjectResults:
@@ -35,7 +48,7 @@ class ObjectResults:
     def write(self, key: str, content: bytes) -> None:
         """As of `Store`."""
         with _told(self._url(key)):
-            self._store.put(self._path(key), content)
+            self._store.put(self._path(key), content, attributes=_attributes(key))
 
     @contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:
@@ -46,7 +59,7 @@ class ObjectResults:
             yield file
             file.seek(0)
             with _told(self._url(key)):
-                self._store.put(self._path(key), file)
+                self._store.put(self._path(key), file, attributes=_attributes(key))
 
     def read(self, key: str) -> bytes:
         """As of `Store`."""
@@ -95,6 +108,10 @@ class ObjectResults:
 
     def _url(self, key: str) -> str:
         return self._place.url("/".join(filter(None, (self._prefix, key))))
+
+
+def _attributes(key: str) -> Attributes:
+    return {"Content-Type": _TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from vod.stores.folders import ALL, is_pattern, matches, split_pattern
 from vod.stores.inputs import VIDEO_SUFFIXES
 from vod.stores.names import remote_name, shown
 from vod.stores.objects import Place, told
-from vod.stores.origins import Sent
+from vod.stores.origins import Sent, nothing
 from vod.stores.source import Found, SourceKind
 
 if TYPE_CHECKING:  # of the stubs alone
@@ -83,7 +83,10 @@ class ObjectOrigin:
         """As of `vod.stores.origins.Origin`."""
         with told(self._url):
             meta = await self._store().head_async(self._place.key)
-            goes_on = start and _validator(meta) == validator and start < meta["size"]
+            goes_on = start and _validator(meta) == validator and start <= meta["size"]
+            if goes_on and start == meta["size"]:
+                yield Sent(start, start, validator, nothing())
+                return
             first = start if goes_on else 0
             # What changes between the two questions breaks the condition, and is asked for anew.
             options: Any = {"range": {"offset": first}} if first else {}

@@ -71,8 +71,16 @@ class WebOrigin:
         if start and (condition := _for_ranges(validator)):
             headers |= {b"Range": b"bytes=%d-" % start, b"If-Range": condition}
         async with self._web.asking(self._url, headers) as answer:
-            self._look_at(answer)
-            yield self._sent(answer, start)
+            if answer.status != 416:
+                self._look_at(answer)
+                yield self._sent(answer, start)
+                return
+            _, size = _content_range(answer.headers.get(b"content-range", b""))
+            if size == start:  # all was there, and somebody was killed before he noticed
+                yield Sent(start, size, validator, nothing())
+                return
+        async with self.sending(0, "") as sent:
+            yield sent
 
     async def is_same(self, validator: str) -> bool:
         """As of `Origin`."""
@@ -114,6 +122,12 @@ class WebOrigin:
             raise SourceRefused(f"{answer.target.host} sent {self._shown} in a content coding", "fetch_failed")
 
 
+async def nothing() -> AsyncIterator[bytes]:
+    """Of a file that is whole already."""
+    return
+    yield b""
+
+
 def _validator(headers: Mapping[bytes, bytes]) -> str:
     """An entity tag, or else the date of the last change; with what it is in front."""
     if etag := headers.get(b"etag", b"").strip():
@@ -129,13 +143,13 @@ def _for_ranges(validator: str) -> bytes:
 
 
 def _content_range(value: bytes) -> tuple[int, int | None]:
-    """The first byte and the size of the whole, of `bytes 5-9/10`; -1 where it is of another form."""
+    """The first byte and the size of the whole, of `bytes 5-9/10`; -1 where there is none, as in `bytes */10`."""
     unit, _, rest = value.partition(b" ")
     place, _, size = rest.partition(b"/")
     first = place.partition(b"-")[0]
-    if unit.lower() != b"bytes" or not first.isdigit():
+    if unit.lower() != b"bytes":
         return -1, None
-    return int(first), int(size) if size.isdigit() else None
+    return int(first) if first.isdigit() else -1, int(size) if size.isdigit() else None
 
 
 def _retry_after(headers: Mapping[bytes, bytes]) -> int | None:

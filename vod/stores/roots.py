@@ -43,6 +43,12 @@ class Roots:
                 raise InvalidOption(f"source_roots: {shown(entry)} is no root; {_EXAMPLES}")
         return cls(tuple(folders), tuple(prefixes))
 
+    def check_folders(self) -> None:
+        """See that the folders are there, before anything is started; raises `InvalidOption` as `of`."""
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise InvalidOption(f"source_roots: {shown(folder)} is no folder of this machine; {_EXAMPLES}")
+
     def covers(self, real: str) -> bool:
         """Whether a path, in which no link is left, lies in one of the folders or is one."""
         for folder in self.folders:

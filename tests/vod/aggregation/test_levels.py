@@ -39,7 +39,7 @@ def tagged(boxes: Boxes, shots: Sequence[Shot] | None = None) -> tuple[TaggedSho
 
 
 def counted(boxes: Boxes) -> Objects:
-    counts = np.array([sum(score >= HYSTERESIS.low for score in scores) for scores in boxes], np.int64)
+    counts = np.array([sum(score >= HYSTERESIS.high for score in scores) for scores in boxes], np.int64)
     return Objects("net", np.arange(len(boxes)) / 2, {"car": counts}.__getitem__)
 
 
@@ -80,8 +80,8 @@ def test_a_single_sample_is_believed() -> None:
 
 
 def test_unsure_boxes_are_not_counted_and_a_tag_is_of_one_at_least() -> None:
-    assert cars([[0.9, 0.39], [0.9, 0.39]]) == [1]
-    assert cars([[0.9, 0.4], [0.9, 0.4]]) == [2]
+    assert cars([[0.9, 0.49], [0.9, 0.49]]) == [1]
+    assert cars([[0.9, 0.5], [0.9, 0.5]]) == [2]
     assert cars([[1.0], []]) == [1]  # the smoothed score holds where no box is
 
 
@@ -143,7 +143,7 @@ def test_shots_share_the_tags_out_without_rest(boxes: Boxes, cuts: list[int]) ->
             for i in t.intervals
         )
         most = [
-            sum(score >= 0.4 for score in boxes[i])
+            sum(score >= 0.5 for score in boxes[i])
             for i in range(len(boxes))
             if one.start_seconds <= i / 2 < one.end_seconds
         ]

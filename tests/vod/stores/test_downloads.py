@@ -34,7 +34,7 @@ from vod.stores.source import Found
 FILM = Random(3).randbytes(5_000_000)
 URL = "http://films.example.org/archive/a%20b.mp4?signature=secret"
 PUBLIC = ["93.184.215.14"]
-LIMITS = DownloadLimits(max_bytes=20_000_000, stall_seconds=5, pause_seconds=0.001, seconds=60)
+LIMITS = DownloadLimits(max_bytes=20_000_000, stall_seconds=30, pause_seconds=0.001, seconds=120)
 
 
 @dataclass
@@ -61,6 +61,9 @@ class Server:
         condition = re.search(r"If-Range: (.*)\r\n", text)
         if wanted and self.ranges and condition and condition[1] == self.etag:
             start = int(wanted[1])
+        if start >= len(self.content):
+            self.asked.append("416")
+            return await said("416 No", b"", f"Content-Range: bytes */{len(self.content)}")(head, writer)
         body = self.content[start:]
         self.asked.append(str(start))
         lines = ["HTTP/1.1 206 Partial Content" if start else "HTTP/1.1 200 OK", f"Content-Length: {len(body)}"]
@@ -203,6 +206,24 @@ def test_what_never_gets_further_is_given_up_and_begun_where_it_was_later(tmp_pa
     assert downloaded(tmp_path, server) == FILM
     assert server.asked != ["0"], "what is there is not sent again"
     assert left(tmp_path) == [".file", ".json"]
+
+
+@pytest.mark.parametrize("shorter", [0, 1000])
+def test_who_was_killed_with_all_of_it_there_needs_no_more_of_it(tmp_path: Path, shorter: int) -> None:
+    server = Server(breaks_after=3_000_000)
+
+    async def stuck(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if server.asked:
+            server.breaks_after = 0
+        await server(head, writer)
+
+    refused(tmp_path, stuck)
+    (part,) = (tmp_path / "downloads").glob("*.part")
+    part.write_bytes(FILM)
+    server.breaks_after, server.content = None, FILM[: len(FILM) - shorter]
+    server.asked.clear()
+    assert downloaded(tmp_path, server) == server.content
+    assert server.asked == (["416", "0"] if shorter else ["416"])
 
 
 def test_what_was_written_before_a_loss_of_power_is_not_believed(tmp_path: Path) -> None:

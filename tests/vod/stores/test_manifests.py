@@ -154,7 +154,7 @@ def test_a_line_without_an_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_does_not_grow_with_the_lines() -> None:
     class Many(io.BytesIO):
-        left = 100_000
+        left = 30_000
 
         def readline(self, size: int | None = -1) -> bytes:
             self.left -= 1
@@ -163,7 +163,7 @@ def test_memory_does_not_grow_with_the_lines() -> None:
     def used(lines: Iterator[object]) -> int:
         tracemalloc.start()
         try:
-            assert sum(1 for _ in lines) == 100_000
+            assert sum(1 for _ in lines) == 30_000
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -209,6 +209,15 @@ def test_manifests_that_lie_elsewhere(s3: S3Store, tmp_path: Path) -> None:
         assert isinstance(found, Found)
         assert (found.location, found.name, found.line) == (f"{bucket}/a.mp4", "one", 1)
         assert [each.code for each in bad if isinstance(each, BadLine)] == ["bad_source", "not_a_file"]
+
+
+def test_a_manifest_that_lies_elsewhere_has_its_own_limit(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vod.stores.expanding.MAX_BYTES", 1000)
+    url = f"s3://{s3.config['bucket']}/all.jsonl"
+    s3.put("all.jsonl", json_lines(*({"source": "/a.mp4"} for _ in range(100))))
+    (bad,) = all_of(Source(url, SourceKind.OBJECT, url), access_to(url))
+    assert isinstance(bad, BadLine)
+    assert bad.code == "too_large"
 
 
 def test_an_empty_manifest_has_no_videos(tmp_path: Path) -> None:

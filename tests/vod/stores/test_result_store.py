@@ -115,3 +115,12 @@ def test_control_characters_in_names(store: Store) -> None:
     store.write("job/a\nb.tags.json", b"{}")
     assert store.read("job/a\nb.tags.json") == b"{}"
     assert store.exists("job/a\nb.tags.json")
+
+
+def test_browsers_are_told_what_lies_in_a_bucket(s3: S3Store, tmp_path: Path) -> None:
+    store = open_store(f"s3://{s3.config['bucket']}/tags", tmp_path)
+    store.write("job/a.mp4.html", b"<p>")
+    with store.writing("job/job.jsonl") as file:
+        file.write(b"{}")
+    assert s3.get("tags/job/a.mp4.html").attributes["Content-Type"] == "text/html; charset=utf-8"
+    assert s3.get("tags/job/job.jsonl").attributes["Content-Type"] == "application/x-ndjson"

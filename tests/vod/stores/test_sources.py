@@ -150,6 +150,12 @@ def test_what_is_no_root(entry: str) -> None:
         Roots.of([entry])
 
 
+def test_a_root_that_is_not_there_is_told_at_the_start(tmp_path: Path) -> None:
+    Roots.of([str(tmp_path), "s3://bucket/"]).check_folders()
+    with pytest.raises(InvalidOption, match="no folder of this machine"):
+        Roots.of([str(tmp_path / "nothing")]).check_folders()
+
+
 def test_pipes_devices_and_folders_without_permission(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     access = access_to(tmp_path, "/dev")

@@ -1,0 +1,53 @@
+"""What tells one content of a source from another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from reeltag.fetching.url_hosts import UrlHosts
+from reeltag.fetching.web import Web
+from vod.jobs.sources import checked, contents
+from vod.stores.roots import Access, Roots, Upload
+
+
+def uploaded_as(path: Path, name: str) -> Callable[[str], Upload]:
+    return lambda _: Upload(path, name)
+
+
+def test_a_content_changes_with_what_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    access = Access(Roots.of([str(tmp_path)]), Web(UrlHosts([])))
+
+    def of(*texts: object) -> tuple[str, ...]:
+        return contents(asyncio.run(checked([str(text) for text in texts], access)), access)
+
+    (folder / "a.mp4").write_bytes(b"a")
+    (folder / "b.mp4").write_bytes(b"a")
+    assert len(set(of(folder / "a.mp4", folder / "b.mp4"))) == 1
+    for many in (folder, folder / "*.mp4"):
+        before = of(many)
+        assert of(many) == before
+        (folder / f"{len(before[0])}{many.name[0] == '*'}.mp4").write_bytes(b"c")
+        assert of(many) != before, "a file was added"
+        before = of(many)
+        (folder / "a.mp4").write_bytes(before[0].encode())
+        assert of(many) != before, "a file changed"
+
+
+def test_a_manifest_is_what_it_says_where_it_lies(tmp_path: Path) -> None:
+    access = Access(Roots.of([str(tmp_path)]), Web(UrlHosts([])))
+    for name in ("one/a.jsonl", "two/a.jsonl", "two/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text('{"source": "a.mp4"}')
+    names = ("one/a.jsonl", "two/a.jsonl", "two/a.mp4")
+    found = asyncio.run(checked([str(tmp_path / name) for name in names], access))
+    assert len(set(contents(found, access))) == 3
+    path = tmp_path / "one" / "a.jsonl"
+    for name, is_other in (("b.jsonl", True), ("b.mp4", False)):
+        uploads = replace(access, uploaded=uploaded_as(path, name))
+        (text,) = contents(asyncio.run(checked(["upload:0a"], uploads)), uploads)
+        assert (text != contents(found, access)[2]) is is_other, "an upload is what its name says"
