@@ -316,6 +316,7 @@ def test_tenants_see_their_own_only(tmp_path: Path) -> None:
         listening.thread.join(5)
         assert listening.states == ["QUEUED"], "a key that was revoked is told no more"
         assert listening.others == ["error"]
+        wait_until(lambda: jobs.watching == 0)
     assert jobs.all[job_id].state is JobState.FAILED
     assert jobs.all[job_id].tenant == "ours"
 
