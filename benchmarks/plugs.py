@@ -100,8 +100,9 @@ class Site:
     def end(self) -> None:
         """Stop all of it."""
         for process in filter(None, (self.second, self.serve)):
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(60)
 
     def child(self, text: str) -> psutil.Process | None:
         """A process below the gateway's whose command has the text."""
@@ -229,8 +230,11 @@ def main() -> None:
             write_film(films / f"{number:03}.mp4", number)
         calm = Site(root / "calm", films, server.new_database() if server else None)
         rough = Site(root / "rough", films, server.new_database() if server else None)
-        expected = peaceful(calm)
-        good = pulled_out(rough, given, server, rng, expected)
+        try:
+            good = pulled_out(rough, given, server, rng, peaceful(calm))
+        finally:
+            calm.end()
+            rough.end()
     sys.exit(0 if good else 1)
 
 
@@ -249,7 +253,7 @@ def peaceful(site: Site) -> dict[str, bytes]:
     while not job_of(site, submits=False).state.is_final:
         time.sleep(0.5)
     print(f"{machine()}\nundisturbed: {time.monotonic() - began:.0f} s")
-    site.end()
+    site.end()  # the two never run side by side
     return files(site, job.id)
 
 
