@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tracemalloc
+import weakref
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tests.vod.numbered import Encoding, write_numbered
 from vod.options import Sample, TagOptions
 from vod.pages.page import poster, video_page
 from vod.segments import SegmentRecord, TaggedVideo, VideoPlan, merged, plan_video, tag_segment
+from vod.segments.findings import Findings, Samples, Vocabulary
 from vod.stores.results import csv_text, json_text, vtt_text
 from vod.stores.thumbnails import ThumbnailStore
 from vod.video import tag_video
@@ -269,3 +272,44 @@ def test_a_file_that_changed_since_it_was_planned_is_told(tmp_path: Path) -> Non
             await tag_segment(path, plan, plan.segments[1], ExactTagger(), options)
 
     asyncio.run(run())
+
+
+def test_records_are_merged_one_by_one(tmp_path: Path) -> None:
+    """The memory that a long video needs does not grow with the pictures in its records."""
+    alive: list[weakref.ref[SegmentRecord]] = []
+
+    async def run() -> None:
+        options, client = TagOptions(fps=25.0), ExactTagger()
+        path = numbered(tmp_path / "v.mp4")
+        plan = await plan_video(path, options, segment_seconds=2)
+        data = [(await tag_segment(path, plan, segment, client, options)).to_bytes() for segment in plan.segments]
+
+        def records() -> Iterator[SegmentRecord]:
+            for each in data:
+                record = SegmentRecord.from_bytes(each)
+                alive.append(weakref.ref(record))
+                assert sum(reference() is not None for reference in alive) <= 3
+                yield record
+
+        with ThumbnailStore() as thumbnails:
+            await merged(path, plan, records(), client, options, thumbnails)
+
+    asyncio.run(run())
+    assert len(alive) == 6
+
+
+def test_what_was_seen_of_hours_is_small() -> None:
+    findings = Findings()
+    random, labels = np.random.default_rng(0), Vocabulary([f"label {i}" for i in range(1000)])
+    tracemalloc.start()
+    for second in range(3600):
+        for table in (findings.objects, findings.classes, findings.groups):
+            table.add(float(second), **labels.best(random.integers(0, 1000, 10), random.random(10, np.float32)))
+        corners = dict(zip(("x1", "y1", "x2", "y2"), random.random((4, 10)), strict=True))
+        findings.boxes.add(float(second), **corners, score=random.random(10), label=random.integers(0, 80, 10))
+        findings.cuts.add_each([second + i / 25 for i in range(25)], score=random.random(25))
+    samples = Samples(findings.classes, labels.labels)
+    assert sum(len(sample.scores) for sample in samples) > 3600
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2000 * 3600  # bytes: 7 MB an hour at a frame a second

@@ -21,8 +21,8 @@ class Limits:
 
     silence_seconds: float = 60.0
     """The child is killed when it reports nothing for so long: it hangs."""
-    memory_bytes: int = 6 << 30
-    """Address space beside what the child begins with; 8K with its reference frames needs about 2 GiB."""
+    memory_bytes: int = 8 << 30
+    """Address space beside what the child begins with: 8K with 10 bits is 100 MB a frame, of which 48 may be held."""
     frameless_seconds: float = 300.0
     """Processor time without a frame that can be shown: what is there is no video any more."""
     frames: int = 20_000_000

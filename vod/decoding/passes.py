@@ -138,6 +138,8 @@ class Pass:
         packet.opaque = _Ticket(self._number)
         try:
             frames = self._source.decode(packet)
+        except MemoryError:
+            raise  # no fault of the data
         except av.FFmpegError as error:
             self._forget_stamp(packet)
             if not self._keyframes_only or packet.is_keyframe:
