@@ -48,7 +48,8 @@ class Answers:
     unsent: int = 0
     """Requests for which the generator had no free connection."""
     goodput: float = 0.0
-    """Requests a second that were answered with 200 while the load lasted."""
+    """Requests a second that were answered with 200: of an open loop while the load lasted, of a closed one until the
+    last answer, as else the answers to those on their way would be missing at the end, and nothing at the start."""
     cpu: float = 0.0
     """Share of a core that the generator took."""
 
@@ -225,6 +226,8 @@ class _Generator:
         self._open = 0
         self._busy = 0
         self._on_answer: Callable[[], None] = lambda: None
+        self._last = math.inf
+        """When the last answer came."""
         self.answers = Answers()
 
     async def closed(self, clients: int, seconds: float) -> Answers:
@@ -240,7 +243,9 @@ class _Generator:
             for _ in range(clients):
                 go_on()
             await asyncio.sleep(end - time.perf_counter())
-        return await self._rest()
+        answers = await self._rest()
+        answers.goodput = len(answers.accepted) / (self._last - (end - seconds))
+        return answers
 
     async def open(self, rate: float, seconds: float) -> Answers:
         await self._connect(min(MAX_CONNECTIONS, _WAITING + int(rate)))
@@ -256,6 +261,7 @@ class _Generator:
     def answered(self, connection: _Connection, *, reusable: bool) -> None:
         """A connection is free, or gone."""
         self._busy -= 1
+        self._last = time.perf_counter()
         if reusable:
             self._idle.append(connection)
             if self._due:

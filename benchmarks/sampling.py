@@ -31,6 +31,7 @@ from vod.tagging import tag_paths
 POLICIES: Final[Mapping[str, TagOptions]] = {
     "every": TagOptions(sample=Sample.EVERY),
     "fps, 5 a second": TagOptions(fps=5.0),
+    "adaptive, 5 a second": TagOptions(sample=Sample.ADAPTIVE, fps=5.0),
     "fps, 2 a second": TagOptions(),
     "adaptive, 2 a second": TagOptions(sample=Sample.ADAPTIVE),
     "fps, 1 in 2 seconds": TagOptions(fps=0.5),

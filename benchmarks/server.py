@@ -106,6 +106,8 @@ def _role(process: psutil.Process) -> str:
         return "Triton"
     if any(part.endswith("worker.py") for part in command):  # the nursery, and the workers that it forked
         return "decoding process"
+    if "vod.jobs.process" in command:
+        return "jobs"
     if "gateway.workers.child" in command:
         return "gateway, worker"
     return "guard" if any(part.endswith("embedded/guard.py") for part in command) else "gateway"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -186,12 +186,13 @@ class JobsService:
             job_id = (await self._jobs.get(job_id_of(request.id), tenant=caller.owner)).id
             with self._watchers.entered():
                 watching = self._jobs.watch(job_id, tenant=caller.owner)
-                async for job in self._watchers.changes(watching, KEEP_ALIVE_SECONDS):
-                    caller.check()
-                    if job is not None:
-                        message = job_message(job)
-                        observed.sent_bytes += message.ByteSize()
-                        yield message
+                async with aclosing(self._watchers.changes(watching, KEEP_ALIVE_SECONDS)) as changes:
+                    async for job in changes:
+                        caller.check()
+                        if job is not None:
+                            message = job_message(job)
+                            observed.sent_bytes += message.ByteSize()
+                            yield message
 
 
 def _pieces(number: int | None, content: bytes) -> list[pb.ResultsResponse]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Final
 
 from gateway.access import Caller
@@ -51,7 +51,7 @@ class Watchers:
         """End every stream: the gateway stops."""
         self._closing.set()
 
-    async def changes(self, watching: AsyncIterator[Job], pause_seconds: float) -> AsyncIterator[Job | None]:
+    async def changes(self, watching: AsyncIterator[Job], pause_seconds: float) -> AsyncGenerator[Job | None, None]:
         """Each change, and None after each pause in which there was none; ends with the job or with the gateway."""
         closing = asyncio.ensure_future(self._closing.wait())
         coming: asyncio.Future[Job] | None = None
@@ -99,13 +99,15 @@ async def event_stream(
         watchers: Of this gateway.
     """
     yield b"retry: %d\n\n" % _RETRY_MILLISECONDS
+    watching = jobs.watch(job_id, tenant=caller.owner)
     try:
-        async for job in watchers.changes(jobs.watch(job_id, tenant=caller.owner), KEEP_ALIVE_SECONDS):
-            caller.check()
-            if job is None:
-                yield b": nothing new\n\n"
-            elif (name := event_id(job)) != last_event_id:
-                last_event_id = name
-                yield b"id: %b\nevent: job\ndata: %b\n\n" % (name.encode(), job.model_dump_json().encode())
+        async with aclosing(watchers.changes(watching, KEEP_ALIVE_SECONDS)) as changes:
+            async for job in changes:
+                caller.check()
+                if job is None:
+                    yield b": nothing new\n\n"
+                elif (name := event_id(job)) != last_event_id:
+                    last_event_id = name
+                    yield b"id: %b\nevent: job\ndata: %b\n\n" % (name.encode(), job.model_dump_json().encode())
     except ReeltagError as error:  # the status is sent already: the client hears of it here, and comes again
         yield b"event: error\ndata: %b\n\n" % detail_of(error).model_dump_json().encode()

@@ -18,6 +18,7 @@ from gateway.routes.jobs import Its
 from reeltag.errors import NotAcceptable
 
 router: Final = APIRouter(tags=["jobs"])
+_EVENTS: Final = "text/event-stream"
 
 
 @router.get(
@@ -52,6 +53,8 @@ async def job_results(
         content = await formats.file_of(its.jobs, job, form, video, its.tenant)
         return Response(content, media_type=MEDIA_TYPES[form])
     _check_streamable(request)
+    if _wants_no_body(request):
+        return Response(media_type=MEDIA_TYPES[form])
     pieces = formats.lines if form is ResultFormat.JSONL else formats.array
     return HeldStream(pieces(its.jobs, job.id, its.tenant), contextlib.ExitStack(), MEDIA_TYPES[form])
 
@@ -74,14 +77,21 @@ async def job_events(request: Request, job_id: str, its: Its) -> Response:
     last = request.headers.get("last-event-id", "")
     if job.state.is_final and event_id(job) == last:
         return Response(status_code=204)
+    if _wants_no_body(request):
+        return Response(media_type=_EVENTS)
     with contextlib.ExitStack() as held:
         held.enter_context(watchers.entered())
         events = event_stream(its.jobs, job.id, request.state.caller, last, watchers)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return HeldStream(events, held.pop_all(), "text/event-stream", headers)
+        return HeldStream(events, held.pop_all(), _EVENTS, headers)
     raise AssertionError("the block returns")
 
 
 def _check_streamable(request: Request) -> None:
     if request.scope["http_version"] == "1.0":  # which knows no chunks
         raise NotAcceptable("this answer is sent as it comes about, which takes HTTP/1.1; ask with that")
+
+
+def _wants_no_body(request: Request) -> bool:
+    """Whether it was asked with HEAD (see ObservingMiddleware): a stream would go on without anybody who reads it."""
+    return request.scope.get("asked") == "HEAD"

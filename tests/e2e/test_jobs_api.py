@@ -72,7 +72,7 @@ def test_from_an_upload_to_its_tags(
         assert client.jobs.result_file(job.id, "parquet").startswith(b"PAR1")
         command = [REELTAG, "jobs", "results", job.id, "--server", service.url]
         assert json.loads(subprocess.run(command, check=True, capture_output=True).stdout) == tags
-        wait_until(lambda: len(hook.messages) == 1, 10)
+        wait_until(lambda: len(hook.messages) == 1, 60)
         headers, body = hook.messages[0]
         assert verify(secret_of(settings, ""), headers["Reeltag-Timestamp"], headers["Reeltag-Signature"], body)
         assert json.loads(body)["job"] == {"id": job.id, "state": "SUCCEEDED"}

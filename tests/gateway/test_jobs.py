@@ -248,6 +248,14 @@ def test_who_leaves_is_watched_for_no_more(client: httpx.Client, jobs: FakeJobs)
     wait_until(lambda: jobs.watching == 0)
 
 
+def test_head_begins_no_stream(client: httpx.Client, jobs: FakeJobs) -> None:
+    job_id = submit(client)
+    for path in ("events", "results?format=jsonl"):
+        answer = client.head(f"/v1/jobs/{job_id}/{path}", timeout=5)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert jobs.watching == 0
+
+
 def test_no_more_watch_than_may() -> None:
     watchers = Watchers(most=1)
     with watchers.entered(), pytest.raises(Overloaded, match="1 clients watch"), watchers.entered():
@@ -308,6 +316,7 @@ def test_tenants_see_their_own_only(tmp_path: Path) -> None:
         listening.thread.join(5)
         assert listening.states == ["QUEUED"], "a key that was revoked is told no more"
         assert listening.others == ["error"]
+        wait_until(lambda: jobs.watching == 0)
     assert jobs.all[job_id].state is JobState.FAILED
     assert jobs.all[job_id].tenant == "ours"
 

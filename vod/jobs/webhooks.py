@@ -11,7 +11,7 @@ import httpcore
 import httpx
 
 from reeltag import __version__
-from reeltag.errors import ReeltagError
+from reeltag.errors import DatabaseAway, InputError, ReeltagError
 from reeltag.fetching.url_hosts import UrlHosts, target_of
 from reeltag.fetching.web import CheckedNetwork, Resolve, addresses_of
 from reeltag.settings import Settings
@@ -59,8 +59,8 @@ class Webhooks:
             try:
                 if await self.send_one():
                     continue
-            except ReeltagError:
-                _log.info("webhooks wait: the database is away")
+            except DatabaseAway:
+                pass  # the worker says so
             except Exception:
                 _log.exception("a webhook")
             await asyncio.sleep(IDLE_SECONDS)
@@ -78,8 +78,11 @@ class Webhooks:
         try:
             status = await asyncio.wait_for(self._post(due, int(at)), SENDING_SECONDS)
             error = "" if 200 <= status < 300 else f"the receiver answered {status}"
-        except ReeltagError as problem:
+        except InputError as problem:
             status, error = None, str(problem)
+        except ReeltagError as problem:
+            _log.warning("a webhook: %s", problem)
+            status, error = None, "a fault of the server that sends it; its log says which"
         except asyncio.TimeoutError:
             status, error = None, f"no answer within {SENDING_SECONDS:g} seconds"
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,4 +97,4 @@ def _on_web(source: Source, access: Access) -> Found:
     path, _, query = target.path.decode("ascii").partition("?")
     host = target.host if (target.scheme, target.port) == ("https", 443) else f"{target.host}:{target.port}"
     name = remote_name(host, *path.split("/")[1:], secret=query)
-    return Found(SourceKind.WEB, source.location, f"{target.scheme}://{host}{path}", str(name))
+    return Found(SourceKind.WEB, source.location, shown(re.split("[?#]", source.location)[0]), str(name))

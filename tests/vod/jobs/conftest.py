@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,16 +25,31 @@ from vod.jobs.tables import hosts
 def postgresql_server() -> Iterator[PostgreSQL]:
     """A real PostgreSQL of our own."""
     with PostgreSQL() as server:
+        migrated(server.template())
         yield server
 
 
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all tables and no job: making them takes longer than many a test."""
+    path = tmp_path_factory.mktemp("sqlite") / "jobs.sqlite"
+    migrated(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database of each kind."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, sqlite_file: Path) -> str:
+    """A database of each kind, without jobs."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'jobs.sqlite'}"
+        return f"sqlite:///{shutil.copy(sqlite_file, tmp_path)}"
     server: PostgreSQL = request.getfixturevalue("postgresql_server")
     return server.new_database()
+
+
+def migrated(url: str) -> None:
+    """Make the tables in an empty database."""
+    command = [sys.executable, "-m", "vod.jobs.migrating"]
+    subprocess.run(command, env={**os.environ, "REELTAG_DATABASE_URL": url}, check=True, capture_output=True)
 
 
 @dataclass
@@ -140,6 +156,6 @@ def place(database_url: str, new_place: Callable[..., Place]) -> Place:
 
 
 @pytest.fixture
-def simple(tmp_path: Path, new_place: Callable[..., Place]) -> Place:
+def simple(tmp_path: Path, new_place: Callable[..., Place], sqlite_file: Path) -> Place:
     """With SQLite."""
-    return new_place(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    return new_place(f"sqlite:///{shutil.copy(sqlite_file, tmp_path)}")

@@ -40,9 +40,18 @@ class PostgreSQL:
         """Start it again at the same address."""
         self._server.start()
 
+    def template(self) -> str:
+        """URL of a database that those made afterwards begin as."""
+        return self._made("template_of_jobs", "")
+
     def new_database(self) -> str:
-        """URL of an empty database."""
-        name = f"jobs{next(self._numbers)}"
+        """URL of a database without jobs."""
+        with psycopg.connect(self._server.get_uri()) as connection:
+            query = "SELECT 1 FROM pg_database WHERE datname = 'template_of_jobs'"
+            like = " TEMPLATE template_of_jobs" if connection.execute(query).fetchone() else ""
+        return self._made(f"jobs{next(self._numbers)}", like)
+
+    def _made(self, name: str, like: str) -> str:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
+            connection.execute(f"CREATE DATABASE {name}{like}")
         return str(self._server.get_uri(database=name))

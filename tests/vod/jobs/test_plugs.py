@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_goes_on_where_it_was(place: Place) -> None:
     paths = [place.script(f"{i}.mp4", segments=6, seconds=0.15) for i in range(3)]
     job = submit(place, *paths)
     seen: dict[tuple[int, int], int] = {}
-    for _ in range(3):
+    for _ in range(2):
         worker = place.work()
         known = len(seen)
         until(lambda known=known: len(seen | _done_runs(place, job.id, seen)) >= known + 2 or _is_over(place, job.id))  # type: ignore[misc]
@@ -81,7 +81,7 @@ def test_a_worker_that_is_killed_goes_on_where_it_was(place: Place) -> None:
     for number, path in enumerate(paths):
         assert result(place, job.id, number) == [f"{Path(path).name} {i}" for i in range(6)]
     # What was done before a kill was never begun again.
-    assert all(count <= 1 + 3 for count in seen.values())
+    assert all(count <= 1 + 2 for count in seen.values())
     assert (job.progress.videos_done, job.progress.seconds_done) == (3, 180.0)
 
 
@@ -184,17 +184,17 @@ def test_only_what_failed_is_done_again(simple: Place) -> None:
 
 
 def test_cancelled_work_stops_and_goes_on(simple: Place) -> None:
-    job = submit(simple, simple.script("a.mp4", segments=3, seconds=4.0))
+    job = submit(simple, simple.script("a.mp4", segments=2, seconds=120.0))
     simple.work()
     until(lambda: runs(simple, job.id))
-    began = time.monotonic()
     asyncio.run(simple.jobs().cancel(job.id, tenant=""))
     query = sa.select(sa.func.count()).where(segments.c.runs > segments.c.ends)
-    until(lambda: _count(simple, query) == 0, 3.5)
-    assert time.monotonic() - began < 3.5
+    until(lambda: _count(simple, query) == 0)  # long before they would have come to their ends
     assert done(simple, job.id) == 0
+    simple.script("a.mp4", segments=3)  # another content, so that it is planned anew
     asyncio.run(simple.jobs().resume(job.id, tenant=""))
     assert ended(simple, job.id).state is JobState.SUCCEEDED
+    assert result(simple, job.id) == [f"a.mp4 {i}" for i in range(3)]
     asyncio.run(simple.jobs().delete(job.id, tenant=""))
     assert not (simple.results / job.id).exists()
     assert runs(simple, job.id) == []
@@ -207,7 +207,7 @@ def _count(place: Place, query: sa.Select[Any]) -> int:
 
 def test_each_version_finishes_its_own_jobs(simple: Place) -> None:
     simple.changes["pipeline_version"] = "v1"
-    old = submit(simple, simple.script("a.mp4", segments=14, seconds=0.5))
+    old = submit(simple, simple.script("a.mp4", segments=10, seconds=0.4))
     worker = simple.work(REELTAG_PIPELINE_VERSION="v1")
     until(lambda: done(simple, old.id) >= 1)
     simple.work(REELTAG_PIPELINE_VERSION="v2")
