@@ -48,7 +48,9 @@ def submit(
     ],
     upload: Annotated[bool, typer.Option("--upload", help="Send the files from here to the server first.")] = False,
     fps: Annotated[float | None, typer.Option(help="Frames looked at per second of video. Default: 2.")] = None,
-    sample: Annotated[str | None, typer.Option(help="fps, keyframes or shots, as for `reeltag tag`.")] = None,
+    sample: Annotated[
+        str | None, typer.Option(help="every, fps, keyframes, shots or adaptive, as for `reeltag tag`.")
+    ] = None,
     frames: Annotated[bool, typer.Option("--frames", help="Also write every sampled frame's detections.")] = False,
     option: Annotated[list[str] | None, typer.Option(help="Another option, NAME=JSON. May be repeated.")] = None,
     priority: Annotated[int | None, typer.Option(help="1 goes first, 9 last.", min=1, max=9)] = None,

@@ -17,6 +17,8 @@ from reeltag.errors import VideoError
 
 _NO_VIDEO_FORMATS: Final = frozenset({"tty", "bin", "xbin", "adf", "idf", "hls", "dash", "concat", "image2", "lrc"})
 """Demuxers that take text for video, or a playlist that would make FFmpeg open other files and addresses."""
+_PLAYLISTS: Final = (b"#EXTM3U", b"ffconcat version")
+"""How HLS playlists and those of FFmpeg's concat demuxer begin."""
 _PICTURE_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"})
 """Of HEIF: photographs whose tiles FFmpeg gives as video streams."""
 _PICTURE_CODECS: Final = frozenset({"mjpeg", "png", "bmp", "webp", "tiff", "gif", "jpeg2000", "jpegls"})
@@ -164,7 +166,7 @@ def _open(path: Path) -> av.container.InputContainer:
     try:
         if path.stat().st_size == 0:
             raise VideoError(f"{path.name} is empty (0 bytes)")
-        _refuse_pictures(path)
+        _refuse_others(path)
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except OSError as error:  # FFmpeg's errors are OSErrors too
         if isinstance(error, av.FFmpegError) and isinstance(error, ValueError):
@@ -182,9 +184,12 @@ def _open(path: Path) -> av.container.InputContainer:
     return container
 
 
-def _refuse_pictures(path: Path) -> None:
+def _refuse_others(path: Path) -> None:
+    """What FFmpeg would take for a video: photographs, and playlists, one of which may name itself for ever."""
     with path.open("rb") as file:
-        head = file.read(12)
+        head = file.read(1024)
+    if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(_PLAYLISTS) or b"<MPD" in head:
+        raise VideoError(f"{path.name} is no video: it is a playlist; give the files that it names")
     if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
         raise VideoError(f"{path.name} is a picture (HEIF, brand {head[8:12].decode()}), not a video")
 

@@ -7,6 +7,7 @@ import onnx
 
 from exporters.catalogue.entries import MODELS
 from exporters.graphs.compare import run_onnx
+from exporters.graphs.scenes import scenes
 from exporters.publishing.artefact import bundled_artefact
 from reeltag.contract import CUTS, FRAMES, SHOT_CONTEXT_FRAMES, SHOTS_ENSEMBLE, ModelCard, Task
 from vod.segments.networks import Networks
@@ -37,8 +38,7 @@ def test_a_card_that_says_nothing_of_it_is_one_of_100_frames_and_keeps_its_versi
 def test_the_graph_takes_any_window_and_long_ones_find_the_same_cuts() -> None:
     """The longer a window, the more of the 50 frames around it does a frame see."""
     graph = onnx.load(SPEC.onnx_path)
-    picture = np.random.default_rng(3).integers(0, 256, (7, 1, 27, 48, 3), np.uint8)
-    video = np.repeat(picture, 20, axis=1).reshape(1, -1, 27, 48, 3)
+    video = scenes(SPEC)
     (short,), (long,) = (run_onnx(graph, {FRAMES: video[:, :frames]})[CUTS] for frames in (100, 140))
     assert (len(short), len(long)) == (100, 140)
     counted = slice(SHOT_CONTEXT_FRAMES, 100 - SHOT_CONTEXT_FRAMES)

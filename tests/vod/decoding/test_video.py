@@ -210,10 +210,19 @@ def test_what_is_no_video_is_told(tmp_path: Path, name: str, make: object, said:
         Video(path)
 
 
-def test_a_playlist_is_refused_because_it_names_other_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\nlist.mp4\n",
+        "ffconcat version 1.0\nfile list.mp4\n",
+        '<?xml version="1.0"?>\n<MPD type="static"><BaseURL>list.mp4</BaseURL></MPD>',
+    ],
+)
+def test_a_playlist_is_refused_because_it_names_other_files_or_itself(tmp_path: Path, text: str) -> None:
     path = tmp_path / "list.mp4"
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(VideoError, match="text"):
+    path.write_text(text)
+    with pytest.raises(VideoError, match="it is a playlist"):
         Video(path)
 
 
