@@ -180,7 +180,7 @@ def test_both_pods_start_and_answer(tmp_path: Path, model_repository: Path) -> N
                 if secret == "sesame":
                     wait_until_healthy(client)  # every task has answered an image
                     continue
-                wait_until(lambda: b"serves" in client.log.read_bytes())
+                wait_until(lambda: b"serves" in client.log.read_bytes(), 60)
                 refused = client.run(["python", "-m", "gateway.probe"])
                 assert refused.returncode == 1
                 assert b"Triton is not ready" in refused.stderr
