@@ -66,18 +66,23 @@ def main(
         desk.send(video.probe())
         _Work(path, video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk).serve()
     except NotAsPlanned as error:
-        connection.send(Failed(str(error), is_other=True))
+        _tell(connection, Failed(str(error), is_other=True))
     except VideoError as error:
-        connection.send(Failed(str(error)))
+        _tell(connection, Failed(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone or wants no more
     except MemoryError:  # FFmpeg's, too
-        connection.send(Failed(f"{path.name}: decoding it takes more than {limits.memory_bytes >> 20} MiB of memory"))
+        _tell(connection, Failed(f"{path.name}: decoding it takes more than {limits.memory_bytes >> 20} MiB of memory"))
     except Exception as error:
-        connection.send(Failed(f"{path.name} cannot be decoded: {type(error).__name__}: {error}"))
+        _tell(connection, Failed(f"{path.name} cannot be decoded: {type(error).__name__}: {error}"))
     finally:
         with suppress(BufferError):  # arrays over it may still be alive after an error; the process ends anyway
             memory.close()
+
+
+def _tell(connection: Connection, failed: Failed) -> None:
+    with suppress(BrokenPipeError, ConnectionResetError):  # the parent may be gone, too
+        connection.send(failed)
 
 
 class _Work:
