@@ -84,11 +84,11 @@ def test_every_network_becomes_a_plan_in_every_precision(case: Case, precision: 
     if case.is_large and os.environ.get("EVERY_PLAN") != "1":
         pytest.skip("a large network; EVERY_PLAN=1 builds its plans too")
     spec, graph = lowered(case, precision)
-    build(graph, *(FEWER_TARGETS if case.is_large else TARGETS))
+    build(spec, graph, *(FEWER_TARGETS if case.is_large else TARGETS))
     if spec.task == "detect" and (precision == "fp16" or spec.name == EXPORTED):
-        build(suppressing(graph))
+        build(spec, suppressing(graph))
     if spec.name == EXPORTED and precision in ("fp16", "int8"):
-        build(graph, "SM75")
+        build(spec, graph, "SM75")
 
 
 def lowered(case: Case, precision: Precision) -> tuple[ModelSpec, Any]:
@@ -106,8 +106,8 @@ def lowered(case: Case, precision: Precision) -> tuple[ModelSpec, Any]:
     return spec, half.lowered(simple, body.nodes, half.FP16 if precision == "fp16" else half.BF16)
 
 
-def build(graph: Any, *targets: str) -> None:
-    options = PlanOptions(BatchProfile(1, 4, 4), targets=targets or TARGETS)
+def build(spec: ModelSpec, graph: Any, *targets: str) -> None:
+    options = PlanOptions(BatchProfile(1, 4, 4), input_shape=spec.input_shape, targets=targets or TARGETS)
     plan = build_plan(graph.SerializeToString(), options, module="tensorrt_rtx")
     assert (plan.module, plan.version, plan.strongly_typed) == ("tensorrt_rtx", trt.__version__, True)
     weights = sum(len(tensor.raw_data) for tensor in graph.graph.initializer)
