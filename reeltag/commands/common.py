@@ -174,11 +174,12 @@ def _reachable(address: str) -> str:
     return address
 
 
-def table_of(title: str, rows: Sequence[Mapping[str, str]], *, whole: str = "") -> Table:
-    """A table with a column for each key of the first row; that of `whole` is the last to be folded."""
+def table_of(title: str, rows: Sequence[Mapping[str, str]], *, whole: str | Sequence[str] = ()) -> Table:
+    """A table with a column for each key of the first row; that or those of `whole` are the last to be folded."""
+    kept = (whole,) if isinstance(whole, str) else whole
     table = Table(title=title, title_justify="left", show_edge=False, padding=(0, 1))
     for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold", no_wrap=column == whole)
+        table.add_column(column, overflow="fold", no_wrap=column in kept)
     for row in rows:
         table.add_row(*(value.replace("[", "\\[") for value in row.values()))
     return table

@@ -93,7 +93,11 @@ def list_jobs(
         for job in found:
             results.print(_json(job), markup=False, soft_wrap=True)
     else:
-        results.print(table_of("", [_row(job) for job in found], whole="job") if found else "there are no jobs")
+        results.print(
+            table_of("", [_row(job) for job in found], whole=("job", "state", "videos", "created"))
+            if found
+            else "there are no jobs"
+        )
 
 
 @app.command()
@@ -270,9 +274,7 @@ def _row(job: Job) -> dict[str, str]:
         "job": job.id,
         "state": job.state.value,
         "videos": f"{done.videos_done:,}/{done.videos_total:,}",
-        "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created_at)),
-        "priority": str(job.priority),
-        "errors": str(len(job.errors)) if job.errors else "",
+        "created": time.strftime("%d %b %H:%M", time.localtime(job.created_at)),
         "source": job.sources[0] + (f" and {len(job.sources) - 1:,} more" if len(job.sources) > 1 else "")
         if job.sources
         else "",
