@@ -6,10 +6,10 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from gateway.jobs.facade import Delivery, Job, JobError, JobState, JobVideo, Submission
 from gateway.jobs.submitting import MAX_PAGE, USUAL_PAGE, checked_submission
 from reeltag.errors import InvalidOption
 from reeltag.v1 import jobs_pb2 as pb
+from vod.client import Delivery, Job, JobError, JobState, JobVideo, Submission
 
 
 def submission_of(request: pb.SubmitRequest) -> Submission:

@@ -25,7 +25,7 @@ from gateway.grpc.job_messages import (
 from gateway.grpc.raw import parsed, serialised
 from gateway.jobs import formats
 from gateway.jobs.events import KEEP_ALIVE_SECONDS, Watchers
-from gateway.jobs.facade import Job, Jobs
+from gateway.jobs.facade import Jobs
 from gateway.jobs.formats import ResultFormat
 from gateway.jobs.submitting import (
     MAX_CURSOR_CHARACTERS,
@@ -36,6 +36,7 @@ from gateway.jobs.submitting import (
 from gateway.observing.exchange import Exchange
 from reeltag.errors import BodyTooLarge, InvalidOption
 from reeltag.v1 import jobs_pb2 as pb
+from vod.client import Job
 
 SERVICE: Final = pb.DESCRIPTOR.services_by_name["Jobs"].full_name
 PIECE_BYTES: Final = 1 << 20

@@ -10,8 +10,9 @@ from typing import Final
 
 from gateway.access import Caller
 from gateway.errors import detail_of
-from gateway.jobs.facade import Job, Jobs
+from gateway.jobs.facade import Jobs
 from reeltag.errors import Overloaded, ReeltagError
+from vod.client import Job
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """How often something is sent where nothing happens, so that proxies keep the connection."""

@@ -5,34 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from vod.client import (
-    Delivery,
-    DeliveryAttempt,
-    DeliveryState,
-    Job,
-    JobError,
-    JobOptions,
-    JobProgress,
-    JobState,
-    JobVideo,
-    Page,
-    Submission,
-)
-
-__all__ = [
-    "Delivery",
-    "DeliveryAttempt",
-    "DeliveryState",
-    "Job",
-    "JobError",
-    "JobOptions",
-    "JobProgress",
-    "JobState",
-    "JobVideo",
-    "Jobs",
-    "Page",
-    "Submission",
-]
+from vod.client import Delivery, Job, JobState, JobVideo, Page, Submission
 
 
 class Jobs(Protocol):

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Final
 
-from gateway.jobs.facade import Job, Jobs
+from gateway.jobs.facade import Jobs
 from reeltag.errors import InvalidOption
+from vod.client import Job
 
 
 class ResultFormat(str, Enum):

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
 
-from gateway.jobs.facade import JobOptions, Submission
 from reeltag.errors import InvalidOption, JobNotFound
+from vod.client import JobOptions, Submission
 
 MAX_SUBMISSION_BYTES: Final = 4 << 20
 MAX_SOURCES: Final = 10_000

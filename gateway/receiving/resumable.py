@@ -22,7 +22,6 @@ MAX_SENDING: Final = 64
 _PATIENCE_SECONDS: Final = 3.0
 """How long another sender of the same upload may go on: one whose client has left is noticed in the end."""
 _LOOK_SECONDS: Final = 0.1
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Receiver:

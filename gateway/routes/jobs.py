@@ -12,7 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 from gateway.answering.json import Answer, absent
 from gateway.jobs import docs
 from gateway.jobs.docs import answer, job_failures
-from gateway.jobs.facade import Job, Jobs, JobState, JobVideo, Page
+from gateway.jobs.facade import Jobs
 from gateway.jobs.submitting import (
     MAX_CURSOR_CHARACTERS,
     MAX_PAGE,
@@ -24,6 +24,7 @@ from gateway.jobs.submitting import (
 )
 from gateway.receiving.uploads import UploadReader
 from reeltag.errors import UnsupportedMediaType
+from vod.client import Job, JobState, JobVideo, Page
 
 router: Final = APIRouter(tags=["jobs"])
 _JSON: Final = "application/json"

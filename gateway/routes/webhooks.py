@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from gateway.answering.json import Answer
 from gateway.jobs import docs
 from gateway.jobs.docs import answer, job_failures
-from gateway.jobs.facade import Delivery
 from gateway.jobs.submitting import job_id_of
 from gateway.routes.jobs import Its
+from vod.client import Delivery
 
 router: Final = APIRouter(tags=["webhooks"])
 

@@ -11,7 +11,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.jobs.facade import (
+from reeltag.errors import (
+    IdempotencyMismatch,
+    InvalidOption,
+    JobConflict,
+    JobNotFound,
+    ReeltagError,
+    SourceRefused,
+)
+from vod.client import (
     Delivery,
     DeliveryAttempt,
     DeliveryState,
@@ -23,14 +31,6 @@ from gateway.jobs.facade import (
     JobVideo,
     Page,
     Submission,
-)
-from reeltag.errors import (
-    IdempotencyMismatch,
-    InvalidOption,
-    JobConflict,
-    JobNotFound,
-    ReeltagError,
-    SourceRefused,
 )
 
 TAGS = b'{\n "source": {"name": "one.mp4"},\n "tags": [\n  {"label": "car"}\n ]\n}\n'

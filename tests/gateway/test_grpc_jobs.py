@@ -15,7 +15,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from gateway.app import create_app
 from gateway.grpc.jobs_service import PIECE_BYTES, SERVICE
-from gateway.jobs.facade import JobState
 from reeltag.errors import DatabaseAway
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
@@ -25,6 +24,7 @@ from tests.gateway import fake_jobs
 from tests.gateway.fake_jobs import TAGS, FakeJobs
 from tests.gateway.fakes import FakeTagger, serving, wait_until
 from tests.gateway.test_grpc import failure
+from vod.client import JobState
 
 CODE = grpc.StatusCode
 

@@ -13,7 +13,6 @@ import pytest
 
 from gateway.app import create_app
 from gateway.jobs.events import Watchers, event_id
-from gateway.jobs.facade import JobState
 from gateway.jobs.submitting import MAX_SUBMISSION_BYTES
 from reeltag.errors import DatabaseAway, Overloaded, TooManyJobs
 from reeltag.keys import KeyFile
@@ -21,6 +20,7 @@ from reeltag.settings import Settings
 from reeltag.webhooks import signature, verify
 from tests.gateway.fake_jobs import TAGS, FakeJobs
 from tests.gateway.fakes import FakeTagger, code_of, gateway, serving, wait_until
+from vod.client import JobState
 
 
 @pytest.fixture(scope="module")

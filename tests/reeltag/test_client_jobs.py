@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from gateway.app import create_app
-from gateway.jobs import facade
 from reeltag.client import AsyncClient, Client, Job, JobState, Refused, ResultFormat
 from reeltag.errors import DatabaseAway, InputError, InvalidOption
 from reeltag.settings import Settings
 from reeltag.uploads import UploadFolder
 from tests.gateway.fake_jobs import TAGS, FakeJobs
 from tests.gateway.fakes import FakeTagger, serving, wait_until
+from vod.client import JobState as StoredState
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_a_job_goes_its_way(client: Client, jobs: FakeJobs) -> None:
     assert client.jobs.submit(["a.mp4", "b.mp4"], options={"fps": 1}).id == job.id
     assert client.jobs.cancel(job.id).state is JobState.CANCELLED
     assert client.jobs.resume(job.id).state is JobState.QUEUED
-    jobs.finish(job.id, facade.JobState.FAILED)
+    jobs.finish(job.id, StoredState.FAILED)
     assert [video.error.code for video in client.jobs.videos(job.id) if video.error] == ["video_error"] * 2
     assert client.jobs.retry(job.id).state is JobState.QUEUED
     with pytest.raises(Refused) as caught:
@@ -103,7 +103,7 @@ def test_watching_goes_on_after_the_database_was_away(client: Client, jobs: Fake
     listening.start()
     wait_until(lambda: jobs.watching == 1)
     jobs.error = DatabaseAway("away", retry_after_seconds=0)
-    jobs.change(job.id, state=facade.JobState.RUNNING)
+    jobs.change(job.id, state=StoredState.RUNNING)
     wait_until(lambda: jobs.watching == 0)
     jobs.error = None
     jobs.finish(job.id)
@@ -132,7 +132,7 @@ def test_both_interfaces_answer_the_same(served: tuple[FakeJobs, dict[str, str],
     async def run() -> None:
         async with AsyncClient(served[1]["http"]) as client:
             job = await client.jobs.submit(["a.mp4", "b.mp4"], options={"fps": 0.5, "frames": True})
-        jobs.finish(job.id, facade.JobState.FAILED)
+        jobs.finish(job.id, StoredState.FAILED)
         assert await ask(served[1]["http"], job.id) == await ask(served[1]["grpc"], job.id)
 
     asyncio.run(run())

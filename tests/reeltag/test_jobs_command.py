@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from gateway.app import create_app
-from gateway.jobs.facade import JobState
 from reeltag import cli
 from reeltag.settings import Settings
 from tests.gateway.fake_jobs import TAGS, FakeJobs
 from tests.gateway.fakes import FakeTagger, serving, wait_until
+from vod.client import JobState
 
 Run = Callable[..., str]
 REELTAG = str(Path(sys.executable).parent / "reeltag")

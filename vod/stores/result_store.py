@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Protocol
 
 from reeltag.errors import OutputError
 from vod.stores.file_store import FileStore
 from vod.stores.names import shown
 from vod.stores.object_results import ObjectResults
 from vod.stores.roots import OBJECT_SCHEMES
-
-_KEYS_AT_ONCE: Final = 256
 
 
 class Store(Protocol):
@@ -83,37 +79,3 @@ def open_store(where: str, scratch: Path) -> Store:
             f"results cannot be kept in {shown(where)}; name a folder, or a place such as s3://bucket/tags"
         )
     return ObjectResults(where, scratch)
-
-
-class ResultStore:
-    """A store for event loops: nothing of it waits there.
-
-    Args:
-        store: Whose functions wait.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    async def write(self, key: str, content: bytes) -> None:
-        """As of `Store`."""
-        await asyncio.to_thread(self.store.write, key, content)
-
-    async def read(self, key: str) -> bytes:
-        """As of `Store`."""
-        return await asyncio.to_thread(self.store.read, key)
-
-    async def exists(self, key: str) -> bool:
-        """As of `Store`."""
-        return await asyncio.to_thread(self.store.exists, key)
-
-    async def delete(self, prefix: str) -> None:
-        """As of `Store`."""
-        await asyncio.to_thread(self.store.delete, prefix)
-
-    async def iterate(self, prefix: str) -> AsyncIterator[str]:
-        """As `Store.keys`."""
-        keys = self.store.keys(prefix)
-        while some := await asyncio.to_thread(lambda: list(islice(keys, _KEYS_AT_ONCE))):
-            for key in some:
-                yield key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from obstore.store import S3Store
 
 from reeltag.errors import OutputError
 from vod.stores.file_store import FileStore
-from vod.stores.result_store import ResultStore, Store, open_store
+from vod.stores.result_store import Store, open_store
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -24,25 +23,21 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def test_what_is_written_is_read(store: Store) -> None:
-    async def main() -> None:
-        results = ResultStore(store)
-        assert not await results.exists("job/films/a.mp4.tags.json")
-        with pytest.raises(FileNotFoundError):
-            await results.read("job/films/a.mp4.tags.json")
-        await results.write("job/films/a.mp4.tags.json", b"old")
-        await results.write("job/films/a.mp4.tags.json", b"new")
-        await results.write("job/b & c é.vtt", b"")
-        await results.write("job2/x", b"x")
-        assert await results.read("job/films/a.mp4.tags.json") == b"new"
-        assert await results.read("job/b & c é.vtt") == b""
-        assert sorted([key async for key in results.iterate("job")]) == ["job/b & c é.vtt", "job/films/a.mp4.tags.json"]
-        await results.delete("job")
-        await results.delete("job")
-        assert not await results.exists("job/b & c é.vtt")
-        assert [key async for key in results.iterate("job")] == []
-        assert await results.exists("job2/x")
-
-    asyncio.run(main())
+    assert not store.exists("job/films/a.mp4.tags.json")
+    with pytest.raises(FileNotFoundError):
+        store.read("job/films/a.mp4.tags.json")
+    store.write("job/films/a.mp4.tags.json", b"old")
+    store.write("job/films/a.mp4.tags.json", b"new")
+    store.write("job/b & c é.vtt", b"")
+    store.write("job2/x", b"x")
+    assert store.read("job/films/a.mp4.tags.json") == b"new"
+    assert store.read("job/b & c é.vtt") == b""
+    assert sorted(store.keys("job")) == ["job/b & c é.vtt", "job/films/a.mp4.tags.json"]
+    store.delete("job")
+    store.delete("job")
+    assert not store.exists("job/b & c é.vtt")
+    assert list(store.keys("job")) == []
+    assert store.exists("job2/x")
 
 
 def test_a_file_that_is_not_finished_is_not_there(store: Store) -> None:
