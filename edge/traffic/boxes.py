@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 import numpy as np
+import numpy.typing as npt
 
 Pairs = List[Tuple[int, int]]
 
 
-def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def overlaps(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Intersection over union of each box with each.
 
     Args:
@@ -28,11 +29,11 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(shared / np.maximum(both, 1e-9), dtype=np.float64)
 
 
-def _areas(boxes: np.ndarray) -> np.ndarray:
+def _areas(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(np.prod(np.maximum(boxes[:, 2:4] - boxes[:, :2], 0.0), axis=1))
 
 
-def best_pairs(likeness: np.ndarray, least: float) -> Pairs:
+def best_pairs(likeness: npt.NDArray[Any], least: float) -> Pairs:
     """The one-to-one pairs of rows and columns whose likeness is greatest in sum; those under `least` are left out.
 
     Args:
@@ -51,7 +52,7 @@ def best_pairs(likeness: np.ndarray, least: float) -> Pairs:
     return [(row, int(column)) for row, column in enumerate(assigned) if likeness[row, column] >= least]
 
 
-def _assign(cost: np.ndarray) -> np.ndarray:
+def _assign(cost: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A column for each row, at the least cost in sum, by shortest augmenting paths (Jonker and Volgenant, 1987).
 
     Args:

@@ -1,14 +1,16 @@
 """One object over many frames: ByteTrack (Zhang et al., 2022) with times in seconds, for frames that may be missing.
 
-Sure detections are matched with all tracks first, then the unsure ones with the tracks that are left: a vehicle half behind another
-keeps its track. Own lines rather than a library: `trackers` and `supervision` need SciPy and a Python newer than JetPack 5 has.
+Sure detections are matched with all tracks first, then the unsure ones with the tracks that are left: a vehicle half
+behind another keeps its track. Own lines rather than a library: `trackers` and `supervision` need SciPy and a Python
+newer than JetPack 5 has; `python -m benchmarks.tracking` compares.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence
+from typing import Any, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.traffic.boxes import best_pairs, overlaps
 from edge.traffic.motion import Motion
@@ -19,7 +21,7 @@ BEGINS = 0.7
 """Score from which a detection begins a track."""
 LOST_SECONDS = 1.5
 """How long a track that nobody sees is kept."""
-LEAST_OVERLAP = 0.1
+LEAST_OVERLAP = 0.2
 
 
 class Track:
@@ -36,7 +38,7 @@ class Track:
         score: Of its last detection.
     """
 
-    def __init__(self, seconds: float, detection: int, score: float, box: np.ndarray) -> None:
+    def __init__(self, seconds: float, detection: int, score: float, box: npt.NDArray[Any]) -> None:
         self.number = 0
         self.box = box
         self.seen = True
@@ -45,7 +47,7 @@ class Track:
         self.hits = 1
         self.detection = detection
         self.score = score
-        self.votes: Dict[int, float] = {}
+        self.votes: dict[int, float] = {}
 
     @property
     def class_index(self) -> int:
@@ -68,13 +70,13 @@ class Tracker:
     """
 
     def __init__(self, lost_seconds: float = LOST_SECONDS, begins: float = BEGINS, sure: float = SURE) -> None:
-        self.tracks: List[Track] = []
+        self.tracks: list[Track] = []
         self._motion = Motion()
         self._lost_seconds, self._begins, self._sure = lost_seconds, begins, sure
         self._seconds = 0.0
         self._numbers = 0
 
-    def update(self, seconds: float, detections: np.ndarray) -> Sequence[Track]:
+    def update(self, seconds: float, detections: npt.NDArray[Any]) -> Sequence[Track]:
         """Take in a frame.
 
         Args:
@@ -98,11 +100,11 @@ class Tracker:
             track.box = box
         return [track for track in self.tracks if track.seen and track.number]
 
-    def velocity(self, track: Track) -> np.ndarray:
+    def velocity(self, track: Track) -> npt.NDArray[Any]:
         """Pixels a second of a track's centre, float64 `[2]`."""
         return np.asarray(self._motion.velocity[self.tracks.index(track), :2])
 
-    def _match(self, rows: np.ndarray, detections: np.ndarray) -> np.ndarray:
+    def _match(self, rows: npt.NDArray[Any], detections: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Match these detections with the tracks not matched yet; what is left of the detections."""
         waiting = np.array([at for at, track in enumerate(self.tracks) if not track.seen], dtype=np.int64)
         likeness = overlaps(self._motion.boxes()[waiting], detections[rows])
@@ -114,7 +116,7 @@ class Tracker:
             self._see(self.tracks[index], int(row), detections[row])
         return np.setdiff1d(rows, found)
 
-    def _see(self, track: Track, row: int, detection: np.ndarray) -> None:
+    def _see(self, track: Track, row: int, detection: npt.NDArray[Any]) -> None:
         track.seen, track.detection, track.score = True, row, float(detection[4])
         track.last_seconds = self._seconds
         track.hits += 1
@@ -123,7 +125,7 @@ class Tracker:
             self._numbers += 1
             track.number = self._numbers
 
-    def _begin(self, rows: np.ndarray, detections: np.ndarray) -> None:
+    def _begin(self, rows: npt.NDArray[Any], detections: npt.NDArray[Any]) -> None:
         self._motion.add(detections[rows])
         for row in rows:
             track = Track(self._seconds, int(row), float(detections[row, 4]), detections[row, :4].astype(np.float64))
@@ -140,6 +142,6 @@ class Tracker:
         return track.seen or (bool(track.number) and self._seconds - track.last_seconds <= self._lost_seconds)
 
 
-def _vote(track: Track, detection: np.ndarray) -> None:
+def _vote(track: Track, detection: npt.NDArray[Any]) -> None:
     index = int(detection[5])
     track.votes[index] = track.votes.get(index, 0.0) + float(detection[4])
