@@ -29,6 +29,7 @@ class Track:
 
     Attributes:
         number: 1, 2, 3 and so on, never used again; 0 until two frames in a row have shown it.
+        first_box: Where it was first seen, before it had a number.
         box: float64 `[4]`, x1, y1, x2, y2 in source pixels, smoothed.
         seen: Whether the last frame showed it.
         first_seconds: When it was first seen, by the clock that `Tracker.update` is given.
@@ -40,6 +41,7 @@ class Track:
 
     def __init__(self, seconds: float, detection: int, score: float, box: npt.NDArray[Any]) -> None:
         self.number = 0
+        self.first_box = box
         self.box = box
         self.seen = True
         self.first_seconds = seconds
