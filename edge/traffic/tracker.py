@@ -19,7 +19,7 @@ SURE = 0.6
 """Score from which a detection is matched first."""
 BEGINS = 0.7
 """Score from which a detection begins a track."""
-LOST_SECONDS = 1.5
+LOST_SECONDS = 1.2
 """How long a track that nobody sees is kept."""
 LEAST_OVERLAP = 0.2
 
