@@ -54,9 +54,8 @@ class Broker:
 
     def _mosquitto(self, command: str) -> list[str]:
         settings = self._folder / "mosquitto.conf"
-        settings.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous {'false' if self._password else 'true'}\npersistence false\n"
-        )
+        anonymous = "false" if self._password else "true"
+        settings.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous {anonymous}\npersistence false\n")
         return [command, "-c", str(settings)]
 
     def _amqtt(self) -> list[str]:
@@ -113,10 +112,18 @@ class Gate:
                 continue
             host.settimeout(None)
             self._open += [guest, host]
-            for one, other in ((guest, host), (host, guest)):
-                threading.Thread(target=_pass_on, args=(one, other), daemon=True).start()
+            threading.Thread(target=_carry, args=(guest, host), daemon=True).start()
             if not self.is_open:
                 self.shut()
+
+
+def _carry(guest: socket.socket, host: socket.socket) -> None:
+    back = threading.Thread(target=_pass_on, args=(host, guest), daemon=True)
+    back.start()
+    _pass_on(guest, host)
+    back.join()
+    guest.close()
+    host.close()
 
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:

@@ -31,7 +31,7 @@ Frames = list[Boxes]
 
 
 class Noise(NamedTuple):
-    """What is done to the truth: boxes dropped, unsure and added, in shares of all; jitter in shares of a box's size."""
+    """What is done to the truth, in shares of the boxes; jitter in shares of a box's size."""
 
     dropped: float
     unsure: float

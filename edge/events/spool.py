@@ -51,7 +51,7 @@ class Incoming(NamedTuple):
 class Spool:
     """Keeps events in order, each id once.
 
-    An id that comes again is the same event and changes nothing, as long as the spool remembers it: until it is trimmed.
+    An id that comes again is the same event and changes nothing, as long as the spool remembers it.
     When more than `max_bytes` are kept, the oldest go, those that everybody has first. An event that goes before
     everybody has it is counted in `lost`.
 

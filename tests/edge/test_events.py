@@ -63,6 +63,9 @@ def test_a_broker_that_is_killed_gets_every_event_by_its_id(tmp_path: Path, brok
     listener = Listener(broker.port)
     published: list[str] = []
 
+    def received() -> dict[str, None]:
+        return dict.fromkeys(json.loads(body)["id"] for _, body in listener.messages)
+
     def publish(first: int, count: int) -> None:
         told.publish([event(first + number) for number in range(count)])
         published.extend(event(first + number).id for number in range(count))
@@ -74,7 +77,7 @@ def test_a_broker_that_is_killed_gets_every_event_by_its_id(tmp_path: Path, brok
             wait_for("the subscription", lambda least=turn: listener.subscriptions >= least)
             gate.open()
             publish(1000 * turn, 50)
-            wait_for("the messages", lambda: len(listener.messages) >= len(published))
+            wait_for("the messages", lambda: len(received()) >= len(published))
             gate.shut()
             broker.kill()
             publish(1000 * turn + 500, 50)
@@ -83,7 +86,7 @@ def test_a_broker_that_is_killed_gets_every_event_by_its_id(tmp_path: Path, brok
         told.close(0.1)
         listener.close()
     assert listener.messages[0][0] == "traffic/north/vehicle"
-    assert [json.loads(body)["id"] for _, body in listener.messages] == published[:-50]
+    assert list(received()) == published[:-50]  # some come twice, with the same id
 
 
 def test_a_broker_that_refuses_is_named_and_the_event_is_kept(tmp_path: Path) -> None:
