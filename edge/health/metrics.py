@@ -108,7 +108,7 @@ def serve_metrics(metrics: EdgeMetrics, port: int, host: str = "127.0.0.1") -> C
         PortInUse: The port is taken.
     """
     registry = CollectorRegistry()
-    registry.register(metrics)  # type: ignore[arg-type]  # it asks for a subclass, and calls `collect` alone
+    registry.register(metrics)
     try:
         started = start_http_server(port, addr=host, registry=registry)
     except OSError as error:
