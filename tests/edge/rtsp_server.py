@@ -1,4 +1,4 @@
-"""A local RTSP server for tests: `python -m tests.edge.rtsp_server PORT [PASSWORD]`; serves /street, for the user watch."""
+"""A local RTSP server: `python -m tests.edge.rtsp_server PORT [PASSWORD]`; serves /street, to the user watch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from edge.capture import gstreamer
 
 _LAUNCH = (
-    "( videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=20/1 ! jpegenc ! "
-    "rtpjpegpay name=pay0 )"
+    "( videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=20/1 ! "
+    "jpegenc ! rtpjpegpay name=pay0 )"
 )
 
 

@@ -91,23 +91,27 @@ def test_a_camera_that_was_unplugged_comes_back_with_its_indices_going_on() -> N
     camera, source, seen = watched([picture(now, 1), lost, lost, picture(now + 1, 2)])
     assert [index for index, _ in seen] == [0, 1]
     assert camera.changes == ["delivering", "lost", "delivering", "ended"]
-    assert camera.counts["reconnects"] == 2 and source.opened == source.closed == 3
+    assert camera.counts["reconnects"] == 2
+    assert source.opened == source.closed == 3
 
 
 def test_a_wrong_password_is_not_tried_again() -> None:
     camera, source, _ = watched([refused, picture(0, 1)])
-    assert camera.state == "refused" and source.opened == 1
+    assert camera.state == "refused"
+    assert source.opened == 1
     assert "wrong password" in str(camera.problem)
 
 
 def test_a_file_that_breaks_off_ends() -> None:
     camera, source, _ = watched([picture(0, 1), lost], "street.mp4")
-    assert camera.state == "lost" and source.opened == 1
+    assert camera.state == "lost"
+    assert source.opened == 1
 
 
 def test_green_frames_are_told_of() -> None:
     camera, _, seen = watched([picture(1, 9), green(2), green(3), picture(4, 9)])
-    assert camera.changes == ["delivering", "green", "delivering", "ended"] and len(seen) == 4
+    assert camera.changes == ["delivering", "green", "delivering", "ended"]
+    assert len(seen) == 4
 
 
 def test_nv12_of_zeros_is_green() -> None:
@@ -137,13 +141,16 @@ def test_time_never_goes_back_for_those_who_look() -> None:
     now = time.monotonic()
     camera, _, seen = watched([picture(now - 1, 1), picture(now - 3, 2), picture(now - 2.9, 3), picture(now + 5, 4)])
     times = [captured for _, captured in seen]
-    assert times == sorted(times) and len(set(times)) == 4 and times[-1] == now + 5
+    assert times == sorted(times)
+    assert len(set(times)) == 4
+    assert times[-1] == now + 5
     assert camera.counts["time_went_back"] == 2
 
 
 def test_the_resolution_may_change() -> None:
     camera, _, seen = watched([picture(1, 1), picture(2, 2, height=48, width=80), picture(3, 3, height=48, width=80)])
-    assert camera.counts["resized"] == 1 and len(seen) == 3
+    assert camera.counts["resized"] == 1
+    assert len(seen) == 3
 
 
 def test_a_clock_that_jumps_at_boot_is_recorded() -> None:
@@ -152,4 +159,5 @@ def test_a_clock_that_jumps_at_boot_is_recorded() -> None:
     assert clocks.stamp(0, 99.5) == (0, 99.5, -0.5, 0.0)
     wall[0] = 1_800_000_000.0  # the time server was reached
     stamped = clocks.stamp(1, 99.6)
-    assert stamped.jump == 1_800_000_000.0 and np.isclose(stamped.wall, 1_800_000_000.0 - 0.4)
+    assert stamped.jump == 1_800_000_000.0
+    assert np.isclose(stamped.wall, 1_800_000_000.0 - 0.4)

@@ -21,7 +21,8 @@ def test_the_newest_frame_wins_and_the_others_are_counted() -> None:
     for index in range(5):
         put(slot, index)
     frame = slot.take()
-    assert frame is not None and frame.time.index == 4
+    assert frame is not None
+    assert frame.time.index == 4
     assert (slot.captured, slot.taken, slot.dropped, slot.take()) == (5, 1, 4, None)
     put(slot, 5)  # while one is looked at, two buffers are left
     put(slot, 6)
@@ -51,6 +52,8 @@ def test_no_frame_is_counted_twice_or_not_at_all(is_lossless: bool) -> None:
             seen.append(frame.time.index)
             slot.give_back(frame)
     writer.join()
-    assert seen == sorted(set(seen)) and seen[-1] == 1999
-    assert slot.captured == 2000 == slot.taken + slot.dropped and slot.taken == len(seen)
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 1999
+    assert slot.captured == 2000 == slot.taken + slot.dropped
+    assert slot.taken == len(seen)
     assert not is_lossless or slot.dropped == 0

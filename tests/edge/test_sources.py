@@ -68,7 +68,8 @@ def test_a_jetsons_camera_is_asked_for_nv12_in_its_own_memory() -> None:
     assert text.startswith(
         "nvarguscamerasrc name=in ! video/x-raw(memory:NVMM),format=NV12,width=1920,height=1080,framerate=60000/1000"
     )
-    assert properties == [("sensor-id", 1)] and "drop=false" in text
+    assert properties == [("sensor-id", 1)]
+    assert "drop=false" in text
 
 
 def test_elements_that_are_missing_are_told_with_their_package(gst: Any) -> None:
@@ -79,10 +80,12 @@ def test_elements_that_are_missing_are_told_with_their_package(gst: Any) -> None
 
 
 def test_colorimetry_is_read_as_gstreamer_writes_it() -> None:
-    assert _colours_of("bt709", 240) == Colours("bt709") and _colours_of("bt601", 1080) == Colours("bt601")
+    assert _colours_of("bt709", 240) == Colours("bt709")
+    assert _colours_of("bt601", 1080) == Colours("bt601")
     assert _colours_of("1:4:0:0", 1080) == Colours("bt601", is_full_range=True)
     assert _colours_of("2:3:5:1", 240) == Colours("bt709")
-    assert _colours_of("", 480).matrix == "bt601" and _colours_of("", 1080).matrix == "bt709"
+    assert _colours_of("", 480).matrix == "bt601"
+    assert _colours_of("", 1080).matrix == "bt709"
 
 
 @pytest.mark.parametrize("text", ["csi:stand-in,322x182@50", "usb:stand-in,320x240@50"])
@@ -92,14 +95,16 @@ def test_stand_ins_come_at_their_rate_with_the_time_of_their_sensor(gst: Any, te
     try:
         for _ in range(12):
             captured = source.read(frame)
-            assert captured is not None and 0 <= time.monotonic() - captured < 5
+            assert captured is not None
+            assert 0 <= time.monotonic() - captured < 5
             times.append(captured)
     finally:
         source.close()
         source.close()
     # By the camera's clock, not by when they were read: exact, however busy the machine is.
     np.testing.assert_allclose(np.diff(times), 0.02, atol=1e-3)
-    assert frame.luma.shape == (frame.height, frame.width) and frame.luma.max() > 200
+    assert frame.luma.shape == (frame.height, frame.width)
+    assert frame.luma.max() > 200
     assert np.mean(frame.chroma) == 128  # a white ball on black
 
 
@@ -132,10 +137,14 @@ def test_files_that_are_none_are_refused(gst: Any, tmp_path: Path, way: Callable
         source = way(parse(str(path)), is_paced=False)
         try:
             with pytest.raises((SourceRefused, SetupError), match=said):
-                source.open()
-                source.read(Frame())
+                read_once(source)
         finally:
             source.close()
+
+
+def read_once(source: Source) -> float | None:
+    source.open()
+    return source.read(Frame())
 
 
 def free_port() -> int:
@@ -155,7 +164,8 @@ def serve(gst: Any) -> Iterator[Serve]:
         command = [sys.executable, "-m", "tests.edge.rtsp_server", str(port), *password]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         started.append(server)
-        assert server.stdout is not None and server.stderr is not None
+        assert server.stdout is not None
+        assert server.stderr is not None
         if server.stdout.readline().strip() != "ready":
             pytest.skip(f"no RTSP server ({PACKAGES}): {server.stderr.read()[-200:]}")
         return server
@@ -188,12 +198,10 @@ def test_rtsp_with_a_wrong_password_is_refused_and_with_the_right_one_it_comes(s
         try:
             if password == "wrong":
                 with pytest.raises(SourceRefused, match="refuses the user or the password") as refused:
-                    source.open()
-                    source.read(Frame())
+                    read_once(source)
                 assert "wrong" not in str(refused.value)
             else:
-                source.open()
-                assert source.read(Frame()) is not None
+                assert read_once(source) is not None
         finally:
             source.close()
 
@@ -213,7 +221,8 @@ def test_rtsp_comes_back_after_its_server_was_killed(serve: Serve) -> None:
         _wait(lambda: camera.state == "delivering" and slot.captured > before + 2)
     finally:
         assert camera.stop()
-    assert camera.changes[:3] == ["delivering", "lost", "delivering"] and camera.counts["reconnects"] > 0
+    assert camera.changes[:3] == ["delivering", "lost", "delivering"]
+    assert camera.counts["reconnects"] > 0
 
 
 def _wait(until: Callable[[], bool]) -> None:
