@@ -31,17 +31,21 @@ def interpreters() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def python38(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of Python 3.8 with what the edge needs there, and nothing else."""
-    for interpreter in interpreters():
-        folder = tmp_path_factory.mktemp("python38")
-        made = subprocess.run([interpreter, "-m", "venv", str(folder)], capture_output=True, check=False)
+def python38() -> Path:
+    """An environment of Python 3.8 with what the edge needs there, and nothing else; made once on a machine."""
+    for number, interpreter in enumerate(interpreters()):
+        folder = Path(f"~/.cache/reeltag-tests/python38-{number}").expanduser()
+        python, ready = folder / "bin/python", folder / "ready"
+        if ready.is_file():
+            return python
+        made = subprocess.run([interpreter, "-m", "venv", "--clear", str(folder)], capture_output=True, check=False)
         if made.returncode:
             continue
-        python = folder / "bin/python"
+        # Without what they depend on: ONNX Runtime asks for SymPy, which only its tools use.
         names = ("numpy", "onnxruntime", "opencv-python-headless", "prometheus-client", "pyyaml")
-        install = [str(python), "-m", "pip", "install", "--quiet", "--only-binary=:all:", *names]
+        install = [str(python), "-m", "pip", "install", "--quiet", "--only-binary=:all:", "--no-deps", *names]
         if subprocess.run(install, capture_output=True, check=False, timeout=240).returncode == 0:
+            ready.touch()
             return python
     pytest.skip("no Python 3.8 with its packages here: pyenv install 3.8, or PYTHON38=/path/to/python3.8")
 
