@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from reeltag.errors import PortInUse
+from reeltag.tegrastats import DeviceFigures
 
 from edge.capture.camera import STATES
-from edge.health.tegrastats import DeviceFigures
 from edge.pipeline.loop import Watched
 from edge.pipeline.stages import ALL, BOUNDS
 

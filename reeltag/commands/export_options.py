@@ -47,8 +47,8 @@ class PrecisionOptions:
     runtime: Annotated[
         Literal["openvino", "onnxruntime", "tensorrt"] | None,
         typer.Option(
-            help="onnxruntime and tensorrt are in NVIDIA's container only. Default: openvino; tensorrt on a Jetson with "
-            "--profile edge."
+            help="onnxruntime and tensorrt are in NVIDIA's container only. Default: openvino; tensorrt with --profile "
+            "edge on a Jetson."
         ),
     ] = None
     profile: Annotated[

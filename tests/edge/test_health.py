@@ -14,11 +14,11 @@ import pytest
 
 from edge.capture.clocks import Clocks
 from edge.health.metrics import EdgeMetrics, serve_metrics
-from edge.health.tegrastats import DeviceFigures, Tegrastats, parse
 from edge.health.watchdog import Watchdog
 from edge.pipeline.loop import Loop
 from edge.pipeline.suppression import Suppression
 from reeltag.errors import PortInUse
+from reeltag.tegrastats import DeviceFigures, Tegrastats, parse
 from tests.edge.test_loop import SlowNetwork, watched_pattern
 from tests.edge.test_sources import free_port
 
@@ -88,7 +88,7 @@ def test_systemd_is_told_at_the_pace_that_it_asks_for(
             now[0] = seconds
             watchdog.beat(f"at {seconds}")
         watchdog.stopping()
-        told = []
+        told: list[str] = []
         while not told or told[-1] != "STOPPING=1":
             told.append(systemd.recv(200).decode())
     assert told == ["READY=1", "WATCHDOG=1\nSTATUS=at 100.0", "WATCHDOG=1\nSTATUS=at 102.0", "STOPPING=1"]

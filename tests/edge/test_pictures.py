@@ -46,7 +46,8 @@ def reference(frame: Frame) -> npt.NDArray[np.float64]:
     )
     r, b = y + 2 * (1 - red) * pr, y + 2 * (1 - blue) * pb
     g = (y - red * r - blue * b) / (1 - red - blue)
-    return np.clip(np.stack([r, g, b], 2) * 255, 0, 255)
+    rgb: npt.NDArray[np.float64] = np.clip(np.stack([r, g, b], 2) * 255, 0, 255)
+    return rgb
 
 
 @pytest.mark.parametrize("colours", ALL_COLOURS, ids=str)
