@@ -53,7 +53,8 @@ class Clip:
 
     def __init__(self, pictures: Sequence[npt.NDArray[np.uint8]], rate: float | None, frames: int) -> None:
         self._frames = [_nv12(picture) for picture in pictures]
-        self._size, self._rate, self._count, self._index = pictures[0].shape[:2], rate, frames, 0
+        height, width = pictures[0].shape[:2]
+        self._size, self._rate, self._count, self._index = (height, width), rate, frames, 0
 
     def open(self) -> None:
         """As `Source.open`."""
