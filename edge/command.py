@@ -12,14 +12,19 @@ from typing import Any, Sequence
 from reeltag.errors import InputError, InvalidOption, ReeltagError
 
 from edge.capture.addresses import FORMS, parse
+from edge.runtimes.artefacts import find_detector
 from edge.runtimes.network import RUNTIMES
+from edge.runtimes.planning import build_plan
 from edge.words import Event
 
 
 def main(arguments: Sequence[str]) -> int:
     """Watch; the exit status is 0, 2 after the user's mistake or 1."""
     try:
-        _watch(_parser().parse_args(arguments))
+        if arguments and arguments[0] == "plan":
+            _plan(_plan_parser().parse_args(arguments[1:]))
+        else:
+            _watch(_parser().parse_args(arguments))
     except ReeltagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
@@ -34,8 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help=FORMS)
-    default = os.environ.get("REELTAG_MODEL_REPOSITORY") or str(Path(__file__).parent.parent / "model_repository")
-    add("--model-repository", type=Path, default=Path(default), help="folder that `reeltag export` filled")
+    add("--model-repository", type=Path, default=Path(_repository()), help="folder that `reeltag export` filled")
     add("--model", help="a detector of it instead of the default one")
     add("--runtime", choices=RUNTIMES, help="default: that of the export")
     add("--score", type=float, default=0.35, help="boxes with less are left out, 0 to 1 (default: %(default)s)")
@@ -50,6 +54,26 @@ def _parser() -> argparse.ArgumentParser:
     add("--frozen-seconds", type=float, default=30, help="report the same picture for so long (%(default)s)")
     add("--metrics-port", type=int, help="answer Prometheus on 127.0.0.1:PORT")
     return parser
+
+
+def _plan_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m edge plan", description="Build the TensorRT plan of an exported graph by trtexec."
+    )
+    parser.add_argument("name", help="a detector of the model repository")
+    parser.add_argument("--model-repository", type=Path, default=Path(_repository()))
+    parser.add_argument("--precision", choices=("fp16", "int8", "fp32"), default="fp16", help="default: %(default)s")
+    parser.add_argument("--dla", type=int, help="accelerator that runs what it can; the GPU runs the rest")
+    return parser
+
+
+def _plan(said: argparse.Namespace) -> None:
+    artefact = find_detector(said.model_repository, said.name)
+    print(f"wrote {build_plan(artefact, dla=said.dla, precision=said.precision)}")
+
+
+def _repository() -> str:
+    return os.environ.get("REELTAG_MODEL_REPOSITORY") or str(Path(__file__).parent.parent / "model_repository")
 
 
 def _watch(said: argparse.Namespace) -> None:

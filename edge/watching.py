@@ -6,13 +6,14 @@ import threading
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence, TextIO
 
+from reeltag.tegrastats import Tegrastats
+
 from edge.capture.addresses import Address
 from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
 from edge.capture.opening import source_of
 from edge.capture.slot import NewestFrame
 from edge.health.metrics import EdgeMetrics, serve_metrics
-from edge.health.tegrastats import Tegrastats
 from edge.health.watchdog import Watchdog
 from edge.pipeline.loop import Loop, Scene, Watched
 from edge.pipeline.picture import CameraPicture

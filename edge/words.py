@@ -19,7 +19,7 @@ Detections = npt.NDArray[np.float32]
 class FrameTime(NamedTuple):
     """When a frame was captured, by both clocks."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # in place of the method that every tuple has
     """Of the frame in its source, from 0; frames that were dropped are counted, too."""
     captured: float
     """Seconds of the monotonic clock at capture."""

@@ -38,7 +38,8 @@ def coefficients(colours: Colours) -> npt.NDArray[np.float32]:
     of_u = np.array([0, -2 * blue * (1 - blue) / green, 2 * (1 - blue)]) * chroma
     of_v = np.array([2 * (1 - red), -2 * red * (1 - red) / green, 0]) * chroma
     constant = -luma * black - 128 * (of_u + of_v)
-    return np.stack([np.full(3, luma), of_u, of_v, constant], 1).astype(np.float32)
+    matrix: npt.NDArray[np.float32] = np.stack([np.full(3, luma), of_u, of_v, constant], 1).astype(np.float32)
+    return matrix
 
 
 class FromNv12:

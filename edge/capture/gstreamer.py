@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import re
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ from edge.capture.source import SourceLost
 
 _SYSTEM_PACKAGES = "/usr/lib/python3/dist-packages"
 """Where Debian and Ubuntu have `gi`, which a virtual environment does not see."""
+_LOOK_SECONDS = 0.2
 _MAX_AGE_SECONDS = 10.0
 """A capture time that is older, or ahead of now, is not one: drivers and servers make up stranger ones."""
 
 
+@functools.lru_cache(maxsize=None)
 def load() -> Any:
     """The module `Gst`, initialised, with `GstApp` and `GstVideo` loaded.
 
@@ -31,17 +35,23 @@ def load() -> Any:
         SetupError: GStreamer or its bindings are not installed; the text says which packages.
     """
     try:
-        gi = _gi()
-        for name in ("Gst", "GstApp", "GstVideo"):
-            gi.require_version(name, "1.0")
-        gst: Any = importlib.import_module("gi.repository.Gst")
-        for name in ("GstApp", "GstVideo"):  # they give methods to what Gst makes
-            importlib.import_module(f"gi.repository.{name}")
+        with warnings.catch_warnings():  # PyGObject before 3.44 imports in a way that Python warns of
+            warnings.simplefilter("ignore", ImportWarning)
+            return _loaded()
     except (ImportError, ValueError) as error:
         raise SetupError(
             f"cameras need GStreamer, and its Python bindings are not here ({error}); run: apt-get install {BINDINGS} "
             "gstreamer1.0-plugins-good gstreamer1.0-libav"
         ) from error
+
+
+def _loaded() -> Any:
+    gi = _gi()
+    for name in ("Gst", "GstApp", "GstVideo"):
+        gi.require_version(name, "1.0")
+    gst: Any = importlib.import_module("gi.repository.Gst")
+    for name in ("GstApp", "GstVideo"):  # they give methods to what Gst makes
+        importlib.import_module(f"gi.repository.{name}")
     if not gst.is_initialized():
         gst.init(None)
     return gst
@@ -100,16 +110,13 @@ class GStreamerSource:
         self._pipeline.use_clock(gst.SystemClock.obtain())
         self._began = None
         if self._pipeline.set_state(gst.State.PLAYING) == gst.StateChangeReturn.FAILURE:
-            raise self._failure("cannot be opened")
+            raise self._failure() or SourceLost(f"{self._address.name} cannot be opened")
 
     def read(self, frame: Frame) -> float | None:
         """As `Source.read`."""
-        sample = self._sink.try_pull_sample(int(self._timeout * self._gst.SECOND))
+        sample = self._pulled()
         if sample is None:
-            failure = self._failure(f"gave no frame for {self._timeout:g} s")
-            if self._sink.is_eos() and not self._address.is_live and not self._has_failed:
-                return None
-            raise failure
+            return None
         caps, buffer = sample.get_caps(), sample.get_buffer()
         if self._caps is None or not caps.is_equal(self._caps):
             self._take_caps(caps)
@@ -126,6 +133,24 @@ class GStreamerSource:
             self._pipeline.set_state(self._gst.State.NULL)
             self._pipeline = None
 
+    def _pulled(self) -> Any:
+        """The next sample; none at the end of a file."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            # In short waits: the sink does not say that the pipeline failed.
+            sample = self._sink.try_pull_sample(int(_LOOK_SECONDS * self._gst.SECOND))
+            if sample is not None:
+                return sample
+            failure = self._failure()
+            if failure is not None:
+                raise failure
+            if self._sink.is_eos():
+                if self._address.is_live:
+                    raise SourceLost(f"{self._address.name} ended")
+                return None
+            if time.monotonic() > deadline:
+                raise SourceLost(f"{self._address.name} gave no frame for {self._timeout:g} s")
+
     def _take_caps(self, caps: Any) -> None:
         video = importlib.import_module("gi.repository.GstVideo")
         made = video.VideoInfo.new_from_caps(caps) if hasattr(video.VideoInfo, "new_from_caps") else None
@@ -140,29 +165,23 @@ class GStreamerSource:
         now = time.monotonic()
         if pts == self._gst.CLOCK_TIME_NONE:
             return now
-        seconds = pts / self._gst.SECOND
+        seconds = pts / float(self._gst.SECOND)
         if not self._address.is_live:
             if self._began is None:
                 self._began = now - seconds
             return self._began + seconds
-        captured = float(self._pipeline.get_base_time() / self._gst.SECOND + seconds)
+        captured = float(self._pipeline.get_base_time()) / float(self._gst.SECOND) + seconds
         return captured if 0 <= now - captured < _MAX_AGE_SECONDS else now
 
-    def _failure(self, otherwise: str) -> Exception:
-        """What the pipeline says went wrong, or `otherwise`."""
+    def _failure(self) -> Exception | None:
+        """What the pipeline says went wrong."""
         message = self._pipeline.get_bus().pop_filtered(self._gst.MessageType.ERROR)
-        self._has_failed = message is not None
-        name = self._address.name
         if message is None:
-            return SourceLost(f"{name} {otherwise}")
+            return None
         error, detail = message.parse_error()
-        resource = self._gst.ResourceError
-        text = str(error.message).rstrip(".")
-        if (
-            error.matches(resource.quark(), resource.NOT_AUTHORIZED)
-            or "401" in text
-            or "Unauthorized" in (detail or "")
-        ):
+        resource, name, text = self._gst.ResourceError, self._address.name, str(error.message).rstrip(".")
+        said = f"{text} {detail}"
+        if error.matches(resource.quark(), resource.NOT_AUTHORIZED) or "401" in said or "Unauthorized" in said:
             return SourceRefused(f"{name} refuses the user or the password", "no_permission")
         if _is_missing(self._gst, error):
             return SetupError(
@@ -171,7 +190,7 @@ class GStreamerSource:
             )
         if self._address.kind == "file":
             return SourceRefused(f"{name} is no video that can be read: {text}")
-        return SourceLost(f"{name} {otherwise}: {text}")
+        return SourceLost(f"{name} gives no frames: {text}")
 
 
 def _colours_of(colorimetry: str, height: int) -> Colours:

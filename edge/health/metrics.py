@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from reeltag.errors import PortInUse
+from reeltag.tegrastats import DeviceFigures
 
 from edge.capture.camera import STATES
-from edge.health.tegrastats import DeviceFigures
 from edge.pipeline.loop import Watched
 from edge.pipeline.stages import ALL, BOUNDS
 
@@ -108,7 +108,7 @@ def serve_metrics(metrics: EdgeMetrics, port: int, host: str = "127.0.0.1") -> C
         PortInUse: The port is taken.
     """
     registry = CollectorRegistry()
-    registry.register(metrics)  # type: ignore[arg-type]  # it asks for a subclass, and calls `collect` alone
+    registry.register(metrics)
     try:
         started = start_http_server(port, addr=host, registry=registry)
     except OSError as error:

@@ -12,6 +12,7 @@ from reeltag.errors import ModelRepositoryError, UnknownModel
 _CARD = re.compile(r'key:\s*"reeltag"\s*value\s*\{\s*string_value:\s*"((?:[^"\\]|\\.)*)"', re.DOTALL)
 FRAMES = "FRAMES"
 """Name of the input of every network of the catalogue: uint8 `[N, H, W, 3]`, RGB."""
+_ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _SUPPRESSED = ("BOXES", "SCORES", "CLASSES", "COUNT")
 _FILES = ("model.plan", "model.onnx")
 _EXPORT = "reeltag export nanodet_g --profile edge"
@@ -101,12 +102,20 @@ def _card(config: Path) -> dict[str, Any] | None:
         match = _CARD.search(config.read_text("utf-8"))
         if match is None:
             return None
-        # Text of protocol buffers has the escapes of C, and those of bytes above 127 by number.
-        escaped = match[1].encode("latin-1", "backslashreplace").decode("unicode_escape")
-        card = json.loads(escaped.encode("latin-1").decode("utf-8"))
+        card = json.loads(_unescaped(match[1]))
         return card if isinstance(card, dict) else None
     except (OSError, ValueError) as error:
         raise ModelRepositoryError(f"{config} cannot be read: {error}") from error
+
+
+def _unescaped(text: str) -> str:
+    """Text of protocol buffers has the escapes of C, and those of bytes above 127 by number."""
+
+    def meant(escape: re.Match[bytes]) -> bytes:
+        said = escape[1]
+        return bytes([int(said, 8)]) if said[:1].isdigit() else _ESCAPES.get(said, said)
+
+    return re.sub(rb"\\([0-7]{1,3}|.)", meant, text.encode()).decode()
 
 
 def _file(folder: Path, version: str) -> Path | None:

@@ -43,7 +43,7 @@ class Cuda:
         self._allocated.append(host)
         assert host.value is not None
         raw = (ctypes.c_uint8 * size).from_address(host.value)
-        array = np.frombuffer(raw, np.uint8).view(dtype).reshape(shape)
+        array = np.ctypeslib.as_array(raw).view(dtype).reshape(shape)
         array[...] = 0
         device = ctypes.c_void_p()
         if self.is_integrated:

@@ -8,6 +8,7 @@ from typing import Any, Sequence
 import numpy as np
 import numpy.typing as npt
 from reeltag.errors import SetupError
+from reeltag.jetson import this_device
 
 from edge.runtimes.artefacts import FRAMES, NetworkArtefact
 from edge.runtimes.cuda import Cuda, Memory
@@ -73,6 +74,9 @@ class TensorRtNetwork:
 
 
 def _load(artefact: NetworkArtefact) -> Any:
+    device = this_device()
+    if device is not None:
+        device.check_watch()
     try:
         trt: Any = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:

@@ -21,3 +21,5 @@ class BatchLimits:
     """Longest wait of a request for its answers, above 0."""
     max_bytes: int = 32 << 20
     """Most bytes of images in one batch, unless it is a single image; twice as many are sent to one Triton."""
+    newest_first: bool = False
+    """Of one priority, the request that came last goes first."""

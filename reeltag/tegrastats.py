@@ -6,7 +6,8 @@ import re
 import shutil
 import subprocess
 import threading
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 _INTERVAL_MS = 1000
 _STALE_SECONDS = 10.0
