@@ -32,7 +32,8 @@ class WatchOptions(NamedTuple):
     repository: Path
     model: str | None = None
     runtime: str | None = None
-    score_threshold: float = 0.35
+    score_threshold: float | None = None
+    """None where nobody said one."""
     is_lossless: bool = False
     """Every frame of a file or test pattern is looked at, however long that takes."""
     frames: int | None = None
@@ -76,7 +77,12 @@ def configured(configuration: Configuration, usual: CameraOptions) -> list[Camer
 def _configured(
     name: str, source: str, options: Mapping[str, Any], folder: Path, usual: CameraOptions
 ) -> CameraOptions:
-    known: dict[str, Any] = {"transport": str, "latency_ms": int, "timeout": (int, float), "frozen_seconds": (int, float)}
+    known: dict[str, Any] = {
+        "transport": str,
+        "latency_ms": int,
+        "timeout": (int, float),
+        "frozen_seconds": (int, float),
+    }
     for option, value in options.items():
         if option not in known:
             raise InvalidOption(f"camera {name} has no option {option!r}; there are: {', '.join(known)}")
