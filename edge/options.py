@@ -76,7 +76,12 @@ def configured(configuration: Configuration, usual: CameraOptions) -> list[Camer
 def _configured(
     name: str, source: str, options: Mapping[str, Any], folder: Path, usual: CameraOptions
 ) -> CameraOptions:
-    known: dict[str, Any] = {"transport": str, "latency_ms": int, "timeout": (int, float), "frozen_seconds": (int, float)}
+    known: dict[str, Any] = {
+        "transport": str,
+        "latency_ms": int,
+        "timeout": (int, float),
+        "frozen_seconds": (int, float),
+    }
     for option, value in options.items():
         if option not in known:
             raise InvalidOption(f"camera {name} has no option {option!r}; there are: {', '.join(known)}")
