@@ -30,7 +30,7 @@ from vod.pages import page
 from vod.pages.darkroom import Darkroom, Job
 from vod.provenance import finished_image, is_same, model_provenance, tasks_of, with_groups
 from vod.stores.earlier import adopt, drop_stale
-from vod.stores.files import Folder, check_folder, write_bytes
+from vod.stores.files import check_folder, write_bytes
 from vod.stores.inputs import Input
 from vod.stores.names import shown
 from vod.stores.results import JSON_SUFFIX, picture_path, result_path, write_image
@@ -177,7 +177,7 @@ class ImageRun:
             objects = merged(found, tags.detections, answer.width, answer.height)
             tags = tags.model_copy(update={"detections": objects})
         tags = self._with_taxonomy(tags)
-        write_image(Folder(self._out), each.name, tags)
+        write_image(self._out, each.name, tags)
         files = (result_path(self._out, each.name, JSON_SUFFIX),)
         self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
 

@@ -75,7 +75,8 @@ class Errands(Runner):
             for row in errands.tagged(self.database, held.job_id):
                 key = f"{held.job_id}/{row.name}{JSON_SUFFIX}"
                 try:
-                    yield VideoResult(row.number, row.name, row.source, self.results.store.read(key))
+                    with self.results.store.reading(key) as file:
+                        yield VideoResult(row.number, row.name, row.source, file)
                 except FileNotFoundError:
                     _log.error("the result %s was removed by somebody: the job's own files are without it", key)
 

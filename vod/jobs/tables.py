@@ -174,6 +174,15 @@ deliveries: Final = sa.Table(
 sa.Index("reeltag_deliveries_due", deliveries.c.due_at)
 
 
+depth: Final = sa.Table(
+    "reeltag_depth",
+    _metadata,
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("waiting", sa.BigInteger, nullable=False),
+)
+"""How much waits; kept by `vod.jobs.depth`."""
+
+
 def create(connection: sa.Connection) -> None:
     """Make what is missing of the tables."""
     _metadata.create_all(connection)

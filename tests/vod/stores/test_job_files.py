@@ -45,7 +45,7 @@ def document(name: str, **more: Any) -> VideoTags:
 
 
 def result(number: int, tags: VideoTags) -> VideoResult:
-    content = json_text(tags).encode()
+    content = io.BytesIO(json_text(tags).encode())
     return VideoResult(number, f"films/{tags.source.name}", f"/films/{tags.source.name}", content)
 
 
@@ -54,7 +54,7 @@ def test_a_line_a_video_is_its_tags_json(tmp_path: Path) -> None:
     videos = [result(0, document("é\u2028.mp4")), result(3, document("b.mp4"))]
     assert write_job_files(store, "job", videos) == 2
     lines = store.read("job/job.jsonl").splitlines()
-    assert [json.loads(line) for line in lines] == [json.loads(video.content) for video in videos]
+    assert [json.loads(line) for line in lines] == [json.loads(video.content.getvalue()) for video in videos]
     assert [VideoTags.model_validate_json(line).source.name for line in lines] == ["é\u2028.mp4", "b.mp4"]
 
 
