@@ -184,7 +184,7 @@ def held_by(database: Database, host: str) -> list[Held]:
 
 def give_back(database: Database, held: Held) -> bool:
     """Let others take what a host works on, which then finds that out; False where it is not held any more."""
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         connection.execute(sa.select(jobs.c.id).where(jobs.c.id == held.job_id).with_for_update())
         if held.number < 0:
             mine = sa.and_(jobs.c.id == held.job_id, jobs.c.attempt == held.attempt, jobs.c.host.is_not(None))

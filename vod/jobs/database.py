@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from reeltag.errors import DatabaseAway, InvalidOption, SetupError
-from vod.jobs import depth, tables
+from vod.jobs import bells, depth, tables
 
 _BUSY_MILLISECONDS: Final = 30_000
 _CONNECT_SECONDS: Final = 5
@@ -75,12 +75,20 @@ class Database:
                 yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction for the block; raises as `reading`."""
+    def writing(self, *, calls: bool = False) -> Iterator[sa.Connection]:
+        """A transaction for the block; raises as `reading`.
+
+        Args:
+            calls: Whether those who wait for something to do, or for a job to end, are called behind it.
+        """
         with _translated(self.url):
             self.prepare()
             with self.engine.begin() as connection:
                 yield connection
+                if calls and not self.is_sqlite:
+                    bells.notify(connection)
+        if calls and self.is_sqlite:
+            bells.ring(self.url)
 
     def take_turns(self, connection: sa.Connection) -> None:
         """Let no other transaction that asks for its turn go on before this one has ended; in SQLite none does."""

@@ -66,7 +66,7 @@ def submit(database: Database, proposal: Proposal, idempotency_key: str | None, 
     """
     if idempotency_key is not None and not 0 < len(idempotency_key) <= _MAX_KEY:
         raise InvalidOption(f"an Idempotency-Key has 1 to {_MAX_KEY} characters, not {len(idempotency_key)}")
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         if idempotency_key is not None and (known := _known(connection, proposal, idempotency_key)) is not None:
             return known, False
         is_new = _made(database, connection, proposal, most_queued)

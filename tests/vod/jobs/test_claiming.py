@@ -56,12 +56,11 @@ def test_a_job_of_100_000_videos_never_keeps_a_later_small_one_waiting(simple: P
     large = submit(simple, "large", 1, tenant="archive")
     database = simple.database
     with database.writing() as connection:
-        columns = "job_id, number, source, found, name, state, attempt, tries, starts, seconds_done"
-        more = (
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99999) INSERT INTO reeltag_videos"
-        )
+        counted = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)"
+        columns = "job_id, source, found, state, attempt, tries, starts, seconds_done"
         connection.exec_driver_sql(
-            f"{more} ({columns}) SELECT job_id, i, source, found, name || i, state, 0, 0, 0, 0 FROM reeltag_videos, n"
+            f"{counted} INSERT INTO reeltag_videos (number, name, {columns}) "
+            f"SELECT i, name || i, {columns} FROM reeltag_videos, n"
         )
         connection.execute(job_rows.update().values(queued=100_000))
     held = claimed(database, 8)
