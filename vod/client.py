@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from reeltag import webhooks
 from reeltag.errors import JobConflict
 from reeltag.settings import Settings
-from vod.jobs import changing, deliveries, reading, sources, submitting
+from vod.jobs import changing, deliveries, labels, reading, sources, submitting
 from vod.jobs.bells import Ears
 from vod.jobs.database import Database
 from vod.jobs.job import (
@@ -77,7 +77,8 @@ class Jobs:
 
         Raises:
             SourceRefused: A source is none that jobs are made of.
-            InvalidOption: An option is none, or out of its range, or webhooks are off.
+            InvalidOption: An option is none, or out of its range, names labels that no network knows, or webhooks are
+                off.
             UrlNotAllowed: The webhook is none that is sent to.
             IdempotencyMismatch: The key came with another submission before.
             TooManyJobs: As much is queued as may be.
@@ -91,6 +92,8 @@ class Jobs:
 
         def made() -> tuple[Job, bool]:
             version = self._settings.pipeline_version
+            if options.taxonomy is not None:
+                options.check_labels(labels.known_to(self._database, version))
             contents = sources.contents(found, access)
             proposal = submitting.Proposal(submission, contents, options, version, tenant)
             most = self._settings.most_queued_videos

@@ -18,7 +18,16 @@ from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
 from vod.pages import page
 from vod.pages.index import write_indices
-from vod.provenance import finished_video, is_same, labels_of, model_provenance, sha256_of, tasks_of, with_groups
+from vod.provenance import (
+    earlier_form,
+    finished_video,
+    is_same,
+    labels_of,
+    model_provenance,
+    sha256_of,
+    tasks_of,
+    with_groups,
+)
 from vod.stores.earlier import adopt, drop_stale, has_earlier
 from vod.stores.files import Folder, check_folder
 from vod.stores.inputs import Input, Kind, find_inputs
@@ -147,7 +156,7 @@ class _Run:
         if not all(file.exists() for file in files):
             return None
         seconds, gaps = old.source.duration_seconds, old.coverage.gaps
-        return Outcome(each.path, Status.DONE, "", files, seconds, len(old.tags), gaps)
+        return Outcome(each.path, Status.DONE, earlier_form(old), files, seconds, len(old.tags), gaps)
 
     async def _tagged_consistently(self, each: Input) -> Outcome:
         for _ in range(REPLACEMENTS):

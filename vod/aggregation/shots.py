@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from reeltag.tags import Shot
 
-Numbers = Sequence[float] | npt.NDArray[np.floating]
+Numbers = Sequence[float] | npt.NDArray[Any]
 
 CUT_THRESHOLD: Final = 0.5
 """Probability from which a frame belongs to a transition, as TransNetV2 was evaluated."""

@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ _LEFT_SECONDS: Final = 60.0
 """So long a pipe is there that has no reader, as it is being opened perhaps."""
 _AGAIN_SECONDS: Final = (0.5, 2.0, 5.0)
 """Before PostgreSQL is asked again to notify, by how often it was in vain."""
-_KEPT_ALIVE: Final = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+_KEPT_ALIVE: Final[dict[str, Any]] = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 class Ear:
@@ -157,8 +157,8 @@ async def _listen(url: sa.URL, called: Callable[[], None]) -> None:
     tries = 0
     while True:
         with suppress(psycopg.Error, OSError):
-            options = {"connect_timeout": 5, "application_name": "reeltag", **_KEPT_ALIVE}
-            async with await psycopg.AsyncConnection.connect(address, autocommit=True, **options) as connection:
+            connecting = psycopg.AsyncConnection.connect(address, autocommit=True, connect_timeout=5, **_KEPT_ALIVE)
+            async with await connecting as connection:
                 await connection.execute(f"LISTEN {_CHANNEL}")
                 tries = 0
                 called()  # what came before was not heard

@@ -61,7 +61,8 @@ class Errands(Runner):
         async for each in expand(source, access, self.cache):
             try:
                 if isinstance(each, Found) and each.options:
-                    merged_options(options, each.options)
+                    known = await self.tagging.labels() if "taxonomy" in each.options else None
+                    merged_options(options, each.options).check_labels(known)
             except InvalidOption as error:
                 assert isinstance(each, Found)
                 yield BadLine(f"{each.manifest}:{each.line}", error.code, str(error))

@@ -174,6 +174,14 @@ deliveries: Final = sa.Table(
 sa.Index("reeltag_deliveries_due", deliveries.c.due_at)
 
 
+labels: Final = sa.Table(
+    "reeltag_labels",
+    _metadata,
+    sa.Column("pipeline_version", sa.String(128), primary_key=True),
+    sa.Column("known", sa.Text, nullable=False),
+)
+"""JSON, a list: what the networks of workers of a version can say."""
+
 depth: Final = sa.Table(
     "reeltag_depth",
     _metadata,

@@ -49,6 +49,9 @@ class Tagged:
 class Tagging(Protocol):
     """The steps; each may raise `VideoError`, `ServiceError`, `NetworkReplaced`, `NotAsPlanned` and `StaleRecord`."""
 
+    async def labels(self) -> frozenset[str]:
+        """All that its networks can say."""
+
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         """Open a video and divide it."""
 

@@ -13,10 +13,11 @@ from typing import Any
 from reeltag.errors import StaleRecord, VideoError
 from reeltag.tags import Gap, VideoSource
 from vod.decoding.blocks import End
-from vod.inference.ring import FrameTagger
+from vod.inference.ring import FrameTagger, with_patience
 from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.pages import page
+from vod.provenance import labels_of
 from vod.segments import SegmentRecord, VideoPlan, merged, plan_video, tag_segment
 from vod.segments.findings import Findings
 from vod.segments.networks import networks_of
@@ -39,6 +40,10 @@ class VideoTagging:
     def __init__(self, client: FrameTagger, segment_seconds: float) -> None:
         self._client = client
         self._segment_seconds = segment_seconds
+
+    async def labels(self) -> frozenset[str]:
+        """All that the server's networks can say."""
+        return labels_of(await with_patience(self._client.cards))
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         """Open a video and divide it."""

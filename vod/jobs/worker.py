@@ -9,9 +9,9 @@ from typing import Final
 
 from dbos import DBOS, DBOSConfig
 
-from reeltag.errors import DatabaseAway
+from reeltag.errors import DatabaseAway, ServiceError
 from reeltag.settings import Settings
-from vod.jobs import hosts, retention, workflows
+from vod.jobs import hosts, labels, retention, workflows
 from vod.jobs.bells import Ear, listening
 from vod.jobs.claiming import Claimant, Held, claim_errand, claim_video, give_back, held_by
 from vod.jobs.database import Database, patiently
@@ -80,6 +80,7 @@ class Worker:
                     self._often(lambda: self._claims.wait(self._pause), self._claim),
                     self._often(lambda: asyncio.sleep(SWEEP_SECONDS), lambda: retention.sweep(self._database, works)),
                     self._often(lambda: asyncio.sleep(hosts.BEAT_SECONDS), self._see_to_lost),
+                    self._note_labels(),
                     Webhooks(self._settings, self._database).run(self._messages),
                 )
         finally:
@@ -176,6 +177,21 @@ class Worker:
                 _log.warning("the workflow %s ended and left its work undone", key)
         for each in held.values():
             workflows.enqueue(each, self.host)
+
+    async def _note_labels(self) -> None:
+        """Write down which labels the networks know, and again when others are served."""
+        noted: frozenset[str] | None = None
+        while True:
+            try:
+                known = await self._tagging.labels()
+                if known != noted:
+                    await self._in_thread(labels.note, self._database, self._settings.pipeline_version, known)
+                noted = known
+            except ServiceError:
+                pass  # Triton or the database is away, and the steps say so
+            except Exception:
+                _log.exception("the labels of the networks")
+            await asyncio.sleep(AWAY_SECONDS if noted is None else SWEEP_SECONDS)
 
     async def _often(self, pause: Callable[[], Awaitable[object]], work: Callable[[], object]) -> None:
         is_away = False

@@ -85,7 +85,7 @@ class JobTable:
 
     def _flush(self) -> None:
         self._pack()
-        self._writer.write_table(pa.concat_tables(self._batches).combine_chunks())
+        self._writer.write_table(pa.concat_tables(self._batches))
         self._batches, self._count = [], 0
 
 

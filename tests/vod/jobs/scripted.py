@@ -27,6 +27,9 @@ from vod.stores.video_files import Write
 class ScriptedTagging:
     """What a script says; a segment is 10 seconds of video."""
 
+    async def labels(self) -> frozenset[str]:
+        return frozenset({"car", "road"})
+
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         script = _script(path)
         if script.get("deadly_plan"):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import sqlalchemy as sa
+import pytest
 
+from reeltag.errors import InvalidOption
+from reeltag.uploads import UploadFolder
 from tests.vod.jobs.conftest import Place
-from vod.client import JobState, Submission
-from vod.jobs import bells, worker
+from tests.vod.jobs.test_plugs import until
+from vod.client import Submission
+from vod.jobs import bells, labels, worker
 from vod.jobs.bells import Ear, Ears
 from vod.jobs.pulse import Pulse
-from vod.jobs.tables import jobs as job_rows
 
 LONG = 30.0
 """Seconds; who waits so long was not called."""
@@ -81,21 +84,29 @@ def test_pipes_of_processes_that_were_killed_keep_nobody_waiting(simple: Place) 
 
 
 def test_an_idle_worker_is_called_for_a_job(place: Place) -> None:
-    """Its own looks are made so seldom that it would come too late by them."""
-    path = place.script("a.mp4")
-    place.changes["pipeline_version"] = "v1"
-    process = place.work(REELTAG_PIPELINE_VERSION="v1")
-    time.sleep(2.0)  # it has looked, and found nothing to do
+    """Its own looks are so seldom that it would come too late by them. The job's source is an uploaded manifest."""
+    lines = [json.dumps({"source": place.script(f"{number}.mp4")}) for number in range(2)]
+    taxonomy = {"name": "streets", "categories": [{"id": "1", "name": "Street", "labels": ["cra"]}]}
+    lines.append(json.dumps({"source": place.script("3.mp4"), "options": {"taxonomy": taxonomy}}))
+    upload = UploadFolder.of(place.settings).create("", 1 + len("\n".join(lines)), "films.jsonl")
+    upload.content.write_text("\n".join(lines) + "\n")
+    jobs, source = place.jobs(), f"upload:{upload.id}"
+    assert asyncio.run(jobs.submit(Submission(sources=(source,), options={"taxonomy": taxonomy})))[1]  # not known yet
+    process = place.work()
+    until(lambda: labels.known_to(place.database, place.settings.pipeline_version))
+    until(lambda: not [job for job in asyncio.run(jobs.list(tenant="")).items if not job.state.is_final])
+    time.sleep(1.0)  # it has looked, and found nothing to do
     assert process.poll() is None
-    job, _ = asyncio.run(place.jobs().submit(Submission(sources=(path,))))
+    with pytest.raises(InvalidOption, match=r"'cra'.*'car'"):
+        asyncio.run(jobs.submit(Submission(sources=(source,), options={"taxonomy": taxonomy, "fps": 1})))
+    job, _ = asyncio.run(jobs.submit(Submission(sources=(source,))))
     began = time.monotonic()
-    with place.database.reading() as connection:
-        while connection.scalar(sa.select(job_rows.c.host).where(job_rows.c.id == job.id)) is None:
-            if asyncio.run(place.jobs().get(job.id, tenant="")).state is not JobState.QUEUED:
-                break
-            assert time.monotonic() - began < LONG
-            time.sleep(0.01)
+    until(lambda: asyncio.run(jobs.get(job.id, tenant="")).progress.videos_total)
     assert time.monotonic() - began < worker.IDLE_SECONDS / 2
+    until(lambda: asyncio.run(jobs.get(job.id, tenant="")).state.is_final)
+    ended = asyncio.run(jobs.get(job.id, tenant=""))
+    assert ended.progress.videos_total == 2
+    assert [(error.source, error.code) for error in ended.errors] == [(f"{source}:3", "invalid_option")]
 
 
 def test_loops_rest_until_there_is_something_to_do() -> None:
