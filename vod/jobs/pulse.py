@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-IDLE_SECONDS: Final = 10.0
+IDLE_SECONDS: Final = 30.0
 """Between two looks where nothing is done."""
 
 

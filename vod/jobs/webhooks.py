@@ -30,7 +30,7 @@ LEASE_SECONDS: Final = 60.0
 """A message whose sender died is sent by another one after this."""
 SENDERS: Final = 4
 """Messages that a worker sends at one time: a receiver that is slow does not keep the others waiting."""
-IDLE_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 5.0
 """Between two looks for a message that is due again, where nobody calls."""
 _log: Final = logging.getLogger(__name__)
 

@@ -123,11 +123,11 @@ def test_loops_rest_until_there_is_something_to_do() -> None:
         waiting = thread.submit(waited)
         time.sleep(0.3)
         pulse.beat()
-        assert 0.2 < waiting.result() < LONG / 6
+        assert 0.2 < waiting.result() < LONG / 3
         pulse.beat()  # while the thread does something else
-        assert thread.submit(waited).result() < LONG / 6
+        assert thread.submit(waited).result() < LONG / 3
         pulse.is_idle = False
-        assert thread.submit(waited).result() < LONG / 6
+        assert thread.submit(waited).result() < LONG / 3
         pulse.is_idle = True
         ended = thread.submit(event.wait, 60)
         time.sleep(0.1)
