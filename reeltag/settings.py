@@ -129,8 +129,8 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, min_length=1)
     """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
     source_roots: Annotated[tuple[str, ...], NoDecode] = ()
-    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; none
-    lets jobs name no file."""
+    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; with
+    a name, as `acme=/data/acme`, those of that tenant alone. None lets jobs name no file."""
     results: str | None = Field(None, min_length=1)
     """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
     jobs_worker: bool = True

@@ -14,13 +14,14 @@ from vod.decoding.blocks import Scan
 from vod.inference.ring import FrameTagger
 from vod.options import Sample, TagOptions
 from vod.provenance import sha256_of
-from vod.segments import SegmentRecord, TaggedVideo, VideoPlan, merged, plan_video, tag_segment
+from vod.segments import SegmentRecord, VideoPlan, merged, plan_video, tag_segment
 from vod.segments.findings import Findings
 from vod.segments.look import looking
 from vod.segments.merging import finished
 from vod.segments.networks import networks_of
 from vod.segments.plan import SEGMENT_SECONDS, whole
 from vod.segments.tagging import share_of
+from vod.stores.tagged import TaggedVideo
 from vod.stores.thumbnails import ThumbnailStore, spacing_of
 
 CORES_A_SEGMENT: Final = 8

@@ -21,10 +21,14 @@ from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.jobs.worker import Worker
 from vod.stores.source import Found
+from vod.stores.video_files import Write
 
 
 class ScriptedTagging:
     """What a script says; a segment is 10 seconds of video."""
+
+    async def labels(self) -> frozenset[str]:
+        return frozenset({"car", "road"})
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         script = _script(path)
@@ -64,7 +68,8 @@ class ScriptedTagging:
         )
         text = json.dumps({"texts": texts, "tags": [], "shots": [], "source": {"sha256": "", "duration_seconds": 0}})
         seconds = 10.0 * len(given)
-        return Tagged({f"{found.name}.tags.json": text.encode()}, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
+        files: dict[str, Write] = {f"{found.name}.tags.json": lambda file: (file.write(text.encode()), None)[1]}
+        return Tagged(files, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
 
 
 def _script(path: Path) -> dict[str, Any]:
