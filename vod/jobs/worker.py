@@ -13,7 +13,7 @@ from reeltag.errors import DatabaseAway
 from reeltag.settings import Settings
 from vod.jobs import hosts, retention, workflows
 from vod.jobs.claiming import Claimant, claim_errand, claim_video, give_back, held_by
-from vod.jobs.database import Database, patiently
+from vod.jobs.database import Database, connect_arguments, patiently
 from vod.jobs.results import Results
 from vod.jobs.tagging import Tagging
 from vod.jobs.webhooks import Webhooks
@@ -94,6 +94,8 @@ class Worker:
             "log_level": "ERROR",
             "use_listen_notify": False,
         }
+        if not self._database.is_sqlite:
+            config["db_engine_kwargs"] = {"connect_args": connect_arguments(self._database.url)}
         _log_dbos_as_ours()
         DBOS(config=config)
         DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in workflows.KINDS])
