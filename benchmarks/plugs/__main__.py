@@ -25,7 +25,7 @@ from typing import Final
 from benchmarks.plugs import films, watching
 from benchmarks.plugs.asking import Asking
 from benchmarks.plugs.disks import Disk
-from benchmarks.plugs.pulls import PLUGS, has
+from benchmarks.plugs.pulls import LOST, PLUGS, has
 from benchmarks.plugs.site import Site
 from benchmarks.throughput import machine
 from reeltag.errors import DatabaseAway
@@ -60,8 +60,7 @@ def pull(site: Site, job_id: str, names: list[str], count: int, segments: int, r
     """Pull so many plugs while the job gets on, and wait for its end."""
     found = Pulled(reading.job(site.database, job_id, ""))
     began = time.monotonic()
-    due = [segments * (place + rng.random()) / (count + 1) for place in range(count)]
-    lost_at = rng.randrange(count // 2, count) if count else 0
+    due = _due(site, names, count, segments, rng)
     while not found.job.state.is_final:
         if time.monotonic() - began > MOST_SECONDS:
             raise SystemExit(f"the job did not end within {MOST_SECONDS:.0f} s: {found.job}; see {site.folder}")
@@ -69,10 +68,8 @@ def pull(site: Site, job_id: str, names: list[str], count: int, segments: int, r
         with contextlib.suppress(DatabaseAway):
             done = len(watching.seen(site.database).done)
             found.job = reading.job(site.database, job_id, "")
-            if due and done >= due[0]:
-                due.pop(0)
-                is_last = "second-lost" in names and sum(found.pulls.values()) == lost_at
-                name = "second-lost" if is_last else rng.choice(_possible(site, names))
+            if due and done >= due[0][0]:
+                _, name = due.pop(0)
                 print(f"{time.monotonic() - began:5.0f} s, {done} segments done: {name}", file=sys.stderr, flush=True)
                 site.note_processes()
                 PLUGS[name].pull(site, rng)
@@ -81,8 +78,17 @@ def pull(site: Site, job_id: str, names: list[str], count: int, segments: int, r
     return found
 
 
-def _possible(site: Site, names: list[str]) -> list[str]:
-    return [name for name in names if name != "second-lost" and all(has(site, need) for need in PLUGS[name].needs)]
+def _due(site: Site, names: list[str], count: int, segments: int, rng: random.Random) -> list[tuple[float, str]]:
+    """After how many segments which plug is pulled; a host is lost once, in the last half."""
+    possible = [name for name in names if name not in LOST and all(has(site, need) for need in PLUGS[name].needs)]
+    chosen = [rng.choice(possible) for _ in range(count)]
+    for name in LOST:
+        if name in names and has(site, "second") and count:
+            place = rng.randrange(count // 2, count)
+            chosen[place] = name
+            alone = [each for each in possible if "second" not in PLUGS[each].needs]
+            chosen[place + 1 :] = [rng.choice(alone) for _ in chosen[place + 1 :]]
+    return [(segments * (place + rng.random()) / (count + 1), name) for place, name in enumerate(chosen)]
 
 
 def files(site: Site, job_id: str) -> dict[str, bytes]:

@@ -59,7 +59,7 @@ def kill_gateway(site: Site, _: random.Random) -> None:
 
 def kill_second(site: Site, _: random.Random) -> None:
     """The second host's worker, which is started again on that host."""
-    if site.second is not None and not site.second_is_lost:
+    if site.second is not None:
         site.second.kill()
         site.second.wait()
         site.join()
@@ -70,7 +70,7 @@ def lose_second(site: Site, _: random.Random) -> None:
     if site.second is not None:
         site.second.kill()
         site.second.wait()
-        site.second_is_lost = True
+        site.second = None
 
 
 def kill_triton_of_second(site: Site, _: random.Random) -> None:
@@ -114,7 +114,7 @@ def reset(name: str) -> Callable[[Site, random.Random], None]:
 
 def freeze_second(site: Site, _: random.Random) -> None:
     """The second host stands still until its work is another's, and wakes."""
-    if site.second is not None and not site.second_is_lost:
+    if site.second is not None:
         site.second.send_signal(signal.SIGSTOP)
         time.sleep(FROZEN_SECONDS)
         site.second.send_signal(signal.SIGCONT)
@@ -164,13 +164,14 @@ PLUGS: Final = {
     "full-database": Plug(fill_database, 2 * SLOTS, needs=("disk",)),
     "clock": Plug(set_clock, 2 * SLOTS, needs=("clock",)),
 }
-"""By name; `second-lost` is pulled once, in the last half of a run."""
+LOST: Final = ("second-lost",)
+"""Those that are pulled once."""
 
 
 def has(site: Site, need: str) -> bool:
     """Whether a site has what a plug needs."""
     return {
-        "second": site.server is not None and not site.second_is_lost,
+        "second": site.server is not None,
         "disk": site.results_disk is not None,
         "clock": site.clock.can_be_set,
     }[need]

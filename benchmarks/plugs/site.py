@@ -54,7 +54,6 @@ class Site:
         self._port = free_port()
         self.serve: subprocess.Popen[bytes] | None = None
         self.second: subprocess.Popen[bytes] | None = None
-        self.second_is_lost = False
         self.pids: set[int] = set()
         """Of all that ran here."""
         self.results_disk = self._disk("results", _RESULTS_MIB) if disks else None
