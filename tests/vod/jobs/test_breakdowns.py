@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import os
 import resource
 import socket
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,7 +22,7 @@ from benchmarks.plugs.proxy import Proxy
 from reeltag.errors import SetupError
 from tests.vod.jobs.conftest import Place
 from tests.vod.jobs.postgresql import PostgreSQL
-from tests.vod.jobs.test_plugs import done, ended, result, runs, submit, until
+from tests.vod.jobs.test_plugs import _is_over, done, ended, result, runs, submit, until, videos
 from vod.client import JobState
 from vod.jobs import tables
 from vod.jobs.database import Database
@@ -114,3 +117,32 @@ def test_a_worker_of_an_older_reeltag_says_that_it_is_too_old(place: Place) -> N
         connection.execute(tables.schema.update().values(version=tables.SCHEMA_VERSION + 1))
     with pytest.raises(SetupError, match="update reeltag on this host"):
         place.database.prepare()
+
+
+def test_files_that_change_or_vanish_while_they_are_read_and_lines_that_are_bad(simple: Place) -> None:
+    grown, gone, growing = (simple.script(f"{n}.mp4", segments=4, seconds=0.3) for n in ("grown", "gone", "growing"))
+    good = simple.script("good.mp4")
+    manifest = simple.sources / "films.jsonl"
+    lines = (json.dumps({"source": good}), "{", json.dumps({"source": "/etc/passwd"}), json.dumps({"sauce": good}))
+    manifest.write_text("\n".join(lines))
+    job = submit(simple, grown, gone, growing, str(manifest))
+    simple.work()
+    until(lambda: {0, 1} <= {number for number, _, _, is_done in runs(simple, job.id) if is_done})
+    simple.script("grown.mp4", segments=5)
+    Path(gone).unlink()
+    sizes = itertools.count()
+    while not _is_over(simple, job.id):
+        simple.script("growing.mp4", segments=4, seconds=0.3, size="x" * next(sizes))
+        time.sleep(0.1)
+    job = ended(simple, job.id)
+    found = {each.name.rpartition("/")[2]: each for each in videos(simple, job.id)}
+    states = {name: (each.state.value, each.error and each.error.code) for name, each in found.items()}
+    assert states == {
+        "grown.mp4": ("SUCCEEDED", None),
+        "gone.mp4": ("FAILED", "not_found"),
+        "growing.mp4": ("FAILED", "source_changed"),
+        "good.mp4": ("SUCCEEDED", None),
+    }
+    assert result(simple, job.id) == [f"grown.mp4 {i}" for i in range(5)]
+    assert job.state is JobState.PARTIAL
+    assert {f"{manifest}:{line}" for line in (2, 3, 4)} <= {error.source for error in job.errors}
