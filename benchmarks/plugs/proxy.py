@@ -45,6 +45,11 @@ class Proxy:
         """HOST:PORT."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._pairs)
+
     def cut(self) -> None:
         """Pass nothing on any more, and close nothing: as a cable that was pulled."""
         self._is_open.clear()

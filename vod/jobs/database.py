@@ -79,7 +79,7 @@ class Database:
         Raises:
             DatabaseAway: It cannot be reached, or it refuses to work.
         """
-        with _translated(self.url):
+        with translated(self.url):
             self.prepare()
             with self.engine.connect() as connection, _marked(connection).begin():
                 yield connection
@@ -87,7 +87,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction for the block; raises as `reading`."""
-        with _translated(self.url):
+        with translated(self.url):
             self.prepare()
             with self.engine.begin() as connection:
                 yield connection
@@ -101,7 +101,7 @@ class Database:
         """
         if self._is_prepared:
             return
-        with self._lock, _translated(self.url):
+        with self._lock, translated(self.url):
             if not self._is_prepared:
                 self._create()
                 self._is_prepared = True
@@ -176,7 +176,12 @@ def _logged(tries: int) -> Iterator[None]:
 
 
 @contextmanager
-def _translated(url: sa.URL) -> Iterator[None]:
+def translated(url: sa.URL) -> Iterator[None]:
+    """Whatever a database of a URL raises for the block, in our words.
+
+    Raises:
+        DatabaseAway: It cannot be reached, or it refuses to work.
+    """
     try:
         yield
     except DBAPIError as error:

@@ -123,7 +123,7 @@ def bury(database: Database) -> list[str]:
 
 
 def _see_those_of_the_future(database: Database) -> None:
-    """Where the database's clock was set back, a host is silent from now on, not from the time that its last beat said."""
+    """Where the database's clock was set back, a host is silent from now on, not from the time of its last beat."""
     future = hosts.c.seen_at > database.now + BEAT_SECONDS
     with database.reading() as connection:
         if connection.execute(sa.select(hosts.c.id).where(future).limit(1)).first() is None:

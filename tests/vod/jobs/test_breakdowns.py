@@ -119,6 +119,40 @@ def test_a_worker_of_an_older_reeltag_says_that_it_is_too_old(place: Place) -> N
         place.database.prepare()
 
 
+def test_a_database_that_comes_and_goes_while_a_worker_starts(
+    new_place: Callable[..., Place], postgresql_server: PostgreSQL
+) -> None:
+    place = new_place(postgresql_server.new_database())
+    job = submit(place, place.script("a.mp4"))
+    with Proxy(postgresql_server.socket) as network:
+        settings = {
+            "REELTAG_STATE_DIR": str(place.folder / "state"),
+            "REELTAG_DATABASE_URL": through(place.database_url, network),
+            "REELTAG_SOURCE_ROOTS": str(place.sources),
+        }
+        worker = place.started(settings)
+        until(lambda: network.connections)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            network.reset()
+            time.sleep(0.1)
+        assert ended(place, job.id).state is JobState.SUCCEEDED
+        assert worker.poll() is None
+
+
+def test_a_worker_that_reads_many_large_files_is_not_taken_for_dead(simple: Place) -> None:
+    job = submit(simple, *(simple.script(f"{i}.mp4", reading=10.0) for i in range(25)))
+    worker = simple.work(REELTAG_WORKER_SLOTS="8")
+    mine = sa.select(simple.database.now - tables.hosts.c.seen_at).where(tables.hosts.c.id == simple.hosts[worker.pid])
+    silent, end = [0.0], time.monotonic() + 10
+    while time.monotonic() < end:
+        with simple.database.reading() as connection:
+            silent.append(float(connection.scalar(mine) or 0.0))
+        time.sleep(0.2)
+    assert max(silent) < 9, "it beats every 3 s"
+    asyncio.run(simple.jobs().cancel(job.id, tenant=""))
+
+
 def test_files_that_change_or_vanish_while_they_are_read_and_lines_that_are_bad(simple: Place) -> None:
     grown, gone, growing = (simple.script(f"{n}.mp4", segments=4, seconds=0.3) for n in ("grown", "gone", "growing"))
     good = simple.script("good.mp4")
