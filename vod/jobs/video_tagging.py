@@ -11,9 +11,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from reeltag.errors import StaleRecord, VideoError
-from reeltag.tags import Gap, VideoSource
+from reeltag.tags import Gap, Tag, VideoSource
 from vod.decoding.blocks import End
 from vod.inference.ring import FrameTagger, with_patience
+from vod.jobs.glimpses import MOST_TAGS
 from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.pages import page
@@ -58,12 +59,23 @@ class VideoTagging:
         return _planned(VideoPlan.from_json(json.loads(text)).in_one_go())
 
     async def segment(
-        self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
+        self,
+        path: Path,
+        plan: str,
+        index: int,
+        options: JobOptions,
+        advanced: Callable[[float], None],
+        glimpsed: Callable[[str], None],
     ) -> bytes:
         """The record of a segment."""
+
+        def seen(tags: tuple[Tag, ...]) -> None:
+            surest = sorted(tags, key=lambda tag: -tag.confidence)[:MOST_TAGS]
+            glimpsed(json.dumps([tag.model_dump(exclude_none=True) for tag in surest]))
+
         whole = VideoPlan.from_json(json.loads(plan))
         segment = whole.segments[index]
-        record = await tag_segment(path, whole, segment, self._client, options.tagging(), advanced)
+        record = await tag_segment(path, whole, segment, self._client, options.tagging(), advanced, seen)
         return await asyncio.to_thread(record.to_bytes)
 
     async def results(

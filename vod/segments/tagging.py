@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reeltag.errors import VideoError
+from reeltag.tags import Tag
 from vod.decoding.blocks import Scan
 from vod.inference.ring import FrameTagger
 from vod.options import TagOptions
 from vod.segments.findings import Findings
+from vod.segments.glimpses import Glimpses
 from vod.segments.look import looking
 from vod.segments.networks import networks_of
 from vod.segments.plan import Segment, VideoPlan
@@ -24,6 +26,7 @@ async def tag_segment(
     client: FrameTagger,
     options: TagOptions,
     advanced: Callable[[float], None] = lambda _: None,
+    glimpsed: Callable[[tuple[Tag, ...]], None] | None = None,
 ) -> SegmentRecord:
     """Tag the frames of a video whose presentation time lies in a segment.
 
@@ -37,6 +40,7 @@ async def tag_segment(
         client: The server.
         options: How.
         advanced: Told the share of the segment that was decoded, 0 to 1.
+        glimpsed: Told now and then the tags of what was seen so far.
 
     Raises:
         NotAsPlanned: The file can only be decoded in one go (`VideoPlan.in_one_go`).
@@ -47,12 +51,22 @@ async def tag_segment(
     plan.check(path, options)
     networks = await networks_of(client, options)
     findings = Findings()
+    glimpses = Glimpses(segment, networks, options, glimpsed) if glimpsed else None
+    of_share = share_of(segment, advanced)
+
+    def reached(seconds: float) -> None:
+        of_share(seconds)
+        if glimpses is not None:
+            glimpses.look(findings)
+
     order = Scan(options.sample, options.fps, plan.part(segment, networks.stride, options))
     with ThumbnailStore(spacing_of(plan.probe.duration_seconds)) as thumbnails:
         async with looking(path, client, networks, options) as look:
             if look.probe != plan.probe:
                 raise VideoError(f"{path.name} has changed since it was looked at; tag it again")
-            end = await look.carry_out(order, findings, thumbnails, share_of(segment, advanced))
+            end = await look.carry_out(order, findings, thumbnails, reached)
+        if glimpses is not None:
+            glimpses.look(findings, is_whole=True)
         pictures = {time: thumbnails.get(time) for time in thumbnails.times}
     return SegmentRecord(segment.index, networks.versions, end, findings, pictures)
 

@@ -46,7 +46,13 @@ class ScriptedTagging:
         raise NotImplementedError
 
     async def segment(
-        self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
+        self,
+        path: Path,
+        plan: str,
+        index: int,
+        options: JobOptions,
+        advanced: Callable[[float], None],
+        glimpsed: Callable[[str], None],
     ) -> bytes:
         script = _script(path)
         await asyncio.sleep(script.get("seconds", 0.0) / 2)
@@ -55,6 +61,8 @@ class ScriptedTagging:
         if index in script.get("broken", ()):
             raise VideoError(f"{path.name}: segment {index} is broken")
         advanced(0.5)
+        interval = {"start_seconds": 10.0 * index, "end_seconds": 10.0 * index + 5, "confidence": 0.9 - index / 10}
+        glimpsed(json.dumps([{"label": "car", "model": "m", "confidence": 0.9 - index / 10, "intervals": [interval]}]))
         await asyncio.sleep(script.get("seconds", 0.0) / 2)
         return f"{path.name} {index}".encode()
 
