@@ -30,6 +30,7 @@ from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
 from reeltag.settings import Settings, load_settings
 from reeltag.triton import TritonClient
+from reeltag.tuning.pictures import jpegs
 
 CLIENTS_A_CORE: Final = 16
 CORES_A_BARE: Final = 2
@@ -231,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{said}\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(options.seconds, options.video_seconds, Path(folder), Path(folder) / "drawn.mp4")
-        for number, data in enumerate(drawn.jpegs_720p(32)):
+        for number, data in enumerate(jpegs(32)):
             (plan.pictures / f"{number:02}.jpg").write_bytes(data)
         if plan.video_seconds:
             drawn.video_720p(plan.video, plan.video_seconds)

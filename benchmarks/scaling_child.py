@@ -53,6 +53,7 @@ def video(path: Path, length: float) -> Work:
 
 def tag(url: str, length: float, paths: list[Path]) -> Work:
     """Tag videos through Triton, as `reeltag tag` does."""
+
     async def tagged() -> None:
         with tempfile.TemporaryDirectory() as out:
             async with TritonClient(url) as client:

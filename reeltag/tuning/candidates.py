@@ -1,0 +1,91 @@
+"""What is tried: the rule's sizes, and others around the best that was found, one size after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reeltag.machine import Machine
+from reeltag.sizing import NETWORKS, by_rule, instance_mib
+
+NAMES: Final = (
+    "network_instances",
+    "network_threads",
+    "queue_delay_microseconds",
+    "batch_max_images",
+    "max_inflight_requests",
+)
+"""The settings that are varied."""
+DELAYS: Final = (0, 500, 2000)
+BATCHES: Final = (4, 8, 16, 32)
+_MOST_INFLIGHT: Final = 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Sizes of a server, by the names of the settings."""
+
+    network_instances: int
+    network_threads: int
+    queue_delay_microseconds: int
+    batch_max_images: int
+    max_inflight_requests: int
+
+    def changed(self, **values: int) -> Candidate:
+        """With other values."""
+        return Candidate(**{**vars(self), **values})
+
+
+def of_rule(machine: Machine, fixed: Mapping[str, int]) -> Candidate:
+    """What the rule chooses beside what is set."""
+    threads, instances = fixed.get("network_threads"), fixed.get("network_instances")
+    rule = vars(by_rule(machine, threads=threads, instances=instances))
+    return Candidate(**{name: fixed.get(name, rule[name]) for name in NAMES})
+
+
+def steps(machine: Machine, fixed: Collection[str]) -> Iterator[Any]:
+    """Each a function from the best so far to what is tried next, in the order of what matters most."""
+    if not {"network_instances", "network_threads"} <= set(fixed):
+        yield lambda best: _shapes(machine, best, fixed)
+    for name, values in (
+        ("max_inflight_requests", lambda best: _inflight(best.network_instances)),
+        ("batch_max_images", lambda _: BATCHES),
+        ("queue_delay_microseconds", lambda _: DELAYS),
+    ):
+        if name not in fixed:
+            yield lambda best, name=name, values=values: [best.changed(**{name: value}) for value in values(best)]
+
+
+def _inflight(instances: int) -> list[int]:
+    return sorted({min(_MOST_INFLIGHT, max(1, round(instances * times))) for times in (1, 1.5, 2, 3, 4)})
+
+
+def _shapes(machine: Machine, best: Candidate, fixed: Collection[str]) -> list[Candidate]:
+    """Few instances with many threads to many with few, as many as fit into memory; and one instance more."""
+    cores, shapes = machine.cores, []
+    for threads in sorted({1, 2, 3, 4, 8, 16, cores, best.network_threads}):
+        if "network_threads" in fixed and threads != best.network_threads:
+            continue
+        for instances in (cores // threads, cores // threads + 1):
+            if "network_instances" in fixed and instances != best.network_instances:
+                continue
+            if 1 <= instances <= 128 and threads <= cores and _fits(machine, instances, threads):
+                shapes.append((instances, threads))
+    found = []
+    for instances, threads in dict.fromkeys(shapes):
+        rule = by_rule(machine, threads=threads, instances=instances)
+        values = {"network_instances": instances, "network_threads": threads}
+        for name in ("batch_max_images", "max_inflight_requests"):
+            if name not in fixed:
+                values[name] = getattr(rule, name)
+        found.append(best.changed(**values))
+    return found
+
+
+def _fits(machine: Machine, instances: int, threads: int) -> bool:
+    """Whether the rule's share of memory holds it; one instance with one thread is always tried."""
+    most = by_rule(machine, threads=threads).network_instances
+    room = NETWORKS * instance_mib(threads) * (instances - most)
+    spare = (machine.memory_mib or 1 << 30) // 8
+    return instances <= most or room <= spare
