@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Processes that run each network on the CPU, 1 to 128, each with `network_threads`."""
     nms_instances: int = _sized("nms_instances", least=1, most=64)
     """Processes of each backend behind the networks, `nms` and `areas`, 1 to 64."""
+    decode_instances: int = _sized("decode_instances", least=1, most=16)
+    """Processes of the backend `decode`, 1 to 16, each with its share of `decode_workers`."""
     decode_workers: int = _sized("decode_workers", least=1, most=256)
     """Pictures that are decoded at one time, each in a process, 1 to 256."""
     queue_delay_microseconds: int = _sized("queue_delay_microseconds", least=0, most=1_000_000)

@@ -12,7 +12,8 @@ The rule (`by_rule`), and why:
 - A batch is what an instance computes in one round, `PICTURES_A_THREAD` a thread. Two batches for each instance are
   under way: one is computed while the other is decoded, suppressed, or on its way.
 - `nms` computes in its interpreter alone, about a tenth of what a network takes: one for each `CORES_A_NMS` cores.
-- `decode` has a process a core, for as many as memory has room.
+- `decode` has a process a core, for as many as memory has room. Its own interpreter hands pictures out and tensors over,
+  a quarter to a third of a millisecond for each: one for `CORES_A_DECODE` cores.
 - A process of the gateway takes 7 % of what all others do, so that it would be full at 14 cores: one for 8.
 - A video keeps about `CORES_A_VIDEO` cores busy.
 
@@ -37,6 +38,7 @@ LONE_THREADS: Final = 8
 PICTURES_A_THREAD: Final = 4
 """Also what a thread is given at once; more are no faster on a CPU, and a thread keeps their memory."""
 CORES_A_NMS: Final = 4
+CORES_A_DECODE: Final = 8
 CORES_A_GATEWAY: Final = 8
 CORES_A_VIDEO: Final = 4
 NETWORKS: Final = 3
@@ -58,6 +60,7 @@ TUNED_FILE: Final = "tuned.json"
 _MOST_BATCH: Final = 32
 _MOST_INFLIGHT: Final = 64
 _MOST_WORKERS: Final = 64
+_MOST_DECODES: Final = 16
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Sizing:
     network_threads: int
     network_instances: int
     nms_instances: int
+    decode_instances: int
     decode_workers: int
     queue_delay_microseconds: int
     batch_max_images: int
@@ -104,6 +108,7 @@ def by_rule(machine: Machine, *, threads: int | None = None, instances: int | No
         network_threads=threads,
         network_instances=instances,
         nms_instances=-(-busy // CORES_A_NMS),
+        decode_instances=min(_MOST_DECODES, -(-busy // CORES_A_DECODE)),
         decode_workers=_decoders(machine),
         queue_delay_microseconds=0,
         batch_max_images=batch,
@@ -212,6 +217,7 @@ def explained(values: Mapping[str, Any], given: Collection[str], state_dir: Path
         said("network_instances", "{} of each network"),
         said("network_threads", "with {} threads"),
         said("nms_instances", "{} of nms"),
+        said("decode_instances", "{} of decode"),
         said("decode_workers", "{} decoding processes"),
         said("batch_max_images", "batches of {}"),
         said("max_inflight_requests", "{} in flight"),

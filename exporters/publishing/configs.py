@@ -56,14 +56,16 @@ PICTURES_PER_INFERENCE: Final = {"detect": PICTURES_A_THREAD, "classify": PICTUR
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], *, workers: int) -> ModelConfig:
+def decode_config(views: Sequence[View], settings: Settings) -> ModelConfig:
     """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
-    config = _python_model(DECODE, MAX_BATCH_SIZE)
+    count = settings.decode_instances
+    config = _instances(_python_model(DECODE, MAX_BATCH_SIZE), count, settings.batch_max_images)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     for view in views:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])
         _add(config.output, geometry_tensor(view), "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
+    workers = -(-settings.decode_workers // count)
     _set_parameters(config, {VIEWS_PARAMETER: json.dumps([view.name for view in views]), "workers": str(workers)})
     return config
 

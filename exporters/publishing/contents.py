@@ -99,7 +99,7 @@ def _backend_folders(
     if artefacts or DECODE in there:
         views = dict.fromkeys(artefact.spec.view for artefact in artefacts if artefact.spec.view)
         in_order = sorted(views, key=lambda view: view.name)  # whichever network serves its task
-        config = configs.decode_config(in_order, workers=settings.decode_workers)
+        config = configs.decode_config(in_order, settings)
         package = Path(frames.__file__).parent
         sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
         yield ModelFolder(config, {**_python_sources(DECODE), **sources})

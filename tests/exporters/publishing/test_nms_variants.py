@@ -48,7 +48,7 @@ def all_configs(runtime: str, nms: Nms) -> dict[str, Any]:
     networks = {Task.DETECT: DETECTOR, Task.CLASSIFY: CLASSIFIER}
     cards = {task: card(spec, runtime) for task, spec in networks.items()}
     made = [
-        configs.decode_config([spec.view for spec in networks.values() if spec.view], workers=2),
+        configs.decode_config([spec.view for spec in networks.values() if spec.view], Settings()),
         configs.nms_config(nms, settings=Settings()),
         configs.image_ensemble_config(networks, cards, nms=nms),
     ]
