@@ -12,8 +12,8 @@ The rule (`by_rule`), and why:
 - A batch is what an instance computes in one round, `PICTURES_A_THREAD` a thread. Two batches for each instance are
   under way: one is computed while the other is decoded, suppressed, or on its way.
 - `nms` computes in its interpreter alone, about a tenth of what a network takes: one for each `CORES_A_NMS` cores.
-- `decode` has a process a core, for as many as memory has room. Its own interpreter hands pictures out and tensors over,
-  a quarter to a third of a millisecond for each: one for `CORES_A_DECODE` cores.
+- `decode` has a process a core, for as many as memory has room. Its own interpreter hands pictures out and tensors
+  over, a quarter to a third of a millisecond for each: one for `CORES_A_DECODE` cores.
 - A process of the gateway takes 7 % of what all others do, so that it would be full at 14 cores: one for 8.
 - A video keeps about `CORES_A_VIDEO` cores busy.
 

@@ -33,7 +33,7 @@ def test_scaling_on_one_core_whose_number_is_odd(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.scaling", "--seconds", "2", "--video-seconds", "2"]
     run = subprocess.run(
         [*command, "--out", str(tmp_path)],
-        preexec_fn=lambda: os.sched_setaffinity(0, {last}),  # noqa: PLW1509 - nothing is locked here
+        preexec_fn=lambda: os.sched_setaffinity(0, {last}),
         capture_output=True,
         text=True,
         timeout=300,
