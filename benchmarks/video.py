@@ -19,6 +19,7 @@ import openvino as ov
 from benchmarks import media
 from benchmarks.server import serving
 from exporters.catalogue.entries import MODELS
+from reeltag.settings import load_settings
 from reeltag.triton import TritonClient
 from vod.decoding.blocks import SHOT_FRAME
 from vod.decoding.sampling import EvenSampler
@@ -82,7 +83,7 @@ async def tagging_seconds(triton_url: str, path: Path, out: Path) -> float:
     """Time of `reeltag tag` on a running server, results written."""
     async with TritonClient(triton_url) as client:
         began = time.perf_counter()
-        await tag_paths([path], out, client, TagOptions(force=True))
+        await tag_paths([path], out, client, TagOptions(force=True), jobs=load_settings().tag_jobs)
         return time.perf_counter() - began
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -53,11 +54,16 @@ def this_machine(root: Path = Path("/")) -> Machine:
     Args:
         root: Where `proc` and `sys` are.
     """
+    return Machine(_affinity(), *_bounds(root))
+
+
+@functools.lru_cache(maxsize=1)  # it is asked for by every setting that follows from it
+def _bounds(root: Path) -> tuple[float | None, int | None]:
+    """Quota and memory."""
     quotas = [*_quotas_v2(root), *_quotas_v1(root)]
     limits = [*_limits(root, "", "memory.max"), *_limits(root, "memory", "memory.limit_in_bytes")]
     memories = [int(text) for text in limits if text.isdigit()] + _whole_memory(root)
-    memory = min((size for size in memories if 0 < size < _NO_LIMIT_BYTES), default=None)
-    return Machine(_affinity(), min(quotas, default=None), memory)
+    return min(quotas, default=None), min((size for size in memories if 0 < size < _NO_LIMIT_BYTES), default=None)
 
 
 def _affinity() -> int:
