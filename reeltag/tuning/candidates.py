@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from reeltag.machine import Machine
 from reeltag.sizing import NETWORKS, by_rule, instance_mib
@@ -37,6 +37,10 @@ class Candidate:
         return Candidate(**{**vars(self), **values})
 
 
+Step = Callable[[Candidate], Sequence[Candidate]]
+"""From the best so far to what is tried next."""
+
+
 def of_rule(machine: Machine, fixed: Mapping[str, int]) -> Candidate:
     """What the rule chooses beside what is set."""
     threads, instances = fixed.get("network_threads"), fixed.get("network_instances")
@@ -44,17 +48,16 @@ def of_rule(machine: Machine, fixed: Mapping[str, int]) -> Candidate:
     return Candidate(**{name: fixed.get(name, rule[name]) for name in NAMES})
 
 
-def steps(machine: Machine, fixed: Collection[str]) -> Iterator[Any]:
-    """Each a function from the best so far to what is tried next, in the order of what matters most."""
+def steps(machine: Machine, fixed: Collection[str]) -> Iterator[Step]:
+    """In the order of what matters most; what is set is not varied."""
     if not {"network_instances", "network_threads"} <= set(fixed):
         yield lambda best: _shapes(machine, best, fixed)
-    for name, values in (
-        ("max_inflight_requests", lambda best: _inflight(best.network_instances)),
-        ("batch_max_images", lambda _: BATCHES),
-        ("queue_delay_microseconds", lambda _: DELAYS),
-    ):
-        if name not in fixed:
-            yield lambda best, name=name, values=values: [best.changed(**{name: value}) for value in values(best)]
+    if "max_inflight_requests" not in fixed:
+        yield lambda best: [best.changed(max_inflight_requests=each) for each in _inflight(best.network_instances)]
+    if "batch_max_images" not in fixed:
+        yield lambda best: [best.changed(batch_max_images=each) for each in BATCHES]
+    if "queue_delay_microseconds" not in fixed:
+        yield lambda best: [best.changed(queue_delay_microseconds=each) for each in DELAYS]
 
 
 def _inflight(instances: int) -> list[int]:
@@ -67,9 +70,8 @@ def _shapes(machine: Machine, best: Candidate, fixed: Collection[str]) -> list[C
     for threads in sorted({1, 2, 3, 4, 8, 16, cores, best.network_threads}):
         if "network_threads" in fixed and threads != best.network_threads:
             continue
-        for instances in (cores // threads, cores // threads + 1):
-            if "network_instances" in fixed and instances != best.network_instances:
-                continue
+        is_set = "network_instances" in fixed
+        for instances in [best.network_instances] if is_set else [cores // threads, cores // threads + 1]:
             if 1 <= instances <= 128 and threads <= cores and _fits(machine, instances, threads):
                 shapes.append((instances, threads))
     found = []
