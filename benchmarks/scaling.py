@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib
+import importlib.util
 import json
 import os
 import shlex
@@ -25,7 +27,6 @@ from typing import Any, Final
 from benchmarks import drawn, generator
 from benchmarks.load import ensemble_request, loaded
 from benchmarks.processor_time import ProcessorTime
-from benchmarks.scaling_picture import draw
 from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
 from reeltag.settings import Settings, load_settings
@@ -243,7 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(table(steps))
     content = {"said": said, "steps": [asdict(one) for one in steps]}
     (options.out / "scaling.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-    draw(steps, options.out / "scaling.png", subtitle=said.split("\n", maxsplit=1)[0])
+    if importlib.util.find_spec("matplotlib") is None:  # a machine that was given few wheels
+        print("\nmatplotlib is not installed: no picture")
+    else:
+        picture = importlib.import_module("benchmarks.scaling_picture")
+        picture.draw(steps, options.out / "scaling.png", subtitle=said.split("\n")[0])
 
 
 if __name__ == "__main__":

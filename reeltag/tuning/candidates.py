@@ -19,7 +19,9 @@ NAMES: Final = (
 """The settings that are varied."""
 DELAYS: Final = (0, 500, 2000)
 BATCHES: Final = (4, 8, 16, 32)
+THREADS: Final = (1, 2, 3, 4, 8, 16)
 _MOST_INFLIGHT: Final = 64
+_MOST_INSTANCES: Final = 128
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,24 @@ def _inflight(instances: int) -> list[int]:
 
 def _shapes(machine: Machine, best: Candidate, fixed: Collection[str]) -> list[Candidate]:
     """Few instances with many threads to many with few, as many as fit into memory; and one instance more."""
-    cores, shapes = machine.cores, []
-    for threads in sorted({1, 2, 3, 4, 8, 16, cores, best.network_threads}):
-        if "network_threads" in fixed and threads != best.network_threads:
-            continue
-        is_set = "network_instances" in fixed
-        for instances in [best.network_instances] if is_set else [cores // threads, cores // threads + 1]:
-            if 1 <= instances <= 128 and threads <= cores and _fits(machine, instances, threads):
-                shapes.append((instances, threads))
+    followers = [name for name in ("batch_max_images", "max_inflight_requests") if name not in fixed]
     found = []
-    for instances, threads in dict.fromkeys(shapes):
-        rule = by_rule(machine, threads=threads, instances=instances)
-        values = {"network_instances": instances, "network_threads": threads}
-        for name in ("batch_max_images", "max_inflight_requests"):
-            if name not in fixed:
-                values[name] = getattr(rule, name)
-        found.append(best.changed(**values))
-    return found
+    for instances, threads in _pairs(machine.cores, best, fixed):
+        if not (1 <= instances <= _MOST_INSTANCES and _fits(machine, instances, threads)):
+            continue
+        rule = vars(by_rule(machine, threads=threads, instances=instances))
+        sizes = {"network_instances": instances, "network_threads": threads}
+        found.append(best.changed(**sizes, **{name: rule[name] for name in followers}))
+    return list(dict.fromkeys(found))
+
+
+def _pairs(cores: int, best: Candidate, fixed: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Instances and threads that are to be tried."""
+    for threads in [best.network_threads] if "network_threads" in fixed else sorted({*THREADS, cores}):
+        if threads <= cores or "network_threads" in fixed:
+            several = (cores // threads, cores // threads + 1)
+            for instances in (best.network_instances,) if "network_instances" in fixed else several:
+                yield instances, threads
 
 
 def _fits(machine: Machine, instances: int, threads: int) -> bool:
