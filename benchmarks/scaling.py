@@ -248,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("\nmatplotlib is not installed: no picture")
     else:
         picture = importlib.import_module("benchmarks.scaling_picture")
-        picture.draw(steps, options.out / "scaling.png", subtitle=said.split("\n")[0])
+        picture.draw(steps, options.out / "scaling.png", subtitle=said.split("\n", maxsplit=1)[0])
 
 
 if __name__ == "__main__":
