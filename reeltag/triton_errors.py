@@ -8,6 +8,7 @@ from reeltag.errors import (
     BackendLost,
     DeadlineExceeded,
     ModelUnavailable,
+    OutOfGpuMemory,
     OutOfSharedMemory,
     ReeltagError,
     SetupError,
@@ -21,6 +22,8 @@ _NOT_SERVED: Final = ("is not ready", "no available versions", "unknown model", 
 exchanging its folder."""
 _SHM_FULL: Final = ("shared memory pool size", "grown shared memory region", "initialize shared memory key")
 """In what it says when `/dev/shm` is full."""
+_GPU_FULL: Final = ("out of gpu memory", "cuda out of memory", "cudaerrormemoryallocation")
+"""In what our backends, PyTorch in them and Triton say of a GPU that is full; lower case."""
 
 
 def meaning_of(status: str, message: str, url: str) -> ReeltagError:
@@ -30,6 +33,10 @@ def meaning_of(status: str, message: str, url: str) -> ReeltagError:
         return OutOfSharedMemory(
             "Triton has too little shared memory for this request; send fewer or smaller images at once, "
             "or give it more of /dev/shm (in a container --shm-size=1g)"
+        )
+    if any(sign in message.lower() for sign in _GPU_FULL):
+        return OutOfGpuMemory(f"Triton at {url} has too little GPU memory: {message}").told_as(
+            "the GPU's memory is full; send fewer images at once, or try again"
         )
     kind: type[ReeltagError] = ReeltagError
     said, told = f": {message}", ""
