@@ -52,7 +52,7 @@ class OnnxEngine:
         self._graph, self._input_name, self._sizes = graph, input_name, sizes
         self._device, self._threads = device, threads
         self._on_gpu = device.type == "cuda"
-        self.stream: Any = torch.cuda.Stream(device) if self._on_gpu else None
+        self.stream: Any = torch.cuda.Stream(device) if self._on_gpu else None  # type: ignore[no-untyped-call]
         """On which it computes; what is copied into `frames` has to be copied on it, too."""
         self.frames = torch.zeros((sizes[-1], *input_shape), dtype=torch.uint8, device=device)
         """uint8 `(largest, *input_shape)`: pictures are put here."""

@@ -46,7 +46,7 @@ class PlanEngine:
     ) -> None:
         self._trt, self._input_name = trt, input_name
         self._on_gpu = device.type == "cuda"
-        self.stream: Any = torch.cuda.Stream(device) if self._on_gpu else None
+        self.stream: Any = torch.cuda.Stream(device) if self._on_gpu else None  # type: ignore[no-untyped-call]
         """On which it computes; what is copied into `frames` has to be copied on it, too."""
         self.frames = torch.zeros((sizes[-1], *input_shape), dtype=torch.uint8, device=device)
         """uint8 `(largest, *input_shape)`: pictures are put here."""

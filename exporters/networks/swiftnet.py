@@ -224,7 +224,7 @@ class _PyramidPooling(nn.Module):
     def _averages(self, x: Tensor, rows: int, columns: int) -> Tensor:
         """The matrix of that product, kept from call to call: a copy from the host forbids CUDA graphs."""
         height, width = _size(x)
-        if torch.jit.is_tracing():  # as a constant of the graph
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]  # then it is a constant of the graph
             return _averaging_matrix(x, rows, columns)
         key = (height, width, rows, columns, x.device, x.dtype)
         if key not in self._kept:

@@ -142,7 +142,9 @@ def find_gpu(cuda: gpus.Cuda | None = None) -> Gpu | None:
         cuda: What the driver says; it is asked without it.
     """
     found = (cuda or gpus.look()).gpu
-    return found and Gpu(name=found.name, compute_capability="{}.{}".format(*found.compute_capability))
+    if found is None:
+        return None
+    return Gpu(name=found.name, compute_capability="{}.{}".format(*found.compute_capability))
 
 
 def check_servable(
