@@ -331,7 +331,7 @@ class OutOfSharedMemory(ServiceError):
 
 
 class OutOfGpuMemory(ServiceError):
-    """The GPU's memory is too small for what is in work, or others have taken it."""
+    """The GPU has too little free memory for what is in work."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
 

@@ -22,8 +22,8 @@ _NOT_SERVED: Final = ("is not ready", "no available versions", "unknown model", 
 exchanging its folder."""
 _SHM_FULL: Final = ("shared memory pool size", "grown shared memory region", "initialize shared memory key")
 """In what it says when `/dev/shm` is full."""
-_GPU_FULL: Final = ("out of gpu memory", "cuda out of memory", "cudaerrormemoryallocation")
-"""In what our backends, PyTorch in them and Triton say of a GPU that is full; lower case."""
+_GPU_FULL: Final = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
+"""In what backends and their libraries say when the GPU's memory is full."""
 
 
 def meaning_of(status: str, message: str, url: str) -> ReeltagError:
@@ -34,9 +34,10 @@ def meaning_of(status: str, message: str, url: str) -> ReeltagError:
             "Triton has too little shared memory for this request; send fewer or smaller images at once, "
             "or give it more of /dev/shm (in a container --shm-size=1g)"
         )
-    if any(sign in message.lower() for sign in _GPU_FULL):
-        return OutOfGpuMemory(f"Triton at {url} has too little GPU memory: {message}").told_as(
-            "the GPU's memory is full; send fewer images at once, or try again"
+    if any(sign in message for sign in _GPU_FULL):
+        return OutOfGpuMemory(
+            "the GPU has too little free memory for this request; send fewer or smaller images at once, or end other "
+            "programs that use it (`nvidia-smi` shows them)"
         )
     kind: type[ReeltagError] = ReeltagError
     said, told = f": {message}", ""

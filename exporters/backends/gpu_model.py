@@ -71,7 +71,7 @@ class TritonPythonModel:
         names = ", ".join(self.outputs)
         if _is_out_of_memory(error):
             _free_and_probe(self.device)
-            text = f"out of GPU memory: {names} could not be computed: {error}"
+            text = f"CUDA out of memory: {names} could not be computed: {error}"
             return pb_utils.TritonError(text, pb_utils.TritonError.UNAVAILABLE)
         _free_and_probe(self.device)
         return pb_utils.TritonError(f"{names} could not be computed: {error!r}")

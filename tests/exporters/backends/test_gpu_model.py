@@ -82,7 +82,7 @@ def test_a_full_gpu_fails_its_batch_with_503_and_the_server_lives(served: str) -
     (error,) = asked(served, white)
     assert isinstance(error, OutOfGpuMemory)
     assert (error.status, error.code) == (503, "out_of_gpu_memory")
-    assert "send fewer images" in error.public_text
+    assert "send fewer or smaller images" in error.public_text
     (other,) = asked(served, white[:2])
     assert isinstance(other, ReeltagError)
     assert not isinstance(other, OutOfGpuMemory)
