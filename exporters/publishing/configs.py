@@ -114,6 +114,8 @@ def network_config(
     settings: Settings,
     nms: Nms = "python",
     one_by_one: bool = False,
+    engine: str = "",
+    smallest_batch: int = 1,
 ) -> ModelConfig:
     """The network itself, run by what `card.runtime` says.
 
@@ -124,8 +126,10 @@ def network_config(
         settings: Instances and threads for OpenVINO.
         nms: Of a detector.
         one_by_one: Whether each thread is given one picture at a time.
+        engine: Package that runs it on the GPU in a Python backend, for a server without Triton's own backends.
+        smallest_batch: Of a plan's profile.
     """
-    config = _network_model(spec, card.runtime, settings)
+    config = _gpu_model(spec, engine, smallest_batch) if engine else _network_model(spec, card.runtime, settings)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     for name, (data_type, dims) in network_outputs(spec, nms).items():
         output = _add(config.output, name, data_type, dims)
@@ -268,6 +272,17 @@ def _network_model(spec: ModelSpec, runtime: str, settings: Settings) -> ModelCo
     else:
         config.backend, kind = runtime, kinds.KIND_AUTO
     return _gathering(config, kind)
+
+
+def _gpu_model(spec: ModelSpec, engine: str, smallest_batch: int) -> ModelConfig:
+    """A Python backend that takes and gives tensors on the first GPU, see `backends/gpu_model.py`."""
+    kinds = model_config_pb2.ModelInstanceGroup
+    config = model_config_pb2.ModelConfig(name=spec.name, backend="python", max_batch_size=spec.max_batch_size)
+    _set_parameters(
+        config, {"runtime": engine, "smallest_batch": str(smallest_batch), "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
+    )
+    _gathering(config, kinds.KIND_GPU).instance_group[0].gpus.append(0)
+    return config
 
 
 def _openvino_parameters(spec: ModelSpec, precision: str, settings: Settings, one_by_one: bool) -> dict[str, str]:

@@ -24,15 +24,19 @@ def default_repository() -> Path:
     return Path(__file__).parents[2] / "model_repository"
 
 
-def network_folder(artefact: Artefact) -> ModelFolder:
+def network_folder(artefact: Artefact, *, engine: str = "") -> ModelFolder:
     """The network itself.
+
+    Args:
+        artefact: Of the network.
+        engine: Package that runs it on the GPU in a Python backend: `onnxruntime`, or the one that built its plan.
 
     Raises:
         ModelRepositoryError: Its file is missing or damaged.
     """
     files, version = artefact.files, artefact.card.version
-    if artefact.passport.runtime == "openvino":
-        files[f"{version}/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
+    for name, source in _backend_of(artefact.passport.runtime, engine).items():
+        files[f"{version}/{name}"] = Path(__file__).parents[1] / "backends" / source
     precision, nms = artefact.openvino_precision, artefact.passport.nms
     config = configs.network_config(
         artefact.spec,
@@ -41,8 +45,18 @@ def network_folder(artefact: Artefact) -> ModelFolder:
         settings=load_settings(),
         nms=nms,
         one_by_one=artefact.passport.one_by_one,
+        engine=engine,
+        smallest_batch=artefact.passport.plan.batch_sizes[0] if artefact.passport.plan else 1,
     )
     return ModelFolder(config, files, artefact.passport, version)
+
+
+def _backend_of(runtime: str, engine: str) -> dict[str, str]:
+    """Files of the Python backend that runs a network, by their names in its version folder."""
+    if engine:
+        of_engine = "onnx_engine.py" if engine == "onnxruntime" else "plan_engine.py"
+        return {"model.py": "gpu_model.py", "batches.py": "batches.py", of_engine: of_engine}
+    return {"model.py": "openvino_model.py"} if runtime == "openvino" else {}
 
 
 def task_folders(
