@@ -32,6 +32,7 @@ ReeltagError                     500
 │   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
 │   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
+│   ├── OutOfGpuMemory           503  the GPU's memory is full
 │   ├── StorageFull              503  a disk that downloads or results are written to is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
@@ -325,6 +326,12 @@ class ModelUnavailable(ServiceError):
 
 class OutOfSharedMemory(ServiceError):
     """Triton's shared memory, `/dev/shm`, is too small for what is in work."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class OutOfGpuMemory(ServiceError):
+    """The GPU has too little free memory for what is in work."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
 

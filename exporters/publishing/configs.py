@@ -56,9 +56,17 @@ PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], *, workers: int) -> ModelConfig:
-    """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
+def decode_config(views: Sequence[View], *, workers: int, on_gpu: bool = False) -> ModelConfig:
+    """`IMAGE` to the pixels and geometry of each view, and `ERROR`.
+
+    Args:
+        views: Of all networks.
+        workers: Most large pictures that are decoded at one time on the CPU.
+        on_gpu: Whether the networks run on a GPU, where there is one: there it decodes, too, so that pixels need no copy.
+    """
     config = _python_model(DECODE, MAX_BATCH_SIZE)
+    if on_gpu:
+        config.instance_group[0].kind = model_config_pb2.ModelInstanceGroup.KIND_AUTO
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     for view in views:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])

@@ -97,7 +97,8 @@ def _backend_folders(artefacts: Sequence[Artefact], there: Collection[str]) -> I
     if artefacts or DECODE in there:
         views = dict.fromkeys(artefact.spec.view for artefact in artefacts if artefact.spec.view)
         in_order = sorted(views, key=lambda view: view.name)  # whichever network serves its task
-        config = configs.decode_config(in_order, workers=_threads())
+        on_gpu = any(artefact.passport.runtime not in ("", "openvino") for artefact in artefacts)
+        config = configs.decode_config(in_order, workers=_threads(), on_gpu=on_gpu)
         package = Path(frames.__file__).parent
         sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
         yield ModelFolder(config, {**_python_sources(DECODE), **sources})
