@@ -62,7 +62,7 @@ def decode_config(views: Sequence[View], *, workers: int, on_gpu: bool = False) 
     Args:
         views: Of all networks.
         workers: Most large pictures that are decoded at one time on the CPU.
-        on_gpu: Whether the networks run on a GPU, where there is one: there it decodes, too, so that pixels need no copy.
+        on_gpu: Whether networks run on a GPU, where there is one: pictures are decoded there, too, and are not copied.
     """
     config = _python_model(DECODE, MAX_BATCH_SIZE)
     if on_gpu:

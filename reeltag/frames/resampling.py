@@ -1,4 +1,4 @@
-"""Resampling as products of matrices, for libraries of tensors that have nothing like OpenCV's: rows @ pixels @ columns.
+"""Resampling as products of matrices, rows @ pixels @ columns, for libraries that have nothing like OpenCV's `resize`.
 
 The weights are those of OpenCV's `resize`: INTER_LINEAR, with the centres of pixels at halves, and INTER_AREA. Products
 are what GPUs are best at, and any size may become any other one.

@@ -15,6 +15,7 @@ from vod.decoding.blocks import End
 from vod.inference.ring import FrameTagger
 from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
+from vod.options import Decoder
 from vod.pages import page
 from vod.segments import SegmentRecord, TaggedVideo, VideoPlan, merged, plan_video, tag_segment
 from vod.segments.findings import Findings
@@ -31,15 +32,18 @@ class VideoTagging:
     Args:
         client: The server.
         segment_seconds: About how long a segment is.
+        decoder: What decodes segments.
     """
 
-    def __init__(self, client: FrameTagger, segment_seconds: float) -> None:
+    def __init__(self, client: FrameTagger, segment_seconds: float, decoder: Decoder = Decoder.CPU) -> None:
+        self._decoder = decoder
         self._client = client
         self._segment_seconds = segment_seconds
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         """Open a video and divide it."""
-        return _planned(await plan_video(path, options.tagging(), segment_seconds=self._segment_seconds))
+        tagging = replace(options.tagging(), decoder=self._decoder)
+        return _planned(await plan_video(path, tagging, segment_seconds=self._segment_seconds))
 
     def planned(self, text: str) -> Planned:
         """What was planned."""
@@ -55,7 +59,8 @@ class VideoTagging:
         """The record of a segment."""
         whole = VideoPlan.from_json(json.loads(plan))
         segment = whole.segments[index]
-        record = await tag_segment(path, whole, segment, self._client, options.tagging(), advanced)
+        tagging = replace(options.tagging(), decoder=self._decoder)
+        record = await tag_segment(path, whole, segment, self._client, tagging, advanced)
         return await asyncio.to_thread(record.to_bytes)
 
     async def results(
@@ -65,7 +70,8 @@ class VideoTagging:
         whole = VideoPlan.from_json(json.loads(plan))
         records = self._records(whole, parts, options)
         with ThumbnailStore() as thumbnails:
-            tagged = await merged(path, whole, records, self._client, options.tagging(), thumbnails)
+            tagging = replace(options.tagging(), decoder=Decoder.CPU)  # a second look is at few frames
+            tagged = await merged(path, whole, records, self._client, tagging, thumbnails)
             if not tagged.frames:
                 raise VideoError(f"{path.name}: no frame could be sampled")
             tagged = replace(tagged, tags=_of_source(tagged.tags, found, path))

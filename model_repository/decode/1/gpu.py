@@ -1,10 +1,10 @@
 """Decodes on an NVIDIA GPU what its decoders take, into tensors of the GPU; the pool of processes decodes the rest.
 
 nvImageCodec decodes: first the chip's own JPEG engine, where it has one, then its other cores. A picture's header says
-whether it is for them (`frames.Jpeg.is_plain`, its size); what they do not decode after all goes to the pool, which then
-says what is wrong with it. Pixels are fitted into the views by products of matrices (`frames.Resampler`), with the same
-geometry and the same weights as on the CPU. One thread does it, in the default stream: what requests bring while it is
-at work is its next batch.
+whether it is for them (`frames.Jpeg.is_plain`, its size); what they do not decode after all goes to the pool, which
+then says what is wrong with it. Pixels are fitted into the views by products of matrices (`frames.Resampler`), with the
+same geometry and the same weights as on the CPU. One thread does it, in the default stream: what requests bring while
+it is at work is its next batch.
 
 Memory on the GPU is bounded whatever a batch holds: pixels decoded at one time (`CHUNK_PIXELS`), pixels fitted at one
 time (`FIT_PIXELS`), the size of a picture (`MOST_PIXELS`, `LONGEST_SIDE`). Without memory a request fails as a whole.
@@ -207,7 +207,7 @@ class GpuDecoder:
             torch.cuda.current_stream(self._device).synchronize()
 
     def _safely(self, work: Callable[[], Any]) -> Any:
-        """What the work gives, or the error that it ended with; a GPU that computes nothing any more ends the process."""
+        """What the work gives, or the error that it ended with; where the GPU computes nothing any more, the end."""
         try:
             with _translated():
                 return work()
