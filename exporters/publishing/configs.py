@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import (
@@ -56,17 +56,25 @@ PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], *, workers: int, on_gpu: bool = False) -> ModelConfig:
+Gpus = Literal["none", "first", "all"]
+"""Those of a server that a model has instances on; where it has none of `all`, it runs on the CPU."""
+
+
+def decode_config(views: Sequence[View], *, workers: int, gpus: Gpus = "none") -> ModelConfig:
     """`IMAGE` to the pixels and geometry of each view, and `ERROR`.
 
     Args:
         views: Of all networks.
         workers: Most large pictures that are decoded at one time on the CPU.
-        on_gpu: Whether networks run on a GPU, where there is one: pictures are decoded there, too, and are not copied.
+        gpus: That networks run on: pictures are decoded there, too, so that pixels need no copy.
     """
     config = _python_model(DECODE, MAX_BATCH_SIZE)
-    if on_gpu:
-        config.instance_group[0].kind = model_config_pb2.ModelInstanceGroup.KIND_AUTO
+    kinds, group = model_config_pb2.ModelInstanceGroup, config.instance_group[0]
+    if gpus == "all":
+        group.kind = kinds.KIND_AUTO
+    elif gpus == "first":
+        group.kind = kinds.KIND_GPU
+        group.gpus.append(0)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     for view in views:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])
@@ -112,7 +120,15 @@ def areas_config() -> ModelConfig:
 
 
 def network_config(
-    spec: ModelSpec, card: ModelCard, *, precision: str, threads: int, nms: Nms = "python", one_by_one: bool = False
+    spec: ModelSpec,
+    card: ModelCard,
+    *,
+    precision: str,
+    threads: int,
+    nms: Nms = "python",
+    one_by_one: bool = False,
+    engine: str = "",
+    smallest_batch: int = 1,
 ) -> ModelConfig:
     """The network itself, run by what `card.runtime` says.
 
@@ -123,8 +139,10 @@ def network_config(
         threads: For OpenVINO.
         nms: Of a detector.
         one_by_one: Whether each thread is given one picture at a time.
+        engine: Package that runs it on the GPU in a Python backend, for a server without Triton's own backends.
+        smallest_batch: Of a plan's profile.
     """
-    config = _network_model(spec, card.runtime)
+    config = _gpu_model(spec, engine, smallest_batch) if engine else _network_model(spec, card.runtime)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     for name, (data_type, dims) in network_outputs(spec, nms).items():
         output = _add(config.output, name, data_type, dims)
@@ -266,6 +284,17 @@ def _network_model(spec: ModelSpec, runtime: str) -> ModelConfig:
     else:
         config.backend, kind = runtime, kinds.KIND_AUTO
     return _gathering(config, kind)
+
+
+def _gpu_model(spec: ModelSpec, engine: str, smallest_batch: int) -> ModelConfig:
+    """A Python backend that takes and gives tensors on the first GPU, see `backends/gpu_model.py`."""
+    kinds = model_config_pb2.ModelInstanceGroup
+    config = model_config_pb2.ModelConfig(name=spec.name, backend="python", max_batch_size=spec.max_batch_size)
+    _set_parameters(
+        config, {"runtime": engine, "smallest_batch": str(smallest_batch), "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
+    )
+    _gathering(config, kinds.KIND_GPU).instance_group[0].gpus.append(0)
+    return config
 
 
 def _openvino_parameters(spec: ModelSpec, precision: str, threads: int, one_by_one: bool) -> dict[str, str]:

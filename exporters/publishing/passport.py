@@ -6,20 +6,18 @@ Imports neither onnx nor torch, because every start of a server reads passports.
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exporters.files import write_atomically
+from reeltag import gpu as gpus
 from reeltag.errors import ModelRepositoryError
 from reeltag.measured import Measured
 
 PASSPORT_FILE: Final = "passport.json"
 _REMEDY: Final = "export the network again, or remove its folder"
-_NVIDIA_SMI: Final = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
-_NVIDIA_SMI_TIMEOUT_SECONDS: Final = 20
 _SIGNIFICANT_VERSION_PARTS: Final = 3
 """A plan loads in TensorRT of the same major, minor and patch version; the build number does not matter."""
 
@@ -137,16 +135,16 @@ def turn_in(folder: Path) -> int:
         return 0
 
 
-def find_gpu() -> Gpu | None:
-    """The first NVIDIA GPU of this machine, asked of its driver."""
-    try:
-        run = subprocess.run(
-            _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
+def find_gpu(cuda: gpus.Cuda | None = None) -> Gpu | None:
+    """The first NVIDIA GPU that CUDA programs see here.
+
+    Args:
+        cuda: What the driver says; it is asked without it.
+    """
+    found = (cuda or gpus.look()).gpu
+    if found is None:
         return None
-    name, _, capability = run.stdout.splitlines()[0].rpartition(",") if run.stdout.strip() else ("", "", "")
-    return Gpu(name=name.strip(), compute_capability=capability.strip()) if name else None
+    return Gpu(name=found.name, compute_capability="{}.{}".format(*found.compute_capability))
 
 
 def check_servable(

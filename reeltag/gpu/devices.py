@@ -11,7 +11,7 @@ from reeltag.gpu import nvml
 from reeltag.gpu.nvml import Nvml, NvmlError, NvmlLibrary
 
 VISIBLE_DEVICES: Final = "CUDA_VISIBLE_DEVICES"
-"""Indexes or UUIDs, with commas; empty hides every GPU (NVIDIA's "CUDA C++ Programming Guide", environment variables)."""
+"""Indexes or UUIDs, with commas; empty hides every GPU (NVIDIA's "CUDA C++ Programming Guide")."""
 
 
 @dataclass(frozen=True)
