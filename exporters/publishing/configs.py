@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import (
@@ -56,10 +56,26 @@ PICTURES_PER_INFERENCE: Final = {"detect": PICTURES_A_THREAD, "classify": PICTUR
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], settings: Settings) -> ModelConfig:
-    """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
-    count = settings.decode_instances
+Gpus = Literal["none", "first", "all"]
+"""Those of a server that a model has instances on; where it has none of `all`, it runs on the CPU."""
+
+
+def decode_config(views: Sequence[View], settings: Settings, *, gpus: Gpus = "none") -> ModelConfig:
+    """`IMAGE` to the pixels and geometry of each view, and `ERROR`.
+
+    Args:
+        views: Of all networks.
+        settings: How many instances there are on the CPU, and how many large pictures are decoded at one time.
+        gpus: That networks run on: pictures are decoded there, too, so that pixels need no copy.
+    """
+    count = settings.decode_instances if gpus == "none" else 1
     config = _instances(_python_model(DECODE, MAX_BATCH_SIZE), count, settings.batch_max_images)
+    kinds, group = model_config_pb2.ModelInstanceGroup, config.instance_group[0]
+    if gpus == "all":
+        group.kind = kinds.KIND_AUTO
+    elif gpus == "first":
+        group.kind = kinds.KIND_GPU
+        group.gpus.append(0)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     for view in views:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])

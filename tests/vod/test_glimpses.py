@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import pytest
 
 from reeltag.tags import Tag
@@ -17,12 +19,14 @@ from vod.segments.networks import networks_of
 from vod.segments.plan import Segment
 from vod.stores.thumbnails import ThumbnailStore
 
+NOTHING: Final = np.empty(0)
+
 
 def note(findings: Findings, time: float) -> None:
     """A frame that is surely red."""
-    findings.objects.add(time, label=[], score=[])
-    findings.classes.add(time, label=[0], score=[0.9])
-    findings.groups.add(time, label=[], score=[])
+    findings.objects.add(time, label=NOTHING, score=NOTHING)
+    findings.classes.add(time, label=np.array([0]), score=np.array([0.9]))
+    findings.groups.add(time, label=NOTHING, score=NOTHING)
 
 
 def test_each_glimpse_is_of_twice_as_much() -> None:
@@ -50,7 +54,7 @@ def test_the_last_glimpse_has_the_tags_of_the_video(three_colours: Path, sample:
         plan = await plan_video(three_colours, options)
         record = await tag_segment(three_colours, plan, plan.segments[0], client, options, glimpsed=told.append)
         with ThumbnailStore() as thumbnails:
-            return (await merged(three_colours, plan, [record], client, options, thumbnails)).tags.tags
+            return (await merged(three_colours, plan, [record], client, options, thumbnails)).tags
 
     tags = asyncio.run(run())
     assert tags
