@@ -139,6 +139,8 @@ class Settings(BaseSettings):
     """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
     max_waiting_images: int = _sized("max_waiting_images", least=1, most=100_000)
     """Most images of each priority that wait for Triton, `max_images_per_request` to 100,000; above it 429."""
+    newest_first: bool = False
+    """Whether the request that came last goes first: of a camera the newest frame is worth most (`--profile edge`)."""
 
     score_threshold: float = Field(0.3, ge=0, le=1)
     """Lowest score of a detection where a request states none, 0 to 1."""
