@@ -83,11 +83,11 @@ def _watch(said: argparse.Namespace) -> None:
 
         (check if said.check else watch_traffic)(said.config, _options(said, []), _usual(said), said.page)
         return
-    from edge.running import print_events, run  # noqa: PLC0415 - `--help` waits for no runtime
+    from edge.running import Printing, run  # noqa: PLC0415 - `--help` waits for no runtime
     from edge.watching import Watch  # noqa: PLC0415
 
     addresses = [parse(text, transport=said.rtsp_transport) for text in said.sources]
-    run(Watch(_options(said, named(addresses, _usual(said))), print_events))
+    run(Watch(_options(said, named(addresses, _usual(said))), Printing(is_all=True)))
 
 
 def _check(said: argparse.Namespace) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+
+from reeltag.errors import OutputError
 
 from edge.watching import Watch, report
 from edge.words import Event
@@ -30,8 +33,30 @@ def run(watch: Watch) -> None:
             raise each.camera.problem
 
 
-def print_events(events: list[Event]) -> None:
-    """To standard output, one line of JSON each."""
-    for event in events:
-        sys.stdout.write(event.to_json() + "\n")
-    sys.stdout.flush()
+class Printing:
+    """Events to standard output, one line of JSON each.
+
+    Args:
+        is_all: Nobody else gets them: it is an error where nobody reads them, or the disk behind it is full.
+    """
+
+    def __init__(self, *, is_all: bool) -> None:
+        self._is_all, self._is_broken = is_all, False
+
+    def __call__(self, events: list[Event]) -> None:
+        """Write them at once.
+
+        Raises:
+            OutputError: They cannot be written, and nobody else has them.
+        """
+        if self._is_broken:
+            return
+        try:
+            sys.stdout.write("".join(event.to_json() + "\n" for event in events))
+            sys.stdout.flush()
+        except OSError as error:
+            self._is_broken = True
+            # Python would try once more at its end, and say so.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if self._is_all:
+                raise OutputError(f"events cannot be written to standard output ({error.strerror})") from error

@@ -20,7 +20,7 @@ from edge.options import CameraOptions, WatchOptions, configured
 from edge.pipeline.loop import Watched
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.stages import ALL
-from edge.running import print_events, run
+from edge.running import Printing, run
 from edge.runtimes.artefacts import find_detector
 from edge.traffic.plate_reading import plate_reader
 from edge.traffic.scene import Scene
@@ -48,10 +48,11 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
     with ExitStack() as stack:
         publisher = Publisher(configuration)
         stack.callback(publisher.close)
+        told = Printing(is_all=False)
 
         def publish(events: list[Event]) -> None:
             publisher.publish(events)
-            print_events(events)
+            told(events)
 
         scenes: dict[str, Scene] = {}
 

@@ -81,12 +81,16 @@ class Watch:
         try:
             self.loop.run()
         finally:
-            self._watchdog.stopping()
-            for each in self.watched:
-                each.camera.stop()
-            self._close_metrics()
-            self._tegrastats.close()
-            self.network.close()
+            self.close()
+
+    def close(self) -> None:
+        """Stop the cameras and free what it holds."""
+        self._watchdog.stopping()
+        for each in self.watched:
+            each.camera.stop()
+        self._close_metrics()
+        self._tegrastats.close()
+        self.network.close()
 
     def change(self, what: Callable[[], None]) -> None:
         """Have something done between two frames, in the thread that looks; may be called from any thread."""

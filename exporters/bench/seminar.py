@@ -11,7 +11,14 @@ from typing import Final
 import torch
 from onnx import ModelProto
 
-from exporters.bench.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners
+from exporters.bench.runners import (
+    OnnxRuntimeRunner,
+    Runner,
+    TorchRunner,
+    onnx_runner,
+    openvino_runners,
+    plan_runner,
+)
 from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of
 from exporters.bench.timing import Timing, time_call
 from exporters.bench.watts import Watts
@@ -19,7 +26,6 @@ from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.graphs import compare
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan
 from exporters.plans.tensorrt_api import MODULES
-from exporters.plans.tensorrt_runner import TensorRtRunner
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, convert, int8_for_speed
 from exporters.publishing.artefact import cpu_has_bf16
@@ -152,8 +158,8 @@ def _row(subject: Subject, entry: _Entry, iterations: int, seconds: float) -> Se
             return SeminarRow(
                 entry.runtime, entry.precision, size, subject.weights, alone, with_transfers, watts=watts.mean
             )
-        except ReeltagError as error:
-            skipped = str(error)
+        except (ReeltagError, RuntimeError) as error:  # PyTorch's and CUDA's are RuntimeErrors
+            skipped = str(error).partition("\n")[0]
     return SeminarRow(entry.runtime, entry.precision, size, subject.weights, skipped=skipped)
 
 
@@ -195,6 +201,9 @@ def _gpu_entries(subject: Subject) -> Iterator[_Entry]:
                 yield _Entry(runtime, precision, skipped=subject.absence)
             else:
                 yield _Entry(runtime, precision, functools.partial(_torch_runner, subject, "cuda", dtype, compiled))
+    of_cuda: tuple[Precision, ...] = ("fp32", "fp16")
+    for each in of_cuda:
+        yield _Entry("ONNX Runtime", each, functools.partial(_onnx_runner, subject, each))
     lowered: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     for module in MODULES:
         for each in lowered:
@@ -210,7 +219,11 @@ def _torch_runner(subject: Subject, device: str, dtype: torch.dtype, compiled: b
 def _plan_runner(subject: Subject, module: str, precision: Precision) -> Runner:
     options = PlanOptions(batch=BatchProfile(1, 1, 1), input_shape=subject.spec.input_shape)
     plan = build_plan(_converted(subject, precision).SerializeToString(), options, module=module)
-    return TensorRtRunner(plan, subject.spec.input_shape)
+    return plan_runner(plan, subject.spec.input_shape)
+
+
+def _onnx_runner(subject: Subject, precision: Precision) -> Runner:
+    return onnx_runner(_converted(subject, precision), subject.spec.input_shape, "cuda:0")
 
 
 def _converted(subject: Subject, precision: Precision) -> ModelProto:

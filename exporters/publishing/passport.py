@@ -6,21 +6,19 @@ Imports neither onnx nor torch, because every start of a server reads passports.
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exporters.files import write_atomically
+from reeltag import gpu as gpus
 from reeltag.errors import ModelRepositoryError
 from reeltag.jetson import this_device
 from reeltag.measured import Measured
 
 PASSPORT_FILE: Final = "passport.json"
 _REMEDY: Final = "export the network again, or remove its folder"
-_NVIDIA_SMI: Final = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
-_NVIDIA_SMI_TIMEOUT_SECONDS: Final = 20
 _SIGNIFICANT_VERSION_PARTS: Final = 3
 """A plan loads in TensorRT of the same major, minor and patch version; the build number does not matter."""
 
@@ -174,19 +172,19 @@ def jetson_build() -> JetsonBuild | None:
     )
 
 
-def find_gpu() -> Gpu | None:
-    """The first NVIDIA GPU of this machine, asked of its driver, or on a Jetson of its device tree."""
+def find_gpu(cuda: gpus.Cuda | None = None) -> Gpu | None:
+    """The first NVIDIA GPU that CUDA programs see here; on a Jetson that of its device tree.
+
+    Args:
+        cuda: What the driver says; it is asked without it.
+    """
     jetson = this_device()
     if jetson is not None and jetson.board is not None:
         return Gpu(name=jetson.model, compute_capability=jetson.board.compute_capability)
-    try:
-        run = subprocess.run(
-            _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_SECONDS, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
+    found = (cuda or gpus.look()).gpu
+    if found is None:
         return None
-    name, _, capability = run.stdout.splitlines()[0].rpartition(",") if run.stdout.strip() else ("", "", "")
-    return Gpu(name=name.strip(), compute_capability=capability.strip()) if name else None
+    return Gpu(name=found.name, compute_capability="{}.{}".format(*found.compute_capability))
 
 
 def check_servable(

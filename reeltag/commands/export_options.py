@@ -42,8 +42,12 @@ class PrecisionOptions:
         bool, typer.Option("--qat", help="Fine-tune the int8 network on these pictures to answer as in fp32.")
     ] = False
     nms: Annotated[
-        Literal["python", "engine"], typer.Option(help="Boxes are suppressed by a Python backend, or in the graph.")
-    ] = "python"
+        Literal["python", "engine"] | None,
+        typer.Option(
+            help="Boxes are suppressed by a Python backend, or in the graph. Default: in the graph for onnxruntime and "
+            "tensorrt."
+        ),
+    ] = None
     runtime: Annotated[
         Literal["openvino", "onnxruntime", "tensorrt"] | None,
         typer.Option(

@@ -53,7 +53,7 @@ def test_traffic_is_checked_drawn_and_watched(
 
     clip = cv2.VideoWriter(str(tmp_path / "square.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (768, 576))
     video = cv2.VideoCapture(str(shared / "media/vtest.avi"))
-    for _ in range(40):
+    for _ in range(20):
         clip.write(video.read()[1])
     clip.release()
     path = tmp_path / "square.yaml"
@@ -93,6 +93,17 @@ def test_a_signal_ends_it_in_order(gst: Any, model_repository: Path) -> None:
     assert watch.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["kind"] in ("camera", "detections")
     assert "frames captured" in err
+
+
+def test_nobody_reads_the_events(model_repository: Path) -> None:
+    command = [sys.executable, "-m", "edge", "pattern:320x240@30", "--model-repository", str(model_repository)]
+    watch = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert watch.stdout is not None
+    watch.stdout.close()
+    _, err = watch.communicate(timeout=60)
+    assert watch.returncode == 2
+    assert err.endswith("error: events cannot be written to standard output (Broken pipe)\n")
+    assert "Traceback" not in err
 
 
 def test_reeltag_hands_all_of_it_on() -> None:
