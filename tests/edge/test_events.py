@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import cv2
 import jsonschema
+import numpy as np
 import pytest
 
 from benchmarks.brokers import Broker, Gate, Listener, free_port, wait_for
 from benchmarks.pulled_plugs import pull
 from edge.configuration.loading import parse
 from edge.events.publisher import Publisher
+from edge.events.snapshots import Snapshots
 from edge.events.spool import Incoming, Spool
 from edge.words import Event, FrameTime
 from reeltag.errors import InvalidOption, StorageFull
@@ -297,3 +300,47 @@ def test_an_hour_without_a_receiver_at_two_events_a_second(tmp_path: Path) -> No
         thread.join()
         server.server_close()
     assert [json.loads(line)["id"] for line in Receiver.lines] == [event(number).id for number in range(7200)]
+
+
+def test_snapshots_hide_people_and_plates(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    picture = random.integers(0, 2, (400, 640, 1)).repeat(3, axis=2).astype(np.uint8) * 255
+    car, person = np.array([100.0, 100, 500, 300]), np.array([[200.0, 120, 260, 280]])
+    crossed = Event("abc", "line_crossed", "north side", FrameTime(0, 0.0, 0.0, 0.0), {})
+    for shows_plates, width in ((False, 192), (True, 600)):
+        folder = tmp_path / str(shows_plates)
+        snapshots = Snapshots({"folder": str(folder)}, tmp_path, 30, shows_plates=shows_plates)
+        snapshots.take(crossed, picture, car, person)
+        assert crossed["snapshot"] == "north_side-abc.jpg"
+        kept = cv2.imread(str(folder / "north_side-abc.jpg"))
+        assert kept.shape[1] in {width, width + 1}
+    inside, beside = kept[130:270, 210:250], kept[130:270, 300:340]  # the cut begins at 0, 0
+    assert inside.std() < 40
+    assert beside.std() > 80
+    assert (picture[130:270, 210:250] == 255).any()
+
+
+def test_snapshots_are_bounded_and_leave_out_what_is_not_asked_for(tmp_path: Path) -> None:
+    settings = {"folder": "s", "kinds": ["wrong_way"], "max_megabytes": 1}
+    snapshots = Snapshots(settings, tmp_path, 30, shows_plates=True)
+    picture = np.random.default_rng(1).integers(0, 256, (400, 640, 3)).astype(np.uint8)
+    whole = np.array([0.0, 0, 640, 400])
+    other = Event("x", "line_crossed", "n", FrameTime(0, 0.0, 0.0, 0.0), {})
+    snapshots.take(other, picture, whole, np.zeros((0, 4)))
+    assert "snapshot" not in other
+    for number in range(102):
+        told = Event(str(number), "wrong_way", "n", FrameTime(0, 0.0, 0.0, 0.0), {})
+        snapshots.take(told, picture, whole, np.zeros((0, 4)))
+    files = list((tmp_path / "s").iterdir())
+    size = max(file.stat().st_size for file in files)
+    assert sum(file.stat().st_size for file in files) <= 1e6 + 51 * size
+    assert len(files) < 80
+
+
+def test_a_folder_that_takes_no_snapshots_costs_the_picture_only(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("a file")
+    snapshots = Snapshots({"folder": "s"}, tmp_path, 30, shows_plates=True)
+    told = Event("1", "line_crossed", "n", FrameTime(0, 0.0, 0.0, 0.0), {})
+    snapshots.take(told, np.zeros((40, 60, 3), np.uint8), np.array([0.0, 0, 10, 10]), np.zeros((0, 4)))
+    assert "snapshot" not in told
+    assert snapshots.failed == 1
