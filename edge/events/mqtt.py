@@ -15,6 +15,7 @@ from edge.events.delivery import Undelivered
 from edge.events.spool import Row, Spool
 
 _ANSWER_SECONDS = 20.0
+_LOOK_SECONDS = 0.25
 
 
 class MqttSink:
@@ -51,11 +52,12 @@ class MqttSink:
         try:
             sent = [client.publish(self._topic(row), row.body, qos=1) for row in rows]
             for message in sent:
-                message.wait_for_publish(max(deadline - time.monotonic(), 0.01))
-                if not message.is_published():
-                    raise Undelivered(f"{self._address()} has not confirmed events for {_ANSWER_SECONDS:.0f} s")
-                if not client.is_connected():
-                    raise Undelivered(f"{self._address()} closed the connection")
+                while not message.is_published():
+                    if not client.is_connected():
+                        raise Undelivered(f"{self._address()} closed the connection")
+                    if time.monotonic() > deadline:
+                        raise Undelivered(f"{self._address()} has not confirmed events for {_ANSWER_SECONDS:.0f} s")
+                    message.wait_for_publish(_LOOK_SECONDS)
         except (Undelivered, RuntimeError, ValueError) as error:
             self.close()
             raise Undelivered(str(error)) from error

@@ -17,6 +17,7 @@ import cv2
 import jsonschema
 import numpy as np
 import pytest
+import trustme
 
 from benchmarks.brokers import Broker, Gate, Listener, free_port, wait_for
 from benchmarks.pulled_plugs import pull
@@ -105,6 +106,30 @@ def test_a_broker_that_refuses_is_named_and_the_event_is_kept(tmp_path: Path) ->
         assert state["waiting"] == 1
     finally:
         told.close(0.1)
+        broker.kill()
+
+
+def test_a_broker_with_tls_is_checked(tmp_path: Path) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    pem = tmp_path / "broker.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    other.cert_pem.write_to_path(str(tmp_path / "other.pem"))
+    broker = Broker(tmp_path, certificate=pem)
+    broker.start()
+    try:
+        for ca, problem in (("other.pem", "certificate verify failed"), ("ca.pem", None)):
+            mqtt = f"{{host: localhost, port: {broker.port}, topic: t, ca_file: {ca}}}"
+            told = publisher(tmp_path, f"  mqtt: {mqtt}\n")
+            told.publish([event(1)])
+            if problem is None:
+                wait_for("the delivery", lambda told=told: not told.state()["receivers"]["mqtt"]["waiting"])
+            else:
+                wait_for("the problem", lambda told=told: told.state()["receivers"]["mqtt"]["problem"])
+                assert problem in told.state()["receivers"]["mqtt"]["problem"]  # type: ignore[index]
+                assert told.state()["receivers"]["mqtt"]["waiting"] == 1  # type: ignore[index]
+            told.close(0.5)
+    finally:
         broker.kill()
 
 
