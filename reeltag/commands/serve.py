@@ -57,7 +57,8 @@ def serve(
     source_root: Annotated[
         list[str] | None,
         typer.Option(
-            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/; acme=DIR lets the tenant acme alone. May be repeated."
+            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/; "
+            "acme=DIR lets the tenant acme alone. May be repeated."
         ),
     ] = None,
     database_url: Annotated[
