@@ -25,7 +25,7 @@ from tests.vod.media import GREEN, RED, picture
 from tests.vod.test_schema import PUBLISHED
 from vod.console import ConsoleProgress, tags_table
 from vod.options import TagOptions
-from vod.outcome import Outcome, Status
+from vod.outcome import Outcome, Silence, Status
 from vod.pages.darkroom import Darkroom, Job
 from vod.pages.page import colours_of
 from vod.pages.report import RunReport
@@ -304,3 +304,23 @@ def test_a_picture_that_kills_its_decoder_fails_alone(jpeg: bytes) -> None:
             return type(caught.value).__name__, again.thumbnail.width
 
     assert asyncio.run(run()) == ("ImageError", 32)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_so_many_videos_are_tagged_at_one_time(tmp_path: Path, three_colours: Path, jobs: int) -> None:
+    class Counted(Silence):
+        running = most = 0
+
+        def started(self, path: Path) -> None:
+            self.running += 1
+            self.most = max(self.most, self.running)
+
+        def finished(self, outcome: Outcome) -> None:
+            self.running -= 1
+
+    paths = [Path(shutil.copy(three_colours, tmp_path / f"{number}.mp4")) for number in range(4)]
+    counted = Counted()
+    outcomes = asyncio.run(tag_paths(paths, tmp_path / "out", FakeTagger(), TagOptions(), counted, jobs=jobs))
+    assert [outcome.status for outcome in outcomes] == [Status.TAGGED] * 4
+    assert counted.most == jobs
+    assert len({json_of(tmp_path / "out", path).read_text().partition('"tags"')[2] for path in paths}) == 1

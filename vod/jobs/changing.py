@@ -14,7 +14,7 @@ from reeltag.errors import JobConflict, JobNotFound
 from vod.jobs import deliveries as messages
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
-from vod.jobs.tables import deliveries, jobs, keys, pace, problems, segments, videos
+from vod.jobs.tables import deliveries, glimpses, jobs, keys, pace, problems, segments, videos
 
 
 def cancel(database: Database, job_id: str, tenant: str) -> None:
@@ -132,7 +132,7 @@ def mark_deleted(database: Database, job_id: str, tenant: str) -> None:
 
 def forget(database: Database, job_id: str) -> None:
     """Remove all rows of a job, its own last."""
-    for table in (segments, videos, problems, pace, deliveries, keys):
+    for table in (segments, glimpses, videos, problems, pace, deliveries, keys):
         with database.writing() as connection:
             connection.execute(table.delete().where(table.c.job_id == job_id))
     with database.writing() as connection:

@@ -116,6 +116,16 @@ segments: Final = sa.Table(
     sa.Column("failure", sa.Text),
 )
 
+glimpses: Final = sa.Table(
+    "reeltag_glimpses",
+    _metadata,
+    sa.Column("job_id", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("segment", sa.Integer, primary_key=True),
+    sa.Column("tags", sa.Text, nullable=False),
+)
+"""Tags of what was seen so far of a segment, JSON; until its video is done."""
+
 problems: Final = sa.Table(
     "reeltag_problems",
     _metadata,

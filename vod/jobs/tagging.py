@@ -62,9 +62,19 @@ class Tagging(Protocol):
         """The same video as one segment, which does not depend on what the plan says of the file."""
 
     async def segment(
-        self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
+        self,
+        path: Path,
+        plan: str,
+        index: int,
+        options: JobOptions,
+        advanced: Callable[[float], None],
+        glimpsed: Callable[[str], None],
     ) -> bytes:
-        """The record of a segment; `advanced` is told the share of it that was decoded, 0 to 1."""
+        """The record of a segment.
+
+        `advanced` is told the share of it that was decoded, 0 to 1, and `glimpsed` the tags of what was seen so far,
+        JSON as `tags` of a `tags.json`.
+        """
 
     async def results(
         self, found: Found, path: Path, plan: str, parts: AsyncIterable[Part], options: JobOptions, folder: Path | None

@@ -11,11 +11,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from reeltag.errors import StaleRecord, VideoError
-from reeltag.tags import Gap, VideoSource
+from reeltag.tags import Gap, Tag, VideoSource
 from vod.decoding.blocks import End
 from vod.inference.ring import FrameTagger, with_patience
+from vod.jobs.glimpses import MOST_TAGS
 from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
+from vod.options import Decoder
 from vod.pages import page
 from vod.provenance import labels_of
 from vod.segments import SegmentRecord, VideoPlan, merged, plan_video, tag_segment
@@ -35,9 +37,11 @@ class VideoTagging:
     Args:
         client: The server.
         segment_seconds: About how long a segment is.
+        decoder: What decodes segments.
     """
 
-    def __init__(self, client: FrameTagger, segment_seconds: float) -> None:
+    def __init__(self, client: FrameTagger, segment_seconds: float, decoder: Decoder = Decoder.CPU) -> None:
+        self._decoder = decoder
         self._client = client
         self._segment_seconds = segment_seconds
 
@@ -47,7 +51,8 @@ class VideoTagging:
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         """Open a video and divide it."""
-        return _planned(await plan_video(path, options.tagging(), segment_seconds=self._segment_seconds))
+        tagging = replace(options.tagging(), decoder=self._decoder)
+        return _planned(await plan_video(path, tagging, segment_seconds=self._segment_seconds))
 
     def planned(self, text: str) -> Planned:
         """What was planned."""
@@ -58,12 +63,24 @@ class VideoTagging:
         return _planned(VideoPlan.from_json(json.loads(text)).in_one_go())
 
     async def segment(
-        self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
+        self,
+        path: Path,
+        plan: str,
+        index: int,
+        options: JobOptions,
+        advanced: Callable[[float], None],
+        glimpsed: Callable[[str], None],
     ) -> bytes:
         """The record of a segment."""
+
+        def seen(tags: tuple[Tag, ...]) -> None:
+            surest = sorted(tags, key=lambda tag: -tag.confidence)[:MOST_TAGS]
+            glimpsed(json.dumps([tag.model_dump(exclude_none=True) for tag in surest]))
+
         whole = VideoPlan.from_json(json.loads(plan))
         segment = whole.segments[index]
-        record = await tag_segment(path, whole, segment, self._client, options.tagging(), advanced)
+        tagging = replace(options.tagging(), decoder=self._decoder)
+        record = await tag_segment(path, whole, segment, self._client, tagging, advanced, seen)
         return await asyncio.to_thread(record.to_bytes)
 
     async def results(
@@ -72,9 +89,10 @@ class VideoTagging:
         """The results of a video; a segment without a record is a gap."""
         whole = VideoPlan.from_json(json.loads(plan))
         records = self._records(whole, parts, options)
+        tagging = replace(options.tagging(), decoder=Decoder.CPU)  # a second look is at few frames
         with ExitStack() as stack:
             thumbnails = stack.enter_context(ThumbnailStore())
-            tagged = await merged(path, whole, records, self._client, options.tagging(), thumbnails)
+            tagged = await merged(path, whole, records, self._client, tagging, thumbnails)
             if not tagged.frames:
                 raise VideoError(f"{path.name}: no frame could be sampled")
             tagged = replace(tagged, source=_named(tagged.source, found, path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from dbos import DBOS, DBOSConfig
@@ -14,7 +15,7 @@ from reeltag.settings import Settings
 from vod.jobs import hosts, labels, retention, workflows
 from vod.jobs.bells import Ear, listening
 from vod.jobs.claiming import Claimant, Held, claim_errand, claim_video, give_back, held_by
-from vod.jobs.database import Database, patiently
+from vod.jobs.database import Database, connect_arguments, patiently, translated
 from vod.jobs.results import Results
 from vod.jobs.tagging import Tagging
 from vod.jobs.webhooks import Webhooks
@@ -30,6 +31,8 @@ GUESTS: Final = 2
 """Videos beyond a worker's places, for each of these, that it takes of jobs of which nothing is in work."""
 ERRANDS: Final = 2
 """Jobs whose sources are read, or that are ended, at one time by a worker."""
+ROUNDS: Final = 5
+"""What a worker does every now and then."""
 SWEEP_SECONDS: Final = 60.0
 AWAY_SECONDS: Final = 0.5
 """After a try for which the database was away."""
@@ -54,6 +57,8 @@ class Worker:
         self._idle: set[str] = set()
         self._is_busy = True
         self._claims, self._messages = Ear(), Ear()
+        # Not threads of asyncio, which read large files: a worker that cannot say that it is alive is taken for dead.
+        self._threads = ThreadPoolExecutor(ROUNDS, "round")
         self._claimant = Claimant(self._seat.host, settings.pipeline_version, settings.most_running_videos)
 
     @property
@@ -86,12 +91,19 @@ class Worker:
         finally:
             works.stopping.set()
             await asyncio.shield(asyncio.to_thread(self._end))
+            self._threads.shutdown(wait=False)
             cache.close()
 
     def _begin(self, works: Works) -> None:
         patiently(self._database.prepare, works.stopping.is_set)
         patiently(self._beat, works.stopping.is_set)
         workflows.use(works, self.host)
+        _log_dbos_as_ours()
+        patiently(self._launch, works.stopping.is_set)
+        for held in patiently(lambda: held_by(self._database, self.host), works.stopping.is_set):
+            workflows.enqueue(held, self.host)  # a worker that was killed had claimed it, and perhaps no more
+
+    def _launch(self) -> None:
         config: DBOSConfig = {
             "name": "reeltag",
             "system_database_url": self._settings.jobs_url,
@@ -100,21 +112,25 @@ class Worker:
             "log_level": "ERROR",
             "use_listen_notify": False,
         }
-        _log_dbos_as_ours()
-        DBOS(config=config)
-        DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in workflows.KINDS])
-        DBOS.launch()
-        workflows.launched()
+        if not self._database.is_sqlite:
+            config["db_engine_kwargs"] = {"connect_args": connect_arguments(self._database.url)}
         places = {"videos": self._most_videos, "segments": self._settings.worker_slots, "errands": ERRANDS}
-        for kind in workflows.KINDS:
-            DBOS.register_queue(
-                workflows.queue_of(kind, self.host),
-                worker_concurrency=places[kind],
-                polling_interval_sec=workflows.QUEUE_SECONDS[kind],
-                on_conflict="always_update",
-            )
-        for held in patiently(lambda: held_by(self._database, self.host), works.stopping.is_set):
-            workflows.enqueue(held, self.host)  # a worker that was killed had claimed it, and perhaps no more
+        try:
+            with translated(self._database.url):
+                DBOS(config=config)
+                DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in workflows.KINDS])
+                DBOS.launch()
+                workflows.launched()
+                for kind in workflows.KINDS:
+                    DBOS.register_queue(
+                        workflows.queue_of(kind, self.host),
+                        worker_concurrency=places[kind],
+                        polling_interval_sec=workflows.QUEUE_SECONDS[kind],
+                        on_conflict="always_update",
+                    )
+        except DatabaseAway:
+            DBOS.destroy(workflow_completion_timeout_sec=0)  # half of it may be there
+            raise
 
     def _end(self) -> None:
         try:
@@ -208,9 +224,8 @@ class Worker:
                 _log.exception("a worker's round")
             await pause()
 
-    @staticmethod
-    async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
-        await asyncio.to_thread(work, *arguments)
+    async def _in_thread(self, work: Callable[..., object], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
 
 def _log_dbos_as_ours() -> None:

@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 import reeltag
 from reeltag.contract import Task
 from reeltag.errors import StaleRecord, VideoError
@@ -192,6 +194,31 @@ def _assembled(
         frames=found,
         frame_results=FrameResults(found, _frame_scores(said), taxonomy) if options.frames else None,
     )
+
+
+def preliminary(findings: Findings, start_seconds: float, networks: Networks, options: TagOptions) -> tuple[Tag, ...]:
+    """Tags of what was seen so far of a segment; those of the whole video may differ.
+
+    Args:
+        findings: Of the segment's first frames.
+        start_seconds: Where the segment begins.
+        networks: That looked.
+        options: How.
+    """
+    sampled, (times, scores) = findings.sample_times(), findings.cut_scores()
+    if not len(sampled):
+        return ()
+    end = max(sampled[-1] + 1 / options.fps, times[-1] if len(times) else 0.0)
+    shots = shots_of(scores, times, float(end))
+    stretches = [
+        Shot(start_seconds=max(shot.start_seconds, start_seconds), end_seconds=shot.end_seconds)
+        for shot in shots
+        if shot.end_seconds > start_seconds
+    ]
+    repeats = None
+    if options.sample is Sample.ADAPTIVE:
+        repeats = repeats_of(np.asarray(sampled), times, stretches, options.fps)
+    return _tags(stretches, _said(findings, networks, options), repeats, options)
 
 
 @dataclass(frozen=True)

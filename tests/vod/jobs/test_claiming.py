@@ -171,6 +171,27 @@ def test_what_a_silent_host_held_goes_to_others_with_what_it_had_done(place: Pla
     assert progress.missing(database, taken, 2) == [1]
 
 
+def test_a_clock_that_was_set_back_does_not_keep_a_dead_host_alive(place: Place) -> None:
+    submit(place, "a", 1)
+    database = place.database
+    hosts.beat(database, "here", "v1", 2)
+    (lost,) = claimed(database, 1)
+    mine = host_rows.update().where(host_rows.c.id == "here")
+
+    def beat_at(seconds: float) -> None:
+        with database.writing() as connection:
+            connection.execute(mine.values(seen_at=database.now + seconds))
+
+    beat_at(3600)  # its last beat, before the clock was set back by an hour
+    assert hosts.bury(database) == []
+    beat_at_most = sa.select(host_rows.c.seen_at <= database.now)
+    with database.reading() as connection:
+        assert connection.scalar(beat_at_most)
+        assert held_by(database, "here") == [lost]
+    beat_at(-21)
+    assert hosts.bury(database) == ["here"]
+
+
 def test_counts_of_a_job_are_those_of_its_videos(place: Place) -> None:
     job_id = submit(place, "a", 6)
     database, jobs = place.database, place.jobs()
