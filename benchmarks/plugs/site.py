@@ -164,11 +164,13 @@ class Site:
         return str(answer["triton"]["grpc_url"])
 
     def end(self) -> list[str]:
-        """Stop all of it; what was left behind."""
+        """Stop all of it; what is not as it should be then."""
         left = []
         self.note_processes()
         for process in filter(None, (self.second, self.serve)):
-            if process.poll() is None:
+            if process.poll() is not None:
+                left.append(f"{process.args} ended by itself with status {process.returncode}")
+            else:
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(60)
