@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
 import resource
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -112,9 +114,9 @@ def test_a_database_that_comes_and_goes_while_a_worker_starts(
 
 
 def test_a_worker_that_reads_many_large_files_says_that_it_is_alive(simple: Place) -> None:
-    job = submit(simple, *(simple.script(f"{i}.mp4", reading=300.0) for i in range(25)))
-    worker = simple.work(REELTAG_WORKER_SLOTS="8")
-    until(lambda: sum(video.state is JobState.RUNNING for video in videos(simple, job.id)) == 25)
+    job = submit(simple, *(simple.script(f"{i}.mp4", reading=300.0) for i in range(33)))
+    worker = simple.work(REELTAG_WORKER_SLOTS="32")
+    until(lambda: [video.state for video in videos(simple, job.id)[32:]] == [JobState.RUNNING])
     seen: set[float] = set()
     mine = sa.select(tables.hosts.c.seen_at).where(tables.hosts.c.id == simple.hosts[worker.pid])
 
@@ -124,6 +126,20 @@ def test_a_worker_that_reads_many_large_files_says_that_it_is_alive(simple: Plac
         return len(seen) > 2
 
     until(has_beaten)
+
+
+def test_results_that_somebody_removes_are_made_again(simple: Place) -> None:
+    job = submit(simple, simple.script("a.mp4"), simple.script("b.mp4", seconds=2.0))
+    simple.work()
+    until(lambda: [video.state for video in videos(simple, job.id)[:1]] == [JobState.SUCCEEDED])
+    shutil.rmtree(simple.results / job.id)
+    job = ended(simple, job.id)
+    assert job.state is JobState.PARTIAL
+    assert [(Path(error.source).name, error.code) for error in job.errors] == [("a.mp4", "result_missing")]
+    asyncio.run(simple.jobs().retry(job.id, tenant=""))
+    job = ended(simple, job.id)
+    assert (job.state, job.coverage, job.progress.seconds_done) == (JobState.SUCCEEDED, 100.0, 20.0)
+    assert [result(simple, job.id, number) for number in (0, 1)] == [["a.mp4 0"], ["b.mp4 0"]]
 
 
 def test_files_that_change_or_vanish_while_they_are_read_and_lines_that_are_bad(simple: Place) -> None:
