@@ -1,8 +1,8 @@
 """Does a job end as an undisturbed one does, whatever plugs are pulled?
 
 Run it with `python -m benchmarks.plugs`, and again with `--database postgresql`, where a second host joins and in the
-end never comes back. Videos of numbered pictures are tagged in segments of 2 s, first in peace, then again while
-plugs are pulled at random (`--seed`), as the job gets on. It ends with status 1 where a file differs by a byte, a time
+end never comes back. Videos of numbered pictures are tagged, each in one go and in peace, then again in segments of 2 s
+while plugs are pulled at random (`--seed`), as the job gets on. It ends with status 1 where a file differs by a byte, a time
 in it is not that of the picture which is shown then, a segment is lost, one that was done was begun again, more ran
 again than were in work at the pulls, the gateway gave an answer that it should not, or anything was left behind.
 """
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -73,18 +74,21 @@ def _due(site: Site, names: list[str], count: int, segments: int, rng: random.Ra
 
 def run(site: Site, names: list[str], pulls: int, given: argparse.Namespace) -> Ended:
     """Do the job, from its submission to its end."""
-    site.begin()
-    watching.watch(site.database)
-    if site.server is not None and pulls:
-        site.join()
-    job_id = site.submit()
-    with Asking(f"{site.url}/v1/jobs/{job_id}") as asking:
-        pulled = pull(site, job_id, names, pulls, given.segments, random.Random(given.seed))
-    folder = site.folder / "results" / job_id
-    seen, files = watching.seen(site.database), files_in(folder)
-    times, wrong = films.wrong_times(folder)
+    try:
+        site.begin()
+        watching.watch(site.database)
+        if site.server is not None and pulls:
+            site.join()
+        job_id = site.submit()
+        with Asking(f"{site.url}/v1/jobs/{job_id}") as asking:
+            pulled = pull(site, job_id, names, pulls, given.segments, random.Random(given.seed))
+        folder = site.folder / "results" / job_id
+        seen, files = watching.seen(site.database), files_in(folder)
+        times, wrong = films.wrong_times(folder)
+    finally:
+        left = site.end()
     print(f"the gateway's answers: {asking.told}")
-    return Ended(pulled, seen, files, times, wrong, site.end(), asking.wrong)
+    return Ended(pulled, seen, files, times, wrong, left, asking.wrong)
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,10 @@ class Workplace:
 
     def site(self, name: str, *, is_calm: bool) -> Site:
         """A new one."""
-        disks = False if is_calm else self.disks
-        return Site(self.root / name, self.root / "films", self.root / "models", self.server, disks)
+        films_folder, models = self.root / "films", self.root / "models"
+        if is_calm:
+            return Site(self.root / name, films_folder, models, self.server, segment_seconds=films.SECONDS)
+        return Site(self.root / name, films_folder, models, self.server, self.disks)
 
 
 @contextlib.contextmanager
@@ -133,14 +139,15 @@ def main() -> None:
     parser.add_argument("--plugs", default="kills", help=f"kills, others, all, or some of {', '.join(PLUGS)}")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    names = _names(given.plugs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops all that runs here
+    names, count = _names(given.plugs), given.segments // films.VIDEO_SEGMENTS
     has_disks = any(name.startswith("full-") for name in names)
     with workplace(given.database, has_disks=has_disks) as place:
         print(f"{machine()}\n`python -m benchmarks.plugs {' '.join(sys.argv[1:])}`", flush=True)
-        films.write_films(place.root / "films", given.segments // films.VIDEO_SEGMENTS)
+        films.write_films(place.root / "films", count)
         films.export_reader(place.root / "models", place.root)
-        calm = run(place.site("calm", is_calm=True), [], 0, given)
-        problems = [f"in peace: {problem}" for problem in calm.problems(given.segments, 0, calm)]
+        calm = run(place.site("calm", is_calm=True), [], 0, given)  # in one piece: no segment may show
+        problems = [f"in peace: {problem}" for problem in calm.problems(count, 0, calm)]
         if not problems:
             rough = run(place.site("rough", is_calm=False), names, given.pulls, given)
             print(f"{given.database}: {rough.told(given.segments, calm)}")

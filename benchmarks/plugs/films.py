@@ -23,6 +23,8 @@ PICTURES_A_SECOND: Final = 5
 """So few that a segment costs next to nothing."""
 SEGMENT_SECONDS: Final = 2
 VIDEO_SEGMENTS: Final = 10
+SECONDS: Final = SEGMENT_SECONDS * VIDEO_SEGMENTS
+"""Of a video."""
 NETWORK: Final = "numbers"
 OPTIONS: Final[dict[str, Any]] = {"frames": True, "sample": "every"}
 _BITS, _CELL = 10, 16
@@ -34,7 +36,7 @@ def write_films(folder: Path, count: int) -> None:
     """Videos of 10 segments each with a key frame every second; no two are the same."""
     folder.mkdir()
     for number in range(count):
-        numbers = range(number, number + VIDEO_SEGMENTS * SEGMENT_SECONDS * PICTURES_A_SECOND)
+        numbers = range(number, number + SECONDS * PICTURES_A_SECOND)
         ticks = [place * RATE // PICTURES_A_SECOND for place in range(len(numbers))]
         encoding = Encoding(options={"g": str(PICTURES_A_SECOND), "preset": "ultrafast"})
         write_numbered(folder / f"{number:03}.mp4", numbers, encoding, ticks=ticks)
