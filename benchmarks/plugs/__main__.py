@@ -2,9 +2,9 @@
 
 Run it with `python -m benchmarks.plugs`, and again with `--database postgresql`, where a second host joins and in the
 end never comes back. Videos of numbered pictures are tagged, each in one go and in peace, then again in segments of 2 s
-while plugs are pulled at random (`--seed`), as the job gets on. It ends with status 1 where a file differs by a byte, a time
-in it is not that of the picture which is shown then, a segment is lost, one that was done was begun again, more ran
-again than were in work at the pulls, the gateway gave an answer that it should not, or anything was left behind.
+while plugs are pulled at random (`--seed`), as the job gets on. It ends with status 1 where a file differs by a byte, a
+time in it is not that of the picture which is shown then, a segment is lost, one that was done was begun again, more
+ran again than were in work at the pulls, the gateway gave an answer that it should not, or anything was left behind.
 """
 
 from __future__ import annotations
