@@ -26,7 +26,7 @@ VIDEO_SEGMENTS: Final = 10
 SECONDS: Final = SEGMENT_SECONDS * VIDEO_SEGMENTS
 """Of a video."""
 NETWORK: Final = "numbers"
-OPTIONS: Final[dict[str, Any]] = {"frames": True, "sample": "every"}
+OPTIONS: Final[dict[str, Any]] = {"frames": True, "fps": 1.0}
 _BITS, _CELL = 10, 16
 _TOP: Final = HEIGHT - _CELL - 8
 _LEFT: Final = (WIDTH - _BITS * _CELL) // 2
