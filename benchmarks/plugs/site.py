@@ -26,7 +26,7 @@ from tests.e2e.conftest import REELTAG, free_port
 from tests.vod.jobs.postgresql import PostgreSQL
 from vod.jobs.database import Database
 
-SLOTS: Final = 2
+SLOTS: Final = 4
 READY_SECONDS: Final = 120.0
 _STATE_MIB, _RESULTS_MIB = 128, 64
 
