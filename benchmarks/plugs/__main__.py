@@ -33,7 +33,7 @@ from reeltag.errors import DatabaseAway
 from tests.vod.jobs.postgresql import PostgreSQL
 from vod.jobs import reading
 
-MOST_SECONDS: Final = 1500.0
+MOST_SECONDS: Final = 3600.0
 _POSTGRESQL_MIB: Final = 768
 
 

@@ -27,7 +27,7 @@ from tests.vod.jobs.postgresql import PostgreSQL
 from vod.jobs.database import Database
 
 SLOTS: Final = 4
-READY_SECONDS: Final = 120.0
+READY_SECONDS: Final = 300.0
 _STATE_MIB, _RESULTS_MIB = 128, 64
 
 
