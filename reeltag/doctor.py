@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from reeltag import embedded
+from reeltag import embedded, gpu
 from reeltag.contract import ModelCard
 from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.errors import EmbeddedUnavailable, ReeltagError
+from reeltag.machine import this_machine
+from reeltag.settings import load_settings
+from reeltag.sizing import explained, shortage
 from reeltag.triton import TritonClient
 
 _CPU_FLAGS: Final = {
@@ -28,6 +29,7 @@ _CPU_FLAGS: Final = {
 _PACKAGES: Final = {
     "serve": ("nvidia-pytriton", "openvino", "fastapi", "uvicorn", "av", "pycocotools"),
     "export": ("torch", "onnx", "onnxruntime"),
+    "gpu": ("torch", "onnxruntime-gpu"),
     "tensorrt": ("tensorrt",),
     "load": ("locust",),
 }
@@ -46,7 +48,7 @@ class Finding:
 
 async def examine(triton_url: str | None, secret: str | None = None) -> list[Finding]:
     """Look at this machine, and at a running server where its gRPC address is given, with its secret if it has one."""
-    findings = [*_machine(), _gpu(), _embedded(), *_packages()]
+    findings = [*_machine(), *_gpu(), _embedded(), *_packages()]
     if triton_url is not None:
         findings += await _server(triton_url, secret)
     return findings
@@ -57,7 +59,11 @@ def _machine() -> Iterator[Finding]:
     flags = _cpu_flags()
     features = ", ".join(name for flag, name in _CPU_FLAGS.items() if flag in flags) or "none that we look for"
     precision = "networks run in bf16" if "amx_bf16" in flags else "no bf16 here, so networks run in f32"
-    yield Finding("CPU", "ok", f"{len(os.sched_getaffinity(0))} cores usable; {features}; {precision}")
+    machine, settings = this_machine(), load_settings()
+    yield Finding("CPU", "ok", f"{machine.cores} cores usable; {features}; {precision}")
+    missing = shortage(machine)
+    chosen = explained(dict(settings), settings.model_fields_set, settings.state_dir)
+    yield Finding("sizes", "missing" if missing else "ok", missing or chosen)
     free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.exists() else 0
     enough = free >= 256 << 20
     advice = "" if enough else "; 256 MiB are needed: `docker run --shm-size=1g`, or remount it larger"
@@ -70,15 +76,24 @@ def _cpu_flags() -> set[str]:
     return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
 
 
-def _gpu() -> Finding:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return Finding("GPU", "optional", "no NVIDIA driver found; networks run on the CPU")
-    query = [tool, "--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    if answer.returncode != 0:
-        return Finding("GPU", "optional", f"nvidia-smi fails: {(answer.stdout + answer.stderr).strip()[:200]}")
-    return Finding("GPU", "ok", answer.stdout.strip().replace("\n", "; "))
+def _gpu() -> Iterator[Finding]:
+    """The GPU, and what runs networks on it or why it does not."""
+    cuda = gpu.look()
+    if cuda.gpu is None:
+        yield Finding("GPU", "optional", f"{cuda.problem}; networks run on the CPU")
+        return
+    for found in cuda.gpus:
+        capability = "{}.{}".format(*found.compute_capability)
+        memory = f"{found.free_bytes / (1 << 30):.1f} of {found.total_bytes / (1 << 30):.1f} GiB free"
+        versions = f"driver {cuda.driver}, CUDA up to {'.'.join(map(str, cuda.version))}"
+        yield Finding("GPU", "ok", f"{found.name}, compute capability {capability}, {memory}; {versions}")
+    for runtime in gpu.runtimes(cuda):
+        named = f"{runtime.name} {runtime.version}".rstrip()
+        if not runtime.problem:
+            yield Finding("  networks on it", "ok", named)
+            continue
+        remedy = f": `{runtime.remedy}`" if runtime.remedy else ""
+        yield Finding("  networks on it", "optional", f"not in {named}: {runtime.problem}{remedy}")
 
 
 def _embedded() -> Finding:

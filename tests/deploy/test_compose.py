@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.serve_plans import CONTAINERS
 from reeltag.embedded import find
 from reeltag.settings import Settings
 from tests.deploy.containers import Container, container
@@ -25,8 +26,8 @@ BIN = Path(sys.executable).parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = ("deploy/Dockerfile", "deploy/triton.Dockerfile")
-RELEASES = {"0.7.0": ("24.10", "10.5.0")}
-"""NVIDIA's container that carries the Triton of each `nvidia-pytriton`, and its TensorRT (its release notes)."""
+RELEASES = {"0.7.0": "24.10"}
+"""NVIDIA's container that carries the Triton of each `nvidia-pytriton`."""
 OURS = [name for name, service in SERVICES.items() if "build" in service]
 
 
@@ -57,7 +58,8 @@ def test_the_linter_finds_faults(tmp_path: Path) -> None:
 
 
 def test_nvidias_container_is_of_the_triton_that_comes_with_reeltag() -> None:
-    release, tensorrt = RELEASES[metadata.version("nvidia-pytriton")]
+    release = RELEASES[metadata.version("nvidia-pytriton")]
+    tensorrt = CONTAINERS[release].tensorrt
     exporter = stages(ROOT / "deploy/triton.Dockerfile")["exporter"]
     assert exporter.base == f"nvcr.io/nvidia/tritonserver:{release}-py3"
     assert any(f"tensorrt-cu12-bindings=={tensorrt}" in run for run in exporter.runs)

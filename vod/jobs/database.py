@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from reeltag.errors import DatabaseAway, InvalidOption, SetupError
-from vod.jobs import tables
+from vod.jobs import bells, depth, tables
 
 _BUSY_MILLISECONDS: Final = 30_000
 _POSTGRESQL: Final[dict[str, str | int]] = {
@@ -33,6 +33,7 @@ _POSTGRESQL: Final[dict[str, str | int]] = {
 """Of libpq; what the URL says goes first."""
 _SCHEMA_LOCK: Final = 0x7265656C746167
 """Of PostgreSQL, while tables are made: "reeltag" in ASCII."""
+_TURNS_LOCK: Final = _SCHEMA_LOCK + 1
 _PAUSES_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 _READS: Final = "reeltag_reads"
 _log: Final = logging.getLogger(__name__)
@@ -85,12 +86,25 @@ class Database:
                 yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """A transaction for the block; raises as `reading`."""
+    def writing(self, *, calls: bool = False) -> Iterator[sa.Connection]:
+        """A transaction for the block; raises as `reading`.
+
+        Args:
+            calls: Whether those who wait for something to do, or for a job to end, are called behind it.
+        """
         with translated(self.url):
             self.prepare()
             with self.engine.begin() as connection:
                 yield connection
+                if calls and not self.is_sqlite:
+                    bells.notify(connection)
+        if calls and self.is_sqlite:
+            bells.ring(self.url)
+
+    def take_turns(self, connection: sa.Connection) -> None:
+        """Let no other transaction that asks for its turn go on before this one has ended; in SQLite none does."""
+        if not self.is_sqlite:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TURNS_LOCK})
 
     def prepare(self) -> None:
         """Make what is missing of the tables, once.
@@ -119,6 +133,7 @@ class Database:
             if not self.is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
             tables.create(connection)
+            depth.create(connection)
             found = connection.scalar(sa.select(tables.schema.c.version))
         if found != tables.SCHEMA_VERSION:
             raise SetupError(

@@ -22,10 +22,14 @@ from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.jobs.worker import Worker
 from vod.stores.source import Found
+from vod.stores.video_files import Write
 
 
 class ScriptedTagging:
     """What a script says; a segment is 10 seconds of video."""
+
+    async def labels(self) -> frozenset[str]:
+        return frozenset({"car", "road"})
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         script = _script(path)
@@ -42,7 +46,13 @@ class ScriptedTagging:
         raise NotImplementedError
 
     async def segment(
-        self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
+        self,
+        path: Path,
+        plan: str,
+        index: int,
+        options: JobOptions,
+        advanced: Callable[[float], None],
+        glimpsed: Callable[[str], None],
     ) -> bytes:
         script = _script(path)
         await asyncio.sleep(script.get("seconds", 0.0) / 2)
@@ -51,6 +61,8 @@ class ScriptedTagging:
         if index in script.get("broken", ()):
             raise VideoError(f"{path.name}: segment {index} is broken")
         advanced(0.5)
+        interval = {"start_seconds": 10.0 * index, "end_seconds": 10.0 * index + 5, "confidence": 0.9 - index / 10}
+        glimpsed(json.dumps([{"label": "car", "model": "m", "confidence": 0.9 - index / 10, "intervals": [interval]}]))
         await asyncio.sleep(script.get("seconds", 0.0) / 2)
         return f"{path.name} {index}".encode()
 
@@ -66,7 +78,8 @@ class ScriptedTagging:
         )
         text = json.dumps({"texts": texts, "tags": [], "shots": [], "source": {"sha256": "", "duration_seconds": 0}})
         seconds = 10.0 * len(given)
-        return Tagged({f"{found.name}.tags.json": text.encode()}, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
+        files: dict[str, Write] = {f"{found.name}.tags.json": lambda file: (file.write(text.encode()), None)[1]}
+        return Tagged(files, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
 
 
 def _script(path: Path) -> dict[str, Any]:

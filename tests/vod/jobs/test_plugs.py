@@ -196,10 +196,10 @@ def _count(place: Place, query: sa.Select[Any]) -> int:
 
 def test_each_version_finishes_its_own_jobs(simple: Place) -> None:
     simple.changes["pipeline_version"] = "v1"
-    old = submit(simple, simple.script("a.mp4", segments=10, seconds=0.4))
     worker = simple.work(REELTAG_PIPELINE_VERSION="v1")
-    until(lambda: done(simple, old.id) >= 1)
     simple.work(REELTAG_PIPELINE_VERSION="v2")
+    old = submit(simple, simple.script("a.mp4", segments=20, seconds=0.4))
+    until(lambda: done(simple, old.id) >= 1)
     simple.changes["pipeline_version"] = "v2"
     new = submit(simple, simple.script("a.mp4", segments=6, seconds=0.3))
     assert new.id != old.id
