@@ -43,8 +43,8 @@ class Making:
     runtime: Runtime = "openvino"
     """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
     nms: Nms | None = None
-    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`); in the graph
-    for runtimes of a GPU, and by the backend for OpenVINO, where none is named."""
+    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`). Without it
+    by the backend for OpenVINO, in the graph for runtimes of a GPU."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
     builder: ModuleName | None = None

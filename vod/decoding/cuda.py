@@ -165,7 +165,7 @@ class DeviceRing:
         self.byte_size = max(1, layout.block_slots * layout.block_bytes)
         self.number = torch.device(device).index or 0
         """Of the GPU."""
-        self.handle = b""
+        self.handle = bytes(HANDLE_BYTES)
         if torch.device(device).type == "cuda":
             torch.zeros(1, device=device)  # its context becomes this thread's
             self._owner = _Shareable(self.byte_size)

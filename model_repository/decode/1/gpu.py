@@ -130,6 +130,8 @@ class GpuDecoder:
     def _serve(self) -> None:
         """Run; without this thread nothing would ever be answered, so that its end is the end of the process."""
         try:
+            if self._device.type == "cuda":
+                torch.cuda.set_device(self._device)
             while (first := self._queue.get()) is not None:
                 jobs = [first, *self._waiting()]
                 for job in jobs:
