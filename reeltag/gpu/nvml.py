@@ -27,6 +27,7 @@ class NvmlLibrary(Protocol):
     def nvmlDeviceGetUUID(self, device: Any, uuid: Any, length: Any) -> int: ...  # noqa: D102, N802
     def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int: ...  # noqa: D102, N802
     def nvmlDeviceGetCudaComputeCapability(self, device: Any, major: Any, minor: Any) -> int: ...  # noqa: D102, N802
+    def nvmlDeviceGetUtilizationRates(self, device: Any, rates: Any) -> int: ...  # noqa: D102, N802
     def nvmlSystemGetDriverVersion(self, version: Any, length: Any) -> int: ...  # noqa: D102, N802
     def nvmlSystemGetCudaDriverVersion_v2(self, version: Any) -> int: ...  # noqa: D102, N802
 
@@ -39,6 +40,12 @@ class Memory(ctypes.Structure):
     """`nvmlMemory_t`, bytes."""
 
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+class Utilization(ctypes.Structure):
+    """`nvmlUtilization_t`, percent of the last moments."""
+
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
 
 
 _ERRORS: Final = {
@@ -97,6 +104,12 @@ class Nvml:
         memory = Memory()
         self._call("nvmlDeviceGetMemoryInfo", device, ctypes.byref(memory))
         return memory.total, memory.free
+
+    def busy_percent(self, device: ctypes.c_void_p) -> int:
+        """Share of the last moments, up to a second, in which it computed, 0 to 100."""
+        rates = Utilization()
+        self._call("nvmlDeviceGetUtilizationRates", device, ctypes.byref(rates))
+        return int(rates.gpu)
 
     def compute_capability(self, device: ctypes.c_void_p) -> tuple[int, int]:
         """Major and minor number, such as `(9, 0)`."""

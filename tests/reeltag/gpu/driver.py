@@ -14,6 +14,7 @@ class Card:
     compute_capability: tuple[int, int] = (8, 9)
     total_bytes: int = 24 << 30
     free_bytes: int = 20 << 30
+    busy_percent: int = 40
 
 
 @dataclass
@@ -62,6 +63,10 @@ class Driver:
     def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int:  # noqa: N802
         card = self._card(device)
         memory._obj.total, memory._obj.free = card.total_bytes, card.free_bytes
+        return 0
+
+    def nvmlDeviceGetUtilizationRates(self, device: Any, rates: Any) -> int:  # noqa: N802
+        rates._obj.gpu = self._card(device).busy_percent
         return 0
 
     def nvmlDeviceGetCudaComputeCapability(self, device: Any, major: Any, minor: Any) -> int:  # noqa: N802

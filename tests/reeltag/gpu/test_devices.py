@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from reeltag.gpu import look
+from reeltag.gpu import look, nvml
 from tests.reeltag.gpu.driver import Card, Driver
 
 L4 = Card()
@@ -45,6 +45,11 @@ def test_a_driver_that_does_not_answer_is_no_error_and_says_why() -> None:
     found = look({}, Driver([L4], init_status=18))
     assert found.gpu is None
     assert "restart the machine" in found.problem
+
+
+def test_how_busy_a_gpu_is() -> None:
+    with nvml.started(Driver([L4, H200])) as driver:
+        assert driver.busy_percent(driver.device(1)) == 40
 
 
 def test_a_driver_without_a_gpu() -> None:
