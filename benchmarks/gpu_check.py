@@ -84,7 +84,8 @@ def machine() -> str:
     card = cuda.gpu
     found = f"{card.name}, {card.total_bytes >> 30} GiB, driver {cuda.driver}" if card else f"no GPU: {cuda.problem}"
     packages = ", ".join(f"{name} {version}" for name, version in installed.versions.items())
-    return f"{found}\n{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {packages or 'no packages'}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{found}\n{cores} cores, Python {platform.python_version()}, {packages or 'no packages'}"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -167,8 +168,8 @@ def _one(options: argparse.Namespace) -> None:
 
 def _lines(outcome: Outcome) -> str:
     said = [f"\n{outcome.part}: {outcome.failure or 'done'}, {outcome.seconds:.0f} s"]
-    for figure in outcome.said.get("figures", ()):
-        said.append(f"  {figure['what']}: {figure['value']:.1f} {figure['unit']} {figure['detail']}")
+    for one in outcome.said.get("figures", ()):
+        said += [f"  {one['what']}: {one['value']:.1f} {one['unit']} {one['detail']}"]
     said += [f"  {note}" for note in outcome.said.get("notes", ())]
     said += ["  " + ", ".join(f"{key} {value}" for key, value in row.items()) for row in outcome.said.get("rows", ())]
     return "\n".join(said)

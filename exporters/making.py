@@ -41,7 +41,7 @@ class Making:
     fine_tuning: FineTuning | None = None
     """Trains int8 after its calibration."""
     runtime: Runtime = "openvino"
-    """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
+    """What it is for; elsewhere its graph runs in another one (`publishing.placing`)."""
     nms: Nms | None = None
     """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`). Without it
     by the backend for OpenVINO, in the graph for runtimes of a GPU."""
