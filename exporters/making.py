@@ -85,7 +85,7 @@ def made(
     graph, report = _lowered(source, making, calibration, progress)
     if making.nms == "engine":
         _check_suppression(source.spec)
-    nms = _suppression_of(source.spec, making)
+    nms = suppression_of(source.spec, making)
     if nms == "engine":
         graph = suppressing(graph)
     file = folder / "model.onnx"
@@ -114,8 +114,8 @@ def made(
     return artefact, report
 
 
-def _suppression_of(spec: ModelSpec, making: Making) -> Nms:
-    """What suppresses the boxes: on a GPU they would be copied for it alone."""
+def suppression_of(spec: ModelSpec, making: Making) -> Nms:
+    """What suppresses a network's boxes: from a GPU they would be copied for that alone."""
     if spec.is_final:
         return "network"
     return making.nms or ("engine" if spec.task == "detect" and making.runtime != "openvino" else "python")

@@ -275,7 +275,7 @@ class _Codec:
         if image is None:
             return None
         if self._device.type == "cuda":
-            return torch.from_dlpack(image)
+            return torch.from_dlpack(image.to_dlpack())
         return torch.from_numpy(np.asarray(image))
 
 
