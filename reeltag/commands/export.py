@@ -65,7 +65,7 @@ def _exported(
 
     if name is None:
         raise InvalidOption("name the network to export; `reeltag models` lists them")
-    making = precision.making(plan.options(precision.runtime))
+    making = precision.making(plan.options(precision.chosen_runtime, precision.profile))
     with phases() as tell:
         fetched = wanted.fetched(name, tell)
     if fetched is not None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 import typer
 
 from reeltag import __version__
 from reeltag.commands.common import KeysFileOption, RepositoryOption, announced_triton, progress, settings_of
+
+EDGE_PROFILE: Final = {
+    "batch_max_images": 1,
+    "batch_max_delay_microseconds": 0,
+    "max_inflight_requests": 1,
+    "newest_first": True,
+}
+"""Settings of `--profile edge`: nothing waits for company, and nothing old is in the way of what is new."""
 
 
 def serve(
@@ -36,7 +44,7 @@ def serve(
         typer.Option(help="Let web pages of this origin ask, such as https://app.example.org. May be repeated."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes of the gateway behind its ports, such as one a core. Default: 1.")
+        int | None, typer.Option(help="Processes of the gateway behind its ports. Default: one for 8 cores.")
     ] = None,
     triton_url: Annotated[
         list[str] | None,
@@ -64,6 +72,12 @@ def serve(
         str | None,
         typer.Option(help="Where jobs are kept: postgresql://USER:PASSWORD@HOST/NAME. Default: SQLite."),
     ] = None,
+    profile: Annotated[
+        Literal["edge"] | None,
+        typer.Option(
+            help="edge: for latency beside a camera. Each image alone and at once, the newest first, no worker of jobs."
+        ),
+    ] = None,
     jobs_worker: Annotated[
         bool | None,
         typer.Option("--jobs-worker/--no-jobs-worker", help="Do jobs here, beside the gateway. Default: yes."),
@@ -90,7 +104,8 @@ def serve(
         model_repository=model_repository,
         source_roots=tuple(map(_whole, source_root)) if source_root else None,
         database_url=database_url,
-        jobs_worker=jobs_worker,
+        jobs_worker=False if profile == "edge" and jobs_worker is None else jobs_worker,
+        **(EDGE_PROFILE if profile == "edge" else {}),
     )
     check_options(settings)
     Roots.of(settings.source_roots).check_folders()

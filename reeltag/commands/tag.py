@@ -94,6 +94,16 @@ def tag(
         Path | None,
         typer.Option(help="Write a line of JSON for each input: done, skipped, failed or ignored, and why."),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Videos tagged at one time; where there are fewer, parts of long ones. Default: by the cores.",
+            min=1,
+            max=256,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Tag again what has been tagged already.")] = False,
     model: ModelOption = None,
     url: UrlOption = None,
@@ -116,7 +126,9 @@ def tag(
         raise InvalidOption(f"--shot-frames goes with --sample shots alone, not with --sample {sample.value}")
     rate = TagOptions.fps if fps is None else fps
     address = url and triton_address(url)
-    settings = settings_of(triton_url=address, model_repository=model_repository, decoder=decoder and decoder.value)
+    settings = settings_of(
+        triton_url=address, model_repository=model_repository, decoder=decoder and decoder.value, tag_jobs=jobs
+    )
     options = TagOptions(
         sample=Sample(sample.value),
         fps=rate,
@@ -133,7 +145,8 @@ def tag(
         async def run() -> bool:
             async with triton.client(settings, model or ()) as client:
                 with ConsoleProgress(progress) as bar, RunReport(report, bar) as told:
-                    return bar.conclude(await tag_paths(paths, out, client, options, told))
+                    tagged = await tag_paths(paths, out, client, options, told, jobs=settings.tag_jobs)
+                    return bar.conclude(tagged)
 
         try:
             good = asyncio.run(run())

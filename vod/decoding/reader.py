@@ -35,6 +35,7 @@ from vod.decoding.blocks import (
 )
 from vod.decoding.frameindex import FrameIndex
 from vod.decoding.limits import Limits
+from vod.nursery import start
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 """A process that holds the libraries is forked for each video: starting Python anew takes half a second each time."""
@@ -190,13 +191,7 @@ class VideoReader:
             kwargs={"keyframes_only": self._keyframes_only, "device": self._device},
             daemon=True,
         )
-        # Ctrl-C reaches the whole process group: the first child's nursery, and so every child, inherits the blocked
-        # signal, and leaves its end to us.
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        start(self._process)
         self._far_end.close()
 
     def _send(self, order: Order) -> None:

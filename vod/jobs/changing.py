@@ -14,7 +14,7 @@ from reeltag.errors import JobConflict, JobNotFound
 from vod.jobs import deliveries as messages
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
-from vod.jobs.tables import deliveries, jobs, keys, pace, problems, segments, videos
+from vod.jobs.tables import deliveries, glimpses, jobs, keys, pace, problems, segments, videos
 
 
 def cancel(database: Database, job_id: str, tenant: str) -> None:
@@ -24,7 +24,7 @@ def cancel(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has ended otherwise.
     """
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if state is JobState.CANCELLED:
@@ -62,7 +62,7 @@ def resume(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has ended otherwise.
     """
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if not state.is_final:
@@ -81,7 +81,7 @@ def retry(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has not ended, or nothing of it failed.
     """
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if state not in (JobState.PARTIAL, JobState.FAILED):
@@ -129,7 +129,7 @@ def mark_deleted(database: Database, job_id: str, tenant: str) -> None:
 
 def forget(database: Database, job_id: str) -> None:
     """Remove all rows of a job, its own last."""
-    for table in (segments, videos, problems, pace, deliveries, keys):
+    for table in (segments, glimpses, videos, problems, pace, deliveries, keys):
         with database.writing() as connection:
             connection.execute(table.delete().where(table.c.job_id == job_id))
     with database.writing() as connection:

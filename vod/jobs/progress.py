@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from vod.jobs import glimpses
 from vod.jobs.claiming import Held, is_held
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
@@ -94,6 +95,7 @@ def note_plan(database: Database, held: Held, planned: Planned, stamp: str) -> b
         if row is None:
             return False
         connection.execute(segments.delete().where(*_of(held)))
+        glimpses.forget(connection, held)
         values = {
             "plan": planned.text,
             "stamp": stamp,
@@ -234,12 +236,13 @@ def _end(
     *,
     keeps_records: bool,
 ) -> bool:
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         job = connection.execute(sa.select(jobs).where(jobs.c.id == held.job_id).with_for_update()).first()
         row = connection.execute(sa.select(videos.c.seconds_total).where(is_held(held))).first()
         if job is None or row is None:
             return False
         connection.execute(videos.update().where(is_held(held)).values(state=state.value, host=None, **values))
+        glimpses.forget(connection, held)
         if not keeps_records:
             connection.execute(segments.delete().where(*_of(held)))
         known = row.seconds_total or 0.0

@@ -33,11 +33,8 @@ from vod.inference.flight import Flight
 from vod.inference.ring import FrameTagger, RingInference
 from vod.options import TagOptions
 from vod.segments.findings import Findings, Vocabulary
-from vod.segments.networks import Networks
+from vod.segments.networks import IN_FLIGHT, Networks
 from vod.stores.thumbnails import ThumbnailStore
-
-IN_FLIGHT: Final = 3
-"""Blocks and windows that wait for Triton at once, while the child fills the next."""
 
 Array = npt.NDArray[Any]
 _LOG: Final = logging.getLogger(__name__)
