@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -204,6 +206,14 @@ def test_what_a_gpu_cannot_do_is_decoded_by_the_cpu_and_named(tmp_path: Path, de
     assert differences(mine[3], theirs[3]) == 0
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_has_gone_leaves_the_video_to_the_cpu(bikes: Path) -> None:
+    (blocks, _, end, _), reader = asyncio.run(reports(bikes, "cuda:0", Sample.KEYFRAMES))
+    assert reader.why_not_on_gpu
+    assert end == asyncio.run(reports(bikes, None, Sample.KEYFRAMES))[0][2]
+    assert blocks
+
+
 def matrix_video(path: Path, width: int, height: int) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -219,6 +229,16 @@ def test_the_trial_tells_a_decoder_that_works(tmp_path: Path, device: str) -> No
     frames, difference = nvdec.compared(tmp_path / "trial.mp4", device)
     assert frames == 48
     assert difference <= 2
+
+
+def test_nothing_of_a_gpu_is_imported_where_none_decodes(model_repository: Path) -> None:
+    folder = model_repository / "decode" / "1"
+    code = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); import pool, vod.decoding.reader, vod.decoding.nvdec;"
+        "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'nvidia')])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
 
 
 def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
