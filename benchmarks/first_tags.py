@@ -80,17 +80,19 @@ def submitted(url: str, path: Path) -> Times:
     began = time.perf_counter()
     answer = httpx.post(f"{url}/v1/jobs", json={"sources": [str(path)]}, timeout=30)
     job, since = f"{url}/v1/jobs/{answer.raise_for_status().json()['id']}", dict[str, float]()
-    while "whole" not in since:
-        videos = httpx.get(f"{job}/videos", timeout=30).json()["videos"]
+    state = "QUEUED"
+    while state != "SUCCEEDED":
+        time.sleep(0.2)
         state = httpx.get(job, timeout=30).json()["state"]
+        assert state in {"QUEUED", "RUNNING", "SUCCEEDED"}, state
+        videos = httpx.get(f"{job}/videos", timeout=30).json()["videos"]
         reached = {
             "planned": any(video["seconds_total"] for video in videos),
             "first": any(video["preliminary_tags"] for video in videos),
-            "whole": httpx.get(f"{job}/results?format=jsonl", timeout=30).text.count("\n") == 1,
         }
-        assert state in {"QUEUED", "RUNNING", "SUCCEEDED"}, state
         since |= {name: time.perf_counter() - began for name, is_so in reached.items() if is_so and name not in since}
-        time.sleep(0.1)
+    assert httpx.get(f"{job}/results?format=jsonl", timeout=30).text.count("\n") == 1
+    since["whole"] = time.perf_counter() - began
     return Times(since["planned"], since.get("first", since["whole"]), since["whole"])
 
 
