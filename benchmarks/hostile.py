@@ -14,7 +14,7 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -53,8 +53,8 @@ class Seen:
     mebibytes: dict[str, float] = field(default_factory=dict)
     """Most that a process held, by what it is."""
 
-    def broken(self) -> list[str]:
-        """The bounds that were not kept."""
+    def broken(self, memory: Mapping[str, float] | None = None) -> list[str]:
+        """The bounds that were not kept; those of memory are `memory`, MiB, where the attack has others."""
         found = []
         if self.health_seconds > HEALTH_SECONDS:
             found.append(f"/healthz took {self.health_seconds:.1f} s")
@@ -62,9 +62,9 @@ class Seen:
             found.append(f"an innocent request took {self.innocent_seconds:.1f} s")
         if set(self.innocents) != {200}:
             found.append(f"innocent requests were answered {dict(self.innocents)}")
-        for role, bound in MEMORY_MIB.items():
+        for role, bound in (MEMORY_MIB if memory is None else memory).items():
             if self.mebibytes.get(role, 0) > bound:
-                found.append(f"{role} held {self.mebibytes[role]:.0f} MiB of at most {bound}")
+                found.append(f"{role} held {self.mebibytes[role]:.0f} MiB of at most {bound:.0f}")
         return found
 
 

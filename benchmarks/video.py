@@ -14,6 +14,7 @@ from typing import Final
 from benchmarks import media
 from benchmarks.bare_video import BareVideo
 from benchmarks.server import serving
+from reeltag.settings import load_settings
 from reeltag.triton import TritonClient
 from vod.options import TagOptions
 from vod.tagging import tag_paths
@@ -25,7 +26,7 @@ async def tagging_seconds(triton_url: str, path: Path, out: Path) -> float:
     """Time of `reeltag tag` on a running server, results written."""
     async with TritonClient(triton_url) as client:
         began = time.perf_counter()
-        await tag_paths([path], out, client, TagOptions(force=True))
+        await tag_paths([path], out, client, TagOptions(force=True), jobs=load_settings().tag_jobs)
         return time.perf_counter() - began
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from reeltag import __version__
-from reeltag.commands import bench, doctor, evaluate, export, jobs, keys, models, serve, tag, worker
+from reeltag.commands import bench, doctor, evaluate, export, jobs, keys, models, serve, tag, tune, worker
 from reeltag.commands import live as _live  # noqa: F401 - adds its commands to those of `models`
 from reeltag.commands.common import progress, results
 from reeltag.errors import InputError, ReeltagError
@@ -35,6 +35,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(keys.app, name="keys")
 app.add_typer(jobs.app, name="jobs")
 app.command()(doctor.doctor)
+app.command()(tune.tune)
 
 
 def main() -> NoReturn:

@@ -45,6 +45,9 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),  # Triton is near; a proxy of the environment would not reach it
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A connection that leads nowhere any more is left; more often, and Triton's defaults would call it too often.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 Failure = TypeVar("Failure", bound=ReeltagError)
 

@@ -36,7 +36,7 @@ def serve(
         typer.Option(help="Let web pages of this origin ask, such as https://app.example.org. May be repeated."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes of the gateway behind its ports, such as one a core. Default: 1.")
+        int | None, typer.Option(help="Processes of the gateway behind its ports. Default: one for 8 cores.")
     ] = None,
     triton_url: Annotated[
         list[str] | None,

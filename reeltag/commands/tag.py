@@ -80,6 +80,16 @@ def tag(
         Path | None,
         typer.Option(help="Write a line of JSON for each input: done, skipped, failed or ignored, and why."),
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Videos tagged at one time; where there are fewer, parts of long ones. Default: by the cores.",
+            min=1,
+            max=256,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Tag again what has been tagged already.")] = False,
     model: ModelOption = None,
     url: UrlOption = None,
@@ -111,13 +121,14 @@ def tag(
         taxonomy=read_taxonomy(taxonomy) if taxonomy else Taxonomy(),
     )
     check_inputs(paths, out)
-    settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
+    settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository, tag_jobs=jobs)
     with running_triton(settings) as triton:
 
         async def run() -> bool:
             async with triton.client(settings, model or ()) as client:
                 with ConsoleProgress(progress) as bar, RunReport(report, bar) as told:
-                    return bar.conclude(await tag_paths(paths, out, client, options, told))
+                    tagged = await tag_paths(paths, out, client, options, told, jobs=settings.tag_jobs)
+                    return bar.conclude(tagged)
 
         try:
             good = asyncio.run(run())

@@ -54,6 +54,8 @@ class TritonFiles:
         # The stub takes the site-packages of the Python that it finds first.
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
         environment.pop("PYTHONHOME", None)
+        # Each of Triton's many threads otherwise keeps freed messages in an arena of its own, and the server grows.
+        environment.setdefault("MALLOC_ARENA_MAX", str(max(2, len(os.sched_getaffinity(0)) // 2)))
         return environment
 
 

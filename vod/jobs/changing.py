@@ -24,7 +24,7 @@ def cancel(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has ended otherwise.
     """
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if state is JobState.CANCELLED:
@@ -62,7 +62,7 @@ def resume(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has ended otherwise.
     """
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if not state.is_final:
@@ -81,7 +81,7 @@ def retry(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has not ended, or nothing of it failed.
     """
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if state not in (JobState.PARTIAL, JobState.FAILED):

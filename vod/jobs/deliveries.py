@@ -95,7 +95,7 @@ def redeliver(database: Database, job_id: str, delivery_id: str) -> Delivery:
         JobNotFound: There is none of this id.
     """
     mine = sa.and_(deliveries.c.job_id == job_id, deliveries.c.id == delivery_id)
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         connection.execute(
             deliveries.update().where(mine).values(state=DeliveryState.WAITING.value, due_at=database.now, attempts=0)
         )

@@ -48,7 +48,7 @@ def still_held(database: Database, held: Held) -> bool:
 
 def add(database: Database, held: Held, found: Sequence[Found | BadLine]) -> bool:
     """Add videos that are new to a job, and what is wrong with other sources; False where it is not held any more."""
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         row = connection.execute(sa.select(jobs.c.id).where(_is_held(held)).with_for_update()).first()
         if row is None:
             return False
@@ -71,7 +71,7 @@ def add(database: Database, held: Held, found: Sequence[Found | BadLine]) -> boo
 
 def expanded(database: Database, held: Held) -> None:
     """All sources of a job were read."""
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
         if job is None:
             return
@@ -97,7 +97,7 @@ def tagged(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
 
 def finish(database: Database, held: Held) -> JobState | None:
     """End a job whose videos are all done, and have its webhook told; None where it is not held any more."""
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
         if job is None:
             return None
@@ -113,7 +113,7 @@ def finish(database: Database, held: Held) -> JobState | None:
 
 def break_off(database: Database, held: Held, reason: str) -> None:
     """End a job whose errand cannot be done, for a reason of ours; it may be retried."""
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
         if job is None:
             return

@@ -236,7 +236,7 @@ def _end(
     *,
     keeps_records: bool,
 ) -> bool:
-    with database.writing() as connection:
+    with database.writing(calls=True) as connection:
         job = connection.execute(sa.select(jobs).where(jobs.c.id == held.job_id).with_for_update()).first()
         row = connection.execute(sa.select(videos.c.seconds_total).where(is_held(held))).first()
         if job is None or row is None:

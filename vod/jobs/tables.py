@@ -184,6 +184,23 @@ deliveries: Final = sa.Table(
 sa.Index("reeltag_deliveries_due", deliveries.c.due_at)
 
 
+labels: Final = sa.Table(
+    "reeltag_labels",
+    _metadata,
+    sa.Column("pipeline_version", sa.String(128), primary_key=True),
+    sa.Column("known", sa.Text, nullable=False),
+)
+"""JSON, a list: what the networks of workers of a version can say."""
+
+depth: Final = sa.Table(
+    "reeltag_depth",
+    _metadata,
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("waiting", sa.BigInteger, nullable=False),
+)
+"""How much waits; kept by `vod.jobs.depth`."""
+
+
 def create(connection: sa.Connection) -> None:
     """Make what is missing of the tables."""
     _metadata.create_all(connection)

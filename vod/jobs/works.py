@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from reeltag.errors import DatabaseAway, NotAsPlanned, ReeltagError, VideoError
@@ -145,7 +145,8 @@ class Works(Errands):
                 return await self.tagging.results(work.video, file.path, plan, read(), work.options, folder)
 
         results = self.run(held, tagged)
-        self.until_written(held, lambda: self.results.write(held.job_id, results.files))
+        with closing(results):
+            self.until_written(held, lambda: self.results.write(held.job_id, results.files))
         has_failed = any(part.failure for part in parts)
         if not self.ask(lambda: progress.succeed(self.database, held, results, keeps_records=has_failed)):
             self._remove_strays(held)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,8 @@ from vod.inference.flight import Flight
 from vod.inference.ring import FrameTagger, RingInference
 from vod.options import TagOptions
 from vod.segments.findings import Findings, Vocabulary
-from vod.segments.networks import Networks
+from vod.segments.networks import IN_FLIGHT, Networks
 from vod.stores.thumbnails import ThumbnailStore
-
-IN_FLIGHT: Final = 3
-"""Blocks and windows that wait for Triton at once, while the child fills the next."""
 
 Array = npt.NDArray[Any]
 

@@ -22,6 +22,7 @@ from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import EmbeddedUnavailable
+from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient, model_config_pb2
 from tests.exporters.publishing.test_configs import check_steps
 
@@ -47,13 +48,13 @@ def all_configs(runtime: str, nms: Nms) -> dict[str, Any]:
     networks = {Task.DETECT: DETECTOR, Task.CLASSIFY: CLASSIFIER}
     cards = {task: card(spec, runtime) for task, spec in networks.items()}
     made = [
-        configs.decode_config([spec.view for spec in networks.values() if spec.view], workers=2),
-        configs.nms_config(nms),
+        configs.decode_config([spec.view for spec in networks.values() if spec.view], Settings()),
+        configs.nms_config(nms, settings=Settings()),
         configs.image_ensemble_config(networks, cards, nms=nms),
     ]
     for task, spec in networks.items():
         made += [
-            configs.network_config(spec, cards[task], precision="f32", threads=2, nms=nms),
+            configs.network_config(spec, cards[task], precision="f32", settings=Settings(), nms=nms),
             configs.image_ensemble_config({task: spec}, cards, nms=nms),
             configs.frames_ensemble_config(task, spec, cards[task], nms=nms),
         ]
@@ -91,7 +92,7 @@ def test_ensembles_take_no_more_than_the_largest_batch_of_a_plan() -> None:
     cards = {Task.DETECT: card(small, "tensorrt"), Task.CLASSIFY: card(CLASSIFIER, "openvino")}
     whole = configs.image_ensemble_config({Task.DETECT: small, Task.CLASSIFY: CLASSIFIER}, cards)
     frames = configs.frames_ensemble_config(Task.DETECT, small, card(small, "tensorrt"))
-    network = configs.network_config(small, card(small, "tensorrt"), precision="f32", threads=2)
+    network = configs.network_config(small, card(small, "tensorrt"), precision="f32", settings=Settings())
     assert {config.max_batch_size for config in (whole, frames, network)} == {8}
 
 

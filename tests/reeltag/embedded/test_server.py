@@ -14,6 +14,7 @@ import pytest
 
 from exporters.publishing import repository
 from reeltag.embedded import EmbeddedTriton
+from reeltag.embedded.files import TritonFiles
 from reeltag.errors import EmbeddedUnavailable, PortInUse
 from reeltag.triton import TritonClient
 from tests.reeltag.embedded.family import all_ended, shared_memory_of, wait_until
@@ -83,3 +84,14 @@ def test_where_it_cannot_run_it_says_so_and_names_the_container(pretence: str, w
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert words in ended.stderr
     assert "docker compose --profile cpu up" in ended.stderr
+
+
+@pytest.mark.parametrize(("given", "arenas"), [(None, max(2, len(os.sched_getaffinity(0)) // 2)), ("7", 7)])
+def test_freed_messages_are_shared_among_its_threads(
+    files: TritonFiles, monkeypatch: pytest.MonkeyPatch, given: str | None, arenas: int
+) -> None:
+    if given is None:
+        monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    else:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", given)
+    assert files.environment()["MALLOC_ARENA_MAX"] == str(arenas)
