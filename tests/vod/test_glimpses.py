@@ -50,7 +50,7 @@ def test_the_last_glimpse_has_the_tags_of_the_video(three_colours: Path, sample:
         plan = await plan_video(three_colours, options)
         record = await tag_segment(three_colours, plan, plan.segments[0], client, options, glimpsed=told.append)
         with ThumbnailStore() as thumbnails:
-            return (await merged(three_colours, plan, [record], client, options, thumbnails)).tags.tags
+            return (await merged(three_colours, plan, [record], client, options, thumbnails)).tags
 
     tags = asyncio.run(run())
     assert tags
