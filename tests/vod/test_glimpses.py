@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reeltag.tags import Tag
@@ -20,9 +21,10 @@ from vod.stores.thumbnails import ThumbnailStore
 
 def note(findings: Findings, time: float) -> None:
     """A frame that is surely red."""
-    findings.objects.add(time, label=[], score=[])
-    findings.classes.add(time, label=[0], score=[0.9])
-    findings.groups.add(time, label=[], score=[])
+    none = np.array([])
+    findings.objects.add(time, label=none, score=none)
+    findings.classes.add(time, label=np.array([0]), score=np.array([0.9]))
+    findings.groups.add(time, label=none, score=none)
 
 
 def test_each_glimpse_is_of_twice_as_much() -> None:
