@@ -19,14 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 
 from benchmarks.bare_video import BareVideo, median_of
-from benchmarks.media import street_video_720p
+from benchmarks.media import street_films
 from benchmarks.sampling import POLICIES
 from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
@@ -56,11 +56,11 @@ class Ways:
 
     Args:
         served: The server.
-        films: Folder of the videos.
+        films: The videos.
         state: Folder of its jobs.
     """
 
-    def __init__(self, served: Served, films: Path, state: Path) -> None:
+    def __init__(self, served: Served, films: Sequence[Path], state: Path) -> None:
         self._served, self._films, self._state = served, films, state
         self._bare, self._blind = BareVideo(), BareVideo(is_blind=True)
         self.processor_seconds: dict[str, float] = {}
@@ -78,17 +78,14 @@ class Ways:
         }
         return {name: way for name, way in all_ways.items() if name in wanted}
 
-    def _paths(self) -> list[Path]:
-        return sorted(self._films.glob("*.mp4"))
-
     def _in_one_process(self, name: str, bare: BareVideo, options: TagOptions) -> float:
-        spent = [bare.spent(path, options) for path in self._paths()]
+        spent = [bare.spent(path, options) for path in self._films]
         self.processor_seconds[name] = sum(each.processor_seconds for each in spent)
         return sum(each.seconds for each in spent)
 
     def _job(self, given: Mapping[str, Any]) -> float:
         began, url = time.perf_counter(), f"{self._served.url}/v1/jobs"
-        sources = [str(path) for path in self._paths()]
+        sources = [str(path) for path in self._films]
         answer = httpx.post(url, json={"sources": sources, "options": dict(given)}, timeout=30).raise_for_status()
         job = f"{url}/{answer.json()['id']}"
         while (state := httpx.get(job, timeout=30).json()["state"]) in {"QUEUED", "RUNNING"}:
@@ -103,12 +100,16 @@ class Ways:
         async with kind(self._served.triton_url) as client:
             with tempfile.TemporaryDirectory() as out:
                 began = time.perf_counter()
-                await tag_paths(self._paths(), Path(out), client, options)
+                await tag_paths(self._films, Path(out), client, options)
                 return time.perf_counter() - began
 
     def _with_second_worker(self, _: TagOptions, given: Mapping[str, Any]) -> float:
         command = [str(Path(sys.executable).parent / "reeltag"), "worker", "--triton-url", self._served.triton_url]
-        environment = {**os.environ, "REELTAG_STATE_DIR": str(self._state), "REELTAG_SOURCE_ROOTS": str(self._films)}
+        environment = {
+            **os.environ,
+            "REELTAG_STATE_DIR": str(self._state),
+            "REELTAG_SOURCE_ROOTS": str(self._films[0].parent),
+        }
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             for line in process.stderr:
@@ -125,15 +126,10 @@ class Ways:
 def prepared(films: Path | None, count: int, seconds: int) -> Iterator[tuple[Ways, int]]:
     """A server with videos, made where they are not there yet; and how long they are together, seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        films = films or Path(folder) / "films"
-        films.mkdir(exist_ok=True)
-        for number in range(count):
-            path = films / f"{number}-{seconds}.mp4"
-            if not path.exists():
-                street_video_720p(path, seconds, first=number)
-        environment = {"REELTAG_STATE_DIR": f"{folder}/state", "REELTAG_SOURCE_ROOTS": str(films)}
+        paths = street_films(films or Path(folder) / "films", count, seconds)
+        environment = {"REELTAG_STATE_DIR": f"{folder}/state", "REELTAG_SOURCE_ROOTS": str(paths[0].parent)}
         with serving("--jobs-worker", environment=environment) as served:
-            yield Ways(served, films, Path(folder) / "state"), count * seconds
+            yield Ways(served, paths, Path(folder) / "state"), count * seconds
 
 
 def measure(ways: Ways, policy: str, wanted: set[str], rounds: int) -> dict[str, Any]:
