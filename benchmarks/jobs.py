@@ -132,8 +132,8 @@ def prepared(films: Path | None, count: int, seconds: int) -> Iterator[tuple[Way
             yield Ways(served, paths, Path(folder) / "state"), count * seconds
 
 
-def measure(ways: Ways, policy: str, wanted: set[str], rounds: int) -> dict[str, Any]:
-    """Seconds of each way in each round, in turns."""
+def measured(ways: Ways, policy: str, wanted: set[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Seconds of each way in all rounds so far, after each of them; the ways take turns."""
     options = POLICIES[policy]
     given = {"sample": options.sample.value, "fps": options.fps, "shot_frames": options.shot_frames.value}
     found: dict[str, list[float]] = {}
@@ -141,7 +141,7 @@ def measure(ways: Ways, policy: str, wanted: set[str], rounds: int) -> dict[str,
         for name, way in ways.ways(wanted).items():
             found.setdefault(name, []).append(round(way(options, given), 3))
             print(f"{policy}, {name}: {found[name][-1]:.1f} s", file=sys.stderr, flush=True)
-    return {"rounds": found, "processor_seconds": dict(ways.processor_seconds)}
+        yield {"rounds": found, "processor_seconds": dict(ways.processor_seconds)}
 
 
 def tables(kept: Mapping[str, Any], price: float) -> str:
@@ -188,10 +188,10 @@ def main() -> None:
     if not given.show:
         with prepared(given.films, given.videos, given.seconds) as (ways, seconds):
             for policy in given.policy or POLICIES:
-                found = measure(ways, policy, set(given.ways), given.rounds)
-                kept["policies"][policy] = {"machine": machine(), "video_seconds": seconds, **found}
-                given.out.parent.mkdir(parents=True, exist_ok=True)
-                given.out.write_text(json.dumps(kept, indent=1))
+                for found in measured(ways, policy, set(given.ways), given.rounds):
+                    kept["policies"][policy] = {"machine": machine(), "video_seconds": seconds, **found}
+                    given.out.parent.mkdir(parents=True, exist_ok=True)
+                    given.out.write_text(json.dumps(kept, indent=1))
     print(f"{machine()}\n\n{tables(kept, given.price)}")
 
 
