@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
+from torch.overrides import TorchFunctionMode  # noqa: E402
+
 from exporters.bench import seminar  # noqa: E402
 from exporters.bench.runners import (  # noqa: E402
     OnnxRuntimeRunner,
@@ -131,7 +133,7 @@ def test_no_constant_is_copied_to_the_gpu_at_a_call(name: str) -> None:
             network(frames)
 
 
-class _NoTensorOfTheHost(torch.overrides.TorchFunctionMode):
+class _NoTensorOfTheHost(TorchFunctionMode):  # type: ignore[misc]  # torch is not typed here
     """Refuses what makes a tensor of numbers of the host: on a GPU it is copied there."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
