@@ -79,7 +79,7 @@ def runtimes(
         environment: In which networks will run.
     """
     installed = installed or Installed.here()
-    found = [_tensorrt(cuda, installed), _tensorrt_rtx(cuda, installed), _onnxruntime(cuda, installed, environment)]
+    found = [_tensorrt(installed), _tensorrt_rtx(cuda, installed), _onnxruntime(cuda, installed, environment)]
     common = _common_problem(cuda, installed)
     if not common.problem:
         return tuple(found)
@@ -134,7 +134,7 @@ def _too_old(cuda: Cuda, major: int) -> Runtime:
     return Runtime("", problem=problem, remedy="install a newer NVIDIA driver")
 
 
-def _tensorrt(cuda: Cuda, installed: Installed) -> Runtime:
+def _tensorrt(installed: Installed) -> Runtime:
     version, name = installed.versions.get("tensorrt", ""), "tensorrt"
     if not version:
         return Runtime(name, problem="it is not installed", remedy="pip install 'reeltag[tensorrt]'")
