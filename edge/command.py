@@ -113,7 +113,7 @@ def _options(said: argparse.Namespace, cameras: Sequence[CameraOptions]) -> Watc
         repository=said.model_repository,
         model=said.model,
         runtime=said.runtime,
-        score_threshold=0.35 if said.score is None else said.score,
+        score_threshold=said.score,
         is_lossless=said.every_frame,
         frames=said.frames,
         bound_seconds=said.latency_ms / 1000,

@@ -32,7 +32,8 @@ class WatchOptions(NamedTuple):
     repository: Path
     model: str | None = None
     runtime: str | None = None
-    score_threshold: float = 0.35
+    score_threshold: float | None = None
+    """None where nobody said one."""
     is_lossless: bool = False
     """Every frame of a file or test pattern is looked at, however long that takes."""
     frames: int | None = None

@@ -22,9 +22,13 @@ from edge.pipeline.picture import CameraPicture
 from edge.pipeline.stages import ALL
 from edge.running import Printing, run
 from edge.runtimes.artefacts import find_detector
+from edge.traffic.plate_reading import plate_reader
 from edge.traffic.scene import Scene
 from edge.watching import Watch
 from edge.words import Detections, Event, FrameTime, Picture
+
+_SCORE = 0.1
+"""Boxes with less are left out: a vehicle that is half hidden has a low score, and its track needs it."""
 
 
 def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None) -> None:
@@ -53,7 +57,14 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
         scenes: dict[str, Scene] = {}
 
         def scene_of(names: Sequence[str], camera: str) -> Scene:
-            scenes[camera] = Scene(configuration, names, camera, _recording(options, camera), publisher.snapshots)
+            scenes[camera] = Scene(
+                configuration,
+                names,
+                camera,
+                _recording(options, camera),
+                publisher.snapshots,
+                plate_reader(configuration, options.repository),
+            )
             return scenes[camera]
 
         shown = _Shown()
@@ -110,7 +121,7 @@ def _read(
         cameras=configured(configuration, usual),
         model=model,
         runtime=options.runtime or detector.get("runtime"),
-        score_threshold=detector.get("score", options.score_threshold),
+        score_threshold=detector.get("score", _SCORE) if options.score_threshold is None else options.score_threshold,
     )
     return configuration, options, class_names
 

@@ -24,6 +24,8 @@ from edge.runtimes.artefacts import find_detector
 from edge.runtimes.network import open_network
 from edge.words import Event
 
+_SCORE = 0.35
+"""Boxes with less are left out where nobody says otherwise."""
 _HANGS_SECONDS = 90.0
 """A source that has not come back for so long hangs: sources give up by themselves much earlier."""
 
@@ -65,7 +67,7 @@ class Watch:
         self.loop = Loop(
             self.watched,
             self.network,
-            Suppression(self.artefact.nms, options.score_threshold),
+            Suppression(self.artefact.nms, _SCORE if options.score_threshold is None else options.score_threshold),
             publish,
             self.clocks,
             bound_seconds=options.bound_seconds,

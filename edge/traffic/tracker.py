@@ -15,9 +15,9 @@ import numpy.typing as npt
 from edge.traffic.boxes import best_pairs, overlaps
 from edge.traffic.motion import Motion
 
-SURE = 0.6
+SURE = 0.4
 """Score from which a detection is matched first."""
-BEGINS = 0.7
+BEGINS = 0.5
 """Score from which a detection begins a track."""
 LOST_SECONDS = 1.2
 """How long a track that nobody sees is kept."""
