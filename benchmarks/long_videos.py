@@ -86,7 +86,7 @@ async def tag(path: Path, folder: Path, options: JobOptions) -> dict[str, float]
     planned = await tagging.plan(path, options)
     sizes = []
     for index in range(len(planned.parts)):
-        record = await tagging.segment(path, planned.text, index, options, lambda _: None)
+        record = await tagging.segment(path, planned.text, index, options, lambda _: None, lambda _: None)
         sizes.append(len(record))
         (folder / str(index)).write_bytes(record)
 

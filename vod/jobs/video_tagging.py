@@ -17,6 +17,7 @@ from vod.inference.ring import FrameTagger, with_patience
 from vod.jobs.glimpses import MOST_TAGS
 from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
+from vod.options import Decoder
 from vod.pages import page
 from vod.provenance import labels_of
 from vod.segments import SegmentRecord, VideoPlan, merged, plan_video, tag_segment
@@ -36,9 +37,11 @@ class VideoTagging:
     Args:
         client: The server.
         segment_seconds: About how long a segment is.
+        decoder: What decodes segments.
     """
 
-    def __init__(self, client: FrameTagger, segment_seconds: float) -> None:
+    def __init__(self, client: FrameTagger, segment_seconds: float, decoder: Decoder = Decoder.CPU) -> None:
+        self._decoder = decoder
         self._client = client
         self._segment_seconds = segment_seconds
 
@@ -48,7 +51,8 @@ class VideoTagging:
 
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         """Open a video and divide it."""
-        return _planned(await plan_video(path, options.tagging(), segment_seconds=self._segment_seconds))
+        tagging = replace(options.tagging(), decoder=self._decoder)
+        return _planned(await plan_video(path, tagging, segment_seconds=self._segment_seconds))
 
     def planned(self, text: str) -> Planned:
         """What was planned."""
@@ -75,7 +79,8 @@ class VideoTagging:
 
         whole = VideoPlan.from_json(json.loads(plan))
         segment = whole.segments[index]
-        record = await tag_segment(path, whole, segment, self._client, options.tagging(), advanced, seen)
+        tagging = replace(options.tagging(), decoder=self._decoder)
+        record = await tag_segment(path, whole, segment, self._client, tagging, advanced, seen)
         return await asyncio.to_thread(record.to_bytes)
 
     async def results(
@@ -84,9 +89,10 @@ class VideoTagging:
         """The results of a video; a segment without a record is a gap."""
         whole = VideoPlan.from_json(json.loads(plan))
         records = self._records(whole, parts, options)
+        tagging = replace(options.tagging(), decoder=Decoder.CPU)  # a second look is at few frames
         with ExitStack() as stack:
             thumbnails = stack.enter_context(ThumbnailStore())
-            tagged = await merged(path, whole, records, self._client, options.tagging(), thumbnails)
+            tagged = await merged(path, whole, records, self._client, tagging, thumbnails)
             if not tagged.frames:
                 raise VideoError(f"{path.name}: no frame could be sampled")
             tagged = replace(tagged, source=_named(tagged.source, found, path))

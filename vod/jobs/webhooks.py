@@ -15,7 +15,8 @@ from reeltag.errors import DatabaseAway, InputError, ReeltagError
 from reeltag.fetching.url_hosts import UrlHosts, target_of
 from reeltag.fetching.web import CheckedNetwork, Resolve, addresses_of
 from reeltag.settings import Settings
-from reeltag.webhooks import DELIVERY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, secret_of, signature
+from reeltag.signatures import DELIVERY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
+from reeltag.webhooks import secret_of
 from vod.jobs import deliveries
 from vod.jobs.bells import Ear
 from vod.jobs.database import Database

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from reeltag.errors import VideoError
+from reeltag.errors import NotOnGpu, VideoError
 from reeltag.tags import Tag
 from vod.decoding.blocks import Scan
 from vod.inference.ring import FrameTagger
-from vod.options import TagOptions
+from vod.options import Decoder, TagOptions
 from vod.segments.findings import Findings
 from vod.segments.glimpses import Glimpses
-from vod.segments.look import looking
+from vod.segments.look import looking, say_on_cpu
 from vod.segments.networks import networks_of
 from vod.segments.plan import Segment, VideoPlan
 from vod.segments.record import SegmentRecord
@@ -48,6 +49,23 @@ async def tag_segment(
         ServiceError: Triton was away for too long, or serves no such models.
         NetworkReplaced: Triton came to serve another network before the segment was through.
     """
+    try:
+        return await _tagged(path, plan, segment, client, options, advanced, glimpsed)
+    except NotOnGpu as error:
+        say_on_cpu(path, str(error))
+        on_cpu = replace(options, decoder=Decoder.CPU)
+        return await _tagged(path, plan, segment, client, on_cpu, advanced, glimpsed)
+
+
+async def _tagged(
+    path: Path,
+    plan: VideoPlan,
+    segment: Segment,
+    client: FrameTagger,
+    options: TagOptions,
+    advanced: Callable[[float], None],
+    glimpsed: Callable[[tuple[Tag, ...]], None] | None,
+) -> SegmentRecord:
     plan.check(path, options)
     networks = await networks_of(client, options)
     findings = Findings()
