@@ -23,8 +23,10 @@ PICTURES_A_SECOND: Final = 5
 """So few that a segment costs next to nothing."""
 SEGMENT_SECONDS: Final = 2
 VIDEO_SEGMENTS: Final = 10
+SECONDS: Final = SEGMENT_SECONDS * VIDEO_SEGMENTS
+"""Of a video."""
 NETWORK: Final = "numbers"
-OPTIONS: Final[dict[str, Any]] = {"frames": True, "sample": "every"}
+OPTIONS: Final[dict[str, Any]] = {"frames": True, "fps": 1.0}
 _BITS, _CELL = 10, 16
 _TOP: Final = HEIGHT - _CELL - 8
 _LEFT: Final = (WIDTH - _BITS * _CELL) // 2
@@ -34,7 +36,7 @@ def write_films(folder: Path, count: int) -> None:
     """Videos of 10 segments each with a key frame every second; no two are the same."""
     folder.mkdir()
     for number in range(count):
-        numbers = range(number, number + VIDEO_SEGMENTS * SEGMENT_SECONDS * PICTURES_A_SECOND)
+        numbers = range(number, number + SECONDS * PICTURES_A_SECOND)
         ticks = [place * RATE // PICTURES_A_SECOND for place in range(len(numbers))]
         encoding = Encoding(options={"g": str(PICTURES_A_SECOND), "preset": "ultrafast"})
         write_numbered(folder / f"{number:03}.mp4", numbers, encoding, ticks=ticks)

@@ -26,8 +26,8 @@ from tests.e2e.conftest import REELTAG, free_port
 from tests.vod.jobs.postgresql import PostgreSQL
 from vod.jobs.database import Database
 
-SLOTS: Final = 2
-READY_SECONDS: Final = 120.0
+SLOTS: Final = 4
+READY_SECONDS: Final = 300.0
 _STATE_MIB, _RESULTS_MIB = 128, 64
 
 
@@ -41,15 +41,23 @@ class Site:
         server: PostgreSQL, and so a second host; SQLite without it.
         disks: Whether state and results lie on small disks of their own, which can be full; that of PostgreSQL's data
             is given.
+        segment_seconds: About how long a segment is.
     """
 
     def __init__(
-        self, folder: Path, films: Path, models: Path, server: PostgreSQL | None, disks: Disk | bool = False
+        self,
+        folder: Path,
+        films: Path,
+        models: Path,
+        server: PostgreSQL | None,
+        disks: Disk | bool = False,
+        segment_seconds: int = SEGMENT_SECONDS,
     ) -> None:
         folder.mkdir()
         self.folder: Final = folder
         self.server: Final = server
         self._films, self._models = films, models
+        self._segment_seconds = segment_seconds
         self._stack = ExitStack()
         self._port = free_port()
         self.serve: subprocess.Popen[bytes] | None = None
@@ -112,7 +120,7 @@ class Site:
             "REELTAG_DATABASE_URL": url,
             "REELTAG_SOURCE_ROOTS": str(self._films),
             "REELTAG_RESULTS": self.settings.results_root,
-            "REELTAG_SEGMENT_SECONDS": str(SEGMENT_SECONDS),
+            "REELTAG_SEGMENT_SECONDS": str(self._segment_seconds),
             "REELTAG_WORKER_SLOTS": str(SLOTS),
             **more,
         }
@@ -164,11 +172,13 @@ class Site:
         return str(answer["triton"]["grpc_url"])
 
     def end(self) -> list[str]:
-        """Stop all of it; what was left behind."""
+        """Stop all of it; what is not as it should be then."""
         left = []
         self.note_processes()
         for process in filter(None, (self.second, self.serve)):
-            if process.poll() is None:
+            if process.poll() is not None:
+                left.append(f"{process.args} ended by itself with status {process.returncode}")
+            else:
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(60)

@@ -79,7 +79,8 @@ class Errands(Runner):
                     with self.results.store.reading(key) as file:
                         yield VideoResult(row.number, row.name, row.source, file)
                 except FileNotFoundError:
-                    _log.error("the result %s was removed by somebody: the job's own files are without it", key)
+                    _log.error("the result %s was removed by somebody", key)
+                    self.ask(lambda number=row.number: errands.lose(self.database, held, number))
 
         def written() -> None:
             write_job_files(self.results.store, held.job_id, videos())

@@ -97,6 +97,25 @@ def tagged(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
         number = rows[-1].number
 
 
+def lose(database: Database, held: Held, number: int) -> None:
+    """Fail a video whose result is not there any more, so that a retry makes it again."""
+    mine = videos.c.job_id == held.job_id, videos.c.number == number
+    with database.writing() as connection:
+        if connection.execute(sa.select(jobs.c.id).where(_is_held(held)).with_for_update()).first() is None:
+            return
+        row = connection.execute(sa.select(videos).where(*mine)).one()
+        lost = {
+            "code": "result_missing",
+            "message": "its result was removed from outside; retry the job to make it again",
+        }
+        values = {"state": JobState.FAILED.value, "coverage": 0.0, "gaps": None, **lost}
+        connection.execute(videos.update().where(*mine).values(values))
+        column, covered = row.state.lower(), (row.seconds_total or 0.0) * (row.coverage or 0.0) / 100
+        counts = {column: jobs.c[column] - 1, "failed": jobs.c.failed + 1}
+        job = jobs.update().where(jobs.c.id == held.job_id)
+        connection.execute(job.values(counts | {"seconds_covered": jobs.c.seconds_covered - covered}))
+
+
 def finish(database: Database, held: Held) -> JobState | None:
     """End a job whose videos are all done, and have its webhook told; None where it is not held any more."""
     with database.writing() as connection:
