@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import bare
-from benchmarks.video import BareVideo
+from benchmarks.bare_video import BareVideo
 from reeltag.settings import load_settings
 from reeltag.triton import TritonClient
 from vod.options import TagOptions
@@ -45,7 +45,7 @@ def video(path: Path, length: float) -> Work:
     process = BareVideo()
 
     def work() -> float:
-        process.seconds(path)
+        process.spent(path, TagOptions())
         return length
 
     return work

@@ -6,9 +6,12 @@ COPY requirements/serve.lock /opt/reeltag/requirements/serve.lock
 # What the backends `decode`, `nms` and `areas` import.
 RUN pip install --no-cache-dir --constraint /opt/reeltag/requirements/serve.lock \
       numpy opencv-python-headless pillow simplejpeg
+# Reads each plan's passport first: what this TensorRT, driver or GPU cannot run is left out by name.
+COPY deploy/serve_plans.py /opt/reeltag/deploy/serve_plans.py
 USER 1000:1000
 # A socket in a folder that only this user can enter, and no port: whoever reaches Triton's protocols is its user.
-CMD ["tritonserver", "--model-repository=/models", "--model-control-mode=explicit", "--load-model=*", \
+CMD ["python3", "/opt/reeltag/deploy/serve_plans.py", "/models", \
+     "tritonserver", "--model-repository=/models", "--model-control-mode=explicit", \
      "--allow-http=false", "--allow-metrics=false", "--grpc-address=unix:/run/triton/grpc", "--grpc-port=1"]
 
 FROM triton AS exporter
@@ -28,6 +31,7 @@ COPY reeltag reeltag
 COPY exporters exporters
 COPY gateway gateway
 COPY vod vod
+COPY edge edge
 COPY model_repository model_repository
 COPY deploy/plans.sh deploy/plans.sh
 RUN pip install --no-cache-dir --no-deps -e . \

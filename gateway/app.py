@@ -189,6 +189,7 @@ async def _running(
         timeout_seconds=settings.timeout_seconds,
         max_bytes=settings.max_upload_bytes,
         max_sent_bytes=settings.batch_max_images * settings.max_inflight_requests << 20,
+        newest_first=settings.newest_first,
     )
 
     catalogue = Catalogue(client, LIFETIME_SECONDS)

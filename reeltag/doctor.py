@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from reeltag import embedded
+from reeltag import embedded, gpu
 from reeltag.contract import ModelCard
 from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.errors import EmbeddedUnavailable, ReeltagError
@@ -30,6 +29,7 @@ _CPU_FLAGS: Final = {
 _PACKAGES: Final = {
     "serve": ("nvidia-pytriton", "openvino", "fastapi", "uvicorn", "av", "pycocotools"),
     "export": ("torch", "onnx", "onnxruntime"),
+    "gpu": ("torch", "onnxruntime-gpu"),
     "tensorrt": ("tensorrt",),
     "load": ("locust",),
 }
@@ -48,7 +48,7 @@ class Finding:
 
 async def examine(triton_url: str | None, secret: str | None = None) -> list[Finding]:
     """Look at this machine, and at a running server where its gRPC address is given, with its secret if it has one."""
-    findings = [*_machine(), _gpu(), _embedded(), *_packages()]
+    findings = [*_machine(), *_gpu(), _embedded(), *_packages()]
     if triton_url is not None:
         findings += await _server(triton_url, secret)
     return findings
@@ -76,15 +76,28 @@ def _cpu_flags() -> set[str]:
     return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
 
 
-def _gpu() -> Finding:
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return Finding("GPU", "optional", "no NVIDIA driver found; networks run on the CPU")
-    query = [tool, "--query-gpu=name,memory.total,compute_cap,driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    if answer.returncode != 0:
-        return Finding("GPU", "optional", f"nvidia-smi fails: {(answer.stdout + answer.stderr).strip()[:200]}")
-    return Finding("GPU", "ok", answer.stdout.strip().replace("\n", "; "))
+def _gpu() -> Iterator[Finding]:
+    """The GPU, and what runs networks on it or why it does not."""
+    cuda = gpu.look()
+    if cuda.gpu is None:
+        yield Finding("GPU", "optional", f"{cuda.problem}; networks run on the CPU")
+        return
+    for found in cuda.gpus:
+        capability = "{}.{}".format(*found.compute_capability)
+        memory = f"{found.free_bytes / (1 << 30):.1f} of {found.total_bytes / (1 << 30):.1f} GiB free"
+        versions = f"driver {cuda.driver}, CUDA up to {'.'.join(map(str, cuda.version))}"
+        yield Finding("GPU", "ok", f"{found.name}, compute capability {capability}, {memory}; {versions}")
+    for runtime in gpu.runtimes(cuda):
+        named = f"{runtime.name} {runtime.version}".rstrip()
+        if not runtime.problem:
+            yield Finding("  networks on it", "ok", named)
+            continue
+        remedy = f": `{runtime.remedy}`" if runtime.remedy else ""
+        yield Finding("  networks on it", "optional", f"not in {named}: {runtime.problem}{remedy}")
+    codec = gpu.jpeg_decoder(cuda)
+    remedy = f": `{codec.remedy}`" if codec.remedy else ""
+    said = f"by the CPU, since {codec.problem}{remedy}" if codec.problem else f"{codec.name} {codec.version}"
+    yield Finding("  JPEGs on it", "optional" if codec.problem else "ok", said)
 
 
 def _embedded() -> Finding:

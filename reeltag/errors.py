@@ -32,6 +32,7 @@ ReeltagError                     500
 │   │   └── BackendLost          503  a backend of it died or lost step
 │   ├── ModelUnavailable         503  Triton runs without the model
 │   ├── OutOfSharedMemory        503  Triton's /dev/shm is full
+│   ├── OutOfGpuMemory           503  the GPU's memory is full
 │   ├── StorageFull              503  a disk that downloads or results are written to is full
 │   ├── TooManyConnections       503
 │   ├── Overloaded               429
@@ -39,6 +40,7 @@ ReeltagError                     500
 │   ├── DatabaseAway             503  the jobs' database cannot be reached
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
+├── NotOnGpu                     500  a GPU cannot decode a video that the CPU may decode
 ├── StaleRecord                  500  another version of reeltag, or another network, made a segment's record
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 ├── ModelRejected                500  a running server cannot serve what is new: it serves what it did before
@@ -242,6 +244,10 @@ class VideoError(InputError):
     status = 422
 
 
+class NotOnGpu(ReeltagError):
+    """A video that a GPU does not decode, or not so that it can be relied on; the CPU may."""
+
+
 class NotAsPlanned(VideoError):
     """A video whose frames are not those that its packets told: it has to be decoded in one go."""
 
@@ -325,6 +331,12 @@ class ModelUnavailable(ServiceError):
 
 class OutOfSharedMemory(ServiceError):
     """Triton's shared memory, `/dev/shm`, is too small for what is in work."""
+
+    grpc_code = "RESOURCE_EXHAUSTED"
+
+
+class OutOfGpuMemory(ServiceError):
+    """The GPU has too little free memory for what is in work."""
 
     grpc_code = "RESOURCE_EXHAUSTED"
 

@@ -139,6 +139,8 @@ class Settings(BaseSettings):
     """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
     max_waiting_images: int = _sized("max_waiting_images", least=1, most=100_000)
     """Most images of each priority that wait for Triton, `max_images_per_request` to 100,000; above it 429."""
+    newest_first: bool = False
+    """Whether the request that came last goes first: of a camera the newest frame is worth most (`--profile edge`)."""
 
     score_threshold: float = Field(0.3, ge=0, le=1)
     """Lowest score of a detection where a request states none, 0 to 1."""
@@ -148,8 +150,8 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, min_length=1)
     """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
     source_roots: Annotated[tuple[str, ...], NoDecode] = ()
-    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; none
-    lets jobs name no file."""
+    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; with
+    a name, as `acme=/data/acme`, those of that tenant alone. None lets jobs name no file."""
     results: str | None = Field(None, min_length=1)
     """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
     jobs_worker: bool = True
@@ -164,6 +166,8 @@ class Settings(BaseSettings):
     """Most videos that wait, 1 to 100,000,000; while they do, new jobs get 429."""
     retention_days: float = Field(30.0, gt=0, le=36_500)
     """Days after its end until a job and its results are deleted, above 0 to 36,500."""
+    decoder: Literal["auto", "cpu", "gpu"] = "auto"
+    """What decodes videos: a GPU where that was found to work, the CPU, or a GPU and else an error."""
     segment_seconds: float = Field(60.0, ge=1, le=3600)
     """About how long the parts are that a video is tagged in, seconds, 1 to 3600; results do not depend on it."""
     pipeline_version: str = Field(__version__, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")

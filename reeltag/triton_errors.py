@@ -8,6 +8,7 @@ from reeltag.errors import (
     BackendLost,
     DeadlineExceeded,
     ModelUnavailable,
+    OutOfGpuMemory,
     OutOfSharedMemory,
     ReeltagError,
     SetupError,
@@ -21,6 +22,8 @@ _NOT_SERVED: Final = ("is not ready", "no available versions", "unknown model", 
 exchanging its folder."""
 _SHM_FULL: Final = ("shared memory pool size", "grown shared memory region", "initialize shared memory key")
 """In what it says when `/dev/shm` is full."""
+_GPU_FULL: Final = ("CUDA out of memory", "CUDA_ERROR_OUT_OF_MEMORY", "cudaErrorMemoryAllocation")
+"""In what backends and their libraries say when the GPU's memory is full."""
 
 
 def meaning_of(status: str, message: str, url: str) -> ReeltagError:
@@ -30,6 +33,11 @@ def meaning_of(status: str, message: str, url: str) -> ReeltagError:
         return OutOfSharedMemory(
             "Triton has too little shared memory for this request; send fewer or smaller images at once, "
             "or give it more of /dev/shm (in a container --shm-size=1g)"
+        )
+    if any(sign in message for sign in _GPU_FULL):
+        return OutOfGpuMemory(
+            "the GPU has too little free memory for this request; send fewer or smaller images at once, or end other "
+            "programs that use it (`nvidia-smi` shows them)"
         )
     kind: type[ReeltagError] = ReeltagError
     said, told = f": {message}", ""

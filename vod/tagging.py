@@ -11,7 +11,6 @@ from typing import Final
 
 from reeltag.contract import Task
 from reeltag.errors import NetworkReplaced, OutputError, ReeltagError, ServiceError, VideoError
-from reeltag.tags import VideoTags
 from vod.images import ImageRun
 from vod.inference.flight import Flight
 from vod.inference.ring import REPLACEMENTS, FrameTagger, with_patience
@@ -19,12 +18,22 @@ from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
 from vod.pages import page
 from vod.pages.index import write_indices
-from vod.provenance import finished_video, is_same, labels_of, model_provenance, sha256_of, tasks_of, with_groups
+from vod.provenance import (
+    earlier_form,
+    finished_video,
+    is_same,
+    labels_of,
+    model_provenance,
+    sha256_of,
+    tasks_of,
+    with_groups,
+)
 from vod.stores.earlier import adopt, drop_stale, has_earlier
 from vod.stores.files import Folder, check_folder
 from vod.stores.inputs import Input, Kind, find_inputs
-from vod.stores.results import JSON_SUFFIX, VIDEO_SUFFIXES, link, picture_key, result_path, write_video
+from vod.stores.results import JSON_SUFFIX, VIDEO_SUFFIXES, link, result_path
 from vod.stores.thumbnails import ThumbnailStore
+from vod.stores.video_files import video_files, write_files
 from vod.video import tag_video
 
 __all__ = ["Outcome", "Progress", "Sample", "Status", "TagOptions", "Thresholds", "check_inputs", "tag_paths"]
@@ -151,7 +160,8 @@ class _Run:
         files = self._files(each)
         if not all(file.exists() for file in files):
             return None
-        return _outcome(each, Status.DONE, files, old)
+        seconds, gaps = old.source.duration_seconds, old.coverage.gaps
+        return Outcome(each.path, Status.DONE, earlier_form(old), files, seconds, len(old.tags), gaps)
 
     async def _tagged_consistently(self, each: Input, segments: int) -> Outcome:
         for _ in range(REPLACEMENTS):
@@ -172,17 +182,15 @@ class _Run:
             if not tagged.frames:
                 raise VideoError(f"{each.path.name}: no frame could be sampled")
             source = link(each.path.absolute(), result_path(self.out, each.name, ".html").parent)
-            html = await asyncio.to_thread(page.video_page, tagged, thumbnails, source)
-            poster = page.poster(tagged, thumbnails)
-        target = Folder(self.out)
-        target.write(picture_key(each.name), poster.jpeg)
-        write_video(target, each.name, tagged.tags, html)
-        return _outcome(each, Status.TAGGED, self._files(each), tagged.tags)
+            files = video_files(
+                each.name,
+                tagged,
+                lambda: page.video_page(tagged, thumbnails, source),
+                lambda: page.poster(tagged, thumbnails).jpeg,
+            )
+            await asyncio.to_thread(write_files, Folder(self.out), files)
+        seconds, gaps = tagged.source.duration_seconds, tagged.coverage.gaps
+        return Outcome(each.path, Status.TAGGED, "", self._files(each), seconds, len(tagged.tags), gaps)
 
     def _files(self, each: Input) -> tuple[Path, ...]:
         return tuple(result_path(self.out, each.name, suffix) for suffix in VIDEO_SUFFIXES)
-
-
-def _outcome(each: Input, status: Status, files: tuple[Path, ...], tags: VideoTags) -> Outcome:
-    seconds, gaps = tags.source.duration_seconds, tags.coverage.gaps
-    return Outcome(each.path, status, "", files, seconds, len(tags.tags), gaps)

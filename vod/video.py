@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-from reeltag.errors import NotAsPlanned
+from reeltag.errors import NotAsPlanned, NotOnGpu
 from vod.decoding.blocks import Scan
 from vod.inference.ring import FrameTagger
-from vod.options import Sample, TagOptions
+from vod.options import Decoder, Sample, TagOptions
 from vod.provenance import sha256_of
-from vod.segments import SegmentRecord, TaggedVideo, VideoPlan, merged, plan_video, tag_segment
+from vod.segments import SegmentRecord, VideoPlan, merged, plan_video, tag_segment
 from vod.segments.findings import Findings
-from vod.segments.look import looking
+from vod.segments.look import looking, say_on_cpu
 from vod.segments.merging import finished
 from vod.segments.networks import networks_of
 from vod.segments.plan import SEGMENT_SECONDS, whole
 from vod.segments.tagging import share_of
+from vod.stores.tagged import TaggedVideo
 from vod.stores.thumbnails import ThumbnailStore, spacing_of
 
 
@@ -55,7 +57,12 @@ async def tag_video(
                 return await _side_by_side(path, plan, client, options, thumbnails, advanced, at_once)
             except NotAsPlanned:
                 thumbnails.clear()
-    return await _in_one_go(path, client, options, thumbnails, advanced)
+    try:
+        return await _in_one_go(path, client, options, thumbnails, advanced)
+    except NotOnGpu as error:
+        say_on_cpu(path, str(error))
+        thumbnails.clear()
+        return await _in_one_go(path, client, replace(options, decoder=Decoder.CPU), thumbnails, advanced)
 
 
 async def _in_one_go(
@@ -100,7 +107,8 @@ async def _side_by_side(
         return await tag_segment(path, plan, plan.segments[number], client, options, told)
 
     async with aclosing(_as_they_come(record, len(shares), at_once)) as records:
-        return await merged(path, plan, records, client, options, thumbnails)
+        # A second look is at few frames.
+        return await merged(path, plan, records, client, replace(options, decoder=Decoder.CPU), thumbnails)
 
 
 async def _as_they_come(

@@ -10,8 +10,13 @@ import onnxruntime
 import torch
 from onnx import ModelProto
 
+from exporters.backends.batches import Engine
+from exporters.backends.onnx_engine import OnnxEngine
+from exporters.backends.plan_engine import PlanEngine
 from exporters.bench.subject import FromFrames
 from exporters.machine import cores
+from exporters.plans import tensorrt_api
+from exporters.plans.build import Plan
 from reeltag.contract import FRAMES
 from reeltag.errors import SetupError
 
@@ -96,6 +101,63 @@ class OnnxRuntimeRunner:
     def answers(self) -> Answers:
         """As `Runner.answers`."""
         return [output.copy() for output in self._outputs]
+
+
+class EngineRunner:
+    """What the server runs a network in on a GPU, for one picture: a plan, or a graph in ONNX Runtime.
+
+    Args:
+        engine: Prepared for batches of one.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        on_gpu = engine.frames.device.type != "cpu"
+        self._host = torch.zeros((1, *engine.frames.shape[1:]), dtype=torch.uint8, pin_memory=on_gpu)
+        self.frames: npt.NDArray[np.uint8] = self._host.numpy()
+
+    def upload(self) -> None:
+        """As `Runner.upload`."""
+        self._engine.frames[:1].copy_(self._host)
+
+    def run(self) -> None:
+        """As `Runner.run`."""
+        self._engine.run(1)
+
+    def answers(self) -> Answers:
+        """As `Runner.answers`."""
+        return [output[:1].cpu().numpy().copy() for output in self._engine.outputs.values()]
+
+
+def plan_runner(plan: Plan, input_shape: tuple[int, ...]) -> EngineRunner:
+    """A plan that was built here, run as the server runs it.
+
+    Raises:
+        SetupError: The plan cannot be loaded here.
+    """
+    try:
+        module = tensorrt_api.load(plan.module)
+        return EngineRunner(PlanEngine(module, plan.data, FRAMES, input_shape, (1,), torch.device("cuda", 0)))
+    except RuntimeError as error:
+        raise SetupError(str(error)) from error
+
+
+def onnx_runner(graph: ModelProto, input_shape: tuple[int, ...], device: str) -> EngineRunner:
+    """A graph in ONNX Runtime, run as the server runs it on a GPU.
+
+    Args:
+        graph: From `FRAMES`.
+        input_shape: Of a picture.
+        device: `cuda:0` or `cpu`.
+
+    Raises:
+        SetupError: ONNX Runtime cannot run it there.
+    """
+    try:
+        content = graph.SerializeToString()
+        return EngineRunner(OnnxEngine(content, FRAMES, input_shape, (1,), torch.device(device), threads=cores()))
+    except Exception as error:  # its errors are of many classes
+        raise SetupError(f"ONNX Runtime cannot run it on {device}: {error}") from error
 
 
 class OpenVinoRunner:

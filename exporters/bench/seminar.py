@@ -11,14 +11,21 @@ from typing import Final
 import torch
 from onnx import ModelProto
 
-from exporters.bench.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners
+from exporters.bench.runners import (
+    OnnxRuntimeRunner,
+    Runner,
+    TorchRunner,
+    onnx_runner,
+    openvino_runners,
+    plan_runner,
+)
 from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of
 from exporters.bench.timing import Timing, time_call
+from exporters.bench.watts import Watts
 from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.graphs import compare
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan
 from exporters.plans.tensorrt_api import MODULES
-from exporters.plans.tensorrt_runner import TensorRtRunner
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import Precision, convert, int8_for_speed
 from exporters.publishing.artefact import cpu_has_bf16
@@ -47,6 +54,8 @@ class SeminarRow:
     """From pixels in the host's memory to answers there."""
     skipped: str = ""
     """Why there are no times."""
+    watts: float | None = None
+    """Mean power while it ran, where that can be read."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,13 @@ def default_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
     return SEGMENTER_SIZES if spec.task == "segment" else ((spec.height, spec.width),)
 
 
-def table(rows: Sequence[SeminarRow]) -> list[dict[str, str]]:
-    """The rows with their columns, for people; `times` is how many times as fast as the first of its size, alone."""
+def table(rows: Sequence[SeminarRow], *, latency: bool = False) -> list[dict[str, str]]:
+    """The rows with their columns, for people; `times` is how many times as fast as the first of its size, alone.
+
+    Args:
+        rows: What was measured.
+        latency: Also what single pictures took, transfers included, and the power.
+    """
     firsts: dict[tuple[int, int], Timing] = {}
     cells = []
     for row in rows:
@@ -113,6 +127,10 @@ def table(rows: Sequence[SeminarRow]) -> list[dict[str, str]]:
                 "runs": " + ".join(str(each.iterations) for each in (row.alone, row.with_transfers) if each),
             }
         )
+        if latency:
+            late = row.with_transfers.quantile_seconds if row.with_transfers else None
+            cells[-1]["p50 / p95 / p99 ms"] = " / ".join(f"{1e3 * each:.1f}" for each in late) if late else "-"
+            cells[-1]["W"] = "-" if row.watts is None else f"{row.watts:.1f}"
     return cells
 
 
@@ -134,10 +152,14 @@ def _row(subject: Subject, entry: _Entry, iterations: int, seconds: float) -> Se
     skipped = entry.skipped
     if entry.make is not None:
         try:
-            alone, with_transfers = _times(subject.spec, entry.make(), iterations, seconds / 2)
-            return SeminarRow(entry.runtime, entry.precision, size, subject.weights, alone, with_transfers)
-        except ReeltagError as error:
-            skipped = str(error)
+            runner = entry.make()
+            with Watts() as watts:
+                alone, with_transfers = _times(subject.spec, runner, iterations, seconds / 2)
+            return SeminarRow(
+                entry.runtime, entry.precision, size, subject.weights, alone, with_transfers, watts=watts.mean
+            )
+        except (ReeltagError, RuntimeError) as error:  # PyTorch's and CUDA's are RuntimeErrors
+            skipped = str(error).partition("\n")[0]
     return SeminarRow(entry.runtime, entry.precision, size, subject.weights, skipped=skipped)
 
 
@@ -179,6 +201,9 @@ def _gpu_entries(subject: Subject) -> Iterator[_Entry]:
                 yield _Entry(runtime, precision, skipped=subject.absence)
             else:
                 yield _Entry(runtime, precision, functools.partial(_torch_runner, subject, "cuda", dtype, compiled))
+    of_cuda: tuple[Precision, ...] = ("fp32", "fp16")
+    for each in of_cuda:
+        yield _Entry("ONNX Runtime", each, functools.partial(_onnx_runner, subject, each))
     lowered: tuple[Precision, ...] = ("fp32", "fp16", "int8")
     for module in MODULES:
         for each in lowered:
@@ -194,7 +219,11 @@ def _torch_runner(subject: Subject, device: str, dtype: torch.dtype, compiled: b
 def _plan_runner(subject: Subject, module: str, precision: Precision) -> Runner:
     options = PlanOptions(batch=BatchProfile(1, 1, 1), input_shape=subject.spec.input_shape)
     plan = build_plan(_converted(subject, precision).SerializeToString(), options, module=module)
-    return TensorRtRunner(plan, subject.spec.input_shape)
+    return plan_runner(plan, subject.spec.input_shape)
+
+
+def _onnx_runner(subject: Subject, precision: Precision) -> Runner:
+    return onnx_runner(_converted(subject, precision), subject.spec.input_shape, "cuda:0")
 
 
 def _converted(subject: Subject, precision: Precision) -> ModelProto:

@@ -96,6 +96,7 @@ class FromFrames(nn.Module):
         self.dtype = dtype
         for name, values in (("mean", spec.mean), ("std", spec.std)):
             self.register_buffer(name, torch.tensor(values, dtype=dtype).view(1, 3, 1, 1))
+        self.register_buffer("classes", torch.arange(len(spec.labels), dtype=torch.uint8).view(1, -1, 1, 1))
 
     def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
         """Answer pictures.
@@ -117,9 +118,10 @@ class FromFrames(nn.Module):
         logits = self.network(pixels)
         if self.spec.head == "softmax":
             return (logits.softmax(1),)
-        class_map = logits.argmax(1)
-        counts = torch.stack([torch.bincount(picture.flatten(), minlength=logits.shape[1]) for picture in class_map])
-        return class_map.to(torch.uint8), counts / class_map[0].numel()
+        class_map = logits.argmax(1).to(torch.uint8)
+        # `bincount` would wait for the GPU, which forbids CUDA graphs.
+        counts = (class_map[:, None] == self.get_buffer("classes")).sum((2, 3), dtype=torch.float32)
+        return class_map, counts / class_map[0].numel()
 
 
 def _with_checkpoint(name: str, checkpoint: Checkpoint) -> Subject:

@@ -28,7 +28,9 @@ from exporters.gate.stages import Losses
 from exporters.graphs.compare import Reference
 from exporters.progress import Progress, told
 from exporters.publishing.artefact import Artefact
+from exporters.publishing.placing import places
 from exporters.publishing.repository import publish
+from exporters.publishing.serving import Share
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import AccuracyLost, EmbeddedUnavailable, InputError, InvalidOption
 from reeltag.measured import Measured
@@ -233,7 +235,7 @@ _OF_TASK: Final[dict[str, Callable[[Artefact, Reference, Pictures, Progress | No
 
 def _served(artefact: Artefact, measure: Callable[[TritonClient], Awaitable[Answer]]) -> Answer | None:
     """What is measured through a server that serves the artefact alone; None where none can run it here."""
-    if artefact.passport.runtime != "openvino":
+    if artefact.passport.runtime != "openvino" and not _runs_on_gpu(artefact):
         return None
     try:
         find()
@@ -241,10 +243,17 @@ def _served(artefact: Artefact, measure: Callable[[TritonClient], Awaitable[Answ
         return None
     with tempfile.TemporaryDirectory(prefix="reeltag-gate-") as folder:
         publish(Path(folder), [artefact])
-        with EmbeddedTriton(Path(folder)) as triton:
+        models = Path(folder) if artefact.passport.runtime == "openvino" else Share.of(Path(folder)).link
+        with EmbeddedTriton(models) as triton:
 
             async def run() -> Answer:
                 async with TritonClient(triton.url, timeout_seconds=_TIMEOUT_SECONDS) as client:
                     return await measure(client)
 
             return asyncio.run(run())
+
+
+def _runs_on_gpu(artefact: Artefact) -> bool:
+    """Whether the embedded server here runs it as it is to be published."""
+    found, _ = places([artefact])
+    return any(place.engine and not place.reason for place in found.values())

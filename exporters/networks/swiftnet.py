@@ -199,6 +199,7 @@ class _PyramidPooling(nn.Module):
         fused = _FEATURES + len(_POOLING_ROWS) * _POOLED_FEATURES
         self.spp.add_module("spp_fuse", _NormReluConv(fused, _FEATURES, 1, momentum=0.005))
         self.upsampling = upsampling
+        self._kept: dict[tuple[object, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         narrow, *levels, fuse = self.spp
@@ -208,8 +209,28 @@ class _PyramidPooling(nn.Module):
         parts = [x]
         for level, rows in zip(levels, _POOLING_ROWS, strict=True):
             columns = max(1, round(width / height * rows))
-            parts.append(_resized(level(_grid_means(x, rows, columns)), x, self.upsampling))
+            parts.append(_resized(level(self._grid_means(x, rows, columns)), x, self.upsampling))
         return _of_concatenated(fuse, parts)
+
+    def _grid_means(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """Adaptive average pooling, which ONNX has only for sizes that divide each other: others are a product."""
+        height, width = _size(x)
+        if height % rows == 0 and width % columns == 0:
+            return functional.avg_pool2d(x, (height // rows, width // columns))
+        # Flat, because OpenVINO takes the last axis of a product for its channels, and then refuses it in int8.
+        means = torch.matmul(x.reshape(-1, x.shape[1], height * width), self._averages(x, rows, columns))
+        return means.reshape(-1, x.shape[1], rows, columns)
+
+    def _averages(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """The matrix of that product, kept from call to call: a copy from the host forbids CUDA graphs."""
+        height, width = _size(x)
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]  # then it is a constant of the graph
+            return _averaging_matrix(x, rows, columns)
+        key = (height, width, rows, columns, x.device, x.dtype)
+        if key not in self._kept:
+            with torch.inference_mode(False):
+                self._kept[key] = _averaging_matrix(x, rows, columns)
+        return self._kept[key]
 
 
 def _of_concatenated(layers: _NormReluConv, parts: Sequence[Tensor]) -> Tensor:
@@ -229,16 +250,11 @@ def _of_concatenated(layers: _NormReluConv, parts: Sequence[Tensor]) -> Tensor:
     return sum(answers[1:], answers[0])
 
 
-def _grid_means(x: Tensor, rows: int, columns: int) -> Tensor:
-    """Adaptive average pooling, which ONNX has only for sizes that divide each other: others are a matrix product."""
+def _averaging_matrix(x: Tensor, rows: int, columns: int) -> Tensor:
+    """From the pixels of `x`, flat, to the means of its cells: `(H * W, rows * columns)`."""
     height, width = _size(x)
-    if height % rows == 0 and width % columns == 0:
-        return functional.avg_pool2d(x, (height // rows, width // columns))
     of_rows, of_columns = x.new_tensor(_averaging(height, rows)), x.new_tensor(_averaging(width, columns))
-    cells = torch.kron(of_rows, of_columns).T.contiguous()
-    # Flat, because OpenVINO takes the last axis of a product for its channels, and then refuses what follows in int8.
-    means = torch.matmul(x.reshape(-1, x.shape[1], height * width), cells)
-    return means.reshape(-1, x.shape[1], rows, columns)
+    return torch.kron(of_rows, of_columns).T.contiguous()
 
 
 def _averaging(inputs: int, outputs: int) -> list[list[float]]:

@@ -162,8 +162,8 @@ class _ColorSimilarity(nn.Module):
         red, green, blue = levels.unbind(3)
         # 8 x 8 and 8 colours as one-hot vectors: their product over the pixels counts all 512 at once. Every value
         # is below 64, so that this is exact in bfloat16 too.
-        red_green = (red * 8.0 + green)[..., None, :] == torch.arange(64.0)[:, None]
-        blue_only = blue[..., None] == torch.arange(8.0)
+        red_green = (red * 8.0 + green)[..., None, :] == torch.arange(64.0, device=red.device)[:, None]
+        blue_only = blue[..., None] == torch.arange(8.0, device=blue.device)
         histograms = torch.matmul(red_green.float(), blue_only.float())
         return functional.relu(self.fc(_similarity_band(histograms.flatten(2))))
 

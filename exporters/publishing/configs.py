@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import (
@@ -56,10 +56,26 @@ PICTURES_PER_INFERENCE: Final = {"detect": PICTURES_A_THREAD, "classify": PICTUR
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], settings: Settings) -> ModelConfig:
-    """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
-    count = settings.decode_instances
+Gpus = Literal["none", "first", "all"]
+"""Those of a server that a model has instances on; where it has none of `all`, it runs on the CPU."""
+
+
+def decode_config(views: Sequence[View], settings: Settings, *, gpus: Gpus = "none") -> ModelConfig:
+    """`IMAGE` to the pixels and geometry of each view, and `ERROR`.
+
+    Args:
+        views: Of all networks.
+        settings: How many instances there are on the CPU, and how many large pictures are decoded at one time.
+        gpus: That networks run on: pictures are decoded there, too, so that pixels need no copy.
+    """
+    count = settings.decode_instances if gpus == "none" else 1
     config = _instances(_python_model(DECODE, MAX_BATCH_SIZE), count, settings.batch_max_images)
+    kinds, group = model_config_pb2.ModelInstanceGroup, config.instance_group[0]
+    if gpus == "all":
+        group.kind = kinds.KIND_AUTO
+    elif gpus == "first":
+        group.kind = kinds.KIND_GPU
+        group.gpus.append(0)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     for view in views:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])
@@ -114,6 +130,8 @@ def network_config(
     settings: Settings,
     nms: Nms = "python",
     one_by_one: bool = False,
+    engine: str = "",
+    smallest_batch: int = 1,
 ) -> ModelConfig:
     """The network itself, run by what `card.runtime` says.
 
@@ -124,8 +142,10 @@ def network_config(
         settings: Instances and threads for OpenVINO.
         nms: Of a detector.
         one_by_one: Whether each thread is given one picture at a time.
+        engine: Package that runs it on the GPU in a Python backend, for a server without Triton's own backends.
+        smallest_batch: Of a plan's profile.
     """
-    config = _network_model(spec, card.runtime, settings)
+    config = _gpu_model(spec, engine, smallest_batch) if engine else _network_model(spec, card.runtime, settings)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     for name, (data_type, dims) in network_outputs(spec, nms).items():
         output = _add(config.output, name, data_type, dims)
@@ -268,6 +288,17 @@ def _network_model(spec: ModelSpec, runtime: str, settings: Settings) -> ModelCo
     else:
         config.backend, kind = runtime, kinds.KIND_AUTO
     return _gathering(config, kind)
+
+
+def _gpu_model(spec: ModelSpec, engine: str, smallest_batch: int) -> ModelConfig:
+    """A Python backend that takes and gives tensors on the first GPU, see `backends/gpu_model.py`."""
+    kinds = model_config_pb2.ModelInstanceGroup
+    config = model_config_pb2.ModelConfig(name=spec.name, backend="python", max_batch_size=spec.max_batch_size)
+    _set_parameters(
+        config, {"runtime": engine, "smallest_batch": str(smallest_batch), "FORCE_CPU_ONLY_INPUT_TENSORS": "no"}
+    )
+    _gathering(config, kinds.KIND_GPU).instance_group[0].gpus.append(0)
+    return config
 
 
 def _openvino_parameters(spec: ModelSpec, precision: str, settings: Settings, one_by_one: bool) -> dict[str, str]:

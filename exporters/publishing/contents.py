@@ -24,15 +24,19 @@ def default_repository() -> Path:
     return Path(__file__).parents[2] / "model_repository"
 
 
-def network_folder(artefact: Artefact) -> ModelFolder:
+def network_folder(artefact: Artefact, *, engine: str = "") -> ModelFolder:
     """The network itself.
+
+    Args:
+        artefact: Of the network.
+        engine: Package that runs it on the GPU in a Python backend: `onnxruntime`, or the one that built its plan.
 
     Raises:
         ModelRepositoryError: Its file is missing or damaged.
     """
     files, version = artefact.files, artefact.card.version
-    if artefact.passport.runtime == "openvino":
-        files[f"{version}/model.py"] = Path(__file__).parents[1] / "backends" / "openvino_model.py"
+    for name, source in _backend_of(artefact.passport.runtime, engine).items():
+        files[f"{version}/{name}"] = Path(__file__).parents[1] / "backends" / source
     precision, nms = artefact.openvino_precision, artefact.passport.nms
     config = configs.network_config(
         artefact.spec,
@@ -41,12 +45,26 @@ def network_folder(artefact: Artefact) -> ModelFolder:
         settings=load_settings(),
         nms=nms,
         one_by_one=artefact.passport.one_by_one,
+        engine=engine,
+        smallest_batch=artefact.passport.plan.batch_sizes[0] if artefact.passport.plan else 1,
     )
     return ModelFolder(config, files, artefact.passport, version)
 
 
+def _backend_of(runtime: str, engine: str) -> dict[str, str]:
+    """Files of the Python backend that runs a network, by their names in its version folder."""
+    if engine:
+        of_engine = "onnx_engine.py" if engine == "onnxruntime" else "plan_engine.py"
+        return {"model.py": "gpu_model.py", "batches.py": "batches.py", of_engine: of_engine}
+    return {"model.py": "openvino_model.py"} if runtime == "openvino" else {}
+
+
 def task_folders(
-    artefacts: Sequence[Artefact], cards: Mapping[str, ModelCard], there: Collection[str] = ()
+    artefacts: Sequence[Artefact],
+    cards: Mapping[str, ModelCard],
+    there: Collection[str] = (),
+    *,
+    gpus: configs.Gpus | None = None,
 ) -> Iterator[ModelFolder]:
     """What stands around the networks: decoding, what follows them, and the ensembles.
 
@@ -55,6 +73,7 @@ def task_folders(
         cards: Theirs, by name.
         there: Names of backends whose folders are made whole though none of these networks needs them: without
             `--model-control-mode` Triton loads every folder, and does not start where it cannot.
+        gpus: That pictures are decoded on; by the runtimes that the networks were exported for without it.
 
     Raises:
         ModelRepositoryError: The source of a backend is missing.
@@ -63,7 +82,7 @@ def task_folders(
     networks = {task: artefact.spec for task, artefact in served.items()}
     nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
     of_tasks = [artefact for artefact in artefacts if artefact.spec.task in {task.value for task in Task}]
-    yield from _backend_folders(of_tasks, there, load_settings())
+    yield from _backend_folders(of_tasks, there, load_settings(), gpus)
     of_task = {task: cards[spec.name] for task, spec in networks.items()}
 
     def image_ensemble(tasks: Sequence[Task]) -> ModelFolder:
@@ -93,13 +112,18 @@ def _by_name(artefact: Artefact, card: ModelCard) -> Iterator[ModelFolder]:
         yield ModelFolder(config, version=card.version)
 
 
+def _gpus_of(artefacts: Sequence[Artefact]) -> configs.Gpus:
+    """Of a server that has the runtimes that networks were exported for."""
+    return "all" if any(artefact.passport.runtime in ("onnxruntime", "tensorrt") for artefact in artefacts) else "none"
+
+
 def _backend_folders(
-    artefacts: Sequence[Artefact], there: Collection[str], settings: Settings
+    artefacts: Sequence[Artefact], there: Collection[str], settings: Settings, gpus: configs.Gpus | None
 ) -> Iterator[ModelFolder]:
     if artefacts or DECODE in there:
         views = dict.fromkeys(artefact.spec.view for artefact in artefacts if artefact.spec.view)
         in_order = sorted(views, key=lambda view: view.name)  # whichever network serves its task
-        config = configs.decode_config(in_order, settings)
+        config = configs.decode_config(in_order, settings, gpus=gpus or _gpus_of(artefacts))
         package = Path(frames.__file__).parent
         sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
         yield ModelFolder(config, {**_python_sources(DECODE), **sources})

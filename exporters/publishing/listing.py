@@ -10,7 +10,7 @@ from exporters.catalogue.entries import CHECKPOINT_MODELS, MODELS
 from exporters.publishing.exported import artefacts_in
 from exporters.publishing.folders import CONFIG_FILE
 from exporters.publishing.passport import Passport
-from exporters.publishing.serving import problems_of
+from exporters.publishing.placing import places
 from reeltag.contract import SHOTS_ENSEMBLE, Task
 
 TASKS: Final = (*(task.value for task in Task), SHOTS_ENSEMBLE)
@@ -55,7 +55,7 @@ def listing(target: Path) -> list[ListedModel]:
     artefacts = artefacts_in(target)
     there = {artefact.spec.name: artefact for artefact in artefacts}
     damages = {artefact.spec.name: artefact.damage for artefact in artefacts if artefact.damage}
-    problems = problems_of(artefacts) | damages
+    problems = places(artefacts)[1] | damages
     first: dict[str, str] = {}
     for spec in (*(artefact.spec for artefact in artefacts), *MODELS.values()):
         if spec.name not in problems:

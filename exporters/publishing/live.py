@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ LOAD_SECONDS: Final = 300.0
 Undo = Callable[[Sequence[str]], object]
 _CANDIDATE: Final = ".candidate"
 """Behind the name of a network that is tried."""
+_TRIED: Final = "tried-"
+"""Begin of the name of a folder that is written for that."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,16 @@ class _Exchange:
         self._server.tell(f"trying {name}")
         self._retire([candidate], [])
         shutil.rmtree(folder, ignore_errors=True)
-        _copy_under(self._server.target / name, folder, candidate)
+        if name not in self._share.around:
+            await self._tried(artefact, self._server.target / name, folder)
+            return
+        with tempfile.TemporaryDirectory(prefix=_TRIED) as written:  # it runs otherwise than it was published
+            self._share.around[name].write(Path(written) / name)
+            await self._tried(artefact, Path(written) / name, folder)
+
+    async def _tried(self, artefact: Artefact, source: Path, folder: Path) -> None:
+        candidate = folder.name
+        _copy_under(source, folder, candidate)
         try:
             await self._client.load(candidate)
             await self._compare(artefact, candidate)
@@ -237,7 +249,11 @@ class _Exchange:
             self._relink(models, wanted, changed)
         if again:
             os.utime(self._server.target / again / CONFIG_FILE)  # Triton loads what is newer than what it has
-        backends = [name for name in share.around if name in changed and not _is_ensemble(wanted[name])]
+        backends = [
+            name
+            for name in share.around
+            if name in changed and name not in share.networks and not _is_ensemble(wanted[name])
+        ]
         ensembles = [name for name in wanted if name in changed and _is_ensemble(wanted[name])]
         inside = {step.model_name for name in ensembles for step in wanted[name].ensemble_scheduling.step}
         alone = [name for name in wanted if name in changed and name not in {*inside, *ensembles, *backends}]

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from exporters.publishing.artefact import Artefact
-from exporters.publishing.contents import task_folders
+from exporters.publishing.configs import Gpus
+from exporters.publishing.contents import network_folder, task_folders
 from exporters.publishing.exported import artefacts_in
 from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked
-from exporters.publishing.passport import PASSPORT_FILE, Gpu, check_servable, find_gpu
+from exporters.publishing.passport import PASSPORT_FILE, Gpu, check_servable
+from exporters.publishing.placing import Machine, Place, notices, places
 from exporters.publishing.repository import NotWritable, publish
 from reeltag.embedded.changing import unloaded_in
 from reeltag.errors import ModelRepositoryError
 
-EMBEDDED_RUNTIME: Final = "openvino"
-"""What the server that comes with reeltag runs networks in."""
-_OTHERWISE: Final = f"export it with --runtime {EMBEDDED_RUNTIME}"
 _NAMED_STALE: Final = 3
 
 
@@ -37,28 +36,35 @@ class Prepared:
     """What a person should know: which networks are left out and why, what is not up to date."""
     release: Callable[[], None]
     """Lets others publish again; to be called once the server has loaded its models."""
+    uses_gpu: bool = False
+    """Whether a network runs on the GPU."""
 
 
 @contextmanager
-def prepared(target: Path) -> Iterator[Prepared]:
+def prepared(target: Path, machine: Callable[[], Machine] = Machine.here) -> Iterator[Prepared]:
     """Bring a repository up to date, where it may be written, and leave out what cannot be served here.
+
+    Args:
+        target: The repository.
+        machine: What networks run on; asked before each start of a server, because a GPU can go away.
 
     Raises:
         ModelRepositoryError: A folder cannot be written, a file is damaged, or nothing can be served here.
     """
-    notices = _brought_up(target)
+    said = _brought_up(target)
     with ExitStack() as until_loaded:
         until_loaded.enter_context(locked(target, shared=True))
-        share = Share.of(target)
-        notices += share.notices
+        share = Share.of(target, machine=machine())
+        said += share.notices
         if not share.names:
-            raise ModelRepositoryError("; ".join([f"nothing in {target} can be served here", *notices]))
+            raise ModelRepositoryError("; ".join([f"nothing in {target} can be served here", *said]))
 
         def link(folder: Path) -> None:
             with locked(target, shared=True):
-                Share.of(target, without=unloaded_in(folder.parent)).link(folder)
+                Share.of(target, without=unloaded_in(folder.parent), machine=machine()).link(folder)
 
-        yield Prepared(link, frozenset(share.names), tuple(notices), until_loaded.close)
+        uses_gpu = any(place.engine for place in share.places.values())
+        yield Prepared(link, frozenset(share.names), tuple(said), until_loaded.close, uses_gpu)
 
 
 @dataclass(frozen=True)
@@ -69,35 +75,56 @@ class Share:
     names: tuple[str, ...]
     """Of the models; none where no network can be served."""
     around: dict[str, ModelFolder]
-    """What stands around the networks that are served, by name."""
+    """What stands around the networks that are served, and those of them that run otherwise than they were published,
+    by name."""
     notices: tuple[str, ...]
-    """Why others are left out."""
+    """Why others are left out, and which run otherwise than they were exported."""
     networks: dict[str, Artefact]
-    """Those that are served, by name; of each task the default first."""
+    """Those that are served, by name and as they are; of each task the default first."""
+    places: dict[str, Place]
+    """Where they run."""
 
     @classmethod
-    def of(cls, target: Path, *, without: Collection[str] = (), everywhere: bool = False) -> Share:
+    def of(
+        cls,
+        target: Path,
+        *,
+        without: Collection[str] = (),
+        everywhere: bool = False,
+        machine: Machine | None = None,
+    ) -> Share:
         """What the embedded server serves of a repository, or any server that runs everything.
 
         Args:
             target: The repository.
             without: Names of networks that are not to be served.
-            everywhere: Whether nothing is left out that cannot run here.
+            everywhere: Whether nothing is left out that cannot run here, and all run as they were published.
+            machine: Of the embedded server; this one without it.
 
         Raises:
             ModelRepositoryError: A passport is missing or damaged.
         """
         artefacts = [artefact for artefact in artefacts_in(target) if artefact.spec.name not in without]
-        problems = {} if everywhere else problems_of(artefacts)
-        notices = tuple(f"{name} is left out: {problem}" for name, problem in problems.items())
-        here = [artefact for artefact in artefacts if artefact.spec.name not in problems]
+        found = {artefact.spec.name: Place(artefact) for artefact in artefacts}
+        said: list[str] = []
+        if not everywhere:
+            machine = machine or Machine.here()
+            found, problems = places(artefacts, machine)
+            said = [f"{name} is left out: {problem}" for name, problem in problems.items()]
+            said += notices(found, machine)
+        here = [place.artefact for place in found.values()]
         if not here:
-            return cls(target, (), {}, notices, {})
+            return cls(target, (), {}, tuple(said), {}, {})
         # As they were published, so that the ensembles name the versions that are there.
         cards = {artefact.spec.name: artefact.published or artefact.card for artefact in here}
-        around = {made.name: made for made in task_folders(here, cards)}
+        gpus: Gpus | None = None if everywhere else "first" if any(place.engine for place in found.values()) else "none"
+        around = {made.name: made for made in task_folders(here, cards, gpus=gpus)}
+        for name, place in found.items():
+            if not place.is_as_published and not everywhere:
+                around[name] = network_folder(place.artefact, engine=place.engine)
         networks = {artefact.spec.name: artefact for artefact in here}
-        return cls(target, (*cards, *around, *_others(target)), around, notices, networks)
+        names = (*dict.fromkeys((*cards, *around)), *_others(target))
+        return cls(target, names, around, tuple(said), networks, found)
 
     def link(self, folder: Path, names: Sequence[str] | None = None) -> None:
         """Put models into a folder, in which they are not: all, or some of them."""
@@ -106,33 +133,6 @@ class Share:
                 self.around[name].write(folder / name)
             else:
                 (folder / name).symlink_to((self.target / name).resolve())
-
-
-def problems_of(artefacts: Sequence[Artefact]) -> dict[str, str]:
-    """Why networks of a repository cannot be served by the server that comes with reeltag, by name.
-
-    Whether their files are whole is not looked at.
-    """
-    gpu = find_gpu() if any(artefact.passport.plan for artefact in artefacts) else None
-    problems = {artefact.spec.name: _problem_of(artefact, gpu) for artefact in artefacts}
-    return {name: problem for name, problem in problems.items() if problem}
-
-
-def _problem_of(artefact: Artefact, gpu: Gpu | None) -> str:
-    problems = []
-    try:
-        _check_plan(artefact, gpu)
-    except ModelRepositoryError as error:
-        problems.append(str(error))
-    runtime, plan = artefact.passport.runtime, artefact.passport.plan
-    if plan is not None and plan.module == "tensorrt_rtx":
-        problems.append(f"it is a plan of TensorRT for RTX, which no server runs yet; {_OTHERWISE}")
-    elif runtime != EMBEDDED_RUNTIME:
-        problems.append(
-            f"it runs in {runtime}, which NVIDIA's Triton container has and the server that comes with reeltag has "
-            f"not; name such a server with --triton-url HOST:PORT, or {_OTHERWISE}"
-        )
-    return "; ".join(problems)
 
 
 def check_artefact(artefact: Artefact, gpu: Gpu | None, *, tensorrt_version: str | None = None) -> None:

@@ -23,3 +23,5 @@ class BatchLimits:
     """Most bytes of images in one batch, unless it is a single image."""
     max_sent_bytes: int = 0
     """While more are on their way to one Triton, and more than `max_bytes`, nothing leaves."""
+    newest_first: bool = False
+    """Of one priority, the request that came last goes first."""

@@ -18,6 +18,7 @@ from rich.table import Table
 from reeltag.errors import EmbeddedUnavailable, InvalidOption, TritonUnavailable
 
 if TYPE_CHECKING:
+    from exporters.publishing.serving import Prepared
     from reeltag.embedded import EmbeddedTriton
     from reeltag.settings import Settings
     from reeltag.triton import TritonClient
@@ -62,6 +63,12 @@ def repository_at(chosen: Path | None) -> Path:
     return chosen or settings_of().model_repository or default_repository()
 
 
+_READY_SECONDS: Final = 120.0
+"""Longest wait for the embedded server to load everything."""
+_GPU_READY_SECONDS: Final = 300.0
+"""On a GPU, where each network is prepared for eight batch sizes, and some plans are compiled when they are loaded."""
+
+
 @dataclass(frozen=True)
 class UsedTriton:
     """The server that a command talks to."""
@@ -97,8 +104,8 @@ def running_triton(settings: Settings, metrics_port: int | None = None) -> Itera
     if settings.triton_url is not None:
         yield UsedTriton(settings.triton_url)
         return
-    from exporters.publishing.serving import prepared
-    from reeltag.embedded import EmbeddedTriton, find
+    from exporters.publishing.placing import Machine
+    from reeltag.embedded import find
     from reeltag.machine import this_machine
     from reeltag.sizing import shortage
 
@@ -107,10 +114,16 @@ def running_triton(settings: Settings, metrics_port: int | None = None) -> Itera
         raise EmbeddedUnavailable(missing)
     with contextlib.ExitStack() as stack:
         with progress.status("preparing the model repository") as status:
-            repository = stack.enter_context(prepared(repository_at(settings.model_repository)))
-            status.update("starting Triton")
-            triton = stack.enter_context(EmbeddedTriton(repository.link, metrics_port=metrics_port))
-            repository.release()
+            try:
+                repository, triton = _started(stack, settings, metrics_port, status.update)
+            except EmbeddedUnavailable as error:
+                reason = str(error)
+                if not Machine.here().cuda.gpu:
+                    raise
+                progress.print(
+                    f"networks run on the CPU, because the GPU's could not be loaded: {reason}", markup=False
+                )
+                repository, triton = _started(stack, settings, metrics_port, status.update, without_gpu=reason)
         for notice in repository.notices:
             progress.print(notice, markup=False, soft_wrap=True)
         metrics = "" if metrics_port is None else f", metrics http://127.0.0.1:{metrics_port}/metrics"
@@ -119,6 +132,33 @@ def running_triton(settings: Settings, metrics_port: int | None = None) -> Itera
             soft_wrap=True,
         )
         yield UsedTriton(triton.url, triton)
+
+
+def _started(
+    stack: contextlib.ExitStack,
+    settings: Settings,
+    metrics_port: int | None,
+    tell: Callable[[str], None],
+    without_gpu: str = "",
+) -> tuple[Prepared, EmbeddedTriton]:
+    """A repository and a server of it, for as long as the stack lasts; on the CPU where GPUs are not to be used."""
+    from exporters.publishing.placing import Machine
+    from exporters.publishing.serving import prepared
+    from reeltag.embedded import EmbeddedTriton
+
+    def machine() -> Machine:
+        return Machine.without_gpu(without_gpu) if without_gpu else Machine.here()
+
+    with contextlib.ExitStack() as own:
+        repository = own.enter_context(prepared(repository_at(settings.model_repository), machine))
+        tell("starting Triton")
+        seconds = _GPU_READY_SECONDS if repository.uses_gpu else _READY_SECONDS
+        triton = own.enter_context(
+            EmbeddedTriton(repository.link, metrics_port=metrics_port, ready_timeout_seconds=seconds)
+        )
+        repository.release()
+        stack.push(own.pop_all())
+    return repository, triton
 
 
 @contextlib.contextmanager

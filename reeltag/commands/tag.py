@@ -42,6 +42,14 @@ class Sampling(str, Enum):
     ADAPTIVE = "adaptive"
 
 
+class Decoding(str, Enum):
+    """What decodes videos."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 class ShotSampling(str, Enum):
     """Which frames of a shot are looked at."""
 
@@ -76,6 +84,12 @@ def tag(
         Path | None,
         typer.Option(help="JSON file: labels to keep, thresholds of labels, categories that they make (docs/tags.md)."),
     ] = None,
+    decoder: Annotated[
+        Decoding | None,
+        typer.Option(
+            help="auto (the default): NVIDIA's video decoder where it was found to work; gpu: an error where not."
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write a line of JSON for each input: done, skipped, failed or ignored, and why."),
@@ -100,7 +114,7 @@ def tag(
     The results of /data/trip/a.mp4 are OUT/data/trip/a.mp4.tags.json and so on: names depend on the source alone.
     """
     from vod.console import ConsoleProgress
-    from vod.options import Sample, ShotFrames, TagOptions, Tiles
+    from vod.options import Decoder, Sample, ShotFrames, TagOptions, Tiles
     from vod.pages.report import RunReport
     from vod.tagging import check_inputs, tag_paths
     from vod.taxonomy import Taxonomy, read_taxonomy
@@ -111,6 +125,10 @@ def tag(
     if shot_frames is not None and sample is not Sampling.SHOTS:
         raise InvalidOption(f"--shot-frames goes with --sample shots alone, not with --sample {sample.value}")
     rate = TagOptions.fps if fps is None else fps
+    address = url and triton_address(url)
+    settings = settings_of(
+        triton_url=address, model_repository=model_repository, decoder=decoder and decoder.value, tag_jobs=jobs
+    )
     options = TagOptions(
         sample=Sample(sample.value),
         fps=rate,
@@ -119,9 +137,9 @@ def tag(
         force=force,
         tiles=Tiles(tiles.value),
         taxonomy=read_taxonomy(taxonomy) if taxonomy else Taxonomy(),
+        decoder=Decoder(settings.decoder),
     )
     check_inputs(paths, out)
-    settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository, tag_jobs=jobs)
     with running_triton(settings) as triton:
 
         async def run() -> bool:

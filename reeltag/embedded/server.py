@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from reeltag.embedded.cuda import environment_with_gpu, runs_on_gpu, server_options
 from reeltag.embedded.files import TritonFiles, find
 from reeltag.embedded.folder import RunFolder
 from reeltag.embedded.keeper import Keeper
 from reeltag.embedded.logs import new_log
 from reeltag.embedded.run import Run
 from reeltag.errors import PortInUse
+from reeltag.gpu import look
 from reeltag.telemetry import triton_options
 
 
@@ -93,7 +95,12 @@ class EmbeddedTriton:
 
             def launch() -> Run:
                 folder.add_backend(files)
-                return Run(self._command(files, folder), environment, folder, log)
+                models = folder.models(self.model_repository)
+                command = self._command(files, folder, models)
+                if not runs_on_gpu(models):
+                    return Run(command, environment, folder, log)
+                here = environment_with_gpu(environment, folder.path)
+                return Run([*command, *server_options(look(here))], here, folder, log)
 
             run = launch()
             run.wait_until_ready(self.ready_timeout_seconds)
@@ -113,8 +120,7 @@ class EmbeddedTriton:
         if folder is not None:
             folder.remove()
 
-    def _command(self, files: TritonFiles, folder: RunFolder) -> list[str]:
-        models = folder.models(self.model_repository)
+    def _command(self, files: TritonFiles, folder: RunFolder, models: Path) -> list[str]:
         metrics = ["--allow-metrics=false"]
         if self.metrics_port is not None:
             metrics = ["--metrics-address=127.0.0.1", f"--metrics-port={self.metrics_port}"]

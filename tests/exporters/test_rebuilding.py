@@ -17,7 +17,8 @@ from exporters.plans.build import BatchProfile, PlanOptions
 from exporters.publishing import repository
 from exporters.publishing.exported import artefacts_in, serving
 from exporters.publishing.listing import listing
-from exporters.publishing.passport import Gpu, find_gpu
+from exporters.publishing.passport import Gpu
+from exporters.publishing.placing import Machine
 from exporters.publishing.serving import check_artefact, prepared
 from exporters.rebuilding import rebuild_stale
 from exporters.sources.source import bundled_source
@@ -59,8 +60,7 @@ def test_a_plan_for_another_gpu_or_version_is_refused_by_name(published: Path) -
     with pytest.raises(ModelRepositoryError, match=r"built by tensorrt_rtx .*, and 9\.0\.1 is here"):
         check_artefact(artefact, None, tensorrt_version="9.0.1")
     listed = {model.name: model for model in listing(published)}
-    if find_gpu() is None:
-        assert "there is no NVIDIA GPU" in listed[NAME].why_not
+    assert (listed[NAME].serves, listed[NAME].why_not) == (True, ""), "where its plan cannot, its graph does"
 
 
 def test_a_stale_plan_is_built_anew_from_the_graph_beside_it(published: Path, tmp_path: Path) -> None:
@@ -110,14 +110,21 @@ def test_without_either_tensorrt_both_are_named(tmp_path: Path) -> None:
     assert "pip install tensorrt-rtx" in run.stderr
 
 
-def test_a_plan_serves_no_task_of_the_server_that_comes_with_reeltag(published: Path, tmp_path: Path) -> None:
+def test_a_plan_that_cannot_run_here_is_served_by_its_graph_or_left_out_by_name(
+    published: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "repository"
     shutil.copytree(published, target)
-    with prepared(target) as ready:
+    without_gpu = Machine.without_gpu("the test has none")
+    with prepared(target, lambda: without_gpu) as ready:
+        (notice,) = ready.notices
+        assert notice.startswith(f"{NAME}: its graph runs on the CPU in openvino, because the plan of {NAME} cannot")
+        assert "there is no NVIDIA GPU (the test has none)" in notice
+        assert {NAME, "classify", "detect", "detect_frames", "shots"} <= ready.names
+    (target / NAME / "graph.onnx").unlink()
+    with prepared(target, lambda: without_gpu) as ready:
         (notice,) = ready.notices
         assert notice.startswith(f"{NAME} is left out: ")
-        assert "it is a plan of TensorRT for RTX, which no server runs yet; export it with --runtime openvino" in notice
-        assert NAME not in ready.names
-        assert "classify" not in ready.names, "nothing else classifies"
+        assert not ready.names & {NAME, "classify"}, "nothing else classifies"
         assert {"detect", "detect_frames", "shots"} <= ready.names
     assert serving(target) == ["nanodet_g", NAME, "transnetv2"], "for other servers all stays as it was published"

@@ -186,6 +186,21 @@ def test_results_of_an_earlier_version_are_moved_to_their_names(
     assert tags.source.path == str(folder / "trip" / "x.mp4")
 
 
+@pytest.mark.parametrize("name", ["x.mp4", "x.jpg"])
+def test_a_result_of_an_earlier_form_is_kept_and_named(
+    tmp_path: Path, three_colours: Path, jpeg: bytes, name: str
+) -> None:
+    source, out = tmp_path / name, tmp_path / "out"
+    source.write_bytes(three_colours.read_bytes() if name == "x.mp4" else jpeg)
+    assert tag([source], out)[name].message == ""
+    path = json_of(out, source)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": "1.1"}))
+    outcome = tag([source], out)[name]
+    assert outcome.status is Status.DONE
+    assert "the earlier form 1.1" in outcome.reason
+    assert "--force" in outcome.reason
+
+
 def test_a_report_that_cannot_be_written_is_told_at_once(tmp_path: Path, three_colours: Path) -> None:
     with pytest.raises(OutputError, match="report"):
         tag([three_colours], tmp_path / "out", tmp_path / "missing" / "report.jsonl")

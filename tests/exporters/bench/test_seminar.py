@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,23 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
+from torch.overrides import TorchFunctionMode  # noqa: E402
+
 from exporters.bench import seminar  # noqa: E402
-from exporters.bench.runners import OnnxRuntimeRunner, Runner, TorchRunner, openvino_runners  # noqa: E402
+from exporters.bench.runners import (  # noqa: E402
+    OnnxRuntimeRunner,
+    Runner,
+    TorchRunner,
+    onnx_runner,
+    openvino_runners,
+    plan_runner,
+)
 from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of  # noqa: E402
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan  # noqa: E402
+from exporters.publishing.placing import Machine  # noqa: E402
+from reeltag.gpu import Runtime  # noqa: E402
+
+NONE = (Runtime("", problem="no NVIDIA GPU"),)
 
 
 def runners(subject: Subject) -> list[Runner]:
@@ -27,6 +41,7 @@ def runners(subject: Subject) -> list[Runner]:
     return [
         TorchRunner(FromFrames(subject.spec, subject.network)),
         OnnxRuntimeRunner(graph, shape),
+        onnx_runner(graph, shape, "cpu"),
         *openvino_runners(graph, shape),
     ]
 
@@ -90,16 +105,17 @@ def test_unknown_networks_and_sizes_are_refused() -> None:
         next(seminar.measure("nanodet_g", sizes=[(32, 32)], seconds=1))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
 def test_a_plan_answers_what_pytorch_does(module: str) -> None:
-    pytest.importorskip(module)
-    from exporters.plans.tensorrt_runner import TensorRtRunner
-
+    if not torch.cuda.is_available() and os.environ.get("FAIL_WITHOUT_GPU") == "1":
+        pytest.fail("FAIL_WITHOUT_GPU=1, and PyTorch finds no NVIDIA GPU")
+    problem = next(one.problem for one in Machine.here().runtimes or NONE if one.name in (module, ""))
+    if problem:
+        pytest.skip(problem)
     subject = subject_of("yolox_nano", size=(128, 160))
     data = network_graph(subject, subject.graph).SerializeToString()
     plan = build_plan(data, PlanOptions(batch=BatchProfile(1, 1, 1)), module=module)
-    found = answers(TensorRtRunner(plan, subject.spec.input_shape), subject)
+    found = answers(plan_runner(plan, subject.spec.input_shape), subject)
     for one, other in zip(answers(runners(subject)[0], subject), found, strict=True):
         assert np.abs(one - other).max() < 0.05
 
@@ -108,3 +124,26 @@ def test_random_weights_leave_the_generator_alone() -> None:
     state = torch.random.get_rng_state()
     subject_of("swiftnet_rn18", size=(32, 32))
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["swiftnet_rn18", "yolox_nano", "efficientnet_lite0", "transnetv2"])
+def test_no_constant_is_copied_to_the_gpu_at_a_call(name: str) -> None:
+    """On the device `meta` a tensor of the host meets none of the network's without an error, as on a GPU."""
+    size = (64, 160) if name == "swiftnet_rn18" else (128, 160) if name == "yolox_nano" else None
+    subject = subject_of(name, size=size)
+    if subject.network is None:
+        pytest.skip(subject.absence)
+    network = FromFrames(subject.spec, subject.network).to("meta").eval()
+    frames = torch.zeros((1, *subject.spec.input_shape), dtype=torch.uint8, device="meta")
+    with torch.inference_mode():
+        network(frames)
+        with _NoTensorOfTheHost():
+            network(frames)
+
+
+class _NoTensorOfTheHost(TorchFunctionMode):
+    """Refuses what makes a tensor of numbers of the host: on a GPU it is copied there."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert function not in (torch.tensor, torch.as_tensor, torch.from_numpy, torch.Tensor.new_tensor)
+        return function(*args, **(kwargs or {}))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,9 +11,11 @@ import pytest
 from exporters.catalogue.entries import MODELS
 from exporters.publishing.artefact import bundled_artefact
 from exporters.publishing.passport import Gpu, Passport, PlanBuild, check_servable, find_gpu, read_passport
+from reeltag import gpu as gpus
 from reeltag.contract import ModelCard
 from reeltag.errors import ModelRepositoryError
 from reeltag.measured import Measured
+from tests.reeltag.gpu.driver import Card, Driver
 
 L4 = Gpu(name="NVIDIA L4", compute_capability="8.9")
 ORIN = Gpu(name="Orin", compute_capability="8.7")
@@ -92,16 +93,10 @@ def test_without_a_gpu_nobody_is_told_to_rebuild() -> None:
         check(plan_passport(), gpu=None)
 
 
-def test_the_gpu_is_asked_of_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_gpu() is None
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho 'NVIDIA L4, 8.9'\necho 'NVIDIA L4, 8.9'\n")
-    driver.chmod(0o700)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
-    assert find_gpu() == L4
-    driver.write_text("#!/bin/sh\necho 'No devices were found'\nexit 6\n")
-    assert find_gpu() is None
+def test_the_gpu_is_asked_of_the_driver() -> None:
+    assert find_gpu(gpus.look({}, Driver())) is None
+    assert find_gpu(gpus.look({}, Driver([Card(), Card("GPU-b", "NVIDIA H200", (9, 0))]))) == L4
+    assert find_gpu(gpus.look({"CUDA_VISIBLE_DEVICES": ""}, Driver([Card()]))) is None
 
 
 def test_reading_passports_imports_nothing_heavy() -> None:

@@ -6,12 +6,14 @@ import asyncio
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exporters.publishing import repository
 from exporters.publishing.exported import serving
+from exporters.publishing.passport import Gpu, PlanBuild
 from exporters.publishing.serving import prepared
 from reeltag.contract import ModelCard, Task
 from reeltag.embedded import EmbeddedTriton, find
@@ -25,11 +27,15 @@ LABELS = ("cat", "dog")
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """Of three detectors the last two were exported for a Triton elsewhere."""
+    """Of three detectors the last two are plans for a GPU that is nowhere, without the graphs they were built from."""
     target = tmp_path / "repository"
-    for name, runtime in {"here": "openvino", "there": "onnxruntime", "also_there": "onnxruntime"}.items():
+    build = PlanBuild(
+        module="tensorrt", version="10.5.0", gpu=Gpu(name="A GPU", compute_capability="1.0"), batch_sizes=(1, 8, 32)
+    )
+    for name, runtime in {"here": "openvino", "there": "tensorrt", "also_there": "tensorrt"}.items():
         made = constant_network(tmp_path / name, name, "detect", LABELS, 0, runtime=runtime)
-        repository.publish(target, [made])
+        plan = build if runtime == "tensorrt" else None
+        repository.publish(target, [replace(made, passport=made.passport.model_copy(update={"plan": plan}))])
     return target
 
 
