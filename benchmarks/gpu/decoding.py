@@ -106,7 +106,7 @@ class _Decoder:
             done.release()
 
         pictures = [
-            self._picture(image, [0], [pixels[i]], lambda result, i=i: note(i, result))  # type: ignore[misc]
+            self._picture(image, [0], [pixels[i]], lambda result, i=i: note(i, result))
             for i, image in enumerate(images)
         ]
         self._decoder.submit(pictures)
