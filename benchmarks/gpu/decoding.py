@@ -38,7 +38,7 @@ def run(setting: Setting) -> Said:
         said.notes.append(f"decoded by {with_decoder.says}; {with_decoder.memory()}")
         if setting.on_gpu:
             network = _network(setting)
-            rate = with_decoder.rate(jpegs_720p(), setting.seconds, network)
+            rate = with_decoder.rate(drawn, seconds, network)
             said.add("decode + letterbox + network + suppression", rate, "pictures/s", f"batch {_BATCH}, one process")
         levels = with_decoder.difference(images[:_COMPARED])
         said.add("difference from the CPU's pixels", levels, "of 255", f"{len(images[:_COMPARED])} pictures, mean")
