@@ -28,13 +28,12 @@ _SEED: Final = 11
 def run(setting: Setting) -> Said:
     """Pictures a second, memory, and differences from the CPU."""
     said = Said()
-    images = _photographs(setting) or jpegs_720p()
+    seconds, drawn = setting.seconds / 2, jpegs_720p()
+    images = _photographs(setting) or drawn
     view = _view(setting)
     with_decoder = _Decoder(setting, view)
     try:
-        said.add(
-            "decode + letterbox", with_decoder.rate(jpegs_720p(), setting.seconds), "pictures/s", f"batch {_BATCH}"
-        )
+        said.add("decode + letterbox", with_decoder.rate(drawn, seconds), "pictures/s", f"batch {_BATCH}")
         said.notes.append(f"decoded by {with_decoder.says}; {with_decoder.memory()}")
         if setting.on_gpu:
             network = _network(setting)
