@@ -122,9 +122,7 @@ def _common_problem(cuda: Cuda, installed: Installed) -> Runtime:
     if major == 0:
         version = installed.versions["torch"]
         problem = f"torch {version} is the build for CPUs alone"
-        return Runtime(
-            "", problem=problem, remedy="pip install --force-reinstall torch"
-        )
+        return Runtime("", problem=problem, remedy="pip install --force-reinstall torch")
     return _too_old(cuda, major) if major > cuda.version[0] else Runtime("")
 
 
