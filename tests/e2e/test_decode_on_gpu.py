@@ -15,7 +15,8 @@ from reeltag import frames
 from reeltag.contract import ERROR, IMAGE
 from reeltag.embedded import EmbeddedTriton
 from reeltag.settings import Settings
-from reeltag.triton import Array, TritonClient
+from reeltag.triton import TritonClient
+from reeltag.triton_messages import Array
 from tests.model_repository.test_gpu_decoding import NAMES, VIEWS, devices, jpeg, photograph, pillow
 
 FILES = [jpeg(), b"no picture", pillow(photograph(), progressive=True), jpeg()[:9000], jpeg(640, 480)]
