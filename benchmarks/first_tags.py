@@ -18,7 +18,7 @@ from typing import Final
 
 import httpx
 
-from benchmarks.media import street_video_720p
+from benchmarks.media import street_films
 from benchmarks.server import serving
 from benchmarks.throughput import machine
 from exporters.publishing.repository import publish
@@ -44,14 +44,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--films", type=Path, help="folder that keeps the videos")
     parser.add_argument("--precision", choices=("f32",), help="instead of the machine's best")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        films = Path(folder) / "films"
-        films.mkdir()
-        for number in range(VIDEOS):
-            street_video_720p(films / f"{number}.mp4", given.seconds, first=number)
-        environment = {"REELTAG_STATE_DIR": folder, "REELTAG_SOURCE_ROOTS": str(films)}
+        films = street_films(given.films or Path(folder) / "films", VIDEOS, given.seconds)
+        environment = {"REELTAG_STATE_DIR": folder, "REELTAG_SOURCE_ROOTS": str(films[0].parent)}
         with ExitStack() as stack:
             options = ["--jobs-worker"]
             if given.precision:
@@ -59,7 +57,7 @@ def main() -> None:
                 options += ["--triton-url", triton.url]
             served = stack.enter_context(serving(*options, environment=environment))
             time.sleep(SETTLING_SECONDS)
-            times = [submitted(served.url, films / f"{number}.mp4") for number in range(VIDEOS)]
+            times = [submitted(served.url, film) for film in films]
     print(f"{machine()}, {given.precision or 'its best precision'}: {given.seconds} s of 720p H.264")
     for name in ("planned", "first", "whole"):
         seconds = [getattr(each, name) for each in times]
@@ -80,17 +78,19 @@ def submitted(url: str, path: Path) -> Times:
     began = time.perf_counter()
     answer = httpx.post(f"{url}/v1/jobs", json={"sources": [str(path)]}, timeout=30)
     job, since = f"{url}/v1/jobs/{answer.raise_for_status().json()['id']}", dict[str, float]()
-    while "whole" not in since:
-        videos = httpx.get(f"{job}/videos", timeout=30).json()["videos"]
+    state = "QUEUED"
+    while state != "SUCCEEDED":
+        time.sleep(0.2)
         state = httpx.get(job, timeout=30).json()["state"]
+        assert state in {"QUEUED", "RUNNING", "SUCCEEDED"}, state
+        videos = httpx.get(f"{job}/videos", timeout=30).json()["videos"]
         reached = {
             "planned": any(video["seconds_total"] for video in videos),
             "first": any(video["preliminary_tags"] for video in videos),
-            "whole": httpx.get(f"{job}/results?format=jsonl", timeout=30).text.count("\n") == 1,
         }
-        assert state in {"QUEUED", "RUNNING", "SUCCEEDED"}, state
         since |= {name: time.perf_counter() - began for name, is_so in reached.items() if is_so and name not in since}
-        time.sleep(0.1)
+    assert httpx.get(f"{job}/results?format=jsonl", timeout=30).text.count("\n") == 1
+    since["whole"] = time.perf_counter() - began
     return Times(since["planned"], since.get("first", since["whole"]), since["whole"])
 
 

@@ -32,9 +32,10 @@ from reeltag.gpu import Installed
 PARTS: Final = {
     "prepare": ("benchmarks.gpu.preparing:run", 75),
     "bare": ("benchmarks.gpu.bare:run", 45),
-    "ensemble": ("benchmarks.gpu.served:ensemble", 70),
-    "gateway": ("benchmarks.gpu.served:gateway", 60),
-    "accuracy": ("benchmarks.gpu.accuracy:run", 70),
+    "decoding": ("benchmarks.gpu.decoding:run", 40),
+    "ensemble": ("benchmarks.gpu.served:ensemble", 55),
+    "gateway": ("benchmarks.gpu.served:gateway", 50),
+    "accuracy": ("benchmarks.gpu.accuracy:run", 55),
     "video": ("benchmarks.gpu.videos:run", 60),
     "seminar": ("benchmarks.gpu.benches:seminar", 45),
     "ladder": ("benchmarks.gpu.benches:ladder", 25),
@@ -83,7 +84,8 @@ def machine() -> str:
     card = cuda.gpu
     found = f"{card.name}, {card.total_bytes >> 30} GiB, driver {cuda.driver}" if card else f"no GPU: {cuda.problem}"
     packages = ", ".join(f"{name} {version}" for name, version in installed.versions.items())
-    return f"{found}\n{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {packages or 'no packages'}"
+    cores = len(os.sched_getaffinity(0))
+    return f"{found}\n{cores} cores, Python {platform.python_version()}, {packages or 'no packages'}"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -166,8 +168,8 @@ def _one(options: argparse.Namespace) -> None:
 
 def _lines(outcome: Outcome) -> str:
     said = [f"\n{outcome.part}: {outcome.failure or 'done'}, {outcome.seconds:.0f} s"]
-    for figure in outcome.said.get("figures", ()):
-        said.append(f"  {figure['what']}: {figure['value']:.1f} {figure['unit']} {figure['detail']}")
+    for one in outcome.said.get("figures", ()):
+        said += [f"  {one['what']}: {one['value']:.1f} {one['unit']} {one['detail']}"]
     said += [f"  {note}" for note in outcome.said.get("notes", ())]
     said += ["  " + ", ".join(f"{key} {value}" for key, value in row.items()) for row in outcome.said.get("rows", ())]
     return "\n".join(said)

@@ -19,14 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psutil
 
-from benchmarks.bare_video import BareVideo, median_of
-from benchmarks.media import street_video_720p
+from benchmarks.bare_video import BareVideo, Spent, median_of
+from benchmarks.media import street_films
 from benchmarks.sampling import POLICIES
 from benchmarks.server import Served, serving
 from benchmarks.throughput import machine
@@ -39,8 +40,27 @@ CLOUD_DOLLARS: Final = 0.10
 """A minute of video, labels, as Google Video Intelligence and Amazon Rekognition list it."""
 BARE, JOB, TAG, PLAIN, HOSTS, BLIND = "bare", "job", "tag", "tag, plain gRPC", "job, two workers", "decoding alone"
 
-Way = Callable[[TagOptions, Mapping[str, Any]], float]
-"""Runs all videos once; gives the seconds that it took."""
+Way = Callable[[TagOptions, Mapping[str, Any]], Spent]
+"""Runs all videos once."""
+
+
+class Clock:
+    """What has been spent since it was made, by this process and all that it started, the server among them."""
+
+    def __init__(self) -> None:
+        self._began, self._used = time.perf_counter(), self._processor_seconds()
+
+    def spent(self) -> Spent:
+        """Until now."""
+        return Spent(time.perf_counter() - self._began, self._processor_seconds() - self._used)
+
+    def _processor_seconds(self) -> float:
+        """Of those that run and, since a process knows those of its children that have ended, of those that ran."""
+        used = 0.0
+        for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used += sum(process.cpu_times()[:4])
+        return used
 
 
 class PlainClient(TritonClient):
@@ -56,59 +76,57 @@ class Ways:
 
     Args:
         served: The server.
-        films: Folder of the videos.
+        films: The videos.
         state: Folder of its jobs.
     """
 
-    def __init__(self, served: Served, films: Path, state: Path) -> None:
+    def __init__(self, served: Served, films: Sequence[Path], state: Path) -> None:
         self._served, self._films, self._state = served, films, state
         self._bare, self._blind = BareVideo(), BareVideo(is_blind=True)
-        self.processor_seconds: dict[str, float] = {}
-        """Of the bare process, by way."""
 
     def ways(self, wanted: set[str]) -> dict[str, Way]:
         """Those that are wanted, by name."""
         all_ways: dict[str, Way] = {
-            BARE: lambda options, _: self._in_one_process(BARE, self._bare, options),
+            BARE: lambda options, _: self._in_one_process(self._bare, options),
             JOB: lambda _, given: self._job(given),
-            BLIND: lambda options, _: self._in_one_process(BLIND, self._blind, options),
+            BLIND: lambda options, _: self._in_one_process(self._blind, options),
             TAG: lambda options, _: asyncio.run(self._tagged(TritonClient, options)),
             PLAIN: lambda options, _: asyncio.run(self._tagged(PlainClient, options)),
             HOSTS: self._with_second_worker,
         }
         return {name: way for name, way in all_ways.items() if name in wanted}
 
-    def _paths(self) -> list[Path]:
-        return sorted(self._films.glob("*.mp4"))
+    def _in_one_process(self, bare: BareVideo, options: TagOptions) -> Spent:
+        spent = [bare.spent(path, options) for path in self._films]
+        return Spent(sum(each.seconds for each in spent), sum(each.processor_seconds for each in spent))
 
-    def _in_one_process(self, name: str, bare: BareVideo, options: TagOptions) -> float:
-        spent = [bare.spent(path, options) for path in self._paths()]
-        self.processor_seconds[name] = sum(each.processor_seconds for each in spent)
-        return sum(each.seconds for each in spent)
-
-    def _job(self, given: Mapping[str, Any]) -> float:
-        began, url = time.perf_counter(), f"{self._served.url}/v1/jobs"
-        sources = [str(path) for path in self._paths()]
+    def _job(self, given: Mapping[str, Any]) -> Spent:
+        clock, url = Clock(), f"{self._served.url}/v1/jobs"
+        sources = [str(path) for path in self._films]
         answer = httpx.post(url, json={"sources": sources, "options": dict(given)}, timeout=30).raise_for_status()
         job = f"{url}/{answer.json()['id']}"
         while (state := httpx.get(job, timeout=30).json()["state"]) in {"QUEUED", "RUNNING"}:
-            time.sleep(0.1)
-        seconds = time.perf_counter() - began
+            time.sleep(0.2)
+        spent = clock.spent()
         if state != "SUCCEEDED":
             raise SystemExit(f"the job ended {state}: {httpx.get(job, timeout=30).text}")
         httpx.delete(job, timeout=30).raise_for_status()  # else the next submission would be the same job
-        return seconds
+        return spent
 
-    async def _tagged(self, kind: type[TritonClient], options: TagOptions) -> float:
+    async def _tagged(self, kind: type[TritonClient], options: TagOptions) -> Spent:
         async with kind(self._served.triton_url) as client:
             with tempfile.TemporaryDirectory() as out:
-                began = time.perf_counter()
-                await tag_paths(self._paths(), Path(out), client, options)
-                return time.perf_counter() - began
+                clock = Clock()
+                await tag_paths(self._films, Path(out), client, options)
+                return clock.spent()
 
-    def _with_second_worker(self, _: TagOptions, given: Mapping[str, Any]) -> float:
+    def _with_second_worker(self, _: TagOptions, given: Mapping[str, Any]) -> Spent:
         command = [str(Path(sys.executable).parent / "reeltag"), "worker", "--triton-url", self._served.triton_url]
-        environment = {**os.environ, "REELTAG_STATE_DIR": str(self._state), "REELTAG_SOURCE_ROOTS": str(self._films)}
+        environment = {
+            **os.environ,
+            "REELTAG_STATE_DIR": str(self._state),
+            "REELTAG_SOURCE_ROOTS": str(self._films[0].parent),
+        }
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             for line in process.stderr:
@@ -125,50 +143,46 @@ class Ways:
 def prepared(films: Path | None, count: int, seconds: int) -> Iterator[tuple[Ways, int]]:
     """A server with videos, made where they are not there yet; and how long they are together, seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        films = films or Path(folder) / "films"
-        films.mkdir(exist_ok=True)
-        for number in range(count):
-            path = films / f"{number}-{seconds}.mp4"
-            if not path.exists():
-                street_video_720p(path, seconds, first=number)
-        environment = {"REELTAG_STATE_DIR": f"{folder}/state", "REELTAG_SOURCE_ROOTS": str(films)}
+        paths = street_films(films or Path(folder) / "films", count, seconds)
+        environment = {"REELTAG_STATE_DIR": f"{folder}/state", "REELTAG_SOURCE_ROOTS": str(paths[0].parent)}
         with serving("--jobs-worker", environment=environment) as served:
-            yield Ways(served, films, Path(folder) / "state"), count * seconds
+            yield Ways(served, paths, Path(folder) / "state"), count * seconds
 
 
-def measure(ways: Ways, policy: str, wanted: set[str], rounds: int) -> dict[str, Any]:
-    """Seconds of each way in each round, in turns."""
+def measured(ways: Ways, policy: str, wanted: set[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """Seconds of each way in all rounds so far, and those of processors, after each round; the ways take turns."""
     options = POLICIES[policy]
     given = {"sample": options.sample.value, "fps": options.fps, "shot_frames": options.shot_frames.value}
     found: dict[str, list[float]] = {}
+    used: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, way in ways.ways(wanted).items():
-            found.setdefault(name, []).append(round(way(options, given), 3))
-            print(f"{policy}, {name}: {found[name][-1]:.1f} s", file=sys.stderr, flush=True)
-    return {"rounds": found, "processor_seconds": dict(ways.processor_seconds)}
+            spent = way(options, given)
+            found.setdefault(name, []).append(round(spent.seconds, 3))
+            used.setdefault(name, []).append(round(spent.processor_seconds, 3))
+            told = f"{spent.seconds:.1f} s, {spent.processor_seconds:.1f} s of processors"
+            print(f"{policy}, {name}: {told}", file=sys.stderr, flush=True)
+        yield {"rounds": found, "processor_seconds": used}
 
 
 def tables(kept: Mapping[str, Any], price: float) -> str:
     """Markdown of what was measured."""
     lines = [
-        "| policy | way | seconds of video a second | of bare | of its rounds | video minutes a machine hour |"
-        f" dollars a video hour at ${price:.2f} a machine hour |",
-        "|---|---|---|---|---|---|---|",
+        "| policy | way | seconds of video a second | of bare | of its rounds | processor seconds a second of video |"
+        f" of bare by these | video minutes a machine hour | dollars a video hour at ${price:.2f} a machine hour |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for policy, of_policy in kept["policies"].items():
-        length, rounds = of_policy["video_seconds"], of_policy["rounds"]
+        length, rounds, used = (of_policy[name] for name in ("video_seconds", "rounds", "processor_seconds"))
         for name, seconds in rounds.items():
             rate = length / median_of(seconds)
             ratios = [bare / own for bare, own in zip(rounds[BARE], seconds, strict=True)]
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            by_processor = [bare / own for bare, own in zip(used[BARE], used[name], strict=True)]
             lines.append(
-                f"| {policy} | {name} | {rate:.1f} | {median_of(ratios):.2f} | {spread} | {60 * rate:,.0f} |"
+                f"| {policy} | {name} | {rate:.1f} | {median_of(ratios):.2f} | {spread} |"
+                f" {median_of(used[name]) / length:.3f} | {median_of(by_processor):.2f} | {60 * rate:,.0f} |"
                 f" {price / rate:.3f} |"
-            )
-        used = of_policy["processor_seconds"]
-        if BLIND in used:
-            lines.append(
-                f"| {policy} | share of decoding | {used[BLIND] / used[BARE]:.0%} of the processor's time | | | | |"
             )
     lines.append(f"\nClouds ask ${CLOUD_DOLLARS:.2f} a minute for labels: ${60 * CLOUD_DOLLARS:.2f} a video hour.")
     return "\n".join(lines)
@@ -192,10 +206,10 @@ def main() -> None:
     if not given.show:
         with prepared(given.films, given.videos, given.seconds) as (ways, seconds):
             for policy in given.policy or POLICIES:
-                found = measure(ways, policy, set(given.ways), given.rounds)
-                kept["policies"][policy] = {"machine": machine(), "video_seconds": seconds, **found}
-                given.out.parent.mkdir(parents=True, exist_ok=True)
-                given.out.write_text(json.dumps(kept, indent=1))
+                for found in measured(ways, policy, set(given.ways), given.rounds):
+                    kept["policies"][policy] = {"machine": machine(), "video_seconds": seconds, **found}
+                    given.out.parent.mkdir(parents=True, exist_ok=True)
+                    given.out.write_text(json.dumps(kept, indent=1))
     print(f"{machine()}\n\n{tables(kept, given.price)}")
 
 

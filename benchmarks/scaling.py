@@ -19,7 +19,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -194,20 +194,22 @@ def table(steps: Sequence[Step]) -> str:
         cells += [f"{one.ensemble_images:.1f}", f"{one.gateway_images:.1f}"]
         cells += [f"{one.gateway_images / one.bare_images:.2f}", *(f"{value:.2f}" for value in video)]
         lines.append(f"| {' | '.join(cells + [''] * (9 - len(cells)))} |")
-    for name, of_step in (("images", lambda one: one.shares), ("video", lambda one: one.video_shares)):
-        roles = list(dict.fromkeys(role for one in steps for role in of_step(one)))
-        if roles:
+    every = {"images": [one.shares for one in steps], "video": [one.video_shares for one in steps]}
+    for name, shares in every.items():
+        if any(shares):
             lines += ["", f"| share of the cores' time, {name} | {' | '.join(str(one.cores) for one in steps)} |"]
-            lines.append(f"|---|{'---|' * len(steps)}")
-            rows = {role: [of_step(one).get(role, 0.0) for one in steps] for role in roles}
-            rows["all"] = [sum(of_step(one).values()) for one in steps]
-            lines += [
-                f"| {role} | {' | '.join(f'{share:.1%}' for share in shares)} |"
-                for role, shares in rows.items()
-                if max(shares) >= 0.001
-            ]
+            lines += [f"|---|{'---|' * len(steps)}", *_share_rows(shares)]
     lines += ["", *(f"{one.cores} cores: {', '.join(f'{k} {v}' for k, v in one.sizes.items())}" for one in steps)]
     return "\n".join(lines)
+
+
+def _share_rows(shares: Sequence[Mapping[str, float]]) -> list[str]:
+    """A line for each process that takes a thousandth anywhere, and one for all."""
+    roles = dict.fromkeys(role for of_step in shares for role in of_step)
+    rows = {role: [of_step.get(role, 0.0) for of_step in shares] for role in roles}
+    rows["all"] = [sum(of_step.values()) for of_step in shares]
+    kept = {role: values for role, values in rows.items() if max(values) >= 0.001}
+    return [f"| {role} | {' | '.join(f'{value:.1%}' for value in values)} |" for role, values in kept.items()]
 
 
 def numbers(available: int) -> list[int]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Sequence
 
 from reeltag.errors import InputError, InvalidOption, ReeltagError
 
 from edge.capture.addresses import FORMS, parse
+from edge.options import CameraOptions, WatchOptions, named
 from edge.runtimes.artefacts import find_detector
 from edge.runtimes.network import RUNTIMES
 from edge.runtimes.planning import build_plan
-from edge.words import Event
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,19 +37,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="reeltag watch", description="Watch cameras for latency: newest frame first, events as JSON lines."
     )
     add = parser.add_argument
-    add("sources", nargs="+", metavar="SOURCE", help=FORMS)
+    add("sources", nargs="*", metavar="SOURCE", help=f"{FORMS}; csi:stand-in and usb:stand-in are test pictures")
+    add("--config", type=Path, metavar="YAML", help="cameras, lines, zones, and who gets the events")
+    add("--check", action="store_true", help="say what is wrong in --config, draw its zones on a frame, and end")
+    add("--page", type=int, metavar="PORT", help="show the live picture at http://127.0.0.1:PORT; with --config")
     add("--model-repository", type=Path, default=Path(_repository()), help="folder that `reeltag export` filled")
     add("--model", help="a detector of it instead of the default one")
     add("--runtime", choices=RUNTIMES, help="default: that of the export")
-    add("--score", type=float, default=0.35, help="boxes with less are left out, 0 to 1 (default: %(default)s)")
+    add("--score", type=float, help="boxes with less are left out, 0 to 1 (default: 0.35)")
     add("--every-frame", action="store_true", help="look at every frame of a file, however long that takes")
     add("--frames", type=int, help="end a test pattern after so many")
     add("--latency-ms", type=float, default=100, help="several cameras share a run that takes no longer (%(default)s)")
     add("--rtsp-transport", choices=("tcp", "udp"), default="tcp", help="default: %(default)s")
     add("--rtsp-latency-ms", type=int, default=100, help="wait so long for late packets (%(default)s)")
-    add(
-        "--frame-timeout", type=float, default=10, help="open a camera anew that is silent for so long, s (%(default)s)"
-    )
+    add("--frame-timeout", type=float, default=10, help="open a camera anew that is silent for so long, s (10)")
     add("--frozen-seconds", type=float, default=30, help="report the same picture for so long (%(default)s)")
     add("--metrics-port", type=int, help="answer Prometheus on 127.0.0.1:PORT")
     return parser
@@ -77,15 +77,39 @@ def _repository() -> str:
 
 
 def _watch(said: argparse.Namespace) -> None:
-    from edge.watching import Watch, WatchOptions, report  # noqa: PLC0415 - `--help` waits for no runtime
+    _check(said)
+    if said.config is not None:
+        from edge.traffic_watch import check, watch_traffic  # noqa: PLC0415 - it needs YAML, and plain watching does not
 
-    if not 0 <= said.score <= 1:
+        (check if said.check else watch_traffic)(said.config, _options(said, []), _usual(said), said.page)
+        return
+    from edge.running import Printing, run  # noqa: PLC0415 - `--help` waits for no runtime
+    from edge.watching import Watch  # noqa: PLC0415
+
+    addresses = [parse(text, transport=said.rtsp_transport) for text in said.sources]
+    run(Watch(_options(said, named(addresses, _usual(said))), Printing(is_all=True)))
+
+
+def _check(said: argparse.Namespace) -> None:
+    if (said.config is None) == (not said.sources):
+        raise InvalidOption(f"name sources, or a configuration by --config YAML; a source is {FORMS}")
+    if said.config is None and (said.check or said.page is not None):
+        raise InvalidOption("--check and --page go with --config YAML")
+    if said.score is not None and not 0 <= said.score <= 1:
         raise InvalidOption(f"--score {said.score} is not from 0 to 1")
     for option in ("latency_ms", "frame_timeout", "frozen_seconds"):
         if getattr(said, option) <= 0:
             raise InvalidOption(f"--{option.replace('_', '-')} {getattr(said, option)} is not above 0")
-    options = WatchOptions(
-        sources=[parse(text, transport=said.rtsp_transport) for text in said.sources],
+
+
+def _usual(said: argparse.Namespace) -> CameraOptions:
+    address = parse("pattern:", transport=said.rtsp_transport)._replace(transport=said.rtsp_transport)
+    return CameraOptions("", address, said.rtsp_latency_ms, said.frame_timeout, said.frozen_seconds)
+
+
+def _options(said: argparse.Namespace, cameras: Sequence[CameraOptions]) -> WatchOptions:
+    return WatchOptions(
+        cameras=cameras,
         repository=said.model_repository,
         model=said.model,
         runtime=said.runtime,
@@ -93,33 +117,5 @@ def _watch(said: argparse.Namespace) -> None:
         is_lossless=said.every_frame,
         frames=said.frames,
         bound_seconds=said.latency_ms / 1000,
-        rtsp_latency_ms=said.rtsp_latency_ms,
-        frame_timeout=said.frame_timeout,
-        frozen_seconds=said.frozen_seconds,
         metrics_port=said.metrics_port,
     )
-    watch = Watch(options, _print)
-    print(f"{watch.network.runtime}; {', '.join(one.camera.name for one in watch.watched)}", file=sys.stderr)
-    previous = [signal.signal(number, lambda *_: watch.loop.stop()) for number in (signal.SIGINT, signal.SIGTERM)]
-    try:
-        watch.run()
-    finally:
-        for number, handler in zip((signal.SIGINT, signal.SIGTERM), previous):
-            signal.signal(number, handler)
-    for each in watch.watched:
-        report(each, sys.stderr)
-    _raise_first(watch.watched)
-
-
-def _print(events: list[Event]) -> None:
-    for event in events:
-        sys.stdout.write(event.to_json() + "\n")
-    sys.stdout.flush()
-
-
-def _raise_first(watched: Sequence[Any]) -> None:
-    """A source that was refused decides the exit status."""
-    problems: list[ReeltagError | None] = [one.camera.problem for one in watched if one.camera.state == "refused"]
-    for problem in problems:
-        if problem is not None:
-            raise problem

@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import Callable, NamedTuple, Sequence, TextIO
+from collections import deque
+from typing import Callable, Sequence, TextIO
 
 from reeltag.tegrastats import Tegrastats
 
-from edge.capture.addresses import Address
 from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
 from edge.capture.opening import source_of
 from edge.capture.slot import NewestFrame
 from edge.health.metrics import EdgeMetrics, serve_metrics
 from edge.health.watchdog import Watchdog
-from edge.pipeline.loop import Loop, Scene, Watched
+from edge.options import CameraOptions, WatchOptions
+from edge.pipeline.loop import Loop, Scene, Shown, Watched
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.plain_scene import PlainScene
 from edge.pipeline.stages import ALL, STAGES, StageTimes
 from edge.pipeline.suppression import Suppression
 from edge.runtimes.artefacts import find_detector
-from edge.runtimes.network import Network, open_network
+from edge.runtimes.network import open_network
 from edge.words import Event
 
+_SCORE = 0.35
+"""Boxes with less are left out where nobody says otherwise."""
 _HANGS_SECONDS = 90.0
 """A source that has not come back for so long hangs: sources give up by themselves much earlier."""
-_REPORT_SECONDS = 10.0
-
-
-class WatchOptions(NamedTuple):
-    """What `reeltag watch` was told."""
-
-    sources: Sequence[Address]
-    repository: Path
-    model: str | None = None
-    runtime: str | None = None
-    score_threshold: float = 0.35
-    is_lossless: bool = False
-    """Every frame of a file is looked at, however long that takes."""
-    frames: int | None = None
-    """A test pattern ends after so many."""
-    bound_seconds: float = 0.1
-    rtsp_latency_ms: int = 100
-    frame_timeout: float = 10.0
-    frozen_seconds: float = 30.0
-    metrics_port: int | None = None
 
 
 class Watch:
@@ -55,7 +37,7 @@ class Watch:
         options: What it was told.
         publish: Keeps events.
         scene_of: Makes the scene of a camera from the class names and the camera's name.
-        clocks: Of the process.
+        show: The page.
 
     Raises:
         InputError: A source or an option is wrong.
@@ -67,26 +49,15 @@ class Watch:
         options: WatchOptions,
         publish: Callable[[list[Event]], None],
         scene_of: Callable[[Sequence[str], str], Scene] = PlainScene,
-        clocks: Clocks | None = None,
+        show: Shown = lambda *_: None,
     ) -> None:
-        self.clocks = clocks or Clocks()
-        artefact = find_detector(options.repository, options.model)
-        self.network: Network = open_network(artefact, runtime=options.runtime, largest_batch=len(options.sources))
+        self.clocks = Clocks()
+        self.artefact = find_detector(options.repository, options.model)
+        # The network's largest batch decides how much memory it takes: no more cameras than there are.
+        self.network = open_network(self.artefact, runtime=options.runtime, largest_batch=len(options.cameras))
         change = threading.Condition()
-        self.watched: list[Watched] = []
-        for name, address in zip(_names(options.sources), options.sources):
-            is_lossless = options.is_lossless and not (address.is_live and address.kind != "pattern")
-            source = source_of(
-                address,
-                is_paced=not is_lossless,
-                frames=options.frames,
-                latency_ms=options.rtsp_latency_ms,
-                timeout=options.frame_timeout,
-            )
-            slot = NewestFrame(change, is_lossless=is_lossless)
-            camera = Camera(name, address, source, slot, self.clocks, frozen_seconds=options.frozen_seconds)
-            scene = scene_of(artefact.class_names, name)
-            self.watched.append(Watched(camera, CameraPicture(artefact.view), scene, StageTimes()))
+        self.watched = [self._watched(camera, options, change, scene_of) for camera in options.cameras]
+        self._changes: deque[Callable[[], None]] = deque()
         self._watchdog = Watchdog(self.clocks.now)
         self._tegrastats = Tegrastats(self.clocks.now)
         self._close_metrics: Callable[[], None] = lambda: None
@@ -96,10 +67,11 @@ class Watch:
         self.loop = Loop(
             self.watched,
             self.network,
-            Suppression(artefact.nms, options.score_threshold),
+            Suppression(self.artefact.nms, _SCORE if options.score_threshold is None else options.score_threshold),
             publish,
             self.clocks,
             bound_seconds=options.bound_seconds,
+            show=show,
             beat=self._beat,
         )
 
@@ -109,14 +81,44 @@ class Watch:
         try:
             self.loop.run()
         finally:
-            self._watchdog.stopping()
-            for each in self.watched:
-                each.camera.stop()
-            self._close_metrics()
-            self._tegrastats.close()
-            self.network.close()
+            self.close()
+
+    def close(self) -> None:
+        """Stop the cameras and free what it holds."""
+        self._watchdog.stopping()
+        for each in self.watched:
+            each.camera.stop()
+        self._close_metrics()
+        self._tegrastats.close()
+        self.network.close()
+
+    def change(self, what: Callable[[], None]) -> None:
+        """Have something done between two frames, in the thread that looks; may be called from any thread."""
+        self._changes.append(what)
+
+    def _watched(
+        self,
+        camera: CameraOptions,
+        options: WatchOptions,
+        change: threading.Condition,
+        scene_of: Callable[[Sequence[str], str], Scene],
+    ) -> Watched:
+        is_lossless = options.is_lossless and camera.address.kind in ("file", "pattern")
+        source = source_of(
+            camera.address,
+            is_paced=not is_lossless,
+            frames=options.frames,
+            latency_ms=camera.latency_ms,
+            timeout=camera.timeout,
+        )
+        slot = NewestFrame(change, is_lossless=is_lossless)
+        watching = Camera(camera.name, camera.address, source, slot, self.clocks, frozen_seconds=camera.frozen_seconds)
+        scene = scene_of(self.artefact.class_names, camera.name)
+        return Watched(watching, CameraPicture(self.artefact.view), scene, StageTimes())
 
     def _beat(self) -> None:
+        while self._changes:
+            self._changes.popleft()()
         now = self.clocks.now()
         # A driver that hangs is left to systemd: only a new process is rid of it.
         if all(now - each.camera.beat < _HANGS_SECONDS or each.camera.slot.has_ended for each in self.watched):
@@ -137,14 +139,3 @@ def report(watched: Watched, to: TextIO) -> None:
     """A camera's stages, for people."""
     parts = [f"{name} {1000 * watched.times.quantiles(name, 0.5)[0]:.1f}" for name in STAGES]
     to.write(f"{summary(watched)}; medians of the stages, ms: {', '.join(parts)}\n")
-
-
-def _names(addresses: Sequence[Address]) -> list[str]:
-    """A name for each camera, of which no two are the same."""
-    names: list[str] = []
-    for address in addresses:
-        name, number = address.name, 2
-        while name in names:
-            name, number = f"{address.name}#{number}", number + 1
-        names.append(name)
-    return names

@@ -41,10 +41,10 @@ class Making:
     fine_tuning: FineTuning | None = None
     """Trains int8 after its calibration."""
     runtime: Runtime = "openvino"
-    """`onnxruntime` and `tensorrt` are in NVIDIA's container, not in the server that comes with reeltag."""
+    """What it is for; elsewhere its graph runs in another one (`publishing.placing`)."""
     nms: Nms | None = None
-    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`); in the graph
-    for runtimes of a GPU, and by the backend for OpenVINO, where none is named."""
+    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`). Without it
+    by the backend for OpenVINO, in the graph for runtimes of a GPU."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
     builder: ModuleName | None = None
@@ -85,7 +85,7 @@ def made(
     graph, report = _lowered(source, making, calibration, progress)
     if making.nms == "engine":
         _check_suppression(source.spec)
-    nms = _suppression_of(source.spec, making)
+    nms = suppression_of(source.spec, making)
     if nms == "engine":
         graph = suppressing(graph)
     file = folder / "model.onnx"
@@ -114,8 +114,8 @@ def made(
     return artefact, report
 
 
-def _suppression_of(spec: ModelSpec, making: Making) -> Nms:
-    """What suppresses the boxes: on a GPU they would be copied for it alone."""
+def suppression_of(spec: ModelSpec, making: Making) -> Nms:
+    """What suppresses a network's boxes: from a GPU they would be copied for that alone."""
     if spec.is_final:
         return "network"
     return making.nms or ("engine" if spec.task == "detect" and making.runtime != "openvino" else "python")

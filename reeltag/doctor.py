@@ -94,6 +94,10 @@ def _gpu() -> Iterator[Finding]:
             continue
         remedy = f": `{runtime.remedy}`" if runtime.remedy else ""
         yield Finding("  networks on it", "optional", f"not in {named}: {runtime.problem}{remedy}")
+    codec = gpu.jpeg_decoder(cuda)
+    remedy = f": `{codec.remedy}`" if codec.remedy else ""
+    said = f"by the CPU, since {codec.problem}{remedy}" if codec.problem else f"{codec.name} {codec.version}"
+    yield Finding("  JPEGs on it", "optional" if codec.problem else "ok", said)
 
 
 def _embedded() -> Finding:

@@ -47,7 +47,7 @@ __all__ = [
 WATCH_SECONDS: Final = 0.5
 """How often a watched job is looked at while it changes."""
 LONGEST_WATCH_SECONDS: Final = 3.0
-"""Between two looks at one that does not, unless a worker calls: a video or the job has ended, or was begun."""
+"""Between two looks at one that does not, unless a worker calls, as when it has ended."""
 _PAGE: Final = 200
 
 T = TypeVar("T")

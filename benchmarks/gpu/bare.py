@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
-
-import numpy as np
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks import bare as cpu_bare
 from benchmarks.gpu.setting import Said, Setting, jpegs_720p
 from reeltag.contract import FRAMES
 from reeltag.frames import decode_views
 
+if TYPE_CHECKING:
+    from exporters.backends.onnx_engine import OnnxEngine
+    from exporters.publishing.artefact import Artefact
+
 _BATCHES: Final = (1, 8, 32)
+_OTHER_OPTIONS: Final = {"channels last": {"prefer_nhwc": "1"}, "exhaustive": {"cudnn_conv_algo_search": "EXHAUSTIVE"}}
+"""Of ONNX Runtime's CUDA provider, which may turn out to be faster than those that are served with."""
 
 
 def run(setting: Setting) -> Said:
@@ -35,47 +41,70 @@ def _on_gpu(setting: Setting, images: Sequence[bytes], said: Said) -> Said:
     """The network alone on the GPU, then with pictures that all cores decode, while the batch before is computed."""
     import torch  # noqa: PLC0415  # a machine without one has the CPU's part
 
-    from exporters.backends.batches import Batches  # noqa: PLC0415
     from exporters.backends.onnx_engine import OnnxEngine  # noqa: PLC0415
     from exporters.publishing.exported import artefacts_in  # noqa: PLC0415
 
     name = f"{setting.network}_gpu"
     artefact = next(one for one in artefacts_in(setting.repository) if one.spec.name == name)
-    spec, device = artefact.spec, torch.device("cuda", 0)
-    engine = OnnxEngine(artefact.file, FRAMES, spec.input_shape, _BATCHES, device)
+    shape, device = artefact.spec.input_shape, torch.device("cuda", 0)
+    engine = OnnxEngine(artefact.file, FRAMES, shape, _BATCHES, device)
     if engine.without_graphs:
         said.notes.append(f"without CUDA graphs: {engine.without_graphs}")
     for count in _BATCHES:
-        rate = _rate(lambda count=count: engine.run(count), count, setting.seconds / 2)  # type: ignore[misc]
-        said.add(f"network alone, batch {count}", rate, "pictures/s", f"{torch.cuda.max_memory_reserved() >> 20} MiB")
-    view = spec.view
+        rate = _rate(partial(engine.run, count), count, setting.seconds / 2)
+        said.add(f"network alone, batch {count}", rate, "pictures/s")
+    _with_decoding(setting, artefact, engine, images, said)
+    for what, options in _OTHER_OPTIONS.items():
+        with _noted(said, what):
+            other = OnnxEngine(artefact.file, FRAMES, shape, _BATCHES[-1:], device, options=options)
+            rate = _rate(partial(other.run, _BATCHES[-1]), _BATCHES[-1], setting.seconds / 4)
+            said.add(f"network alone, batch {_BATCHES[-1]}, {what}", rate, "pictures/s")
+    return said
+
+
+@contextlib.contextmanager
+def _noted(said: Said, what: str) -> Iterator[None]:
+    """What a build of ONNX Runtime has not is a note, no failure of the part."""
+    try:
+        yield
+    except Exception as error:
+        said.notes.append(f"{what}: {str(error)[:200]}")
+
+
+def _with_decoding(
+    setting: Setting, artefact: Artefact, engine: OnnxEngine, images: Sequence[bytes], said: Said
+) -> None:
+    """Two batches in turns: one is decoded into pinned memory while the other is computed."""
+    import torch  # noqa: PLC0415
+
+    from exporters.backends.batches import Batches  # noqa: PLC0415
+
+    view, largest, cores = artefact.spec.view, _BATCHES[-1], len(os.sched_getaffinity(0))
     assert view is not None
     batches, source = Batches(engine, _BATCHES), itertools.cycle(images)
-    largest, cores = _BATCHES[-1], len(os.sched_getaffinity(0))
-    hosts = [torch.empty((largest, *spec.input_shape), dtype=torch.uint8).pin_memory() for _ in range(2)]
+    hosts = [torch.empty((largest, *artefact.spec.input_shape), dtype=torch.uint8).pin_memory() for _ in range(2)]
+    turns = itertools.cycle(hosts)
 
-    def decoded(place: int) -> Any:
-        pixels = hosts[place].numpy()
-        jobs = [decoders.submit(decode_views, next(source), [view], [pixels[i]]) for i in range(largest)]
-        return [job.result() for job in jobs]
-
-    turn = itertools.cycle((0, 1))
     with ThreadPoolExecutor(cores) as decoders, ThreadPoolExecutor(1) as ahead:
-        waiting = [(place := next(turn), ahead.submit(decoded, place))]
+
+        def decoded(host: Any) -> Any:
+            pixels = host.numpy()
+            jobs = [decoders.submit(decode_views, next(source), [view], [pixels[i]]) for i in range(largest)]
+            for job in jobs:
+                job.result()
+            return host
+
+        waiting = [ahead.submit(decoded, next(turns))]
 
         def step() -> None:
-            place, job = waiting.pop()
-            job.result()
-            following = next(turn)
-            waiting.append((following, ahead.submit(decoded, following)))
-            answers = batches.infer([hosts[place]])
-            for output in answers[0].values():
-                np.asarray(output.cpu())
+            host = waiting.pop().result()
+            waiting.append(ahead.submit(decoded, next(turns)))
+            for output in batches.infer([host])[0].values():
+                output.cpu()
 
         rate = _rate(step, largest, setting.seconds)
-        waiting.pop()[1].result()
+        waiting.pop().result()
     said.add(f"decode on {cores} cores + network + suppression", rate, "pictures/s", f"batch {largest}")
-    return said
 
 
 def _rate(step: Any, count: int, seconds: float) -> float:

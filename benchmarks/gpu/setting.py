@@ -68,7 +68,7 @@ class Said:
 def jpegs_720p(count: int = _PICTURES) -> list[bytes]:
     """JPEGs of 1280x720 and about 150 KiB, drawn, so that no package with pictures is needed."""
     generator = np.random.default_rng(_SEED)
-    grain = generator.normal(0, 14, (HEIGHT, WIDTH, 1))
+    grain = generator.normal(0, 4, (HEIGHT, WIDTH, 1))
     drawn = []
     for _ in range(count):
         small = generator.integers(0, 256, (9, 16, 3), np.uint8)

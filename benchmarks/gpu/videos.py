@@ -58,7 +58,7 @@ def _labels(tags: dict[str, Any]) -> set[str]:
 
 
 def _shots(tags: dict[str, Any]) -> list[tuple[float, float]]:
-    return [(round(shot["start"], 2), round(shot["end"], 2)) for shot in tags["shots"]]
+    return [(round(shot["start_seconds"], 2), round(shot["end_seconds"], 2)) for shot in tags["shots"]]
 
 
 def _of(tags: dict[str, Any]) -> str:

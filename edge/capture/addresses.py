@@ -68,7 +68,7 @@ def parse(text: str, *, transport: str = "tcp") -> Address:
     if re.fullmatch(r"/dev/video\d+", text):
         return Address("usb", text)
     if scheme in _KINDS and colon:
-        return _camera(scheme, rest)
+        return _camera(scheme, rest[2:] if rest.startswith("//") else rest)  # csi://0 is csi:0
     if re.match(r"[a-z][a-z0-9+]*://", text):
         raise SourceRefused(f"{scheme} is not looked at by `reeltag watch`; a source is {FORMS}")
     return Address("file", text)

@@ -66,7 +66,8 @@ class Camera:
         """End it; false where the source does not come back in time, as a driver may that hangs."""
         self._stopping.set()
         self.slot.end()
-        self._thread.join(timeout)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -46,7 +46,12 @@ class Publisher:
         self.snapshots: Snapshots | None = None
         """For the scenes; None where no snapshots are asked for."""
         if "snapshots" in settings:
-            self.snapshots = Snapshots(settings["snapshots"], self._folder, self._keep_days)
+            self.snapshots = Snapshots(
+                settings["snapshots"],
+                self._folder,
+                self._keep_days,
+                shows_plates=bool(configuration.plates and configuration.plates.get("raw")),
+            )
         sinks = self._sinks(configuration)
         self._spool = Spool(
             self._folder / settings.get("folder", "spool"),

@@ -22,7 +22,9 @@ _LOOK_SECONDS = 0.5
 class Scene(Protocol):
     """What turns the boxes of a camera into events."""
 
-    tracks: Sequence[object]
+    @property
+    def tracks(self) -> Sequence[object]:
+        """Those that the last frame showed, for drawing."""
 
     def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
         """Events of a frame; the picture is valid during the call only."""

@@ -39,7 +39,7 @@ class LineCount:
 
         Args:
             number: Of the track.
-            box: float `[4]`, x1, y1, x2, y2, smoothed.
+            box: float `[4]`, x1, y1, x2, y2.
         """
         place = np.array(foot(box))
         side = self._distance(place)

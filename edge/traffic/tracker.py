@@ -15,9 +15,9 @@ import numpy.typing as npt
 from edge.traffic.boxes import best_pairs, overlaps
 from edge.traffic.motion import Motion
 
-SURE = 0.6
+SURE = 0.4
 """Score from which a detection is matched first."""
-BEGINS = 0.7
+BEGINS = 0.5
 """Score from which a detection begins a track."""
 LOST_SECONDS = 1.2
 """How long a track that nobody sees is kept."""
@@ -30,7 +30,7 @@ class Track:
     Attributes:
         number: 1, 2, 3 and so on, never used again; 0 until two frames in a row have shown it.
         first_box: Where it was first seen, before it had a number.
-        box: float64 `[4]`, x1, y1, x2, y2 in source pixels, smoothed.
+        box: float64 `[4]`, x1, y1, x2, y2 in source pixels: as detected, or where it should be while nobody sees it.
         seen: Whether the last frame showed it.
         first_seconds: When it was first seen, by the clock that `Tracker.update` is given.
         last_seconds: When it was last seen.
@@ -99,7 +99,7 @@ class Tracker:
         self._begin(left[detections[left, 4] >= self._begins], detections)
         self._forget()
         for track, box in zip(self.tracks, self._motion.boxes()):
-            track.box = box
+            track.box = detections[track.detection, :4].astype(np.float64) if track.seen else box
         return [track for track in self.tracks if track.seen and track.number]
 
     def velocity(self, track: Track) -> npt.NDArray[Any]:

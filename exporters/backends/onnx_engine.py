@@ -5,7 +5,7 @@ Stands alone: it is copied into version folders beside `gpu_model.py`, and `reel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ _TYPES = {
     "tensor(int32)": (torch.int32, np.int32),
     "tensor(int64)": (torch.int64, np.int64),
     "tensor(uint8)": (torch.uint8, np.uint8),
+}
+_CUDA_OPTIONS = {
+    # The exhaustive search takes seconds for each of a network's convolutions and batch sizes.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "cudnn_conv_use_max_workspace": "1",
+    # Memory grows by what is needed, not to the next power of two.
+    "arena_extend_strategy": "kSameAsRequested",
 }
 _NO_CAPTURE = "-1"
 """ONNX Runtime's number of a run that neither records nor replays a CUDA graph."""
@@ -34,6 +41,7 @@ class OnnxEngine:
         sizes: Batch sizes that `run` is asked for, rising.
         device: Such as `cuda:0`, or `cpu`.
         threads: On a CPU; as many as ONNX Runtime thinks without it.
+        options: More of the CUDA provider's, or others than `_CUDA_OPTIONS`.
 
     Raises:
         RuntimeError: ONNX Runtime cannot run it there.
@@ -48,9 +56,11 @@ class OnnxEngine:
         device: torch.device,
         *,
         threads: int = 0,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self._graph, self._input_name, self._sizes = graph, input_name, sizes
         self._device, self._threads = device, threads
+        self._cuda_options = _CUDA_OPTIONS | dict(options or {})
         self._on_gpu = device.type == "cuda"
         self.stream: Any = torch.cuda.Stream(device) if self._on_gpu else None  # type: ignore[no-untyped-call]
         """On which it computes; what is copied into `frames` has to be copied on it, too."""
@@ -95,14 +105,10 @@ class OnnxEngine:
         if not self._on_gpu:
             return ["CPUExecutionProvider"]
         options = {
+            **self._cuda_options,
             "device_id": str(self._device.index or 0),
             "user_compute_stream": str(self.stream.cuda_stream),
             "enable_cuda_graph": "1" if graphs else "0",
-            # The exhaustive search takes seconds for each of a network's convolutions and batch sizes.
-            "cudnn_conv_algo_search": "HEURISTIC",
-            "cudnn_conv_use_max_workspace": "1",
-            # Memory grows by what is needed, not to the next power of two.
-            "arena_extend_strategy": "kSameAsRequested",
         }
         return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 

@@ -63,6 +63,12 @@ def repository_at(chosen: Path | None) -> Path:
     return chosen or settings_of().model_repository or default_repository()
 
 
+_READY_SECONDS: Final = 120.0
+"""Longest wait for the embedded server to load everything."""
+_GPU_READY_SECONDS: Final = 300.0
+"""On a GPU, where each network is prepared for eight batch sizes, and some plans are compiled when they are loaded."""
+
+
 @dataclass(frozen=True)
 class UsedTriton:
     """The server that a command talks to."""
@@ -146,7 +152,10 @@ def _started(
     with contextlib.ExitStack() as own:
         repository = own.enter_context(prepared(repository_at(settings.model_repository), machine))
         tell("starting Triton")
-        triton = own.enter_context(EmbeddedTriton(repository.link, metrics_port=metrics_port))
+        seconds = _GPU_READY_SECONDS if repository.uses_gpu else _READY_SECONDS
+        triton = own.enter_context(
+            EmbeddedTriton(repository.link, metrics_port=metrics_port, ready_timeout_seconds=seconds)
+        )
         repository.release()
         stack.push(own.pop_all())
     return repository, triton

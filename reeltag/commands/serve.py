@@ -65,7 +65,8 @@ def serve(
     source_root: Annotated[
         list[str] | None,
         typer.Option(
-            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/. May be repeated."
+            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/; "
+            "acme=DIR lets the tenant acme alone. May be repeated."
         ),
     ] = None,
     database_url: Annotated[
@@ -87,7 +88,7 @@ def serve(
     from gateway.server import check_options
     from gateway.server import serve as serve_gateway
     from vod.jobs.keeping import KeptWorker
-    from vod.stores.roots import Roots
+    from vod.stores.roots import Roots, whole_root
 
     settings = settings_of(
         host=host,
@@ -102,7 +103,7 @@ def serve(
         cors_origins=tuple(cors_origin) if cors_origin else None,
         triton_url=",".join(triton_url) if triton_url else None,
         model_repository=model_repository,
-        source_roots=tuple(map(_whole, source_root)) if source_root else None,
+        source_roots=tuple(map(whole_root, source_root)) if source_root else None,
         database_url=database_url,
         jobs_worker=False if profile == "edge" and jobs_worker is None else jobs_worker,
         **(EDGE_PROFILE if profile == "edge" else {}),
@@ -119,8 +120,3 @@ def serve(
         restart = triton.own.restart if triton.own is not None else None
         with KeptWorker(used, restart) if settings.jobs_worker else nullcontext():
             serve_gateway(used, on_ready=announce, own=triton.own)
-
-
-def _whole(root: str) -> str:
-    """A folder's path from `/` on; prefixes of stores as they are."""
-    return root if "://" in root else str(Path(root).absolute())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,8 @@ not is opened and closed for each tensor. Three batches of 32 pictures of 640x64
 _POOL_SHARE: Final = 16
 """At most this part of a small GPU's memory."""
 _DRIVER: Final = "libcuda.so.1"
+_CUDA_DEVICE: Final = Path("/dev/nvidia-uvm")
+_MODPROBE_SECONDS: Final = 20
 _ALLOCATOR: Final = "PYTORCH_CUDA_ALLOC_CONF"
 
 
@@ -40,6 +44,7 @@ def environment_with_gpu(environment: Mapping[str, str], folder: Path) -> dict[s
         environment: Without.
         folder: That may hold a link to the driver's library; the server's own.
     """
+    _make_device_files()
     found = dict(environment)
     folders = [*(str(path) for path in library_folders()), *_driver_link(folder)]
     found["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [environment.get("LD_LIBRARY_PATH", ""), *folders]))
@@ -47,6 +52,16 @@ def environment_with_gpu(environment: Mapping[str, str], folder: Path) -> dict[s
     if "expandable_segments" in found.get(_ALLOCATOR, ""):
         del found[_ALLOCATOR]  # such memory cannot be shared with another process
     return found
+
+
+def _make_device_files() -> None:
+    """Make those of CUDA where nobody used it since the machine started.
+
+    CUDA does it itself by a program that gets more rights, which a server under its guard cannot.
+    """
+    program = shutil.which("nvidia-modprobe")
+    if program is not None and not _CUDA_DEVICE.exists():
+        subprocess.run([program, "-u", "-c=0"], check=False, capture_output=True, timeout=_MODPROBE_SECONDS)
 
 
 def _driver_link(folder: Path) -> list[str]:

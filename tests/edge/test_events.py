@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 
 from benchmarks.brokers import Broker, Gate, Listener, free_port, wait_for
+from benchmarks.pulled_plugs import pull
 from edge.configuration.loading import parse
 from edge.events.publisher import Publisher
 from edge.events.spool import Incoming, Spool
@@ -266,3 +267,33 @@ def test_events_follow_their_published_schema() -> None:
     )
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(wrong, schema)
+
+
+def test_pulled_plugs_lose_and_double_nothing(tmp_path: Path) -> None:
+    found = pull(8, 5, tmp_path)
+    assert set(found["pulled"]) == {"camera", "broker", "network", "power"}
+    assert found["events"] > 20
+    wrong = {name: found[name] for name in ("lost_file", "lost_mqtt", "lost_webhook", "twice_in_file", "doubled")}
+    assert not any(wrong.values()), found
+
+
+def test_an_hour_without_a_receiver_at_two_events_a_second(tmp_path: Path) -> None:
+    Receiver.refuses, Receiver.lines = True, []
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    (tmp_path / "secret").write_text(SECRET)
+    url = f"http://127.0.0.1:{server.server_port}/"
+    told = publisher(tmp_path, f"  sync: false\n  webhook: {{url: '{url}', secret_file: secret}}\n")
+    try:
+        for second in range(3600):
+            told.publish([event(2 * second), event(2 * second + 1)])
+        assert told.state()["receivers"]["webhook"]["waiting"] == 7200  # type: ignore[index]
+        Receiver.refuses = False
+        wait_for("the delivery", lambda: len(Receiver.lines) >= 7200)
+    finally:
+        told.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert [json.loads(line)["id"] for line in Receiver.lines] == [event(number).id for number in range(7200)]

@@ -12,11 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from edge.capture.addresses import parse as parse_address
 from edge.capture.clocks import Clocks
 from edge.health.metrics import EdgeMetrics, serve_metrics
 from edge.health.watchdog import Watchdog
+from edge.options import CameraOptions, WatchOptions, named
 from edge.pipeline.loop import Loop
 from edge.pipeline.suppression import Suppression
+from edge.watching import Watch
 from reeltag.errors import PortInUse
 from reeltag.tegrastats import DeviceFigures, Tegrastats, parse
 from tests.edge.test_loop import SlowNetwork, watched_pattern
@@ -92,6 +95,26 @@ def test_systemd_is_told_at_the_pace_that_it_asks_for(
         while not told or told[-1] != "STOPPING=1":
             told.append(systemd.recv(200).decode())
     assert told == ["READY=1", "WATCHDOG=1\nSTATUS=at 100.0", "WATCHDOG=1\nSTATUS=at 102.0", "STOPPING=1"]
+
+
+def test_a_source_that_hangs_is_left_to_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_repository: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1")
+        cameras = named([parse_address("pattern:64x64@5")], CameraOptions("", parse_address("pattern:")))
+        watch = Watch(WatchOptions(cameras, model_repository), lambda _: None)
+        watch.watched[0].camera.beat -= 100
+        watch._beat()
+        with pytest.raises(BlockingIOError):
+            systemd.recv(200)
+        watch.watched[0].camera.beat += 50
+        watch._beat()
+        assert systemd.recv(200).startswith(b"WATCHDOG=1")
+        watch.close()
 
 
 def test_without_systemd_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
 from edge.capture.plain import Pattern
 from edge.capture.slot import Frame, NewestFrame
+from edge.options import CameraOptions, WatchOptions, named
 from edge.pipeline.batching import Batching
 from edge.pipeline.loop import Loop, Watched
 from edge.pipeline.picture import CameraPicture
@@ -27,7 +28,7 @@ from edge.pipeline.stages import ALL, StageTimes
 from edge.pipeline.suppression import Suppression
 from edge.runtimes.artefacts import find_detector
 from edge.runtimes.network import open_network
-from edge.watching import Watch, WatchOptions
+from edge.watching import Watch
 from edge.words import Detections, Event, FrameTime, Picture
 from reeltag.frames import View
 from reeltag.frames.views import fit_pixels, geometry_of
@@ -126,7 +127,8 @@ def test_what_is_found_is_what_the_server_would_answer(
             boxes = suppression.to_source(kept.boxes, geometry)[0][: int(kept.count[0, 0])]
             np.testing.assert_allclose(detections[:, :4], boxes, atol=1e-2)
 
-    options = WatchOptions([parse(str(shared / "media/vtest.avi"))], model_repository, is_lossless=True)
+    cameras = named([parse(str(shared / "media/vtest.avi"))], CameraOptions("", parse("pattern:")))
+    options = WatchOptions(cameras, model_repository, is_lossless=True)
     watch = Watch(options, events.extend, Compared)
     watch.run()
     assert min(expected) >= 3  # people walk there

@@ -147,6 +147,19 @@ def read_once(source: Source) -> float | None:
     return source.read(Frame())
 
 
+def test_without_gstreamer_its_packages_are_named_and_files_are_read(shared: Path) -> None:
+    program = (
+        "import sys; sys.modules['gi'] = None\n"
+        "from edge.capture.addresses import parse\nfrom edge.capture.opening import source_of\n"
+        "from reeltag.errors import SetupError\n"
+        f"print(type(source_of(parse({str(shared / 'media/vtest.avi')!r}))).__name__)\n"
+        "try: source_of(parse('csi:0'))\nexcept SetupError as error: print(error)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert run.stdout.startswith("OpenCvFile")
+    assert "apt-get install python3-gi gir1.2-gstreamer-1.0" in run.stdout
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

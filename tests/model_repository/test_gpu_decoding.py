@@ -225,6 +225,17 @@ def test_without_memory_the_requests_fail_and_the_next_is_answered(
     assert not isinstance(Asked(decoder, [jpeg()]).results[0], Exception | str)
 
 
+def test_where_the_library_fails_as_a_whole_the_cpu_decodes(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fails:
+        def decode(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("nvImageCodec failure: '#5'")
+
+    monkeypatch.setattr(decoder._codec, "_decoders", {"one": Fails()})
+    file = jpeg(640, 480)
+    for mine, theirs in zip(Asked(decoder, [file]).pixels(0), on_cpu(file)[0], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize(
     ("kind", "is_plain"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pytest
@@ -19,14 +18,13 @@ from vod.segments.networks import networks_of
 from vod.segments.plan import Segment
 from vod.stores.thumbnails import ThumbnailStore
 
-NOTHING: Final = np.empty(0)
-
 
 def note(findings: Findings, time: float) -> None:
     """A frame that is surely red."""
-    findings.objects.add(time, label=NOTHING, score=NOTHING)
+    none = np.array([])
+    findings.objects.add(time, label=none, score=none)
     findings.classes.add(time, label=np.array([0]), score=np.array([0.9]))
-    findings.groups.add(time, label=NOTHING, score=NOTHING)
+    findings.groups.add(time, label=none, score=none)
 
 
 def test_each_glimpse_is_of_twice_as_much() -> None:

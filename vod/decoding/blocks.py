@@ -153,7 +153,7 @@ class OnGpu:
     """Report, before any other: a GPU decodes, and the blocks lie in its memory, too, as they do in the host's."""
 
     handle: bytes
-    """By which another process opens that memory; empty in tests without a GPU."""
+    """`CUipcMemHandle`, by which another process opens that memory."""
     number: int
     """Of the GPU."""
     byte_size: int

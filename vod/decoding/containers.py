@@ -199,8 +199,11 @@ class Source:
 def _accelerator(device: str | None) -> HWAccel | None:
     if device is None or device == "cpu":
         return None
-    # Frames stay on the GPU, in the context that PyTorch uses, too.
-    return HWAccel("cuda", device.rpartition(":")[2], allow_software_fallback=True, is_hw_owned=True)
+    # Frames stay on the GPU, in this thread's context, which is PyTorch's: FFmpeg refuses a primary context with other
+    # flags than its own, and memory of another context could not be read.
+    contexts = {"primary_ctx": "0", "current_ctx": "1"}
+    number = device.rpartition(":")[2]
+    return HWAccel("cuda", number, allow_software_fallback=True, options=contexts, is_hw_owned=True)
 
 
 def _open(path: Path, accelerator: HWAccel | None = None) -> av.container.InputContainer:

@@ -36,6 +36,12 @@ _BT601: Final = (0.299, 0.114)
 _FULL_RANGE: Final = 2
 
 
+def make_current(device: str) -> None:
+    """Make PyTorch's context of a GPU this thread's, which FFmpeg then decodes in."""
+    if torch.device(device).type == "cuda":
+        torch.zeros(1, device=device)
+
+
 def planes_of(frame: av.VideoFrame) -> tuple[torch.Tensor, torch.Tensor]:
     """Luma, uint8 `(H, W)`, and chroma, uint8 `(H/2, W/2, 2)`, without a copy.
 
@@ -165,9 +171,9 @@ class DeviceRing:
         self.byte_size = max(1, layout.block_slots * layout.block_bytes)
         self.number = torch.device(device).index or 0
         """Of the GPU."""
-        self.handle = b""
+        self.handle = bytes(HANDLE_BYTES)
         if torch.device(device).type == "cuda":
-            torch.zeros(1, device=device)  # its context becomes this thread's
+            make_current(device)
             self._owner = _Shareable(self.byte_size)
             self.handle = self._owner.handle()
             self._memory = torch.as_tensor(self._owner, device=device)

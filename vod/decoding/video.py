@@ -68,6 +68,10 @@ class Video:
         self._path = path
         self._keyframes_only = keyframes_only
         self._device = device
+        if device is not None:
+            from vod.decoding.cuda import make_current  # noqa: PLC0415  PyTorch takes seconds, and may not be there
+
+            make_current(device)
         self._source = Source(path, keyframes_only=keyframes_only, device=device)
         self.timeline = self._new_timeline()
         self.frames_decoded = 0

@@ -197,7 +197,7 @@ class RingInference:
     async def _register_gpu(self) -> None:
         """The blocks alone: windows are small, and are made of frames in the host's memory."""
         shared = self._reader.on_gpu
-        if shared is None or not shared.handle or self.is_on_gpu or not self._may_share_gpu:
+        if shared is None or self.is_on_gpu or not self._may_share_gpu:
             return
         try:
             await self._client.unregister_gpu_memory(self._gpu_region)

@@ -24,7 +24,7 @@ def cancel(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has ended otherwise.
     """
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if state is JobState.CANCELLED:
@@ -51,6 +51,7 @@ def cancel(database: Database, job_id: str, tenant: str) -> None:
                 running=0,
             )
         )
+        database.call(connection)
         if row.webhook:
             messages.add(database, connection, job_id, row.webhook, JobState.CANCELLED)
 
@@ -62,7 +63,7 @@ def resume(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has ended otherwise.
     """
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if not state.is_final:
@@ -72,6 +73,7 @@ def resume(database: Database, job_id: str, tenant: str) -> None:
         back = connection.execute(_requeued(job_id, videos.c.state == JobState.CANCELLED.value)).rowcount
         counts = {"cancelled": jobs.c.cancelled - back, "queued": jobs.c.queued + back}
         connection.execute(_reopened(job_id, "EXPAND" if not row.is_expanded else None if back else "FINISH", counts))
+        database.call(connection)
 
 
 def retry(database: Database, job_id: str, tenant: str) -> None:
@@ -81,7 +83,7 @@ def retry(database: Database, job_id: str, tenant: str) -> None:
         JobNotFound: There is no such job.
         JobConflict: It has not ended, or nothing of it failed.
     """
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         row = _locked(connection, job_id, tenant)
         state = JobState(row.state)
         if state not in (JobState.PARTIAL, JobState.FAILED):
@@ -111,6 +113,7 @@ def retry(database: Database, job_id: str, tenant: str) -> None:
         }
         errand = "EXPAND" if expands or not row.is_expanded else None if failed + partial else "FINISH"
         connection.execute(_reopened(job_id, errand, counts))
+        database.call(connection)
 
 
 def mark_deleted(database: Database, job_id: str, tenant: str) -> None:

@@ -184,11 +184,13 @@ def held_by(database: Database, host: str) -> list[Held]:
 
 def give_back(database: Database, held: Held) -> bool:
     """Let others take what a host works on, which then finds that out; False where it is not held any more."""
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         connection.execute(sa.select(jobs.c.id).where(jobs.c.id == held.job_id).with_for_update())
         if held.number < 0:
             mine = sa.and_(jobs.c.id == held.job_id, jobs.c.attempt == held.attempt, jobs.c.host.is_not(None))
             done = connection.execute(jobs.update().where(mine).values(host=None, attempt=held.attempt + 1))
+            if done.rowcount:
+                database.call(connection)
             return done.rowcount > 0
         done = connection.execute(
             videos.update()
@@ -198,6 +200,7 @@ def give_back(database: Database, held: Held) -> bool:
         if done.rowcount:
             counts = {"queued": jobs.c.queued + 1, "running": jobs.c.running - 1}
             connection.execute(jobs.update().where(jobs.c.id == held.job_id).values(**counts))
+            database.call(connection)
         return done.rowcount > 0
 
 

@@ -36,6 +36,7 @@ _SCHEMA_LOCK: Final = 0x7265656C746167
 _TURNS_LOCK: Final = _SCHEMA_LOCK + 1
 _PAUSES_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 _READS: Final = "reeltag_reads"
+_CALLS: Final = "reeltag_calls"
 _log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -86,20 +87,23 @@ class Database:
                 yield connection
 
     @contextmanager
-    def writing(self, *, calls: bool = False) -> Iterator[sa.Connection]:
-        """A transaction for the block; raises as `reading`.
-
-        Args:
-            calls: Whether those who wait for something to do, or for a job to end, are called behind it.
-        """
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction for the block; raises as `reading`."""
         with translated(self.url):
             self.prepare()
             with self.engine.begin() as connection:
+                connection.info.pop(_CALLS, None)
                 yield connection
-                if calls and not self.is_sqlite:
-                    bells.notify(connection)
-        if calls and self.is_sqlite:
+                is_called = connection.info.pop(_CALLS, False)
+        if is_called and self.is_sqlite:
             bells.ring(self.url)
+
+    def call(self, connection: sa.Connection) -> None:
+        """Call those who wait for something to do, or for a job to end, when a transaction of `writing` is over."""
+        if self.is_sqlite:
+            connection.info[_CALLS] = True
+        else:
+            bells.notify(connection)
 
     def take_turns(self, connection: sa.Connection) -> None:
         """Let no other transaction that asks for its turn go on before this one has ended; in SQLite none does."""

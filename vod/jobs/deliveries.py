@@ -95,11 +95,12 @@ def redeliver(database: Database, job_id: str, delivery_id: str) -> Delivery:
         JobNotFound: There is none of this id.
     """
     mine = sa.and_(deliveries.c.job_id == job_id, deliveries.c.id == delivery_id)
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         connection.execute(
             deliveries.update().where(mine).values(state=DeliveryState.WAITING.value, due_at=database.now, attempts=0)
         )
         row = connection.execute(sa.select(deliveries).where(mine)).first()
+        database.call(connection)
     if row is None:
         raise JobNotFound(f"there is no delivery {delivery_id} of the job {job_id}")
     return _delivery(row)

@@ -48,7 +48,7 @@ def still_held(database: Database, held: Held) -> bool:
 
 def add(database: Database, held: Held, found: Sequence[Found | BadLine]) -> bool:
     """Add videos that are new to a job, and what is wrong with other sources; False where it is not held any more."""
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         row = connection.execute(sa.select(jobs.c.id).where(_is_held(held)).with_for_update()).first()
         if row is None:
             return False
@@ -64,6 +64,7 @@ def add(database: Database, held: Held, found: Sequence[Found | BadLine]) -> boo
             connection.execute(videos.insert(), rows)
             job = jobs.update().where(jobs.c.id == held.job_id)
             connection.execute(job.values(queued=jobs.c.queued + len(rows)))
+            database.call(connection)
         wrong = [each for each in found if isinstance(each, BadLine)]
         _note_problems(database, connection, held.job_id, wrong)
     return True
@@ -71,13 +72,14 @@ def add(database: Database, held: Held, found: Sequence[Found | BadLine]) -> boo
 
 def expanded(database: Database, held: Held) -> None:
     """All sources of a job were read."""
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
         if job is None:
             return
         is_over = not job.queued and not job.running
         values = {"is_expanded": True, "errand": "FINISH" if is_over else None, "host": None, "starts": 0}
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
+        database.call(connection)
 
 
 def tagged(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
@@ -116,7 +118,7 @@ def lose(database: Database, held: Held, number: int) -> None:
 
 def finish(database: Database, held: Held) -> JobState | None:
     """End a job whose videos are all done, and have its webhook told; None where it is not held any more."""
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
         if job is None:
             return None
@@ -125,6 +127,7 @@ def finish(database: Database, held: Held) -> JobState | None:
         values = {"state": state.value, "ended_at": database.now, "errand": None, "host": None}
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
         connection.execute(pace.delete().where(pace.c.job_id == held.job_id))
+        database.call(connection)
         if job.webhook:
             deliveries.add(database, connection, job.id, job.webhook, state)
     return state
@@ -132,7 +135,7 @@ def finish(database: Database, held: Held) -> JobState | None:
 
 def break_off(database: Database, held: Held, reason: str) -> None:
     """End a job whose errand cannot be done, for a reason of ours; it may be retried."""
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         job = connection.execute(sa.select(jobs).where(_is_held(held)).with_for_update()).first()
         if job is None:
             return
@@ -142,6 +145,7 @@ def break_off(database: Database, held: Held, reason: str) -> None:
         if not job.running and not job.queued:  # otherwise its videos go on
             values |= {"state": JobState.FAILED.value, "ended_at": database.now}
         connection.execute(jobs.update().where(jobs.c.id == held.job_id).values(**values))
+        database.call(connection)
 
 
 def state_of(job: sa.Row[Any], *, is_flawed: bool) -> JobState:

@@ -236,7 +236,7 @@ def _end(
     *,
     keeps_records: bool,
 ) -> bool:
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         job = connection.execute(sa.select(jobs).where(jobs.c.id == held.job_id).with_for_update()).first()
         row = connection.execute(sa.select(videos.c.seconds_total).where(is_held(held))).first()
         if job is None or row is None:
@@ -248,6 +248,8 @@ def _end(
         known = row.seconds_total or 0.0
         seconds = known if seconds is None else seconds
         is_last = job.is_expanded and job.queued == 0 and job.running == 1
+        if is_last:
+            database.call(connection)
         column = state.value.lower()
         connection.execute(
             jobs.update()

@@ -66,7 +66,7 @@ def submit(database: Database, proposal: Proposal, idempotency_key: str | None, 
     """
     if idempotency_key is not None and not 0 < len(idempotency_key) <= _MAX_KEY:
         raise InvalidOption(f"an Idempotency-Key has 1 to {_MAX_KEY} characters, not {len(idempotency_key)}")
-    with database.writing(calls=True) as connection:
+    with database.writing() as connection:
         if idempotency_key is not None and (known := _known(connection, proposal, idempotency_key)) is not None:
             return known, False
         is_new = _made(database, connection, proposal, most_queued)
@@ -131,4 +131,7 @@ def _made(database: Database, connection: sa.Connection, proposal: Proposal, mos
         .on_conflict_do_nothing()
         .returning(jobs.c.id)
     )
-    return made.first() is not None
+    is_new = made.first() is not None
+    if is_new:
+        database.call(connection)
+    return is_new

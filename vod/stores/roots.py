@@ -87,6 +87,13 @@ class Roots:
         return f"lies outside of what this server reads; name something below {names}"
 
 
+def whole_root(entry: str) -> str:
+    """What an operator wrote, with a folder's path from `/` on."""
+    of_tenant = _OF_TENANT.fullmatch(entry)
+    whose, root = (f"{of_tenant['tenant']}=", of_tenant["root"]) if of_tenant else ("", entry)
+    return entry if "://" in root else f"{whose}{Path(root).absolute()}"
+
+
 @dataclass(frozen=True)
 class Upload:
     """What a client uploaded, all of it."""

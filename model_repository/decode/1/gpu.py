@@ -130,6 +130,8 @@ class GpuDecoder:
     def _serve(self) -> None:
         """Run; without this thread nothing would ever be answered, so that its end is the end of the process."""
         try:
+            if self._device.type == "cuda":
+                torch.cuda.set_device(self._device)
             while (first := self._queue.get()) is not None:
                 jobs = [first, *self._waiting()]
                 for job in jobs:
@@ -260,8 +262,14 @@ class _Codec:
             return []
         streams = [self._stream_of(file) for file in files]
         good = [stream for stream in streams if stream is not None]
-        images = iter(decoder.decode(good, params=self._params, cuda_stream=0) if good else [])
-        return [None if stream is None else self._tensor(next(images)) for stream in streams]
+        try:
+            images = iter(decoder.decode(good, params=self._params, cuda_stream=0) if good else [])
+            return [None if stream is None else self._tensor(next(images)) for stream in streams]
+        except Exception as error:
+            if _says_no_room(error):
+                raise
+            traceback.print_exc()  # one of them made the library fail: each is tried on its own way
+            return [None] * len(files)
 
     def _stream_of(self, file: bytes) -> Any:
         try:
@@ -273,7 +281,7 @@ class _Codec:
         if image is None:
             return None
         if self._device.type == "cuda":
-            return torch.from_dlpack(image)
+            return torch.from_dlpack(image.to_dlpack())
         return torch.from_numpy(np.asarray(image))
 
 
@@ -365,6 +373,10 @@ def _translated() -> Iterator[None]:
     except NoRoom:
         raise
     except Exception as error:
-        if "out of memory" in str(error).lower():
+        if _says_no_room(error):
             raise NoRoom("CUDA out of memory: the GPU has no room for these pictures") from error
         raise
+
+
+def _says_no_room(error: Exception) -> bool:
+    return "out of memory" in str(error).lower()

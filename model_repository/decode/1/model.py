@@ -35,8 +35,8 @@ class TritonPythonModel:
         dims = {output["name"]: tuple(int(size) for size in output["dims"]) for output in config["output"]}
         self.shapes = [dims[name] for name in self.views]
         pool = Pool(self.views, self.shapes, workers=int(parameters["workers"]))
-        is_gpu = args["model_instance_kind"] == "GPU"
-        self.decoder: Any = _on_gpu(pool, self.views, int(args["model_instance_device_id"])) if is_gpu else pool
+        device = _device_of(args)
+        self.decoder: Any = pool if device is None else _on_gpu(pool, self.views, device)
         self.answering = ThreadPoolExecutor(1, thread_name_prefix="decode-answers")
 
     def finalize(self) -> None:
@@ -119,14 +119,19 @@ class _Batch:
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
-def _on_gpu(pool: Pool, views: Sequence[str], number: int) -> Any:
+def _device_of(args: dict[str, str]) -> str | None:
+    """The GPU of this instance, as PyTorch names it; none on the CPU."""
+    return f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else None
+
+
+def _on_gpu(pool: Pool, views: Sequence[str], device: str) -> Any:
     """What decodes on a GPU; the pool alone where that does not work."""
     try:
         import torch  # noqa: PLC0415  it takes seconds, and is not there where no GPU is used
         from frames import View  # noqa: PLC0415
         from gpu import GpuDecoder  # noqa: PLC0415
 
-        decoder = GpuDecoder([View.parse(name) for name in views], pool, torch.device("cuda", number))
+        decoder = GpuDecoder([View.parse(name) for name in views], pool, torch.device(device))
     except Exception as error:
         pb_utils.Logger.log_warn(f"decode: pictures are decoded on the CPU alone, since on the GPU: {error!r}")
         return pool

@@ -116,8 +116,8 @@ class _Context:
         count = int(np.prod(self.shape))
         given = (ctypes.c_uint8 * count).from_address(self.addresses[FRAMES])
         answers = (ctypes.c_float * (self.shape[0] * 2)).from_address(self.addresses["MEANS"])
-        means = np.frombuffer(given, np.uint8).reshape(self.shape[0], -1).mean(1)
-        np.frombuffer(answers, np.float32)[:] = np.repeat(means, 2)
+        means = np.frombuffer(memoryview(given), np.uint8).reshape(self.shape[0], -1).mean(1)
+        np.frombuffer(memoryview(answers), np.float32)[:] = np.repeat(means, 2)
         return True
 
 

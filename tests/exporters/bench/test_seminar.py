@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
+from torch.overrides import TorchFunctionMode  # noqa: E402
+
 from exporters.bench import seminar  # noqa: E402
 from exporters.bench.runners import (  # noqa: E402
     OnnxRuntimeRunner,
@@ -26,6 +29,10 @@ from exporters.bench.runners import (  # noqa: E402
 )
 from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of  # noqa: E402
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan  # noqa: E402
+from exporters.publishing.placing import Machine  # noqa: E402
+from reeltag.gpu import Runtime  # noqa: E402
+
+NONE = (Runtime("", problem="no NVIDIA GPU"),)
 
 
 def runners(subject: Subject) -> list[Runner]:
@@ -98,10 +105,13 @@ def test_unknown_networks_and_sizes_are_refused() -> None:
         next(seminar.measure("nanodet_g", sizes=[(32, 32)], seconds=1))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 @pytest.mark.parametrize("module", ["tensorrt", "tensorrt_rtx"])
 def test_a_plan_answers_what_pytorch_does(module: str) -> None:
-    pytest.importorskip(module)
+    if not torch.cuda.is_available() and os.environ.get("FAIL_WITHOUT_GPU") == "1":
+        pytest.fail("FAIL_WITHOUT_GPU=1, and PyTorch finds no NVIDIA GPU")
+    problem = next(one.problem for one in Machine.here().runtimes or NONE if one.name in (module, ""))
+    if problem:
+        pytest.skip(problem)
     subject = subject_of("yolox_nano", size=(128, 160))
     data = network_graph(subject, subject.graph).SerializeToString()
     plan = build_plan(data, PlanOptions(batch=BatchProfile(1, 1, 1)), module=module)
@@ -131,7 +141,7 @@ def test_no_constant_is_copied_to_the_gpu_at_a_call(name: str) -> None:
             network(frames)
 
 
-class _NoTensorOfTheHost(torch.overrides.TorchFunctionMode):
+class _NoTensorOfTheHost(TorchFunctionMode):
     """Refuses what makes a tensor of numbers of the host: on a GPU it is copied there."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

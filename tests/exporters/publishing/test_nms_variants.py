@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
-from exporters.catalogue.entries import MODELS, ModelSpec
+from exporters.catalogue.entries import MODELS, ModelSpec, model_spec
+from exporters.making import Making, suppression_of
 from exporters.publishing import configs, repository
 from exporters.publishing.artefact import Artefact, bundled_artefact
 from exporters.publishing.configs import Nms
@@ -175,3 +176,16 @@ def test_both_answer_the_same_to_frames(python_url: str, engine_url: str) -> Non
 
     answers = zip(asyncio.run(ask(engine_url)), asyncio.run(ask(python_url)), strict=True)
     assert sum(check_equal(found, expected) for found, expected in answers) > 100
+
+
+@pytest.mark.parametrize(
+    ("network", "making", "nms"),
+    [
+        ("nanodet_g", Making(), "python"),
+        ("nanodet_g", Making(runtime="onnxruntime"), "engine"),
+        ("nanodet_g", Making(runtime="tensorrt", nms="python"), "python"),
+        ("efficientnet_lite0", Making(runtime="tensorrt"), "python"),
+    ],
+)
+def test_boxes_are_suppressed_in_the_graph_where_it_runs_on_a_gpu(network: str, making: Making, nms: str) -> None:
+    assert suppression_of(model_spec(network), making) == nms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,12 +32,12 @@ BUILD = PlanBuild(
 )
 
 
-def graph(folder: Path, runtime: str = "openvino", **said: object) -> Artefact:
+def graph(folder: Path, runtime: str = "openvino", **said: Any) -> Artefact:
     made = constant_network(folder / runtime, f"of_{runtime}", "detect", ("cat", "dog"), 0, runtime=runtime)
     return replace(made, passport=made.passport.model_copy(update=said))
 
 
-def plan(folder: Path, *, with_graph: bool = True, **build: object) -> Artefact:
+def plan(folder: Path, *, with_graph: bool = True, **build: Any) -> Artefact:
     made = graph(folder, "tensorrt", plan=BUILD.model_copy(update=build))
     file = folder / "model.plan"
     file.write_bytes(b"a plan")
@@ -65,7 +66,7 @@ def test_a_plan_runs_on_the_gpu_that_it_was_built_for(tmp_path: Path) -> None:
         ({"module": "tensorrt_rtx", "version": "1.7.1", "gpu": None, "targets": ("SM120",)}, "built for SM120"),
     ],
 )
-def test_the_graph_of_a_plan_that_cannot_run_runs_instead(tmp_path: Path, build: dict[str, object], said: str) -> None:
+def test_the_graph_of_a_plan_that_cannot_run_runs_instead(tmp_path: Path, build: dict[str, Any], said: str) -> None:
     found = place(plan(tmp_path, **build), WITH_GPU)
     assert (found.engine, found.artefact.passport.plan) == ("onnxruntime", None)
     assert said in found.reason
@@ -103,7 +104,7 @@ def test_packages_that_are_missing_are_named_with_what_brings_them(tmp_path: Pat
 
 @pytest.mark.parametrize(("said", "reason"), [({"precision": "int8"}, "int8"), ({"one_by_one": True}, "one picture")])
 def test_what_the_gpu_is_not_made_for_stays_on_the_cpu_by_name(
-    tmp_path: Path, said: dict[str, object], reason: str
+    tmp_path: Path, said: dict[str, Any], reason: str
 ) -> None:
     found = place(graph(tmp_path, **said), WITH_GPU)
     assert (found.engine, found.artefact.passport.runtime) == ("", "openvino")

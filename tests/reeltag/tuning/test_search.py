@@ -19,7 +19,8 @@ class Model:
         self.best, self.broken, self.lies = best, broken, lies
 
     def rate(self, candidate: Candidate) -> float:
-        return 100.0 / (1 + sum(value != vars(self.best)[name] for name, value in vars(candidate).items()))
+        different = [name for name, value in vars(candidate).items() if value != getattr(self.best, name)]
+        return 100.0 / (1 + len(different))
 
     def measured(self, candidate: Candidate) -> Measured:
         if candidate.network_threads == self.broken:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 
 from exporters.catalogue.packages import demo_video
 from reeltag.frames import View
+from tests.vod.fake import FakeTagger
 from vod.decoding import nvdec
 from vod.decoding.blocks import SHOT_FRAME, End, FrameBlock, RingLayout, Scan, ShotWindow, SlotKind, array_at
 from vod.decoding.decoders import Decoder
@@ -23,6 +26,7 @@ from vod.decoding.geometry import UPRIGHT, Orientation, Shape
 from vod.decoding.reader import VideoReader
 from vod.decoding.sampling import Sample
 from vod.decoding.scaling import Scaler
+from vod.inference.ring import RingInference
 
 torch = pytest.importorskip("torch")
 
@@ -140,6 +144,57 @@ def test_times_gaps_and_pixels_are_those_of_the_cpu(bikes: Path, device: str, sa
     assert differences(on_device[3], on_cpu[3]) <= MEAN_LEVELS
 
 
+class GpuTagger(FakeTagger):
+    """A server that sees the same GPU: its memory is read from the host's ring, which is laid out alike."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self._cards["detect_frames"] = self._cards["detect_frames"].model_copy(update={"view": view.name})
+        self.asked: list[str] = []
+
+    async def register_gpu_memory(self, region: str, handle: bytes, number: int, byte_size: int) -> None:
+        assert (len(handle), number, byte_size) == (64, 0, LAYOUT.block_slots * LAYOUT.block_bytes)
+        self.regions[region] = f"/{region.removesuffix('_gpu')}"
+
+    async def unregister_gpu_memory(self, region: str) -> None:
+        self.regions.pop(region, None)
+
+    async def infer_frames(self, card: Any, frames: Any, *, class_maps: bool = False) -> list[dict[str, Any]]:
+        self.asked.append(frames.region)
+        return await super().infer_frames(card, frames, class_maps=class_maps)
+
+    async def infer_cuts(self, card: Any, window: Any) -> Any:
+        self.asked.append(window.region)
+        return await super().infer_cuts(card, window)
+
+
+def test_triton_reads_blocks_in_the_gpus_memory_and_windows_in_the_hosts(bikes: Path, device: str) -> None:
+    async def run() -> None:
+        client = GpuTagger(VIEWS[0])
+        detector, shots = client._cards["detect_frames"], client._cards["shots"]
+        async with VideoReader(bikes, LAYOUT, device=device) as reader:
+            await reader.probe()
+            async with RingInference(client, reader) as inference:
+                assert len(await inference.frames(detector, 0, 8)) == 8
+                await inference.cuts(shots, 0)
+            assert client.asked == [f"{reader.region}_gpu", reader.region]
+            assert client.regions == {}
+
+    asyncio.run(run())
+
+
+def test_without_a_gpu_in_the_server_it_reads_all_in_the_hosts_memory(bikes: Path, device: str) -> None:
+    async def run() -> None:
+        client = FakeTagger()
+        async with VideoReader(bikes, LAYOUT, device=device) as reader:
+            await reader.probe()
+            async with RingInference(client, reader) as inference:
+                assert (inference.is_on_gpu, inference.is_shared) == (False, True)
+                await inference.cuts(client._cards["shots"], 0)
+
+    asyncio.run(run())
+
+
 def test_what_a_gpu_cannot_do_is_decoded_by_the_cpu_and_named(tmp_path: Path, device: str) -> None:
     video = tmp_path / "odd.mp4"
     matrix_video(video, 321, 241)
@@ -149,6 +204,14 @@ def test_what_a_gpu_cannot_do_is_decoded_by_the_cpu_and_named(tmp_path: Path, de
     assert reader.on_gpu is None
     assert mine[:3] == theirs[:3]
     assert differences(mine[3], theirs[3]) == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_a_gpu_that_has_gone_leaves_the_video_to_the_cpu(bikes: Path) -> None:
+    (blocks, _, end, _), reader = asyncio.run(reports(bikes, "cuda:0", Sample.KEYFRAMES))
+    assert reader.why_not_on_gpu
+    assert end == asyncio.run(reports(bikes, None, Sample.KEYFRAMES))[0][2]
+    assert blocks
 
 
 def matrix_video(path: Path, width: int, height: int) -> None:
@@ -166,6 +229,16 @@ def test_the_trial_tells_a_decoder_that_works(tmp_path: Path, device: str) -> No
     frames, difference = nvdec.compared(tmp_path / "trial.mp4", device)
     assert frames == 48
     assert difference <= 2
+
+
+def test_nothing_of_a_gpu_is_imported_where_none_decodes(model_repository: Path) -> None:
+    folder = model_repository / "decode" / "1"
+    code = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); import pool, vod.decoding.reader, vod.decoding.nvdec;"
+        "print([name for name in sys.modules if name.split('.')[0] in ('torch', 'nvidia')])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
 
 
 def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_an_error_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

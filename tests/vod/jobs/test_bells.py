@@ -41,12 +41,13 @@ def test_a_change_calls_all_who_wait_and_a_rollback_nobody(place: Place) -> None
             assert time.monotonic() - began >= 0.5
 
     def change() -> None:
-        with database.writing(calls=True):
-            pass
+        with database.writing() as connection:
+            database.call(connection)
 
     def fail() -> None:
         try:
-            with database.writing(calls=True):
+            with database.writing() as connection:
+                database.call(connection)
                 raise KeyError
         except KeyError:
             pass

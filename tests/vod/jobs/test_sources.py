@@ -15,7 +15,7 @@ from reeltag.fetching.web import Web
 from reeltag.settings import Settings
 from vod.client import Jobs, Submission
 from vod.jobs.sources import checked, contents
-from vod.stores.roots import Access, Roots, Upload
+from vod.stores.roots import Access, Roots, Upload, whole_root
 
 
 def uploaded_as(path: Path, name: str) -> Callable[[str], Upload]:
@@ -67,6 +67,11 @@ def test_a_tenant_has_roots_of_its_own(tmp_path: Path) -> None:
     assert (len(of_all.folders), len(of_all.prefixes)) == (3, 2)
     with pytest.raises(InvalidOption, match="acme=relative"):
         Roots.of(["acme=relative"], "other")
+    assert [whole_root(root) for root in ("films", "acme=films", "acme=s3://b/x/")] == [
+        str(Path.cwd() / "films"),
+        f"acme={Path.cwd() / 'films'}",
+        "acme=s3://b/x/",
+    ]
     (tmp_path / "acme").mkdir()
     film = tmp_path / "acme" / "a.mp4"
     film.write_bytes(b"a")

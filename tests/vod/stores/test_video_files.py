@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path, PurePath
 
+import numpy as np
 import pytest
 
 from reeltag.errors import OutputError
-from reeltag.tags import FrameDetections, VideoTags
+from reeltag.tags import FrameDetections, Shot, Tag, VideoTags
 from tests.vod.stores.test_job_files import document
+from vod.aggregation.aggregate import interval_of
+from vod.aggregation.levels import Objects, TaggedShots
+from vod.stores.file_store import FileStore
 from vod.stores.files import Folder
+from vod.stores.job_files import VideoResult, write_job_files
 from vod.stores.results import json_text
 from vod.stores.tagged import TaggedVideo
 from vod.stores.video_files import json_pieces, video_files, write_files
@@ -65,3 +73,44 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No space left"):
         write_files(Folder(tmp_path), files)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["b.mp4.jpg"]
+
+
+def test_what_is_written_is_never_whole_in_memory(tmp_path: Path) -> None:
+    """Of a video with many shots: its files, and those of its job."""
+    shots, labels = 150, [f"object {number}" for number in range(20)]
+    times = np.arange(4.0 * shots)
+    tags = tuple(
+        Tag(
+            label=label,
+            model="net",
+            confidence=0.9,
+            intervals=tuple(interval_of(4.0 * number, 4.0 * number + 3, 0.9) for number in range(shots)),
+        )
+        for label in labels
+    )
+    objects = Objects("net", times, lambda _: np.full(len(times), 2))
+    whole = document("long.mp4")
+    tagged = replace(
+        parts_of(whole),
+        shots=TaggedShots([Shot(start_seconds=4.0 * n, end_seconds=4.0 * n + 4) for n in range(shots)], tags, objects),
+        tags=tags,
+    )
+    files = video_files(PurePath("v"), tagged, lambda: (f"<p>{number}" for number in range(1000)), lambda: b"jpeg")
+    store = FileStore(tmp_path)
+    tracemalloc.start()
+    try:
+        write_files(store, files)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = (tmp_path / "v.tags.json").stat().st_size
+    assert size > 1_000_000
+    assert peak < size / 2, "what is held is a tag, or a shot"
+    with store.reading("v.tags.json") as file:
+        write_job_files(store, "job", [VideoResult(0, "v", "v", file)])
+    read = VideoTags.model_validate_json((tmp_path / "v.tags.json").read_bytes())
+    assert (read.tags, len(read.shots)) == (tags, shots)
+    assert {each.count for shot in read.shots for each in shot.objects} == {2}
+    assert json.loads((tmp_path / "job" / "job.jsonl").read_text()) == json.loads(
+        (tmp_path / "v.tags.json").read_text()
+    )
