@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
-CODE := reeltag exporters gateway vod benchmarks deploy docs loadtests model_repository tests
+CODE := reeltag exporters gateway vod edge benchmarks deploy docs loadtests model_repository tests
 DEMO := out/demo
 
 .DEFAULT_GOAL := help

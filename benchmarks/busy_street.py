@@ -66,6 +66,13 @@ class BusyStreet:
     async def unregister_shared_memory(self, region: str) -> None:
         """Nothing to do."""
 
+    async def register_gpu_memory(self, region: str, handle: bytes, number: int, byte_size: int) -> None:
+        """As `register_shared_memory`."""
+        raise ReeltagError("no shared memory")
+
+    async def unregister_gpu_memory(self, region: str) -> None:
+        """Nothing to do."""
+
     def _boxes(self) -> dict[str, Array]:
         corners = self._random.uniform(0, 200, (_BOXES, 2))
         return {

@@ -1,68 +1,97 @@
-"""How soon are the tags of a one-minute video there, on an idle server?
+"""How soon are the tags of a one-minute video there, on an idle server: the first ones, and all of them?
 
 Run it with `python -m benchmarks.first_tags`. `reeltag serve` runs with its own Triton and worker; three videos of 60 s
-are submitted over HTTP, one after the other, and the time until their `tags.json` can be read is printed.
+are submitted over HTTP, one after the other. Timed are the first preliminary tags that `/v1/jobs/ID/videos` shows, and
+the video's line in the results. `--precision f32` has the networks compute as on a machine without bf16.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import statistics
-import subprocess
 import tempfile
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
 
+from benchmarks.media import street_films
+from benchmarks.server import serving
 from benchmarks.throughput import machine
-from tests.e2e.conftest import REELTAG, free_port, wait_until_ready
-from tests.vod.numbered import RATE, Encoding, write_numbered
+from exporters.publishing.repository import publish
+from reeltag.embedded import EmbeddedTriton
 
 VIDEOS: Final = 3
 SETTLING_SECONDS: Final = 8.0
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds from a submission."""
+
+    planned: float
+    """Until the video's length is known."""
+    first: float
+    """Until there are preliminary tags."""
+    whole: float
+    """Until the results are there."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=60)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--films", type=Path, help="folder that keeps the videos")
+    parser.add_argument("--precision", choices=("f32",), help="instead of the machine's best")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        films = Path(folder) / "films"
-        films.mkdir()
-        for number in range(VIDEOS):
-            frames = [frame % 1000 for frame in range(number, number + seconds * RATE)]
-            write_numbered(films / f"{number}.mp4", frames, Encoding(options={"g": str(2 * RATE)}))
-        port, log = free_port(), Path(folder) / "log"
-        environment = {**os.environ, "REELTAG_STATE_DIR": folder, "REELTAG_SOURCE_ROOTS": str(films)}
-        command = [REELTAG, "serve", "--port", str(port), "--grpc-port", "0", "--jobs-worker"]
-        with log.open("w") as file, subprocess.Popen(command, env=environment, stderr=file) as process:
-            url = f"http://127.0.0.1:{port}"
-            wait_until_ready(url, process, log)
+        films = street_films(given.films or Path(folder) / "films", VIDEOS, given.seconds)
+        environment = {"REELTAG_STATE_DIR": folder, "REELTAG_SOURCE_ROOTS": str(films[0].parent)}
+        with ExitStack() as stack:
+            options = ["--jobs-worker"]
+            if given.precision:
+                triton = stack.enter_context(EmbeddedTriton(repository(Path(folder) / "models", given.precision)))
+                options += ["--triton-url", triton.url]
+            served = stack.enter_context(serving(*options, environment=environment))
             time.sleep(SETTLING_SECONDS)
-            times = [submitted(url, films / f"{number}.mp4") for number in range(VIDEOS)]
-            process.send_signal(signal.SIGINT)
-    told = ", ".join(f"{each:.1f}" for each in times)
-    print(f"{machine()}: {seconds} s of 320x192 H.264: tags after {told} s, median {statistics.median(times):.1f} s")
+            times = [submitted(served.url, film) for film in films]
+    print(f"{machine()}, {given.precision or 'its best precision'}: {given.seconds} s of 720p H.264")
+    for name in ("planned", "first", "whole"):
+        seconds = [getattr(each, name) for each in times]
+        told = ", ".join(f"{each:.1f}" for each in seconds)
+        print(f"{name}: after {told} s, median {statistics.median(seconds):.1f} s")
 
 
-def submitted(url: str, path: Path) -> float:
-    """Seconds from a submission to its tags."""
+def repository(folder: Path, precision: str) -> Path:
+    """A model repository whose networks compute with this precision, whatever the machine could do."""
+    publish(folder)
+    for config in folder.glob("*/config.pbtxt"):
+        config.write_text(config.read_text().replace('string_value: "bf16"', f'string_value: "{precision}"'))
+    return folder
+
+
+def submitted(url: str, path: Path) -> Times:
+    """Submit a video and wait for its tags."""
     began = time.perf_counter()
     answer = httpx.post(f"{url}/v1/jobs", json={"sources": [str(path)]}, timeout=30)
-    job_id = answer.raise_for_status().json()["id"]
-    while True:
-        state = httpx.get(f"{url}/v1/jobs/{job_id}", timeout=30).json()["state"]
-        if state not in {"QUEUED", "RUNNING"}:
-            results = httpx.get(f"{url}/v1/jobs/{job_id}/results?format=jsonl", timeout=30)
-            assert state == "SUCCEEDED", state
-            assert results.text.count("\n") == 1
-            return time.perf_counter() - began
-        time.sleep(0.1)
+    job, since = f"{url}/v1/jobs/{answer.raise_for_status().json()['id']}", dict[str, float]()
+    state = "QUEUED"
+    while state != "SUCCEEDED":
+        time.sleep(0.2)
+        state = httpx.get(job, timeout=30).json()["state"]
+        assert state in {"QUEUED", "RUNNING", "SUCCEEDED"}, state
+        videos = httpx.get(f"{job}/videos", timeout=30).json()["videos"]
+        reached = {
+            "planned": any(video["seconds_total"] for video in videos),
+            "first": any(video["preliminary_tags"] for video in videos),
+        }
+        since |= {name: time.perf_counter() - began for name, is_so in reached.items() if is_so and name not in since}
+    assert httpx.get(f"{job}/results?format=jsonl", timeout=30).text.count("\n") == 1
+    since["whole"] = time.perf_counter() - began
+    return Times(since["planned"], since.get("first", since["whole"]), since["whole"])
 
 
 if __name__ == "__main__":

@@ -32,9 +32,10 @@ from reeltag.gpu import Installed
 PARTS: Final = {
     "prepare": ("benchmarks.gpu.preparing:run", 75),
     "bare": ("benchmarks.gpu.bare:run", 45),
-    "ensemble": ("benchmarks.gpu.served:ensemble", 70),
-    "gateway": ("benchmarks.gpu.served:gateway", 60),
-    "accuracy": ("benchmarks.gpu.accuracy:run", 70),
+    "decoding": ("benchmarks.gpu.decoding:run", 40),
+    "ensemble": ("benchmarks.gpu.served:ensemble", 55),
+    "gateway": ("benchmarks.gpu.served:gateway", 50),
+    "accuracy": ("benchmarks.gpu.accuracy:run", 55),
     "video": ("benchmarks.gpu.videos:run", 60),
     "seminar": ("benchmarks.gpu.benches:seminar", 45),
     "ladder": ("benchmarks.gpu.benches:ladder", 25),

@@ -18,7 +18,8 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -28,11 +29,13 @@ import numpy as np
 import psutil
 
 from benchmarks.busy_street import BusyStreet
-from vod.options import TagOptions
-from vod.pages.page import video_page
-from vod.segments import SegmentRecord, merged, plan_video, tag_segment
-from vod.stores.results import json_text
-from vod.stores.thumbnails import ThumbnailStore
+from reeltag.settings import Settings
+from vod.jobs.options import JobOptions, options_of
+from vod.jobs.results import Results
+from vod.jobs.tagging import Part
+from vod.jobs.video_tagging import VideoTagging
+from vod.stores.job_files import VideoResult, write_job_files
+from vod.stores.source import Found, SourceKind
 
 _RATE: Final = 25
 _GOP: Final = 50
@@ -77,30 +80,37 @@ def _repeated(minute: Path, path: Path, times: int) -> None:
                     container.mux(packet)
 
 
-async def tag(path: Path, folder: Path) -> dict[str, float]:
-    """Tag a video as a job does, with every record in a file, and say what that took."""
-    client, options, began = BusyStreet(), TagOptions(), time.monotonic()
-    plan = await plan_video(path, options)
-    bytes_ = 0
-    for segment in plan.segments:
-        record = await tag_segment(path, plan, segment, client, options)
-        data = record.to_bytes()
-        bytes_ += len(data)
-        (folder / str(segment.index)).write_bytes(data)
-    records = (SegmentRecord.from_bytes((folder / str(each.index)).read_bytes()) for each in plan.segments)
-    with ThumbnailStore() as thumbnails:
-        tagged = await merged(path, plan, records, client, options, thumbnails)
-        text, page = json_text(tagged.tags), video_page(tagged, thumbnails, path.name)
+async def tag(path: Path, folder: Path, options: JobOptions) -> dict[str, float]:
+    """Tag a video as a job does, with every record in a file, write all its results, and say what that took."""
+    tagging, began = VideoTagging(BusyStreet(), Settings().segment_seconds), time.monotonic()
+    planned = await tagging.plan(path, options)
+    sizes = []
+    for index in range(len(planned.parts)):
+        record = await tagging.segment(path, planned.text, index, options, lambda _: None, lambda _: None)
+        sizes.append(len(record))
+        (folder / str(index)).write_bytes(record)
+
+    async def parts() -> AsyncIterator[Part]:
+        for index in range(len(planned.parts)):
+            yield Part(index, (folder / str(index)).read_bytes())
+
+    results, name = Results(str(folder / "results"), folder / "scratch"), "video"
+    found = Found(SourceKind.PATH, str(path), str(path), name)
+    with closing(await tagging.results(found, path, planned.text, parts(), options, None)) as tagged:
+        results.write(name, tagged.files)
+    with results.store.reading(f"{name}/{name}.tags.json") as file:
+        write_job_files(results.store, name, [VideoResult(0, name, name, file)])
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    written = {each.suffix[1:]: each.stat().st_size / 2**20 for each in (folder / "results").rglob("*.*")}
     return {
         "seconds": round(time.monotonic() - began, 1),
-        "segments": len(plan.segments),
-        "shots": len(tagged.tags.shots),
+        "segments": len(sizes),
         "worker_mib": round(own, 1),
         "child_mib": round(max(_children), 1),
-        "record_mib": round(bytes_ / 2**20 / len(plan.segments), 2),
-        "json_mib": round(len(text) / 2**20, 2),
-        "page_mib": round(len(page) / 2**20, 2),
+        "record_mib": round(sum(sizes) / 2**20 / len(sizes), 2),
+        "json_mib": round(written["json"], 2),
+        "page_mib": round(written["html"], 2),
+        "jsonl_mib": round(written["jsonl"], 2),
     }
 
 
@@ -116,12 +126,13 @@ def watch_children() -> None:
         time.sleep(0.2)
 
 
-def measured(seconds: int) -> dict[str, float]:
+def measured(seconds: int, given: argparse.Namespace) -> dict[str, float]:
     """Tag a video of this length in a new process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
         write_video(path, seconds)
         command = [sys.executable, "-m", "benchmarks.long_videos", "--tag", str(path)]
+        command += ["--sample", given.sample, "--fps", str(given.fps), *(["--frames"] if given.frames else [])]
         found = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     result: dict[str, float] = json.loads(found.stdout)
     return result
@@ -132,16 +143,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=3.0, help="length of the long video")
     parser.add_argument("--tag", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.tag:
+    parser.add_argument("--sample", default="fps", help="as of a job")
+    parser.add_argument("--fps", type=float, default=2.0, help="as of a job")
+    parser.add_argument("--frames", action="store_true", help="as of a job")
+    given = parser.parse_args()
+    if given.tag:
         importlib.import_module("vod.jobs.worker")
         threading.Thread(target=watch_children, daemon=True).start()
+        options = options_of({"sample": given.sample, "fps": given.fps, "frames": given.frames})
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(asyncio.run(tag(options.tag, Path(folder)))))
+            print(json.dumps(asyncio.run(tag(given.tag, Path(folder), options))))
         return
-    short, long = measured(60), measured(round(options.hours * 3600))
+    short, long = measured(60, given), measured(round(given.hours * 3600), given)
     print(f"1 minute: {short}")
-    print(f"{options.hours:g} hours: {long}")
+    print(f"{given.hours:g} hours: {long}")
     print(f"worker: {long['worker_mib'] / short['worker_mib']:.2f} times the memory of one minute")
 
 

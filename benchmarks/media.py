@@ -25,8 +25,14 @@ def jpegs_720p(count: int) -> list[bytes]:
     return [pictures[i * len(pictures) // count] for i in range(count)]
 
 
-def street_video_720p(path: Path, seconds: int) -> None:
-    """Write the demo's street video, scaled to 720p and repeated for `seconds`, H.264, key frame every 2 s."""
+def street_video_720p(path: Path, seconds: int, *, first: int = 0) -> None:
+    """Write the demo's street video, scaled to 720p and repeated for `seconds`, H.264, key frame every 2 s.
+
+    Args:
+        path: Where to.
+        seconds: Its length.
+        first: Frame that it begins with: another one makes another video.
+    """
     source = datasets() / "bikes.mp4"
     with av.open(str(source)) as container:
         frames = [frame.reformat(1280, 720, "yuv420p") for frame in container.decode(video=0)]
@@ -35,10 +41,26 @@ def street_video_720p(path: Path, seconds: int) -> None:
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
         stream.time_base = Fraction(1, 25)
         for index in range(seconds * 25):
-            frame = frames[index % len(frames)]
+            frame = frames[(first + index) % len(frames)]
             frame.pts, frame.time_base = index, Fraction(1, 25)
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
+
+
+def street_films(folder: Path, count: int, seconds: int) -> list[Path]:
+    """Different street videos in 720p, made where they are not there yet.
+
+    Args:
+        folder: Where they are kept.
+        count: How many.
+        seconds: Length of each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number}-{seconds}.mp4" for number in range(count)]
+    for number, path in enumerate(paths):
+        if not path.exists():
+            street_video_720p(path, seconds, first=number)
+    return paths
 
 
 def datasets() -> Path:

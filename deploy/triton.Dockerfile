@@ -31,6 +31,7 @@ COPY reeltag reeltag
 COPY exporters exporters
 COPY gateway gateway
 COPY vod vod
+COPY edge edge
 COPY model_repository model_repository
 COPY deploy/plans.sh deploy/plans.sh
 RUN pip install --no-cache-dir --no-deps -e . \

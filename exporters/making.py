@@ -42,8 +42,9 @@ class Making:
     """Trains int8 after its calibration."""
     runtime: Runtime = "openvino"
     """What it is for; elsewhere its graph runs in another one (`publishing.placing`)."""
-    nms: Nms = "python"
-    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`)."""
+    nms: Nms | None = None
+    """Of a detector whose boxes are not final: suppression by the `nms` backend, or in the graph (`engine`). Without it
+    by the backend for OpenVINO, in the graph for runtimes of a GPU."""
     plan: PlanOptions = field(default_factory=PlanOptions)
     """For `tensorrt`."""
     builder: ModuleName | None = None
@@ -84,6 +85,8 @@ def made(
     graph, report = _lowered(source, making, calibration, progress)
     if making.nms == "engine":
         _check_suppression(source.spec)
+    nms = suppression_of(source.spec, making)
+    if nms == "engine":
         graph = suppressing(graph)
     file = folder / "model.onnx"
     write_atomically(file, graph.SerializeToString(deterministic=True))
@@ -98,7 +101,7 @@ def made(
         reeltag_version=__version__,
         runtime=making.runtime,
         precision=report.precision,
-        nms="network" if source.spec.is_final else making.nms,
+        nms=nms,
         one_by_one=is_one_by_one(source.graph),
         kept_fp32=tuple(f"{kept.node} ({kept.operator}): {kept.reason}" for kept in report.kept_fp32),
         calibration_sha256=report.calibration_sha256,
@@ -109,6 +112,13 @@ def made(
         builder = making.builder or installed()
         artefact = planned(artefact, making.plan, folder, builder=builder, progress=progress)
     return artefact, report
+
+
+def suppression_of(spec: ModelSpec, making: Making) -> Nms:
+    """What suppresses a network's boxes: from a GPU they would be copied for that alone."""
+    if spec.is_final:
+        return "network"
+    return making.nms or ("engine" if spec.task == "detect" and making.runtime != "openvino" else "python")
 
 
 def _check_suppression(spec: ModelSpec) -> None:

@@ -188,6 +188,8 @@ async def _running(
         max_waiting=settings.max_waiting_images,
         timeout_seconds=settings.timeout_seconds,
         max_bytes=settings.max_upload_bytes,
+        max_sent_bytes=settings.batch_max_images * settings.max_inflight_requests << 20,
+        newest_first=settings.newest_first,
     )
 
     catalogue = Catalogue(client, LIFETIME_SECONDS)

@@ -194,7 +194,8 @@ class Batcher:
     def _may_send(self) -> bool:
         tritons = self._tritons()
         sent = sum(size for _, size in self._inflight.values())  # on their way they are copied several times
-        return len(self._inflight) < self._limits.max_inflight * tritons and sent <= self._limits.max_bytes * tritons
+        most = max(self._limits.max_bytes, self._limits.max_sent_bytes)
+        return len(self._inflight) < self._limits.max_inflight * tritons and sent <= most * tritons
 
     @property
     def _enough(self) -> int:

@@ -38,6 +38,7 @@ from gateway.workers.supervisor import BEAT_SECONDS, Supervisor
 from reeltag.errors import PortInUse, SetupError
 from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.settings import Settings, unknown_variables
+from reeltag.sizing import explained
 
 SHUTDOWN_SECONDS: Final = 5
 """How long requests may take to finish once the listener is closed."""
@@ -74,6 +75,8 @@ def serve(
     logs.set_up(settings.log_level, settings.log_format)
     if listener is None or settings.workers == 1:  # else the parent has said it
         _warn(settings, certificates)
+        if own is not None:
+            _log.info("%s", explained(dict(settings), settings.model_fields_set, settings.state_dir))
     is_parent = listener is None and settings.workers > 1
     listener = listener or _listen(settings.host, settings.port)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

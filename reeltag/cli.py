@@ -12,7 +12,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from reeltag import __version__
-from reeltag.commands import bench, doctor, evaluate, export, jobs, keys, models, serve, tag, worker
+from reeltag.commands import bench, doctor, evaluate, export, jobs, keys, models, serve, tag, tune, watch, worker
 from reeltag.commands import live as _live  # noqa: F401 - adds its commands to those of `models`
 from reeltag.commands.common import progress, results
 from reeltag.errors import InputError, ReeltagError
@@ -28,6 +28,10 @@ app = typer.Typer(
 )
 for _command in (serve.serve, worker.worker, tag.tag, tag.show):
     app.command()(_command)
+# Its options are those of edge.command, which also runs where typer is not.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(
+    watch.watch
+)
 app.add_typer(models.app, name="models")
 app.command()(export.export)
 app.add_typer(evaluate.app, name="evaluate")
@@ -35,6 +39,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(keys.app, name="keys")
 app.add_typer(jobs.app, name="jobs")
 app.command()(doctor.doctor)
+app.command()(tune.tune)
 
 
 def main() -> NoReturn:

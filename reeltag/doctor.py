@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -15,6 +14,9 @@ from reeltag import embedded, gpu
 from reeltag.contract import ModelCard
 from reeltag.embedded.guard import SHARED_MEMORY
 from reeltag.errors import EmbeddedUnavailable, ReeltagError
+from reeltag.machine import this_machine
+from reeltag.settings import load_settings
+from reeltag.sizing import explained, shortage
 from reeltag.triton import TritonClient
 
 _CPU_FLAGS: Final = {
@@ -57,7 +59,11 @@ def _machine() -> Iterator[Finding]:
     flags = _cpu_flags()
     features = ", ".join(name for flag, name in _CPU_FLAGS.items() if flag in flags) or "none that we look for"
     precision = "networks run in bf16" if "amx_bf16" in flags else "no bf16 here, so networks run in f32"
-    yield Finding("CPU", "ok", f"{len(os.sched_getaffinity(0))} cores usable; {features}; {precision}")
+    machine, settings = this_machine(), load_settings()
+    yield Finding("CPU", "ok", f"{machine.cores} cores usable; {features}; {precision}")
+    missing = shortage(machine)
+    chosen = explained(dict(settings), settings.model_fields_set, settings.state_dir)
+    yield Finding("sizes", "missing" if missing else "ok", missing or chosen)
     free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.exists() else 0
     enough = free >= 256 << 20
     advice = "" if enough else "; 256 MiB are needed: `docker run --shm-size=1g`, or remount it larger"
@@ -88,6 +94,10 @@ def _gpu() -> Iterator[Finding]:
             continue
         remedy = f": `{runtime.remedy}`" if runtime.remedy else ""
         yield Finding("  networks on it", "optional", f"not in {named}: {runtime.problem}{remedy}")
+    codec = gpu.jpeg_decoder(cuda)
+    remedy = f": `{codec.remedy}`" if codec.remedy else ""
+    said = f"by the CPU, since {codec.problem}{remedy}" if codec.problem else f"{codec.name} {codec.version}"
+    yield Finding("  JPEGs on it", "optional" if codec.problem else "ok", said)
 
 
 def _embedded() -> Finding:

@@ -40,6 +40,7 @@ ReeltagError                     500
 │   ├── DatabaseAway             503  the jobs' database cannot be reached
 │   └── DeadlineExceeded         504
 ├── NetworkReplaced              503  to be asked anew: another network answers now
+├── NotOnGpu                     500  a GPU cannot decode a video that the CPU may decode
 ├── StaleRecord                  500  another version of reeltag, or another network, made a segment's record
 ├── AccuracyLost                 500  an artefact is less right than allowed: it is not published
 ├── ModelRejected                500  a running server cannot serve what is new: it serves what it did before
@@ -241,6 +242,10 @@ class VideoError(InputError):
     """A video that cannot be tagged at all; damage in its middle is a recorded gap instead."""
 
     status = 422
+
+
+class NotOnGpu(ReeltagError):
+    """A video that a GPU does not decode, or not so that it can be relied on; the CPU may."""
 
 
 class NotAsPlanned(VideoError):

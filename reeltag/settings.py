@@ -16,6 +16,7 @@ from reeltag import __version__
 from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption
 from reeltag.frames import MAX_IMAGE_PIXELS
+from reeltag.sizing import default_of
 
 _PREFIX: Final = "REELTAG_"
 _ALIKE: Final = 0.8
@@ -28,6 +29,11 @@ def _default_state_dir() -> Path:
     return (Path(given) if Path(given).is_absolute() else Path.home() / ".local" / "state") / "reeltag"
 
 
+def _sized(name: str, *, least: int, most: int) -> Any:
+    """A field whose default follows from the cores, see `reeltag.sizing`; it stands behind those that it follows."""
+    return Field(default_factory=lambda data: default_of(name, data), ge=least, le=most)
+
+
 class Settings(BaseSettings):
     """The options; each may be given as an environment variable, such as `REELTAG_PORT=8080`."""
 
@@ -35,14 +41,29 @@ class Settings(BaseSettings):
         env_prefix=_PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    state_dir: Path = Field(default_factory=_default_state_dir)
+    """Folder of what is kept between runs: the database of jobs, uploads, downloads, results, what was tuned."""
+    network_threads: int = _sized("network_threads", least=1, most=256)
+    """Threads of each instance of a network that OpenVINO runs, 1 to 256."""
+    network_instances: int = _sized("network_instances", least=1, most=128)
+    """Processes that run each network on the CPU, 1 to 128, each with `network_threads`."""
+    nms_instances: int = _sized("nms_instances", least=1, most=64)
+    """Processes of each backend behind the networks, `nms` and `areas`, 1 to 64."""
+    decode_instances: int = _sized("decode_instances", least=1, most=16)
+    """Processes of the backend `decode`, 1 to 16, each with its share of `decode_workers`."""
+    decode_workers: int = _sized("decode_workers", least=1, most=256)
+    """Pictures that are decoded at one time, each in a process, 1 to 256."""
+    queue_delay_microseconds: int = _sized("queue_delay_microseconds", least=0, most=1_000_000)
+    """How long a request waits in Triton for others to share its batch, microseconds, 0 to 1,000,000."""
+
     host: str = Field("127.0.0.1", min_length=1)
     """Address that the gateway listens on; `0.0.0.0` for every interface."""
     port: int = Field(8000, ge=0, le=65535)
     """TCP port of the gateway, 0 to 65535; 0 takes a free one."""
     grpc_port: int = Field(8001, ge=0, le=65535)
     """TCP port of the gateway's gRPC interface, 0 to 65535; 0 leaves it off."""
-    workers: int = Field(1, ge=1, le=64)
-    """Processes that serve the gateway behind its ports, 1 to 64: as many as cores, where one is not enough."""
+    workers: int = _sized("workers", least=1, most=64)
+    """Processes that serve the gateway behind its ports, 1 to 64."""
     triton_url: str | None = Field(None, min_length=1)
     """A running Triton's gRPC endpoint, such as `127.0.0.1:8001` or `unix:/run/triton/grpc:1`, or several, separated by
     commas, that serve the same; none starts one."""
@@ -110,39 +131,43 @@ class Settings(BaseSettings):
     webhook_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts of webhooks that may be at private addresses, separated by commas, such as `hooks.internal:8080`."""
 
-    batch_max_images: int = Field(8, ge=1, le=MAX_BATCH_SIZE)
+    batch_max_images: int = _sized("batch_max_images", least=1, most=MAX_BATCH_SIZE)
     """Most images in one request to Triton, 1 to 32."""
     batch_max_delay_microseconds: int = Field(4000, ge=0, le=1_000_000)
     """Longest wait for a batch to fill while Triton could take it, microseconds, 0 to 1,000,000."""
-    max_inflight_requests: int = Field(2, ge=1, le=64)
+    max_inflight_requests: int = _sized("max_inflight_requests", least=1, most=64)
     """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
-    max_waiting_images: int = Field(256, ge=1, le=100_000)
+    max_waiting_images: int = _sized("max_waiting_images", least=1, most=100_000)
     """Most images of each priority that wait for Triton, `max_images_per_request` to 100,000; above it 429."""
+    newest_first: bool = False
+    """Whether the request that came last goes first: of a camera the newest frame is worth most (`--profile edge`)."""
 
     score_threshold: float = Field(0.3, ge=0, le=1)
     """Lowest score of a detection where a request states none, 0 to 1."""
     top_k: int = Field(5, ge=1, le=1000)
     """Most tags of an image where a request states none, 1 to 1000."""
 
-    state_dir: Path = Field(default_factory=_default_state_dir)
-    """Folder of what is kept between runs: the database of jobs, uploads, downloads, results."""
     database_url: str | None = Field(None, min_length=1)
     """Where jobs are kept: `postgresql://USER:PASSWORD@HOST/NAME` for several hosts; none is SQLite in `state_dir`."""
     source_roots: Annotated[tuple[str, ...], NoDecode] = ()
-    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; none
-    lets jobs name no file."""
+    """Folders, and prefixes such as `s3://bucket/films/`, below which jobs may name sources, separated by commas; with
+    a name, as `acme=/data/acme`, those of that tenant alone. None lets jobs name no file."""
     results: str | None = Field(None, min_length=1)
     """Where results of jobs go: a folder, or `s3://`, `gs://` or `az://` with a bucket; none is `state_dir/results`."""
     jobs_worker: bool = True
     """Whether `reeltag serve` runs a worker of jobs beside the gateway; other hosts may do the work instead."""
-    worker_slots: int = Field(2, ge=1, le=256)
+    worker_slots: int = _sized("worker_slots", least=1, most=256)
     """Segments of videos that a worker has in work at one time, 1 to 256."""
+    tag_jobs: int = _sized("tag_jobs", least=1, most=256)
+    """Videos, or segments of one, that `reeltag tag` has in work at one time, 1 to 256."""
     most_running_videos: int = Field(10_000, ge=1, le=1_000_000)
     """Most videos in work at one time on all hosts, 1 to 1,000,000."""
     most_queued_videos: int = Field(1_000_000, ge=1, le=100_000_000)
     """Most videos that wait, 1 to 100,000,000; while they do, new jobs get 429."""
     retention_days: float = Field(30.0, gt=0, le=36_500)
     """Days after its end until a job and its results are deleted, above 0 to 36,500."""
+    decoder: Literal["auto", "cpu", "gpu"] = "auto"
+    """What decodes videos: a GPU where that was found to work, the CPU, or a GPU and else an error."""
     segment_seconds: float = Field(60.0, ge=1, le=3600)
     """About how long the parts are that a video is tagged in, seconds, 1 to 3600; results do not depend on it."""
     pipeline_version: str = Field(__version__, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -45,6 +46,9 @@ _CHANNEL_OPTIONS: Final = (
     ("grpc.enable_http_proxy", 0),  # Triton is near; a proxy of the environment would not reach it
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A connection that leads nowhere any more is left; more often, and Triton's defaults would call it too often.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 Failure = TypeVar("Failure", bound=ReeltagError)
 
@@ -419,6 +423,29 @@ class TritonClient:
         """Make the server let go of a region; does nothing where it is not registered."""
         async with self._translated():
             await self._client.unregister_system_shared_memory(region, client_timeout=self.timeout_seconds)
+
+    async def register_gpu_memory(self, region: str, handle: bytes, number: int, byte_size: int) -> None:
+        """Let the server read memory of a GPU; works only on the server's own host.
+
+        Args:
+            region: Name to register.
+            handle: The memory's `CUipcMemHandle`, 64 bytes.
+            number: Of the GPU, as the server counts them.
+            byte_size: Of the memory.
+
+        Raises:
+            ReeltagError: The server cannot open it: it runs elsewhere, or sees no GPU.
+        """
+        encoded = base64.b64encode(handle)
+        async with self._translated():
+            await self._client.register_cuda_shared_memory(
+                region, encoded, number, byte_size, client_timeout=self.timeout_seconds
+            )
+
+    async def unregister_gpu_memory(self, region: str) -> None:
+        """Make the server let go of such a region; does nothing where it is not registered."""
+        async with self._translated():
+            await self._client.unregister_cuda_shared_memory(region, client_timeout=self.timeout_seconds)
 
     async def load(self, model: str) -> None:
         """Load a model of the server's repository as it now is, and what it needs; the one before answers until then.

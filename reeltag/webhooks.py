@@ -11,7 +11,6 @@ import hmac
 import os
 import secrets
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,43 +20,7 @@ from reeltag.fetching.addresses import is_public
 from reeltag.fetching.url_hosts import UrlHosts, target_of
 from reeltag.settings import Settings
 
-TIMESTAMP_HEADER: Final = "Reeltag-Timestamp"
-SIGNATURE_HEADER: Final = "Reeltag-Signature"
-DELIVERY_HEADER: Final = "Reeltag-Delivery"
-"""Names the message: one that comes again has the same."""
-TOLERANCE_SECONDS: Final = 300.0
-"""How old a message may be; older ones could be repeated by who has overheard them."""
-_SCHEME: Final = "v1="
 _FILE: Final = "webhook.key"
-
-
-def signature(secret: str, timestamp: int, body: bytes) -> str:
-    """Value of the header that signs a message.
-
-    Args:
-        secret: Of its receiver.
-        timestamp: When it is sent, seconds since 1970.
-        body: Of the request, as it is on the wire.
-    """
-    signed = b"%d." % timestamp + body
-    return _SCHEME + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
-
-
-def verify(secret: str, timestamp: str, signed: str, body: bytes, *, now: float | None = None) -> bool:
-    """Whether a message is ours and fresh.
-
-    Args:
-        secret: By `GET /v1/webhooks/secret`.
-        timestamp: Header `Reeltag-Timestamp`.
-        signed: Header `Reeltag-Signature`.
-        body: Of the request, as it came, not parsed.
-        now: Seconds since 1970; None takes the clock's.
-    """
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 20):
-        return False
-    if abs((time.time() if now is None else now) - int(timestamp)) > TOLERANCE_SECONDS:
-        return False
-    return hmac.compare_digest(signature(secret, int(timestamp), body).encode(), signed.encode())
 
 
 def check(settings: Settings, url: str) -> None:

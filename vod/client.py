@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, TypeVar
 
 from reeltag import webhooks
 from reeltag.errors import JobConflict
 from reeltag.settings import Settings
-from vod.jobs import changing, deliveries, reading, sources, submitting
+from vod.jobs import changing, deliveries, labels, reading, sources, submitting
+from vod.jobs.bells import Ears
 from vod.jobs.database import Database
 from vod.jobs.job import (
     Delivery,
@@ -42,7 +45,9 @@ __all__ = [
 ]
 
 WATCH_SECONDS: Final = 0.5
-"""How often a watched job is looked at."""
+"""How often a watched job is looked at while it changes."""
+LONGEST_WATCH_SECONDS: Final = 3.0
+"""Between two looks at one that does not, unless a worker calls, as when it has ended."""
 _PAGE: Final = 200
 
 T = TypeVar("T")
@@ -59,6 +64,7 @@ class Jobs:
         self._settings = settings
         self._database = Database(settings.jobs_url)
         self._results = Results(settings.results_root, settings.state_dir / "scratch")
+        self._ears = Ears(self._database.url, f"gateway {os.getpid()} {secrets.token_hex(8)}")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -71,7 +77,8 @@ class Jobs:
 
         Raises:
             SourceRefused: A source is none that jobs are made of.
-            InvalidOption: An option is none, or out of its range, or webhooks are off.
+            InvalidOption: An option is none, or out of its range, names labels that no network knows, or webhooks are
+                off.
             UrlNotAllowed: The webhook is none that is sent to.
             IdempotencyMismatch: The key came with another submission before.
             TooManyJobs: As much is queued as may be.
@@ -85,6 +92,8 @@ class Jobs:
 
         def made() -> tuple[Job, bool]:
             version = self._settings.pipeline_version
+            if options.taxonomy is not None:
+                options.check_labels(labels.known_to(self._database, version))
             contents = sources.contents(found, access)
             proposal = submitting.Proposal(submission, contents, options, version, tenant)
             most = self._settings.most_queued_videos
@@ -162,17 +171,21 @@ class Jobs:
     async def watch(self, job_id: str, *, tenant: str) -> AsyncIterator[Job]:
         """The job now and after each change, until it has ended."""
         last: Job | None = None
-        while True:
-            job = await self.get(job_id, tenant=tenant)
-            known = job.model_copy(
-                update={"progress": job.progress.model_copy(update={"rate": 0.0, "seconds_left": 0.0})}
-            )
-            if known != last:  # a rate alone changes all the time
-                yield job
-            if job.state.is_final:
-                return
-            last = known
-            await asyncio.sleep(WATCH_SECONDS)
+        pause = WATCH_SECONDS
+        async with self._ears.one() as ear:
+            while True:
+                job = await self.get(job_id, tenant=tenant)
+                known = job.model_copy(
+                    update={"progress": job.progress.model_copy(update={"rate": 0.0, "seconds_left": 0.0})}
+                )
+                pause = min(LONGEST_WATCH_SECONDS, 1.5 * pause) if known == last else WATCH_SECONDS
+                if known != last:  # a rate alone changes all the time
+                    yield job
+                if job.state.is_final:
+                    return
+                last = known
+                await asyncio.sleep(WATCH_SECONDS)  # a job that is called all the time is not told all the time
+                await ear.wait(pause - WATCH_SECONDS)
 
     async def deliveries(self, job_id: str, *, tenant: str) -> Sequence[Delivery]:
         """What was sent to the job's webhook, the newest first."""

@@ -102,7 +102,8 @@ def _line(outcome: Outcome) -> str:
     what = f"{outcome.tags} tags" + (f", {outcome.duration_seconds:.1f} s" if outcome.duration_seconds else "")
     where = next((str(file) for file in outcome.files if not file.name.endswith(JSON_SUFFIX)), "")
     page = next((str(file) for file in outcome.files if file.suffix == ".html"), where)
-    return f"{shown(outcome.path)}: {what}" + (f" -> {shown(page)}" if page else "")
+    told = f" ({outcome.reason})" if outcome.message else ""
+    return f"{shown(outcome.path)}: {what}" + (f" -> {shown(page)}" if page else "") + told
 
 
 def tags_table(tags: VideoTags) -> Table:

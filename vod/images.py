@@ -28,9 +28,9 @@ from vod.options import TagOptions
 from vod.outcome import Outcome, Progress, Status
 from vod.pages import page
 from vod.pages.darkroom import Darkroom, Job
-from vod.provenance import finished_image, is_same, model_provenance, tasks_of, with_groups
+from vod.provenance import earlier_form, finished_image, is_same, model_provenance, tasks_of, with_groups
 from vod.stores.earlier import adopt, drop_stale
-from vod.stores.files import Folder, check_folder, write_bytes
+from vod.stores.files import check_folder, write_bytes
 from vod.stores.inputs import Input
 from vod.stores.names import shown
 from vod.stores.results import JSON_SUFFIX, picture_path, result_path, write_image
@@ -133,7 +133,7 @@ class ImageRun:
             with suppress(ImageError, OutputError):  # the result is there; what lacks is a decoration
                 printed = await self._darkroom.develop(Job(picture.data, page.SHEET_SIDE))
                 write_bytes(picture_path(self._out, each.name), printed.thumbnail.jpeg)
-        self._conclude(Outcome(each.path, Status.DONE, files=(path,), tags=_label_count(old)))
+        self._conclude(Outcome(each.path, Status.DONE, earlier_form(old), (path,), tags=_label_count(old)))
         return True
 
     async def _infer(self, waiting: Sequence[_Picture], replacements: int = REPLACEMENTS) -> None:
@@ -177,7 +177,7 @@ class ImageRun:
             objects = merged(found, tags.detections, answer.width, answer.height)
             tags = tags.model_copy(update={"detections": objects})
         tags = self._with_taxonomy(tags)
-        write_image(Folder(self._out), each.name, tags)
+        write_image(self._out, each.name, tags)
         files = (result_path(self._out, each.name, JSON_SUFFIX),)
         self._conclude(Outcome(each.path, Status.TAGGED, files=files, tags=_label_count(tags)))
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reeltag.errors import InvalidOption
+from vod.decoding.decoders import Decoder
 from vod.decoding.sampling import Sample, ShotFrames
 from vod.taxonomy import Taxonomy
 from vod.thresholds import Hysteresis, Thresholds
 from vod.tiles import Tiles
 
-__all__ = ["MAX_FPS", "Hysteresis", "Sample", "ShotFrames", "TagOptions", "Taxonomy", "Thresholds", "Tiles"]
+__all__ = ["MAX_FPS", "Decoder", "Hysteresis", "Sample", "ShotFrames", "TagOptions", "Taxonomy", "Thresholds", "Tiles"]
 
 MAX_FPS: Final = 60.0
 """Most frames a second that may be sampled."""
@@ -35,6 +36,8 @@ class TagOptions:
     """Write every sampled frame's objects and labels into the JSON."""
     force: bool = False
     """Tag again what is already tagged."""
+    decoder: Decoder = Decoder.AUTO
+    """Of videos."""
     tiles: Tiles = Tiles.AUTO
     """Of images; a video is looked at as a whole."""
     thresholds: Thresholds = field(default_factory=Thresholds)

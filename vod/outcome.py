@@ -30,7 +30,7 @@ class Outcome:
     path: Path
     status: Status
     message: str = ""
-    """Why it failed or was ignored."""
+    """Why it failed or was ignored; of what was done before, that an earlier version did it."""
     files: tuple[Path, ...] = ()
     """What was written, or was there already."""
     duration_seconds: float = 0.0

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from reeltag.contract import BUNDLED_TASKS, SHOTS_ENSEMBLE, ModelCard, Task
-from reeltag.tags import ImageTags, ModelProvenance, Provenance, VideoTags
+from reeltag.tags import SCHEMA_VERSION, ImageTags, ModelProvenance, Provenance, VideoTags
 from vod.options import Sample, TagOptions
 
 
@@ -95,6 +95,13 @@ def finished_image(path: Path) -> ImageTags | None:
         return ImageTags.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def earlier_form(old: VideoTags | ImageTags) -> str:
+    """What is told of a result that an earlier version of reeltag wrote, and that is kept; empty for others."""
+    if old.schema_version == SCHEMA_VERSION:
+        return ""
+    return f"its result has the earlier form {old.schema_version}, not {SCHEMA_VERSION}; --force tags it again"
 
 
 def is_same(

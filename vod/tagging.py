@@ -11,7 +11,6 @@ from typing import Final
 
 from reeltag.contract import Task
 from reeltag.errors import NetworkReplaced, OutputError, ReeltagError, ServiceError, VideoError
-from reeltag.tags import VideoTags
 from vod.images import ImageRun
 from vod.inference.flight import Flight
 from vod.inference.ring import REPLACEMENTS, FrameTagger, with_patience
@@ -19,17 +18,27 @@ from vod.options import Sample, TagOptions, Thresholds
 from vod.outcome import Outcome, Progress, Silence, Status
 from vod.pages import page
 from vod.pages.index import write_indices
-from vod.provenance import finished_video, is_same, labels_of, model_provenance, sha256_of, tasks_of, with_groups
+from vod.provenance import (
+    earlier_form,
+    finished_video,
+    is_same,
+    labels_of,
+    model_provenance,
+    sha256_of,
+    tasks_of,
+    with_groups,
+)
 from vod.stores.earlier import adopt, drop_stale, has_earlier
 from vod.stores.files import Folder, check_folder
 from vod.stores.inputs import Input, Kind, find_inputs
-from vod.stores.results import JSON_SUFFIX, VIDEO_SUFFIXES, link, picture_key, result_path, write_video
+from vod.stores.results import JSON_SUFFIX, VIDEO_SUFFIXES, link, result_path
 from vod.stores.thumbnails import ThumbnailStore
+from vod.stores.video_files import video_files, write_files
 from vod.video import tag_video
 
 __all__ = ["Outcome", "Progress", "Sample", "Status", "TagOptions", "Thresholds", "check_inputs", "tag_paths"]
 
-VIDEOS_AT_ONCE: Final = 2
+JOBS: Final = 2
 """One video's child starts and opens its file while another one's frames are decoded."""
 
 
@@ -50,6 +59,8 @@ async def tag_paths(
     client: FrameTagger,
     options: TagOptions | None = None,
     progress: Progress | None = None,
+    *,
+    jobs: int = JOBS,
 ) -> list[Outcome]:
     """Tag images, videos and folders of them, and write the results.
 
@@ -63,6 +74,7 @@ async def tag_paths(
         client: The server.
         options: How; the defaults without it.
         progress: Told how it goes on.
+        jobs: Videos that are tagged at one time, at least 1; where there are fewer, segments of them.
 
     Returns:
         What became of each input, in the order in which they were found.
@@ -77,7 +89,7 @@ async def tag_paths(
     inputs = find_inputs(paths, out)
     options = options or TagOptions()
     options.taxonomy.check_labels(labels_of(await with_patience(client.cards)))
-    return await _Run(out, client, options, progress or Silence()).all(inputs)
+    return await _Run(out, client, options, progress or Silence(), jobs).all(inputs)
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,7 @@ class _Run:
     client: FrameTagger
     options: TagOptions
     progress: Progress
+    jobs: int
 
     async def all(self, inputs: Sequence[Input]) -> list[Outcome]:
         self.progress.planned(len(inputs))
@@ -93,10 +106,11 @@ class _Run:
         images = [each for each in inputs if each.kind is Kind.IMAGE]
         if images:
             outcomes |= await ImageRun(self.out, self.client, self.options, self.progress).all(images)
-        async with Flight(VIDEOS_AT_ONCE) as flight:
-            for each in inputs:
-                if each.kind is Kind.VIDEO:
-                    await flight.launch(self._video(each, outcomes))
+        videos = [each for each in inputs if each.kind is Kind.VIDEO]
+        segments = max(1, self.jobs // max(1, len(videos))) if self.jobs > JOBS else 1
+        async with Flight(self.jobs) as flight:
+            for each in videos:
+                await flight.launch(self._video(each, outcomes, segments))
         await asyncio.to_thread(write_indices, self.out, list(outcomes.values()))
         return [outcomes[each.path] for each in inputs]
 
@@ -106,10 +120,10 @@ class _Run:
         self.progress.finished(outcome)
         return outcome
 
-    async def _video(self, each: Input, outcomes: dict[Path, Outcome]) -> None:
+    async def _video(self, each: Input, outcomes: dict[Path, Outcome], segments: int) -> None:
         self.progress.started(each.path)
         try:
-            outcome = await self._finished(each) or await self._tagged_consistently(each)
+            outcome = await self._finished(each) or await self._tagged_consistently(each, segments)
         except ServiceError:
             raise  # it would befall every other file too
         except OutputError as error:
@@ -146,15 +160,16 @@ class _Run:
         files = self._files(each)
         if not all(file.exists() for file in files):
             return None
-        return _outcome(each, Status.DONE, files, old)
+        seconds, gaps = old.source.duration_seconds, old.coverage.gaps
+        return Outcome(each.path, Status.DONE, earlier_form(old), files, seconds, len(old.tags), gaps)
 
-    async def _tagged_consistently(self, each: Input) -> Outcome:
+    async def _tagged_consistently(self, each: Input, segments: int) -> Outcome:
         for _ in range(REPLACEMENTS):
             with suppress(NetworkReplaced):
-                return await self._tagged(each)
-        return await self._tagged(each)
+                return await self._tagged(each, segments)
+        return await self._tagged(each, segments)
 
-    async def _tagged(self, each: Input) -> Outcome:
+    async def _tagged(self, each: Input, segments: int) -> Outcome:
         with ThumbnailStore() as thumbnails:
             tagged = await tag_video(
                 each.path,
@@ -162,21 +177,20 @@ class _Run:
                 self.options,
                 thumbnails,
                 lambda share: self.progress.advanced(each.path, share),
+                at_once=segments,
             )
             if not tagged.frames:
                 raise VideoError(f"{each.path.name}: no frame could be sampled")
             source = link(each.path.absolute(), result_path(self.out, each.name, ".html").parent)
-            html = await asyncio.to_thread(page.video_page, tagged, thumbnails, source)
-            poster = page.poster(tagged, thumbnails)
-        target = Folder(self.out)
-        target.write(picture_key(each.name), poster.jpeg)
-        write_video(target, each.name, tagged.tags, html)
-        return _outcome(each, Status.TAGGED, self._files(each), tagged.tags)
+            files = video_files(
+                each.name,
+                tagged,
+                lambda: page.video_page(tagged, thumbnails, source),
+                lambda: page.poster(tagged, thumbnails).jpeg,
+            )
+            await asyncio.to_thread(write_files, Folder(self.out), files)
+        seconds, gaps = tagged.source.duration_seconds, tagged.coverage.gaps
+        return Outcome(each.path, Status.TAGGED, "", self._files(each), seconds, len(tagged.tags), gaps)
 
     def _files(self, each: Input) -> tuple[Path, ...]:
         return tuple(result_path(self.out, each.name, suffix) for suffix in VIDEO_SUFFIXES)
-
-
-def _outcome(each: Input, status: Status, files: tuple[Path, ...], tags: VideoTags) -> Outcome:
-    seconds, gaps = tags.source.duration_seconds, tags.coverage.gaps
-    return Outcome(each.path, status, "", files, seconds, len(tags.tags), gaps)

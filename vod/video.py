@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from reeltag.errors import NotAsPlanned
+from reeltag.errors import NotAsPlanned, NotOnGpu
 from vod.decoding.blocks import Scan
 from vod.inference.ring import FrameTagger
-from vod.options import Sample, TagOptions
+from vod.options import Decoder, Sample, TagOptions
 from vod.provenance import sha256_of
-from vod.segments import SegmentRecord, TaggedVideo, VideoPlan, merged, plan_video, tag_segment
+from vod.segments import SegmentRecord, VideoPlan, merged, plan_video, tag_segment
 from vod.segments.findings import Findings
-from vod.segments.look import looking
+from vod.segments.look import looking, say_on_cpu
 from vod.segments.merging import finished
 from vod.segments.networks import networks_of
 from vod.segments.plan import SEGMENT_SECONDS, whole
 from vod.segments.tagging import share_of
+from vod.stores.tagged import TaggedVideo
 from vod.stores.thumbnails import ThumbnailStore, spacing_of
-
-CORES_A_SEGMENT: Final = 8
-"""Decoding in one child, with frame threads, and the networks behind it keep so many cores busy."""
 
 
 async def tag_video(
@@ -34,7 +31,7 @@ async def tag_video(
     thumbnails: ThumbnailStore,
     advanced: Callable[[float], None],
     *,
-    at_once: int | None = None,
+    at_once: int = 1,
     segment_seconds: float = SEGMENT_SECONDS,
 ) -> TaggedVideo:
     """Tag one video.
@@ -45,7 +42,7 @@ async def tag_video(
         options: How.
         thumbnails: Empty; where pictures of sampled frames are kept.
         advanced: Told the share of the video that was decoded, 0 to 1.
-        at_once: Segments that are tagged side by side; by the number of cores without it.
+        at_once: Segments that are tagged side by side, at least 1.
         segment_seconds: About how long they are.
 
     Raises:
@@ -53,7 +50,6 @@ async def tag_video(
         ServiceError: Triton was away for too long, or serves no such models.
         NetworkReplaced: Triton came to serve another network before the video was through.
     """
-    at_once = at_once or max(1, len(os.sched_getaffinity(0)) // CORES_A_SEGMENT)
     if at_once > 1:
         plan = await plan_video(path, options, segment_seconds=segment_seconds)
         if len(plan.segments) > 1:
@@ -61,7 +57,12 @@ async def tag_video(
                 return await _side_by_side(path, plan, client, options, thumbnails, advanced, at_once)
             except NotAsPlanned:
                 thumbnails.clear()
-    return await _in_one_go(path, client, options, thumbnails, advanced)
+    try:
+        return await _in_one_go(path, client, options, thumbnails, advanced)
+    except NotOnGpu as error:
+        say_on_cpu(path, str(error))
+        thumbnails.clear()
+        return await _in_one_go(path, client, replace(options, decoder=Decoder.CPU), thumbnails, advanced)
 
 
 async def _in_one_go(
@@ -106,7 +107,8 @@ async def _side_by_side(
         return await tag_segment(path, plan, plan.segments[number], client, options, told)
 
     async with aclosing(_as_they_come(record, len(shares), at_once)) as records:
-        return await merged(path, plan, records, client, options, thumbnails)
+        # A second look is at few frames.
+        return await merged(path, plan, records, client, replace(options, decoder=Decoder.CPU), thumbnails)
 
 
 async def _as_they_come(

@@ -20,7 +20,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Compile the network; the config's upper-case parameters are OpenVINO's properties.
 
-        It is compiled twice: a single picture is computed by all threads together, a batch is dealt out to threads
+        It is compiled twice: a single picture is computed by `lone_threads` together, a batch is dealt out to threads
         that work alone, because those need not wait for each other after every layer.
         """
         config = json.loads(args["model_config"])
@@ -37,7 +37,8 @@ class TritonPythonModel:
         if any(size.is_dynamic for size in list(model.input(self.input_name).partial_shape)[1:]):
             # The config says how long a window is where the graph takes any: OpenVINO then plans its memory once.
             model.reshape({self.input_name: [-1, *(int(size) for size in config["input"][0]["dims"])]})
-        together = core.compile_model(model, "CPU", {**parameters, "PERFORMANCE_HINT": "LATENCY"})
+        lone = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": values["lone_threads"]}
+        together = core.compile_model(model, "CPU", {**parameters, **lone})
         self.together = together.create_infer_request()
         streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": parameters["INFERENCE_NUM_THREADS"]}
         alone = core.compile_model(model, "CPU", {**parameters, **streams})

@@ -13,8 +13,10 @@ from typing import Any, Final
 import torch
 from onnx import ModelProto
 
-from exporters.bench.runners import OnnxRuntimeRunner, openvino_runners
+from exporters.bench.runners import OnnxRuntimeRunner, Runner, openvino_runners
 from exporters.bench.subject import Subject, cut, subject_of
+from exporters.bench.timing import quantiles
+from exporters.bench.watts import Watts
 from exporters.bench.ways import (
     Way,
     candidates_finish,
@@ -34,6 +36,8 @@ from exporters.finetuning.options import FineTuning
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.suppression import suppressing
 from exporters.machine import cores, processor
+from exporters.plans.build import BatchProfile, PlanOptions, build_plan
+from exporters.plans.tensorrt_runner import TensorRtRunner
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import convert
 from exporters.publishing.artefact import cpu_has_bf16
@@ -60,6 +64,10 @@ class Rung:
     """COCO's AP, 0 to 1."""
     rates: list[float] = field(default_factory=list)
     """Pictures a second, of each round."""
+    durations: list[float] = field(default_factory=list)
+    """Seconds of each picture of all rounds, where they are taken one by one."""
+    watts: list[float] = field(default_factory=list)
+    """Mean power of each round, where it can be read."""
 
     @property
     def pictures_per_second(self) -> float | None:
@@ -84,11 +92,21 @@ class Ladder:
         album: Pictures to measure on.
         calibration: Pictures for int8, none of which is measured on; without it there is no int8.
         fine_tuning: Of int8 on the same pictures; without it int8 stays as it was calibrated.
+        latency: Measured for a device beside a camera: single pictures, one after another, on its GPU where there is
+            one, with quantiles of their times and the power.
     """
 
     def __init__(
-        self, subject: Subject, album: Album, calibration: CalibrationSet | None, fine_tuning: FineTuning | None = None
+        self,
+        subject: Subject,
+        album: Album,
+        calibration: CalibrationSet | None,
+        fine_tuning: FineTuning | None = None,
+        *,
+        latency: bool = False,
     ) -> None:
+        self._latency = latency
+        self._plans = latency and torch.cuda.is_available()
         self.rungs: list[Rung] = []
         self._subject, self._spec = subject, subject.spec
         self._album, self._calibration, self._fine_tuning = album, calibration, fine_tuning
@@ -123,6 +141,10 @@ class Ladder:
             row = {"step": rung.name, "pictures/s": f"{speed:.1f}" if speed else "-"}
             row["of rounds"] = f"{min(rung.rates):.1f} to {max(rung.rates):.1f}" if speed else ""
             row["times"] = f"{speed / first:.2f}" if speed and first else ""
+            if self._latency:
+                late = quantiles(rung.durations) if rung.durations else None
+                row["p50 / p95 / p99 ms"] = " / ".join(f"{1e3 * each:.1f}" for each in late) if late else ""
+                row["W"] = f"{statistics.fmean(rung.watts):.1f}" if rung.watts else "-"
             if self._album.dataset is not None:
                 row["AP"] = "" if rung.average_precision is None else f"{100 * rung.average_precision:.1f}"
             cells.append(row)
@@ -139,15 +161,20 @@ class Ladder:
         for number in range(1, ROUNDS + 1):
             for rung in rungs:
                 progress(f"round {number} of {ROUNDS}, {count} pictures each: {rung.name}")
-                rung.rates.append(_rate(rung.ways, pictures[:count]))
+                with Watts() as watts:
+                    rung.rates.append(_rate(rung.ways, pictures[:count], rung.durations))
+                if watts.mean is not None:
+                    rung.watts.append(watts.mean)
 
     def _build(self, progress: Progress) -> Iterator[Rung]:
         assert self._spec.view is not None
         read, finish = plain_reader(self._spec.view), plain_finish(self._spec, None)
         built = _Built(self._subject.graph)
         yield self._plain()
-        yield Rung("+ OpenVINO", [Way(read, self._compiled(built), finish)])
-        if cpu_has_bf16():
+        yield Rung("+ TensorRT" if self._plans else "+ OpenVINO", [Way(read, self._compiled(built), finish)])
+        if self._plans:
+            yield from self._halved(built, read, finish)
+        elif cpu_has_bf16():
             built = replace(built, precision="bf16")
             yield Rung("+ bf16", [Way(read, self._compiled(built), finish)])
         else:
@@ -162,6 +189,14 @@ class Ladder:
             built = replace(built, graph=self._fine_tuned(self._fine_tuning, progress))
             yield Rung("+ fine-tuning", [Way(read, self._compiled(built), finish)])
         yield from self._after_precision(built)
+
+    def _halved(self, built: _Built, read: Callable[..., Any], finish: Callable[..., Any]) -> Iterator[Rung]:
+        """fp16 is in the graph, and chosen on pictures; int8 is made of the graph in float32."""
+        if self._calibration is None:
+            yield Rung("+ fp16", skipped="no pictures to choose its nodes on were given")
+            return
+        half = replace(built, graph=convert(self._subject.graph, "fp16", self._calibration)[0])
+        yield Rung("+ fp16", [Way(read, self._compiled(half), finish)])
 
     def _fine_tuned(self, options: FineTuning, progress: Progress) -> ModelProto:
         def tell(_phase: str, done: int, steps: int) -> None:
@@ -181,7 +216,14 @@ class Ladder:
 
     def _compiled(self, built: _Built) -> Callable[..., Any]:
         graph = self._before_decoding(built.graph)
-        return runner_network(openvino_runners(graph, self._spec.input_shape, precision=built.precision)[0])
+        return runner_network(self._runners(graph, built.precision)[0])
+
+    def _runners(self, graph: ModelProto, precision: str, streams: int = 1) -> Sequence[Runner]:
+        shape = self._spec.input_shape
+        if self._plans:
+            plan = build_plan(graph.SerializeToString(), PlanOptions(batch=BatchProfile(1, 1, 1), input_shape=shape))
+            return [TensorRtRunner(plan, shape)]
+        return openvino_runners(graph, shape, precision=precision, streams=streams)
 
     def _before_decoding(self, graph: ModelProto) -> ModelProto:
         return cut(graph, network_outputs(self._spec))
@@ -197,15 +239,14 @@ class Ladder:
             yield Rung("+ decoding in the graph", self._in_place(built, candidates_finish))
             whole, finish = replace(built, graph=suppressing(built.graph)), suppressed_finish
             yield Rung("+ suppression in the graph", self._in_place(whole, finish))
-        if cores() > 1:
+        if cores() > 1 and not self._latency:
             yield Rung(f"+ {cores()} pictures at once", self._in_place(whole, finish, streams=cores()))
 
     def _in_place(self, built: _Built, finish: Callable[..., Any], streams: int = 1) -> list[Way]:
         """Ways that decode into the runtime's own memory."""
         view = self._spec.view
         assert view is not None
-        shape = self._spec.input_shape
-        runners = openvino_runners(built.graph, shape, precision=built.precision, streams=streams)
+        runners = self._runners(built.graph, built.precision, streams)
         return [Way(scaled_reader(view, runner.frames), runner_network(runner), finish) for runner in runners]
 
 
@@ -217,6 +258,7 @@ def open_ladder(
     annotations: Path | None = None,
     calibration: Path | None = None,
     fine_tuning: FineTuning | None = None,
+    latency: bool = False,
 ) -> Ladder:
     """A network, and the pictures to measure it on, all read and checked.
 
@@ -227,6 +269,7 @@ def open_ladder(
         annotations: COCO JSON of their boxes; without it AP is left out.
         calibration: Folder of other pictures; without it int8 is left out.
         fine_tuning: Of int8 on these pictures.
+        latency: As `Ladder`.
 
     Raises:
         UnknownModel: The catalogue has no such network.
@@ -248,7 +291,7 @@ def open_ladder(
     subject = subject_of(name, checkpoint)
     assert subject.spec.view is not None
     pictures = None if calibration is None else read_calibration(calibration, subject.spec.view, album)
-    return Ladder(subject, album, pictures, fine_tuning)
+    return Ladder(subject, album, pictures, fine_tuning, latency=latency)
 
 
 def _average_precision(rung: Rung, album: Album, category_ids: dict[int, int]) -> float:
@@ -259,13 +302,16 @@ def _average_precision(rung: Rung, album: Album, category_ids: dict[int, int]) -
     return average_precision(album.dataset.truth, found)["AP"]
 
 
-def _rate(ways: Sequence[Way], pictures: Sequence[bytes]) -> float:
-    """Pictures a second, from bytes to results."""
+def _rate(ways: Sequence[Way], pictures: Sequence[bytes], durations: list[float] | None = None) -> float:
+    """Pictures a second, from bytes to results; of a single way also the time of each."""
     rest = iter(pictures)  # each picture goes to the way that is free first: `next` of a list's iterator is atomic
 
     def work(way: Way) -> None:
         for data in rest:
+            before = time.perf_counter()
             way(data)
+            if durations is not None and len(ways) == 1:
+                durations.append(time.perf_counter() - before)
 
     began = time.perf_counter()
     if len(ways) == 1:

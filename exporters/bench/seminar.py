@@ -21,6 +21,7 @@ from exporters.bench.runners import (
 )
 from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of
 from exporters.bench.timing import Timing, time_call
+from exporters.bench.watts import Watts
 from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.graphs import compare
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan
@@ -53,6 +54,8 @@ class SeminarRow:
     """From pixels in the host's memory to answers there."""
     skipped: str = ""
     """Why there are no times."""
+    watts: float | None = None
+    """Mean power while it ran, where that can be read."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,13 @@ def default_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
     return SEGMENTER_SIZES if spec.task == "segment" else ((spec.height, spec.width),)
 
 
-def table(rows: Sequence[SeminarRow]) -> list[dict[str, str]]:
-    """The rows with their columns, for people; `times` is how many times as fast as the first of its size, alone."""
+def table(rows: Sequence[SeminarRow], *, latency: bool = False) -> list[dict[str, str]]:
+    """The rows with their columns, for people; `times` is how many times as fast as the first of its size, alone.
+
+    Args:
+        rows: What was measured.
+        latency: Also what single pictures took, transfers included, and the power.
+    """
     firsts: dict[tuple[int, int], Timing] = {}
     cells = []
     for row in rows:
@@ -119,6 +127,10 @@ def table(rows: Sequence[SeminarRow]) -> list[dict[str, str]]:
                 "runs": " + ".join(str(each.iterations) for each in (row.alone, row.with_transfers) if each),
             }
         )
+        if latency:
+            late = row.with_transfers.quantile_seconds if row.with_transfers else None
+            cells[-1]["p50 / p95 / p99 ms"] = " / ".join(f"{1e3 * each:.1f}" for each in late) if late else "-"
+            cells[-1]["W"] = "-" if row.watts is None else f"{row.watts:.1f}"
     return cells
 
 
@@ -140,8 +152,12 @@ def _row(subject: Subject, entry: _Entry, iterations: int, seconds: float) -> Se
     skipped = entry.skipped
     if entry.make is not None:
         try:
-            alone, with_transfers = _times(subject.spec, entry.make(), iterations, seconds / 2)
-            return SeminarRow(entry.runtime, entry.precision, size, subject.weights, alone, with_transfers)
+            runner = entry.make()
+            with Watts() as watts:
+                alone, with_transfers = _times(subject.spec, runner, iterations, seconds / 2)
+            return SeminarRow(
+                entry.runtime, entry.precision, size, subject.weights, alone, with_transfers, watts=watts.mean
+            )
         except (ReeltagError, RuntimeError) as error:  # PyTorch's and CUDA's are RuntimeErrors
             skipped = str(error).partition("\n")[0]
     return SeminarRow(entry.runtime, entry.precision, size, subject.weights, skipped=skipped)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
 
 WARM_UP_ITERATIONS: Final = 10
 """Runtimes allocate, and choose kernels, in their first calls."""
@@ -24,6 +26,8 @@ class Timing:
     """Standard deviation of single calls."""
     iterations: int
     """How many were measured."""
+    quantile_seconds: tuple[float, float, float]
+    """Of single calls: the median, and what 95 and 99 of 100 took at most."""
 
     @property
     def per_second(self) -> float:
@@ -41,7 +45,13 @@ def time_call(call: Callable[[], object], *, iterations: int, seconds: float) ->
     """
     _repeat(call, WARM_UP_ITERATIONS, seconds * _WARM_UP_SHARE, fewest=1)
     durations = _repeat(call, iterations, seconds, fewest=min(iterations, _FEWEST_ITERATIONS))
-    return Timing(statistics.fmean(durations), statistics.pstdev(durations), len(durations))
+    return Timing(statistics.fmean(durations), statistics.pstdev(durations), len(durations), quantiles(durations))
+
+
+def quantiles(durations: Sequence[float]) -> tuple[float, float, float]:
+    """Median, 95th and 99th percentile."""
+    median, late, latest = np.quantile(durations, (0.5, 0.95, 0.99))
+    return float(median), float(late), float(latest)
 
 
 def _repeat(call: Callable[[], object], iterations: int, seconds: float, *, fewest: int) -> list[float]:

@@ -10,7 +10,7 @@ from exporters.plans.build import PlanOptions, build_plan
 from exporters.plans.tensorrt_api import RTX_TARGETS, ModuleName
 from exporters.progress import Progress
 from exporters.publishing.artefact import Artefact
-from exporters.publishing.passport import PlanBuild, find_gpu
+from exporters.publishing.passport import PlanBuild, find_gpu, jetson_build
 from reeltag import __version__
 
 
@@ -53,6 +53,7 @@ def planned(
         batch_sizes=options.batch.sizes,
         workspace_bytes=options.workspace_bytes,
         dla_core=options.dla_core,
+        device=jetson_build(),
     )
     said = {
         "runtime": "tensorrt",

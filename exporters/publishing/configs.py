@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from exporters.catalogue.entries import ModelSpec
 from reeltag.contract import (
@@ -39,6 +39,9 @@ from reeltag.contract import (
     named_ensemble,
 )
 from reeltag.frames import View
+from reeltag.machine import this_machine
+from reeltag.settings import Settings
+from reeltag.sizing import LONE_THREADS, PICTURES_A_THREAD
 from reeltag.triton import model_config_pb2
 
 Dims = Sequence[int]
@@ -48,35 +51,51 @@ ModelConfig = Any
 Nms = Suppression
 
 LABELS_FILE: Final = "labels.txt"
-QUEUE_DELAY_MICROSECONDS: Final = 0
-"""How long a request waits for others to share its batch: what comes while a batch is computed shares the next one,
-and half a millisecond at each of three models was a twentieth of the time that a lone image takes."""
-PICTURES_PER_INFERENCE: Final = {"detect": 4, "classify": 4}
+PICTURES_PER_INFERENCE: Final = {"detect": PICTURES_A_THREAD, "classify": PICTURES_A_THREAD}
 """Most pictures that one thread computes at once, by task; those of other tasks are computed one by one. More are no
 faster on a CPU, and each takes 20 to 40 MiB for good; a segmenter's takes hundreds."""
 
 
-def decode_config(views: Sequence[View], *, workers: int) -> ModelConfig:
-    """`IMAGE` to the pixels and geometry of each view, and `ERROR`."""
-    config = _python_model(DECODE, MAX_BATCH_SIZE)
+Gpus = Literal["none", "first", "all"]
+"""Those of a server that a model has instances on; where it has none of `all`, it runs on the CPU."""
+
+
+def decode_config(views: Sequence[View], settings: Settings, *, gpus: Gpus = "none") -> ModelConfig:
+    """`IMAGE` to the pixels and geometry of each view, and `ERROR`.
+
+    Args:
+        views: Of all networks.
+        settings: How many instances there are on the CPU, and how many large pictures are decoded at one time.
+        gpus: That networks run on: pictures are decoded there, too, so that pixels need no copy.
+    """
+    count = settings.decode_instances if gpus == "none" else 1
+    config = _instances(_python_model(DECODE, MAX_BATCH_SIZE), count, settings.batch_max_images)
+    kinds, group = model_config_pb2.ModelInstanceGroup, config.instance_group[0]
+    if gpus == "all":
+        group.kind = kinds.KIND_AUTO
+    elif gpus == "first":
+        group.kind = kinds.KIND_GPU
+        group.gpus.append(0)
     _add(config.input, IMAGE, "TYPE_STRING", [1])
     for view in views:
         _add(config.output, view.name, "TYPE_UINT8", [view.height, view.width, 3])
         _add(config.output, geometry_tensor(view), "TYPE_FP32", [6])
     _add(config.output, ERROR, "TYPE_STRING", [1])
+    workers = -(-settings.decode_workers // count)
     _set_parameters(config, {VIEWS_PARAMETER: json.dumps([view.name for view in views]), "workers": str(workers)})
     return config
 
 
-def nms_config(nms: Nms = "python") -> ModelConfig:
+def nms_config(nms: Nms = "python", *, settings: Settings) -> ModelConfig:
     """Any number of `CANDIDATES`, and on the image path `GEOMETRY`, to `BOXES`, `SCORES`, `CLASSES` and `COUNT`.
 
     Where the network suppresses by itself, only its `BOXES` and `GEOMETRY` to `BOXES` in source pixels.
 
     Args:
         nms: What suppresses.
+        settings: How many instances there are.
     """
-    config = _python_model(NMS_OF_KIND[nms], MAX_BATCH_SIZE)
+    config = _behind_networks(NMS_OF_KIND[nms], settings)
     if nms == "engine":
         _add(config.input, BOXES, *_DETECT_TENSORS[BOXES])
         _add(config.input, GEOMETRY, "TYPE_FP32", [6])
@@ -91,9 +110,9 @@ def nms_config(nms: Nms = "python") -> ModelConfig:
     return config
 
 
-def areas_config() -> ModelConfig:
+def areas_config(settings: Settings) -> ModelConfig:
     """`CLASS_MAP` and `SHARES` of any segmenter's input, and `GEOMETRY`, to both of the picture alone."""
-    config = _python_model(AREAS, MAX_BATCH_SIZE)
+    config = _behind_networks(AREAS, settings)
     tensors: dict[str, tuple[str, Dims]] = {CLASS_MAP: ("TYPE_UINT8", [-1, -1]), SHARES: ("TYPE_FP32", [-1])}
     for name in TASK_OUTPUTS[Task.SEGMENT]:
         _add(config.input, f"INPUT_{name}", *tensors[name])
@@ -108,7 +127,7 @@ def network_config(
     card: ModelCard,
     *,
     precision: str,
-    threads: int,
+    settings: Settings,
     nms: Nms = "python",
     one_by_one: bool = False,
     engine: str = "",
@@ -120,13 +139,13 @@ def network_config(
         spec: Its `max_batch_size` is at most the largest batch of a plan's profile.
         card: Of the network.
         precision: OpenVINO's name of the one that it computes in.
-        threads: For OpenVINO.
+        settings: Instances and threads for OpenVINO.
         nms: Of a detector.
         one_by_one: Whether each thread is given one picture at a time.
         engine: Package that runs it on the GPU in a Python backend, for a server without Triton's own backends.
         smallest_batch: Of a plan's profile.
     """
-    config = _gpu_model(spec, engine, smallest_batch) if engine else _network_model(spec, card.runtime)
+    config = _gpu_model(spec, engine, smallest_batch) if engine else _network_model(spec, card.runtime, settings)
     _add(config.input, FRAMES, "TYPE_UINT8", spec.input_shape)
     for name, (data_type, dims) in network_outputs(spec, nms).items():
         output = _add(config.output, name, data_type, dims)
@@ -134,7 +153,7 @@ def network_config(
             output.label_filename = LABELS_FILE
     _set_parameters(config, {CARD_PARAMETER: card.model_dump_json()})
     if card.runtime == "openvino":
-        _set_parameters(config, _openvino_parameters(spec, precision, threads, one_by_one))
+        _set_parameters(config, _openvino_parameters(spec, precision, settings, one_by_one))
     return config
 
 
@@ -258,9 +277,10 @@ def _view(spec: ModelSpec) -> View:
     return spec.view
 
 
-def _network_model(spec: ModelSpec, runtime: str) -> ModelConfig:
+def _network_model(spec: ModelSpec, runtime: str, settings: Settings) -> ModelConfig:
     if runtime == "openvino":
-        return _python_model(spec.name, spec.max_batch_size)
+        config = _python_model(spec.name, spec.max_batch_size, settings.queue_delay_microseconds)
+        return _instances(config, settings.network_instances, settings.batch_max_images)
     kinds = model_config_pb2.ModelInstanceGroup
     config = model_config_pb2.ModelConfig(name=spec.name, max_batch_size=spec.max_batch_size)
     if runtime == "tensorrt":
@@ -281,26 +301,50 @@ def _gpu_model(spec: ModelSpec, engine: str, smallest_batch: int) -> ModelConfig
     return config
 
 
-def _openvino_parameters(spec: ModelSpec, precision: str, threads: int, one_by_one: bool) -> dict[str, str]:
+def _openvino_parameters(spec: ModelSpec, precision: str, settings: Settings, one_by_one: bool) -> dict[str, str]:
     """Of the backend; those in upper case are OpenVINO's properties."""
+    threads = settings.network_threads
     return {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": str(threads),
+        "lone_threads": str(_lone_threads(spec, threads)),
         # Decoding runs on the same cores: a thread that is tied to a busy one makes all others wait.
         "ENABLE_CPU_PINNING": "NO",
         "items_per_inference": str(1 if one_by_one else PICTURES_PER_INFERENCE.get(spec.task, 1)),
     }
 
 
-def _python_model(name: str, max_batch_size: int) -> ModelConfig:
+def _lone_threads(spec: ModelSpec, threads: int) -> int:
+    """Threads for a picture that comes alone; windows for shots all do, in numbers, and are no hurry."""
+    return threads if spec.task == "shots" else max(threads, min(this_machine().cores, LONE_THREADS))
+
+
+def _behind_networks(name: str, settings: Settings) -> ModelConfig:
+    """A backend that follows the networks, in as many processes as the settings say."""
+    return _instances(_python_model(name, MAX_BATCH_SIZE), settings.nms_instances, settings.batch_max_images)
+
+
+def _python_model(name: str, max_batch_size: int, queue_delay_microseconds: int = 0) -> ModelConfig:
     config = model_config_pb2.ModelConfig(name=name, backend="python", max_batch_size=max_batch_size)
-    return _gathering(config, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    return _gathering(config, model_config_pb2.ModelInstanceGroup.KIND_CPU, queue_delay_microseconds)
 
 
-def _gathering(config: ModelConfig, kind: int) -> ModelConfig:
-    """With one instance, which computes what several requests bring as one batch."""
-    config.dynamic_batching.max_queue_delay_microseconds = QUEUE_DELAY_MICROSECONDS
+def _gathering(config: ModelConfig, kind: int, queue_delay_microseconds: int = 0) -> ModelConfig:
+    """With one instance, which computes what several requests bring as one batch.
+
+    By the rule no request waits for others to share its batch: what comes while a batch is computed shares the next
+    one, and half a millisecond at each of three models was a twentieth of the time that a lone image takes.
+    """
+    config.dynamic_batching.max_queue_delay_microseconds = queue_delay_microseconds
     config.instance_group.add(count=1, kind=kind)
+    return config
+
+
+def _instances(config: ModelConfig, count: int, batch: int) -> ModelConfig:
+    """Several processes; what waits is then not joined beyond a batch, so that none has it all while others idle."""
+    config.instance_group[0].count = count
+    if count > 1:
+        config.dynamic_batching.preferred_batch_size.append(min(batch, config.max_batch_size))
     return config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,6 +13,7 @@ from exporters.publishing.folders import ModelFolder
 from reeltag import areas, frames
 from reeltag.contract import AREAS, DECODE, NMS, NMS_OF_KIND, ModelCard, Task, ensemble_version
 from reeltag.errors import ModelRepositoryError
+from reeltag.settings import Settings, load_settings
 
 BACKENDS: Final = (DECODE, *NMS_OF_KIND.values(), AREAS)
 """Names of the Python backends around the networks."""
@@ -42,7 +42,7 @@ def network_folder(artefact: Artefact, *, engine: str = "") -> ModelFolder:
         artefact.spec,
         artefact.card,
         precision=precision,
-        threads=_threads(),
+        settings=load_settings(),
         nms=nms,
         one_by_one=artefact.passport.one_by_one,
         engine=engine,
@@ -60,7 +60,11 @@ def _backend_of(runtime: str, engine: str) -> dict[str, str]:
 
 
 def task_folders(
-    artefacts: Sequence[Artefact], cards: Mapping[str, ModelCard], there: Collection[str] = ()
+    artefacts: Sequence[Artefact],
+    cards: Mapping[str, ModelCard],
+    there: Collection[str] = (),
+    *,
+    gpus: configs.Gpus | None = None,
 ) -> Iterator[ModelFolder]:
     """What stands around the networks: decoding, what follows them, and the ensembles.
 
@@ -69,6 +73,7 @@ def task_folders(
         cards: Theirs, by name.
         there: Names of backends whose folders are made whole though none of these networks needs them: without
             `--model-control-mode` Triton loads every folder, and does not start where it cannot.
+        gpus: That pictures are decoded on; by the runtimes that the networks were exported for without it.
 
     Raises:
         ModelRepositoryError: The source of a backend is missing.
@@ -77,7 +82,7 @@ def task_folders(
     networks = {task: artefact.spec for task, artefact in served.items()}
     nms = served[Task.DETECT].passport.nms if Task.DETECT in served else "python"
     of_tasks = [artefact for artefact in artefacts if artefact.spec.task in {task.value for task in Task}]
-    yield from _backend_folders(of_tasks, there)
+    yield from _backend_folders(of_tasks, there, load_settings(), gpus)
     of_task = {task: cards[spec.name] for task, spec in networks.items()}
 
     def image_ensemble(tasks: Sequence[Task]) -> ModelFolder:
@@ -107,11 +112,18 @@ def _by_name(artefact: Artefact, card: ModelCard) -> Iterator[ModelFolder]:
         yield ModelFolder(config, version=card.version)
 
 
-def _backend_folders(artefacts: Sequence[Artefact], there: Collection[str]) -> Iterator[ModelFolder]:
+def _gpus_of(artefacts: Sequence[Artefact]) -> configs.Gpus:
+    """Of a server that has the runtimes that networks were exported for."""
+    return "all" if any(artefact.passport.runtime in ("onnxruntime", "tensorrt") for artefact in artefacts) else "none"
+
+
+def _backend_folders(
+    artefacts: Sequence[Artefact], there: Collection[str], settings: Settings, gpus: configs.Gpus | None
+) -> Iterator[ModelFolder]:
     if artefacts or DECODE in there:
         views = dict.fromkeys(artefact.spec.view for artefact in artefacts if artefact.spec.view)
         in_order = sorted(views, key=lambda view: view.name)  # whichever network serves its task
-        config = configs.decode_config(in_order, workers=_threads())
+        config = configs.decode_config(in_order, settings, gpus=gpus or _gpus_of(artefacts))
         package = Path(frames.__file__).parent
         sources = {f"1/{package.name}/{source.name}": source for source in sorted(package.glob("*.py"))}
         yield ModelFolder(config, {**_python_sources(DECODE), **sources})
@@ -119,14 +131,10 @@ def _backend_folders(artefacts: Sequence[Artefact], there: Collection[str]) -> I
     kinds = {artefact.passport.nms for artefact in detectors}
     for kind, name in NMS_OF_KIND.items():
         if kind in kinds or name in there:
-            yield ModelFolder(configs.nms_config(kind), _python_sources(NMS))
+            yield ModelFolder(configs.nms_config(kind, settings=settings), _python_sources(NMS))
     if any(artefact.spec.task == Task.SEGMENT.value for artefact in artefacts) or AREAS in there:
         files = {**_python_sources(AREAS), "1/areas.py": Path(areas.__file__)}
-        yield ModelFolder(configs.areas_config(), files)
-
-
-def _threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        yield ModelFolder(configs.areas_config(settings), files)
 
 
 def _python_sources(name: str) -> dict[str, Path]:

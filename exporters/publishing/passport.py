@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from exporters.files import write_atomically
 from reeltag import gpu as gpus
 from reeltag.errors import ModelRepositoryError
+from reeltag.jetson import this_device
 from reeltag.measured import Measured
 
 PASSPORT_FILE: Final = "passport.json"
@@ -35,6 +36,20 @@ class Gpu(_Frozen):
     """Such as `8.9`."""
 
 
+class JetsonBuild(_Frozen):
+    """The Jetson that a plan was built on, as it was set up then: a plan is tuned by its clocks."""
+
+    model: str
+    l4t: str
+    """Such as `36.4.3`."""
+    jetpack: str
+    """Major version, such as `6`."""
+    power_mode: str
+    """Such as `15W`."""
+    gpu_max_hertz: int | None
+    cpu_max_hertz: int | None
+
+
 class PlanBuild(_Frozen):
     """What a TensorRT plan was built by and for."""
 
@@ -53,6 +68,8 @@ class PlanBuild(_Frozen):
     """Deep Learning Accelerator that it was built for."""
     plugins: tuple[str, ...] = ()
     """Names of the plugins in it."""
+    device: JetsonBuild | None = None
+    """Where it was built on a Jetson."""
 
 
 class Passport(_Frozen):
@@ -97,7 +114,12 @@ class Passport(_Frozen):
     def sha256(self) -> str:
         """Of what is said of the artefact but its turn and its speed here; goes into the provenance of results."""
         said = self.model_dump_json(
-            exclude={"fingerprint": True, "turn": True, "measured": {"images_per_second", "machine"}}
+            exclude={
+                "fingerprint": True,
+                "turn": True,
+                "measured": {"images_per_second", "machine"},
+                "plan": {"device"},
+            }
         )
         return hashlib.sha256(said.encode()).hexdigest()
 
@@ -135,12 +157,30 @@ def turn_in(folder: Path) -> int:
         return 0
 
 
+def jetson_build() -> JetsonBuild | None:
+    """This Jetson as a passport has it; none elsewhere."""
+    device = this_device()
+    if device is None:
+        return None
+    return JetsonBuild(
+        model=device.model,
+        l4t=device.l4t,
+        jetpack=str(device.jetpack.number) if device.jetpack else "",
+        power_mode=device.power_mode,
+        gpu_max_hertz=device.gpu_max_hertz,
+        cpu_max_hertz=device.cpu_max_hertz,
+    )
+
+
 def find_gpu(cuda: gpus.Cuda | None = None) -> Gpu | None:
-    """The first NVIDIA GPU that CUDA programs see here.
+    """The first NVIDIA GPU that CUDA programs see here; on a Jetson that of its device tree.
 
     Args:
         cuda: What the driver says; it is asked without it.
     """
+    jetson = this_device()
+    if jetson is not None and jetson.board is not None:
+        return Gpu(name=jetson.model, compute_capability=jetson.board.compute_capability)
     found = (cuda or gpus.look()).gpu
     if found is None:
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from exporters.publishing.artefact import Artefact
+from exporters.publishing.configs import Gpus
 from exporters.publishing.contents import network_folder, task_folders
 from exporters.publishing.exported import artefacts_in
 from exporters.publishing.folders import CONFIG_FILE, ModelFolder, locked
@@ -116,7 +117,8 @@ class Share:
             return cls(target, (), {}, tuple(said), {}, {})
         # As they were published, so that the ensembles name the versions that are there.
         cards = {artefact.spec.name: artefact.published or artefact.card for artefact in here}
-        around = {made.name: made for made in task_folders(here, cards)}
+        gpus: Gpus | None = None if everywhere else "first" if any(place.engine for place in found.values()) else "none"
+        around = {made.name: made for made in task_folders(here, cards, gpus=gpus)}
         for name, place in found.items():
             if not place.is_as_published and not everywhere:
                 around[name] = network_folder(place.artefact, engine=place.engine)

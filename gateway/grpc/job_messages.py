@@ -65,9 +65,10 @@ def job_message(job: Job) -> pb.Job:
 
 def video_message(video: JobVideo) -> pb.JobVideo:
     """A video of a job."""
-    plain = video.model_dump(exclude={"state", "gaps", "error"}, exclude_none=True)
+    plain = video.model_dump(exclude={"state", "gaps", "error", "preliminary_tags"}, exclude_none=True)
     gaps = [pb.Gap(**{name: gap[name] for name in ("start_seconds", "end_seconds", "reason")}) for gap in video.gaps]
-    message = pb.JobVideo(state=state_number(video.state), gaps=gaps, **plain)
+    seen = [pb.PreliminaryTag(**tag) for tag in video.preliminary_tags]
+    message = pb.JobVideo(state=state_number(video.state), gaps=gaps, preliminary_tags=seen, **plain)
     if video.error is not None:
         message.error.CopyFrom(_error(video.error))
     return message

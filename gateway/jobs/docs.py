@@ -37,6 +37,7 @@ VIDEO: Final = {
     "coverage": 100.0,
     "gaps": [],
     "error": None,
+    "preliminary_tags": [],
 }
 DELIVERY: Final = {
     "id": "3f2a90bc11d04e8a",

@@ -3,7 +3,7 @@
 A batch holds images of which the same is wanted. Interactive images go before bulk ones, but of what is sent while both
 wait, bulk is owed one image in four: each image that is sent adds a quarter to that debt, each bulk image takes one off
 it, and as soon as bulk is owed a whole image, the next batch begins with bulk, whatever else waits.
-Among requests of one priority, what was served longest ago goes first.
+Among requests of one priority, what was served longest ago goes first; with `newest_first` what came last.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _ORDER: Final = (Priority.INTERACTIVE, Priority.BULK)
 class Shelf:
     """What waits for one and the same: a lane for each priority."""
 
-    def __init__(self) -> None:
-        self.lanes = {priority: Lane() for priority in _ORDER}
+    def __init__(self, *, newest_first: bool = False) -> None:
+        self.lanes = {priority: Lane(newest_first=newest_first) for priority in _ORDER}
         self.sent = -math.inf
         """When its last batch left, on the loop's clock."""
 
@@ -72,7 +72,9 @@ class Backlog:
     def add(self, wanted: Wanted, ticket: Ticket) -> None:
         """Let a request wait."""
         self._waiting[ticket.priority] += ticket.waiting
-        self._shelves.setdefault(wanted, Shelf()).lanes[ticket.priority].add(ticket)
+        if wanted not in self._shelves:
+            self._shelves[wanted] = Shelf(newest_first=self._limits.newest_first)
+        self._shelves[wanted].lanes[ticket.priority].add(ticket)
 
     def remove(self, wanted: Wanted, ticket: Ticket) -> None:
         """Forget what a request has not given yet, if anything."""

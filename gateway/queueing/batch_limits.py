@@ -20,4 +20,8 @@ class BatchLimits:
     timeout_seconds: float
     """Longest wait of a request for its answers, above 0."""
     max_bytes: int = 32 << 20
-    """Most bytes of images in one batch, unless it is a single image; twice as many are sent to one Triton."""
+    """Most bytes of images in one batch, unless it is a single image."""
+    max_sent_bytes: int = 0
+    """While more are on their way to one Triton, and more than `max_bytes`, nothing leaves."""
+    newest_first: bool = False
+    """Of one priority, the request that came last goes first."""

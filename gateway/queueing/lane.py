@@ -6,9 +6,15 @@ from gateway.queueing.ticket import Member, Ticket
 
 
 class Lane:
-    """Requests, oldest first; each gives one image in turn, so that none waits for another's many."""
+    """Requests, oldest first; each gives one image in turn, so that none waits for another's many.
 
-    def __init__(self) -> None:
+    Args:
+        newest_first: The one that came last goes first, and gives all its images: what a camera sees now is worth more
+            than what it saw before.
+    """
+
+    def __init__(self, *, newest_first: bool = False) -> None:
+        self._newest_first = newest_first
         self._tickets: dict[Ticket, None] = {}
         self.waiting = 0
         """Images of all of them that were not handed out."""
@@ -16,9 +22,7 @@ class Lane:
     @property
     def head(self) -> Member | None:
         """The image that is next."""
-        for ticket in self._tickets:
-            return Member(ticket, ticket.sent)
-        return None
+        return Member(self._next, self._next.sent) if self._tickets else None
 
     @property
     def tickets(self) -> tuple[Ticket, ...]:
@@ -40,7 +44,7 @@ class Lane:
 
     def pop(self, now: float) -> Member:
         """Hand out the image that is next; its request, if it has more of them, queues up again."""
-        ticket = next(iter(self._tickets))
+        ticket = self._next
         member = Member(ticket, ticket.sent)
         ticket.sent += 1
         ticket.last_sent = now
@@ -49,3 +53,7 @@ class Lane:
         if ticket.waiting:
             self._tickets[ticket] = None
         return member
+
+    @property
+    def _next(self) -> Ticket:
+        return next(reversed(self._tickets) if self._newest_first else iter(self._tickets))

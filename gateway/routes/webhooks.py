@@ -27,7 +27,7 @@ class WebhookSecret(Answer):
     """What the caller's webhooks are signed with."""
 
     secret: str
-    """For `reeltag.webhooks.verify`, or as `docs/jobs-api.md` says."""
+    """For `reeltag.signatures.verify`, or as `docs/jobs-api.md` says."""
 
 
 @router.get(

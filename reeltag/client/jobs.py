@@ -110,6 +110,8 @@ class JobVideo:
     """Percent of its time that was looked at."""
     gaps: tuple[Gap, ...] = ()
     error: JobError | None = None
+    preliminary_tags: tuple[dict[str, Any], ...] = ()
+    """While it is RUNNING, what was seen of it so far, as `tags` of its `tags.json`; it may change until it is done."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def video_of(said: dict[str, Any]) -> JobVideo:
     known = _known(JobVideo, said)
     known["state"] = JobState(said["state"])
     known["gaps"] = tuple(Gap(**_known(Gap, one)) for one in said.get("gaps", ()))
+    known["preliminary_tags"] = tuple(said.get("preliminary_tags", ()))
     known["error"] = JobError(**_known(JobError, said["error"])) if said.get("error") else None
     return JobVideo(**known)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -41,6 +41,10 @@ def model(
     annotations: Annotated[Path | None, typer.Option(help="COCO JSON of the pictures: AP of each step.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="Folder of other pictures, for the int8 step.")] = None,
     qat: Annotated[bool, typer.Option("--qat", help="Fine-tune int8 on these, as a step of its own.")] = False,
+    profile: Annotated[
+        Literal["edge"] | None,
+        typer.Option(help="edge: single pictures, on the device's GPU where it has one; latency p50, p95, p99, watts."),
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the steps into this .png or .svg file.")] = None,
 ) -> None:
     """Time a network in PyTorch and in the runtimes here; with --images, show what each step of optimisation brings."""
@@ -62,12 +66,20 @@ def model(
         raise InvalidOption("--labels and --activation go with --checkpoint FILE")
     own = None if checkpoint is None else Checkpoint(checkpoint, labels=labels, activation=activation)
     if images is None:
-        _network_alone(name, own, _sizes(sizes), iterations, seconds, OthersLoad())
+        _network_alone(name, own, _sizes(sizes), iterations, seconds, OthersLoad(), latency=profile == "edge")
         return
     if picture is not None:
         check_suffix(picture)
     tuning = FineTuning() if qat else None
-    ladder = open_ladder(name, own, images, annotations=annotations, calibration=calibration, fine_tuning=tuning)
+    ladder = open_ladder(
+        name,
+        own,
+        images,
+        annotations=annotations,
+        calibration=calibration,
+        fine_tuning=tuning,
+        latency=profile == "edge",
+    )
     _ladder(ladder, name, seconds, picture, OthersLoad())
 
 
@@ -87,6 +99,8 @@ def _network_alone(
     iterations: int,
     seconds: float,
     load: OthersLoad,
+    *,
+    latency: bool = False,
 ) -> None:
     from exporters.bench import seminar
     from exporters.machine import processor
@@ -99,7 +113,11 @@ def _network_alone(
                 rows.append(row)
                 status.update(f"measuring {name}: {row.runtime} {row.precision} done")
     finally:  # what was measured before Ctrl-C is shown too
-        _show(f"{name}, one picture at a time; {processor()}", seminar.table(rows), [*seminar.notes(rows), str(load)])
+        _show(
+            f"{name}, one picture at a time; {processor()}",
+            seminar.table(rows, latency=latency),
+            [*seminar.notes(rows), str(load)],
+        )
 
 
 def _ladder(ladder: Ladder, name: str, seconds: float, picture: Path | None, load: OthersLoad) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from reeltag.errors import InvalidOption, TritonUnavailable
+from reeltag.errors import EmbeddedUnavailable, InvalidOption, TritonUnavailable
 
 if TYPE_CHECKING:
     from exporters.publishing.serving import Prepared
@@ -106,9 +106,12 @@ def running_triton(settings: Settings, metrics_port: int | None = None) -> Itera
         return
     from exporters.publishing.placing import Machine
     from reeltag.embedded import find
-    from reeltag.errors import EmbeddedUnavailable
+    from reeltag.machine import this_machine
+    from reeltag.sizing import shortage
 
     find()
+    if missing := shortage(this_machine()):
+        raise EmbeddedUnavailable(missing)
     with contextlib.ExitStack() as stack:
         with progress.status("preparing the model repository") as status:
             try:

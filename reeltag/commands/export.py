@@ -38,6 +38,9 @@ def export(
         if plan.rebuild_stale:
             _rebuild(name, target)
             return
+        if source.task == "text":
+            results.print(_text(name, source, target), markup=False, soft_wrap=True)
+            return
         report = _exported(name, source, precision, gate, plan, target, is_default=default)
     except ModuleNotFoundError as error:
         raise SetupError(f"exporting needs {error.name}; run: pip install 'reeltag[export]'") from error
@@ -65,7 +68,7 @@ def _exported(
 
     if name is None:
         raise InvalidOption("name the network to export; `reeltag models` lists them")
-    making = precision.making(plan.options(precision.runtime))
+    making = precision.making(plan.options(precision.chosen_runtime, precision.profile))
     with phases() as tell:
         fetched = wanted.fetched(name, tell)
     if fetched is not None:
@@ -84,6 +87,12 @@ def _exported(
     )
     with phases() as tell:
         return export_source(source, options, target=target, progress=tell)
+
+
+def _text(name: str | None, source: SourceOptions, target: Path) -> str:
+    if name is None:
+        raise InvalidOption("name the text recogniser")
+    return source.text(name, target)
 
 
 def _go_live(name: str, target: Path) -> None:

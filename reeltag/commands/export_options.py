@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from exporters.making import Making
     from exporters.plans.build import PlanOptions
 
+EDGE_WORKSPACE_MIB: Final = 1024
+"""Of a plan's layer on a device whose 8 GiB hold the system, the frames and the network."""
+
 
 @dataclass(frozen=True)
 class PrecisionOptions:
@@ -23,9 +26,12 @@ class PrecisionOptions:
     PANEL: ClassVar[str] = "Precision: how it computes, and where"
 
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16", "int8", "auto"],
-        typer.Option(help="What loses too much is not published; auto: the fastest here of those that do not."),
-    ] = "fp32"
+        Literal["fp32", "bf16", "fp16", "int8", "auto"] | None,
+        typer.Option(
+            help="What loses too much is not published; auto: the fastest here of those that do not. Default: fp32, of "
+            "an edge profile's plan fp16, with --qat int8."
+        ),
+    ] = None
     calibration: Annotated[
         Path | None, typer.Option(help="Folder of pictures like those to come; for every precision but fp32.")
     ] = None
@@ -36,12 +42,23 @@ class PrecisionOptions:
         bool, typer.Option("--qat", help="Fine-tune the int8 network on these pictures to answer as in fp32.")
     ] = False
     nms: Annotated[
-        Literal["python", "engine"], typer.Option(help="Boxes are suppressed by a Python backend, or in the graph.")
-    ] = "python"
+        Literal["python", "engine"] | None,
+        typer.Option(
+            help="Boxes are suppressed by a Python backend, or in the graph. Default: in the graph for onnxruntime and "
+            "tensorrt."
+        ),
+    ] = None
     runtime: Annotated[
-        Literal["openvino", "onnxruntime", "tensorrt"],
-        typer.Option(help="onnxruntime and tensorrt are in NVIDIA's container only."),
-    ] = "openvino"
+        Literal["openvino", "onnxruntime", "tensorrt"] | None,
+        typer.Option(
+            help="onnxruntime and tensorrt are in NVIDIA's container only. Default: openvino; tensorrt with --profile "
+            "edge on a Jetson."
+        ),
+    ] = None
+    profile: Annotated[
+        Literal["edge"] | None,
+        typer.Option(help="edge: for one picture at a time on a device; a plan for the Jetson that this runs on."),
+    ] = None
 
     @property
     def is_fastest_wanted(self) -> bool:
@@ -57,9 +74,30 @@ class PrecisionOptions:
         from exporters.finetuning.options import FineTuning
         from exporters.making import Making
 
-        lowered = "int8" if self.precision == "auto" else self.precision
+        precision = self.precision or self._usual_precision
+        lowered = "int8" if precision == "auto" else precision
         tuning = FineTuning() if self.qat else None
-        return Making(lowered, self.method, tuning, runtime=self.runtime, nms=self.nms, plan=plan)
+        return Making(lowered, self.method, tuning, runtime=self.chosen_runtime, nms=self.nms, plan=plan)
+
+    @property
+    def chosen_runtime(self) -> Literal["openvino", "onnxruntime", "tensorrt"]:
+        """The one that was named, or the usual one.
+
+        Raises:
+            SetupError: This is a Jetson that cannot make plans; the text says what works instead.
+        """
+        from reeltag.jetson import this_device
+
+        device = this_device() if self.profile == "edge" else None
+        if device is not None and self.runtime in (None, "tensorrt"):
+            device.check_export()
+        return self.runtime or ("openvino" if device is None else "tensorrt")
+
+    @property
+    def _usual_precision(self) -> Literal["fp32", "fp16", "int8"]:
+        if self.profile == "edge" and self.qat:
+            return "int8"
+        return "fp16" if self.profile == "edge" and self.chosen_runtime == "tensorrt" else "fp32"
 
 
 @dataclass(frozen=True)
@@ -124,11 +162,12 @@ class PlanPanel:
         bool, typer.Option("--rebuild-stale", help="Build plans anew that were made for another TensorRT or GPU.")
     ] = False
 
-    def options(self, runtime: str) -> PlanOptions:
+    def options(self, runtime: str, profile: str | None = None) -> PlanOptions:
         """Options of a TensorRT plan.
 
         Raises:
             InvalidOption: One is out of range, or the runtime has no plans.
+            SetupError: The accelerator is not on this Jetson.
         """
         from exporters.plans.build import BatchProfile, PlanOptions
 
@@ -138,9 +177,29 @@ class PlanPanel:
             given.append("--layers")
         if given and runtime != "tensorrt":
             raise InvalidOption(f"{given[0]} goes with --runtime tensorrt")
+        if profile == "edge":
+            return self._for_edge()
         return PlanOptions(
             batch=BatchProfile() if self.batch is None else BatchProfile(usual=self.batch),
             workspace_bytes=None if self.workspace is None else self.workspace * 2**20,
             timing_cache=self.timing_cache,
+            dla_core=self.dla,
+        )
+
+    def _for_edge(self) -> PlanOptions:
+        """For one picture at a time, in memory that CPU and GPU share, built again and again on the same device."""
+        from exporters.plans.build import BatchProfile, PlanOptions
+        from reeltag.jetson import this_device
+        from reeltag.places import cache_folder
+
+        device = this_device()
+        if device is not None and self.dla is not None:
+            device.check_dla(self.dla)
+        batch = 1 if self.batch is None else self.batch
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        return PlanOptions(
+            batch=BatchProfile(1, batch, batch),
+            workspace_bytes=(EDGE_WORKSPACE_MIB if self.workspace is None else self.workspace) * 2**20,
+            timing_cache=self.timing_cache or cache_folder() / "edge-timings",
             dla_core=self.dla,
         )

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 import typer
 
 from reeltag import __version__
 from reeltag.commands.common import KeysFileOption, RepositoryOption, announced_triton, progress, settings_of
+
+EDGE_PROFILE: Final = {
+    "batch_max_images": 1,
+    "batch_max_delay_microseconds": 0,
+    "max_inflight_requests": 1,
+    "newest_first": True,
+}
+"""Settings of `--profile edge`: nothing waits for company, and nothing old is in the way of what is new."""
 
 
 def serve(
@@ -36,7 +44,7 @@ def serve(
         typer.Option(help="Let web pages of this origin ask, such as https://app.example.org. May be repeated."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes of the gateway behind its ports, such as one a core. Default: 1.")
+        int | None, typer.Option(help="Processes of the gateway behind its ports. Default: one for 8 cores.")
     ] = None,
     triton_url: Annotated[
         list[str] | None,
@@ -57,12 +65,19 @@ def serve(
     source_root: Annotated[
         list[str] | None,
         typer.Option(
-            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/. May be repeated."
+            help="Let jobs name what lies below this folder, or prefix such as s3://bucket/films/; "
+            "acme=DIR lets the tenant acme alone. May be repeated."
         ),
     ] = None,
     database_url: Annotated[
         str | None,
         typer.Option(help="Where jobs are kept: postgresql://USER:PASSWORD@HOST/NAME. Default: SQLite."),
+    ] = None,
+    profile: Annotated[
+        Literal["edge"] | None,
+        typer.Option(
+            help="edge: for latency beside a camera. Each image alone and at once, the newest first, no worker of jobs."
+        ),
     ] = None,
     jobs_worker: Annotated[
         bool | None,
@@ -73,7 +88,7 @@ def serve(
     from gateway.server import check_options
     from gateway.server import serve as serve_gateway
     from vod.jobs.keeping import KeptWorker
-    from vod.stores.roots import Roots
+    from vod.stores.roots import Roots, whole_root
 
     settings = settings_of(
         host=host,
@@ -88,9 +103,10 @@ def serve(
         cors_origins=tuple(cors_origin) if cors_origin else None,
         triton_url=",".join(triton_url) if triton_url else None,
         model_repository=model_repository,
-        source_roots=tuple(map(_whole, source_root)) if source_root else None,
+        source_roots=tuple(map(whole_root, source_root)) if source_root else None,
         database_url=database_url,
-        jobs_worker=jobs_worker,
+        jobs_worker=False if profile == "edge" and jobs_worker is None else jobs_worker,
+        **(EDGE_PROFILE if profile == "edge" else {}),
     )
     check_options(settings)
     Roots.of(settings.source_roots).check_folders()
@@ -104,8 +120,3 @@ def serve(
         restart = triton.own.restart if triton.own is not None else None
         with KeptWorker(used, restart) if settings.jobs_worker else nullcontext():
             serve_gateway(used, on_ready=announce, own=triton.own)
-
-
-def _whole(root: str) -> str:
-    """A folder's path from `/` on; prefixes of stores as they are."""
-    return root if "://" in root else str(Path(root).absolute())

@@ -41,7 +41,8 @@ class SourceOptions:
     ] = False
     onnx: Annotated[Path | None, typer.Option(help="Your network as ONNX; see docs/exporting.md.")] = None
     task: Annotated[
-        Literal["detect", "classify", "segment"] | None, typer.Option(help="What the network in --onnx does.")
+        Literal["detect", "classify", "segment", "text"] | None,
+        typer.Option(help="What the network in --onnx does; text is for plates, see docs/traffic.md."),
     ] = None
     head: Annotated[
         str | None,
@@ -140,6 +141,24 @@ class SourceOptions:
             return checkpoint_source(network, Checkpoint(self.checkpoint, **named)).named(name)
         assert fetched is not None
         return checkpoint_source(network, replace(fetched, **named)).named(name)
+
+    def text(self, name: str, target: Path) -> str:
+        """Export a text recogniser, which is made otherwise than what Triton serves.
+
+        Raises:
+            InputError: The file does not fit, or an option does not go with it.
+            SetupError: What was made disagrees with it.
+        """
+        from exporters.texts import TextOptions, export_text
+
+        given = self._given()
+        taken = {"--labels", "--size", "--mean", "--std", "--channel-order"}
+        if self.onnx is None:
+            raise InvalidOption("--task text goes with --onnx FILE")
+        for option in given.keys() - taken - {"--task"}:
+            raise InvalidOption(f"{option} does not go with --task text; there are: {', '.join(sorted(taken))}")
+        named = {option[2:].replace("-", "_"): value for option, value in given.items() if option != "--task"}
+        return export_text(name, TextOptions(self.onnx, **named), target)
 
     def _given(self) -> dict[str, Any]:
         """What was said of the user's file, by option; each goes with that kind of file."""

@@ -42,6 +42,14 @@ class Sampling(str, Enum):
     ADAPTIVE = "adaptive"
 
 
+class Decoding(str, Enum):
+    """What decodes videos."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
 class ShotSampling(str, Enum):
     """Which frames of a shot are looked at."""
 
@@ -76,9 +84,25 @@ def tag(
         Path | None,
         typer.Option(help="JSON file: labels to keep, thresholds of labels, categories that they make (docs/tags.md)."),
     ] = None,
+    decoder: Annotated[
+        Decoding | None,
+        typer.Option(
+            help="auto (the default): NVIDIA's video decoder where it was found to work; gpu: an error where not."
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="Write a line of JSON for each input: done, skipped, failed or ignored, and why."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            help="Videos tagged at one time; where there are fewer, parts of long ones. Default: by the cores.",
+            min=1,
+            max=256,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Tag again what has been tagged already.")] = False,
     model: ModelOption = None,
@@ -90,7 +114,7 @@ def tag(
     The results of /data/trip/a.mp4 are OUT/data/trip/a.mp4.tags.json and so on: names depend on the source alone.
     """
     from vod.console import ConsoleProgress
-    from vod.options import Sample, ShotFrames, TagOptions, Tiles
+    from vod.options import Decoder, Sample, ShotFrames, TagOptions, Tiles
     from vod.pages.report import RunReport
     from vod.tagging import check_inputs, tag_paths
     from vod.taxonomy import Taxonomy, read_taxonomy
@@ -101,6 +125,10 @@ def tag(
     if shot_frames is not None and sample is not Sampling.SHOTS:
         raise InvalidOption(f"--shot-frames goes with --sample shots alone, not with --sample {sample.value}")
     rate = TagOptions.fps if fps is None else fps
+    address = url and triton_address(url)
+    settings = settings_of(
+        triton_url=address, model_repository=model_repository, decoder=decoder and decoder.value, tag_jobs=jobs
+    )
     options = TagOptions(
         sample=Sample(sample.value),
         fps=rate,
@@ -109,15 +137,16 @@ def tag(
         force=force,
         tiles=Tiles(tiles.value),
         taxonomy=read_taxonomy(taxonomy) if taxonomy else Taxonomy(),
+        decoder=Decoder(settings.decoder),
     )
     check_inputs(paths, out)
-    settings = settings_of(triton_url=url and triton_address(url), model_repository=model_repository)
     with running_triton(settings) as triton:
 
         async def run() -> bool:
             async with triton.client(settings, model or ()) as client:
                 with ConsoleProgress(progress) as bar, RunReport(report, bar) as told:
-                    return bar.conclude(await tag_paths(paths, out, client, options, told))
+                    tagged = await tag_paths(paths, out, client, options, told, jobs=settings.tag_jobs)
+                    return bar.conclude(tagged)
 
         try:
             good = asyncio.run(run())

@@ -28,12 +28,13 @@ def worker(
         ),
     ] = None,
     slots: Annotated[
-        int | None, typer.Option(help="Segments of videos in work at one time. Default: 2.", min=1, max=256)
+        int | None, typer.Option(help="Segments of videos in work at one time. Default: by the cores.", min=1, max=256)
     ] = None,
     model_repository: RepositoryOption = None,
 ) -> None:
     """Do jobs until Ctrl-C: tag the videos that were submitted to a gateway with the same database."""
     from gateway.observing import logs
+    from reeltag.sizing import explained
     from vod.jobs.process import work
     from vod.stores.roots import Roots
 
@@ -48,6 +49,10 @@ def worker(
     with running_triton(settings) as triton:
         on_lost = triton.own.restart if triton.own is not None else None
         used = settings.model_copy(update={"triton_url": triton.address})
+
+        if triton.own is not None:
+            text = explained(dict(settings), settings.model_fields_set, settings.state_dir)
+            progress.print(text, markup=False, soft_wrap=True)
 
         def announce(host: str) -> None:
             progress.print(f"the worker {host} does jobs of version {settings.pipeline_version}. Ctrl-C stops it.")

@@ -19,6 +19,7 @@ import fcntl
 import json
 import math
 import os
+import re
 import select
 import shutil
 import signal
@@ -47,6 +48,7 @@ RETIRED: Final = "retired"
 PAUSE_MEMORY_SECONDS: Final = 30.0
 """A death so soon after a pause counts as its consequence."""
 SHARED_MEMORY: Final = Path("/dev/shm")
+_INSTANCES: Final = re.compile(r"instance_group\s*\[?\s*\{[^}]*?\bcount:\s*(\d+)")
 _NICENESS: Final = 5
 """Of the server and its backends: they take every core they get, and the gateway must still answer who comes."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -182,7 +184,9 @@ class _Watch:
         self._changing = pulse.with_name(CHANGING)
         self._was_changing = False
         self._backends: dict[int, str] = {}
-        """What each process descriptor stands for."""
+        """What each process descriptor stands for; there may be several of a model."""
+        self._folders: dict[str, Path] = {}
+        """Of each model."""
         self._pids = {server.pid: "tritonserver"}
         self._standing: frozenset[int] = frozenset()
         self._looked_at = now()
@@ -214,9 +218,13 @@ class _Watch:
         died = []
         for backend in backends:
             name = self._backends[backend]
-            # A model has one backend, so of two the other has taken its place; Triton ends this one in its own time.
-            has_another = list(self._backends.values()).count(name) > 1
-            if has_another or name in retired or (may_end is not None and name in may_end):
+            # Others that are as many as the model should have took its place: Triton ends this one in its own time.
+            others = list(self._backends.values()).count(name) - 1
+            if (
+                others >= _instances_of(self._folders[name])
+                or name in retired
+                or (may_end is not None and name in may_end)
+            ):
                 del self._backends[backend]
                 os.close(backend)
             else:
@@ -231,11 +239,12 @@ class _Watch:
         children = {one.pid for one in processes() if one.parent == self._server.pid and one.state not in "ZX"}
         self._pids = {pid: name for pid, name in self._pids.items() if pid in {*children, self._server.pid}}
         for pid in children - self._pids.keys():
-            model = _model_of(pid)
-            if model is not None:  # else it has just been forked
+            folder = _folder_of(pid)
+            if folder is not None:  # else it has just been forked
                 with contextlib.suppress(ProcessLookupError):
-                    self._backends[os.pidfd_open(pid)] = model
-                    self._pids[pid] = f"the backend of {model}"
+                    self._backends[os.pidfd_open(pid)] = folder.name
+                    self._folders[folder.name] = folder
+                    self._pids[pid] = f"the backend of {folder.name}"
 
     def _look_at_clock(self) -> bool:
         """Tell the clients that it looks; whether all stood still since it did the last time."""
@@ -298,13 +307,22 @@ def how_it_ended(status: int) -> str:
     return f"was killed by {known.get(-status, f'signal {-status}')}"
 
 
-def _model_of(pid: int) -> str | None:
-    """Name of the model that a stub runs: it is started with the path of its `model.py`. None of what is no stub."""
+def _folder_of(pid: int) -> Path | None:
+    """Folder of the model that a stub runs: it is started with the path of its `model.py`. None of what is no stub."""
     with contextlib.suppress(OSError):
         for argument in Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"):
             if argument.endswith("/model.py"):
-                return Path(argument).parent.parent.name
+                return Path(argument).parent.parent
     return None
+
+
+def _instances_of(folder: Path) -> int:
+    """How many backends a model should have, by its configuration; 1 where it does not say."""
+    try:
+        found = _INSTANCES.search((folder / "config.pbtxt").read_text(errors="replace"))
+    except OSError:
+        return 1
+    return int(found[1]) if found else 1
 
 
 def _listens(address: Path) -> bool:

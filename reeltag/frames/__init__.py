@@ -6,7 +6,9 @@ folder also runs inside NVIDIA's container.
 
 from .decoding import decode_image, decode_views, fit_views
 from .header import FORMATS, MAX_DECODE_SECONDS, MAX_ENCODED_BYTES, MAX_IMAGE_PIXELS, ImageError, ImageHeader
+from .jpeg import Jpeg
 from .reading import IMAGE_SUFFIXES, SIGNATURE_BYTES, looks_like_image, read, read_header
+from .resampling import Resampler
 from .views import (
     CROP_FRACTION,
     OVERSAMPLING,
@@ -14,11 +16,13 @@ from .views import (
     Fit,
     Geometry,
     Pixels,
+    Placement,
     View,
     fit_pixels,
     geometry_of,
     minimum_size,
     place_letterbox,
+    placement_of,
 )
 
 __all__ = [
@@ -35,7 +39,10 @@ __all__ = [
     "Geometry",
     "ImageError",
     "ImageHeader",
+    "Jpeg",
     "Pixels",
+    "Placement",
+    "Resampler",
     "View",
     "decode_image",
     "decode_views",
@@ -45,6 +52,7 @@ __all__ = [
     "looks_like_image",
     "minimum_size",
     "place_letterbox",
+    "placement_of",
     "read",
     "read_header",
 ]

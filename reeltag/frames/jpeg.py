@@ -45,6 +45,10 @@ _SOI, _EOI, _SOS, _APP1, _APP14, _COM = 0xD8, 0xD9, 0xDA, 0xE1, 0xEE, 0xFE
 _END: Final = bytes([0xFF, _EOI])
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_BASELINE: Final = frozenset({0xC0, 0xC1})
+"""Huffman codes, one scan, 8 bits; the second with more tables."""
+_YCBCR_NAMES: Final = (b"\1\2\3", b"\0\1\2")
+"""Names of components that are never those of RGB."""
 _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 
 
@@ -94,12 +98,34 @@ class Jpeg:
         if frame is None or scan is None:
             raise damaged("the JPEG has no size before its first scan")
         self._components = len(frame.ratios)
+        self._frame = frame
         self._scan = scan
         # libjpeg takes the end of the data for the end of the picture and says so, which is refused as damage; with
         # the marker it says so only where pixels are missing.
         self._missing_end = b"" if data.rfind(_END, scan.end) >= 0 else _END
         seconds, memory = self._cost(frame)
         self.header = ImageHeader("JPEG", frame.width, frame.height, orientation_of(exif, xmp), seconds, memory)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any JPEG decoder takes it and shows the same: baseline, upright, grey or YCbCr, and not cut off.
+
+        Other decoders than libjpeg do not say what they miss: of data that hold a marker where none belongs, or end
+        without theirs, nothing is expected of them.
+        """
+        frame, data = self._frame, self._data
+        if frame.marker not in _BASELINE or self._components == 4 or self.header.orientation != 1:
+            return False
+        if not self._is_sequential(frame) or (self._components == 3 and not self._is_ycbcr()):
+            return False
+        end = _AFTER_DATA.search(data, self._scan.end)
+        return end is not None and end[1][0] == _EOI
+
+    def _is_ycbcr(self) -> bool:
+        """As libjpeg decides it, of three components."""
+        adobe = [self._data[segment.start : segment.end] for segment in self._kept if segment.marker == _APP14]
+        says_rgb = any(each.startswith(b"Adobe") and each[11:12] == b"\0" for each in adobe)
+        return not says_rgb and bytes(self._frame.ratios) in _YCBCR_NAMES
 
     def pixels(self, min_width: int, min_height: int) -> Pixels:
         """Decode, at a reduced scale that keeps at least so many stored columns and rows; 0 for full size."""

@@ -156,15 +156,45 @@ def fit_pixels(view: View, pixels: Pixels, source_width: int, source_height: int
         uint8 `(height, width, 3)`; `geometry_of` says where the picture lies in it.
     """
     canvas = np.empty((view.height, view.width, 3), np.uint8) if out is None else out
+    place = placement_of(view, pixels.shape[1], pixels.shape[0], source_width, source_height)
+    scaled = _resize(pixels[place.rows, place.columns], place.width, place.height)
+    if view.fit is Fit.CENTER_CROP:
+        canvas[:] = scaled
+    else:
+        place_letterbox(view, scaled, canvas)
+    return canvas
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which of a picture's pixels become which of a view's input."""
+
+    rows: slice
+    """Of the picture, as it was decoded."""
+    columns: slice
+    input_rows: slice
+    """Of the input; what is beside them is border."""
+    input_columns: slice
+
+    @property
+    def width(self) -> int:
+        """Columns of the input that the picture takes."""
+        return int(self.input_columns.stop - self.input_columns.start)
+
+    @property
+    def height(self) -> int:
+        """Rows of the input that the picture takes."""
+        return int(self.input_rows.stop - self.input_rows.start)
+
+
+def placement_of(view: View, width: int, height: int, source_width: int, source_height: int) -> Placement:
+    """Where a picture that was decoded with `width` x `height` pixels goes; the arguments are those of `fit_pixels`."""
     if view.fit is not Fit.CENTER_CROP:
-        rows, columns = geometry_of(view, source_width, source_height).picture
-        place_letterbox(view, _resize(pixels, columns.stop - columns.start, rows.stop - rows.start), canvas)
-        return canvas
-    height, width = pixels.shape[:2]
+        input_rows, input_columns = geometry_of(view, source_width, source_height).picture
+        return Placement(slice(0, height), slice(0, width), input_rows, input_columns)
     wide, high = (max(1, round(side)) for side in _crop(view, width, height))
     top, left = (height - high) // 2, (width - wide) // 2
-    canvas[:] = _resize(pixels[top : top + high, left : left + wide], view.width, view.height)
-    return canvas
+    return Placement(slice(top, top + high), slice(left, left + wide), slice(0, view.height), slice(0, view.width))
 
 
 def place_letterbox(view: View, scaled: Pixels, canvas: Pixels) -> None:
@@ -197,6 +227,11 @@ def _resize(pixels: Pixels, width: int, height: int) -> Pixels:
     rows, columns = pixels.shape[:2]
     if (columns, rows) == (width, height):
         return pixels
-    shrinks_much = columns >= 2 * width and rows >= 2 * height
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks_much else cv2.INTER_LINEAR)
+    averages = is_averaged(columns, rows, width, height)
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if averages else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
+
+
+def is_averaged(columns: int, rows: int, width: int, height: int) -> bool:
+    """Whether pixels are averaged over areas where so many columns and rows become others, or else interpolated."""
+    return columns >= 2 * width and rows >= 2 * height

@@ -2,7 +2,7 @@
 
 from reeltag.gpu.devices import Cuda, Gpu, look
 from reeltag.gpu.libraries import CUDA_LIBRARIES, library_folders, missing_libraries
-from reeltag.gpu.runtimes import Installed, Runtime, runtimes
+from reeltag.gpu.runtimes import Installed, Runtime, jpeg_decoder, runtimes
 
 __all__ = [
     "CUDA_LIBRARIES",
@@ -10,6 +10,7 @@ __all__ = [
     "Gpu",
     "Installed",
     "Runtime",
+    "jpeg_decoder",
     "library_folders",
     "look",
     "missing_libraries",

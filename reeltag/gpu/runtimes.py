@@ -22,6 +22,9 @@ _RTX_CAPABILITIES: Final = ((8, 0), (8, 6), (8, 9), (12, 0), (12, 1))
 _RTX_NEWER: Final = (12, 1)
 _FEWEST_CUDA: Final = 12
 """Major version that the embedded Triton is built with."""
+_JPEG_PACKAGES: Final = {12: "nvidia-nvimgcodec-cu12", 13: "nvidia-nvimgcodec-cu13"}
+_NVJPEG_PACKAGES: Final = {12: "nvidia-nvjpeg-cu12", 13: "nvidia-nvjpeg"}
+"""By major version of CUDA."""
 _SYSTEM_FOLDERS: Final = ("/usr/local/cuda/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")
 
 
@@ -51,7 +54,7 @@ class Installed:
     @classmethod
     def here(cls) -> Installed:
         """In this Python."""
-        names = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
+        names = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", *_JPEG_PACKAGES.values())
         versions = {name: version for name in names if (version := _version(name))}
         return cls(tuple(Path(path) for path in sys.path if path), versions)
 
@@ -81,6 +84,23 @@ def runtimes(
     if not common.problem:
         return tuple(found)
     return tuple(Runtime(one.name, one.version, common.problem, common.remedy) for one in found)
+
+
+def jpeg_decoder(
+    cuda: Cuda, installed: Installed | None = None, environment: Mapping[str, str] = os.environ
+) -> Runtime:
+    """What decodes JPEGs on the first GPU, as `runtimes` tells of networks."""
+    installed = installed or Installed.here()
+    name, major, common = "nvimgcodec", _torch_cuda(installed), _common_problem(cuda, installed)
+    if common.problem or major not in _JPEG_PACKAGES:
+        return Runtime(name, problem=common.problem or "torch is built for another CUDA", remedy=common.remedy)
+    version = installed.versions.get(_JPEG_PACKAGES[major], "")
+    if not version:
+        return Runtime(name, problem=f"{_JPEG_PACKAGES[major]} is not installed", remedy=GPU_EXTRA)
+    library = f"libnvjpeg.so.{major}"
+    if not any((folder / library).exists() for folder in _folders(installed, environment)):
+        return Runtime(name, version, f"{library} is missing", f"pip install {_NVJPEG_PACKAGES[major]}")
+    return Runtime(name, version)
 
 
 def _version(name: str) -> str:

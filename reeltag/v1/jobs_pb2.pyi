@@ -596,6 +596,7 @@ class JobVideo(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    PRELIMINARY_TAGS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     source: _builtins.str
     name: _builtins.str
@@ -611,6 +612,10 @@ class JobVideo(_message.Message):
     def error(self) -> Global___JobError:
         """Absent where nothing went wrong."""
 
+    @_builtins.property
+    def preliminary_tags(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreliminaryTag]:
+        """While it is RUNNING: what was seen of it so far, the surest first; it may change until the video is done."""
+
     def __init__(
         self,
         *,
@@ -624,10 +629,11 @@ class JobVideo(_message.Message):
         coverage: _builtins.float | None = ...,
         gaps: _abc.Iterable[Global___Gap] | None = ...,
         error: Global___JobError | None = ...,
+        preliminary_tags: _abc.Iterable[Global___PreliminaryTag] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "_seconds_total", b"_seconds_total", "coverage", b"coverage", "error", b"error", "seconds_total", b"seconds_total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "_seconds_total", b"_seconds_total", "attempts", b"attempts", "coverage", b"coverage", "error", b"error", "gaps", b"gaps", "name", b"name", "number", b"number", "seconds_done", b"seconds_done", "seconds_total", b"seconds_total", "source", b"source", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "_seconds_total", b"_seconds_total", "attempts", b"attempts", "coverage", b"coverage", "error", b"error", "gaps", b"gaps", "name", b"name", "number", b"number", "preliminary_tags", b"preliminary_tags", "seconds_done", b"seconds_done", "seconds_total", b"seconds_total", "source", b"source", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__coverage: _TypeAlias = _typing.Literal["coverage"]  # noqa: Y015
     _WhichOneofArgType__coverage: _TypeAlias = _typing.Literal["_coverage", b"_coverage"]  # noqa: Y015
@@ -639,6 +645,76 @@ class JobVideo(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_total) -> _WhichOneofReturnType__seconds_total | None: ...
 
 Global___JobVideo: _TypeAlias = JobVideo  # noqa: Y015
+
+@_typing.final
+class PreliminaryTag(_message.Message):
+    """A tag of what was seen so far of a video."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Interval(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        START_SECONDS_FIELD_NUMBER: _builtins.int
+        END_SECONDS_FIELD_NUMBER: _builtins.int
+        CONFIDENCE_FIELD_NUMBER: _builtins.int
+        start_seconds: _builtins.float
+        end_seconds: _builtins.float
+        confidence: _builtins.float
+        def __init__(
+            self,
+            *,
+            start_seconds: _builtins.float = ...,
+            end_seconds: _builtins.float = ...,
+            confidence: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "end_seconds", b"end_seconds", "start_seconds", b"start_seconds"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    model: _builtins.str
+    """The network that gave it; of a category the taxonomy."""
+    kind: _builtins.str
+    """`area_share` where the confidence is the share of the picture; absent where it is a certainty."""
+    category: _builtins.str
+    """Of a category its id."""
+    confidence: _builtins.float
+    @_builtins.property
+    def intervals(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreliminaryTag.Interval]: ...
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        model: _builtins.str = ...,
+        kind: _builtins.str | None = ...,
+        category: _builtins.str | None = ...,
+        confidence: _builtins.float = ...,
+        intervals: _abc.Iterable[Global___PreliminaryTag.Interval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_kind", b"_kind", "category", b"category", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_category", b"_category", "_kind", b"_kind", "category", b"category", "confidence", b"confidence", "intervals", b"intervals", "kind", b"kind", "label", b"label", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__category: _TypeAlias = _typing.Literal["category"]  # noqa: Y015
+    _WhichOneofArgType__category: _TypeAlias = _typing.Literal["_category", b"_category"]  # noqa: Y015
+    _WhichOneofReturnType__kind: _TypeAlias = _typing.Literal["kind"]  # noqa: Y015
+    _WhichOneofArgType__kind: _TypeAlias = _typing.Literal["_kind", b"_kind"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__category) -> _WhichOneofReturnType__category | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kind) -> _WhichOneofReturnType__kind | None: ...
+
+Global___PreliminaryTag: _TypeAlias = PreliminaryTag  # noqa: Y015
 
 @_typing.final
 class Gap(_message.Message):

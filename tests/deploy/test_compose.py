@@ -25,7 +25,7 @@ from tests.e2e.conftest import jpeg
 BIN = Path(sys.executable).parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-DOCKERFILES = ("deploy/Dockerfile", "deploy/triton.Dockerfile")
+DOCKERFILES = ("deploy/Dockerfile", "deploy/triton.Dockerfile", "deploy/edge.Dockerfile")
 RELEASES = {"0.7.0": "24.10"}
 """NVIDIA's container that carries the Triton of each `nvidia-pytriton`."""
 OURS = [name for name, service in SERVICES.items() if "build" in service]
@@ -63,6 +63,9 @@ def test_nvidias_container_is_of_the_triton_that_comes_with_reeltag() -> None:
     exporter = stages(ROOT / "deploy/triton.Dockerfile")["exporter"]
     assert exporter.base == f"nvcr.io/nvidia/tritonserver:{release}-py3"
     assert any(f"tensorrt-cu12-bindings=={tensorrt}" in run for run in exporter.runs)
+    of_jetson = stages(ROOT / "deploy/edge.Dockerfile")["exporter"]
+    assert of_jetson.base == f"{exporter.base}-igpu"
+    assert of_jetson.runs == exporter.runs
 
 
 def test_python_is_one_that_reeltag_takes() -> None:
@@ -107,9 +110,10 @@ def test_every_service_is_hardened_and_triton_has_no_port() -> None:
         assert not service["user"].startswith("0")
         assert "privileged" not in service
         assert service.get("ipc") is None
-    for name in ("triton", "exporter"):
+    for name in ("triton", "exporter", "triton-edge", "exporter-edge"):
         assert SERVICES[name]["network_mode"] == "none"
         assert "ports" not in SERVICES[name]
+    assert SERVICES["gateway-edge"]["command"] == ["reeltag", "serve", "--profile", "edge"]
     used = {service for service in SERVICES if {"cpu", "gpu"} <= set(SERVICES[service]["profiles"])}
     assert used == set()
 

@@ -117,9 +117,10 @@ def _done(settings: Settings) -> dict[tuple[int, int], int]:
         database.close()
 
 
-def test_killed_workers_make_what_an_undisturbed_run_makes(
+def test_killed_workers_and_a_killed_triton_make_what_an_undisturbed_run_makes(
     settings: Settings,
     films: Path,
+    triton: EmbeddedTriton,
     undisturbed: dict[str, bytes],
     start: Callable[[], subprocess.Popen[bytes]],
 ) -> None:
@@ -136,6 +137,7 @@ def test_killed_workers_make_what_an_undisturbed_run_makes(
         worker.wait()
     assert len(seen) >= 4
     start()
+    triton.restart("a plug was pulled")
     job = _ended(settings, job_id)
     assert (job.state, job.coverage) == (JobState.SUCCEEDED, 100.0)
     assert _results(settings.state_dir / "results" / job_id) == undisturbed

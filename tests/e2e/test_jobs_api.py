@@ -14,7 +14,8 @@ import pytest
 from reeltag.client import Client, JobState
 from reeltag.embedded import EmbeddedTriton
 from reeltag.settings import Settings
-from reeltag.webhooks import secret_of, verify
+from reeltag.signatures import verify
+from reeltag.webhooks import secret_of
 from tests.e2e.conftest import REELTAG, serve
 from tests.gateway.fakes import wait_until
 from tests.vod.media import BLUE, RED, write_video

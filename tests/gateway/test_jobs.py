@@ -17,7 +17,7 @@ from gateway.jobs.submitting import MAX_SUBMISSION_BYTES
 from reeltag.errors import DatabaseAway, Overloaded, TooManyJobs
 from reeltag.keys import KeyFile
 from reeltag.settings import Settings
-from reeltag.webhooks import signature, verify
+from reeltag.signatures import signature, verify
 from tests.gateway.fake_jobs import TAGS, FakeJobs
 from tests.gateway.fakes import FakeTagger, code_of, gateway, serving, wait_until
 from vod.client import JobState

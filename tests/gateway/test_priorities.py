@@ -38,6 +38,34 @@ def test_who_waits_for_an_answer_goes_before_a_large_job() -> None:
     run(main())
 
 
+def test_beside_a_camera_what_came_last_goes_first() -> None:
+    """The settings of `reeltag serve --profile edge`."""
+    from reeltag.commands.serve import EDGE_PROFILE
+
+    async def main() -> None:
+        triton = Triton()
+        limits = BatchLimits(
+            max_images=EDGE_PROFILE["batch_max_images"],
+            max_delay_seconds=EDGE_PROFILE["batch_max_delay_microseconds"] / 1e6,
+            max_inflight=EDGE_PROFILE["max_inflight_requests"],
+            max_waiting=64,
+            timeout_seconds=1000,
+            newest_first=bool(EDGE_PROFILE["newest_first"]),
+        )
+        batcher = Batcher(triton.infer, limits)
+        answered: list[int] = []
+
+        async def ask(number: int) -> None:
+            await batcher.submit(DETECT, images_of(number, 1))
+            answered.append(number)
+
+        await asyncio.gather(*(ask(number) for number in range(1, 6)))
+        # The first finds Triton idle; of those that wait behind it, the newest is next.
+        assert answered == [1, 5, 4, 3, 2]
+
+    run(main())
+
+
 @pytest.mark.parametrize("wanted", [DETECT, CLASSIFY], ids=["the same is wanted", "something else is wanted"])
 def test_a_large_job_has_its_share_under_a_load_without_end(wanted: Wanted) -> None:
     async def visitor(batcher: Batcher, number: int) -> None:

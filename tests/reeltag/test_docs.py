@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from reeltag import sizing
 from reeltag.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
@@ -12,7 +13,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `REELTAG_(\w+)` \| (.*?) \|", (ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
     fields = Settings.model_fields.items()
     defaults = {name.upper(): str(field.default) for name, field in fields if field.default_factory is None}
-    assert dict(rows) == {**defaults, "STATE_DIR": "~/.local/state/reeltag"}
+    sized = {name.upper(): "[by the cores](scaling.md)" for name in sizing.NAMES}
+    assert dict(rows) == {**defaults, **sized, "STATE_DIR": "~/.local/state/reeltag"}
 
 
 def test_files_that_the_documents_link_to_exist() -> None:

@@ -103,6 +103,12 @@ class FakeTagger:
     async def unregister_shared_memory(self, region: str) -> None:
         self.regions.pop(region, None)
 
+    async def register_gpu_memory(self, region: str, handle: bytes, number: int, byte_size: int) -> None:
+        raise ReeltagError("this is no server with a GPU")
+
+    async def unregister_gpu_memory(self, region: str) -> None:
+        pass
+
     async def infer_frames(
         self, card: ModelCard, frames: Array | SharedTensor, *, class_maps: bool = False
     ) -> list[dict[str, Array]]:

@@ -25,7 +25,7 @@ from tests.vod.media import GREEN, RED, picture
 from tests.vod.test_schema import PUBLISHED
 from vod.console import ConsoleProgress, tags_table
 from vod.options import TagOptions
-from vod.outcome import Outcome, Status
+from vod.outcome import Outcome, Silence, Status
 from vod.pages.darkroom import Darkroom, Job
 from vod.pages.page import colours_of
 from vod.pages.report import RunReport
@@ -186,6 +186,21 @@ def test_results_of_an_earlier_version_are_moved_to_their_names(
     assert tags.source.path == str(folder / "trip" / "x.mp4")
 
 
+@pytest.mark.parametrize("name", ["x.mp4", "x.jpg"])
+def test_a_result_of_an_earlier_form_is_kept_and_named(
+    tmp_path: Path, three_colours: Path, jpeg: bytes, name: str
+) -> None:
+    source, out = tmp_path / name, tmp_path / "out"
+    source.write_bytes(three_colours.read_bytes() if name == "x.mp4" else jpeg)
+    assert tag([source], out)[name].message == ""
+    path = json_of(out, source)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": "1.1"}))
+    outcome = tag([source], out)[name]
+    assert outcome.status is Status.DONE
+    assert "the earlier form 1.1" in outcome.reason
+    assert "--force" in outcome.reason
+
+
 def test_a_report_that_cannot_be_written_is_told_at_once(tmp_path: Path, three_colours: Path) -> None:
     with pytest.raises(OutputError, match="report"):
         tag([three_colours], tmp_path / "out", tmp_path / "missing" / "report.jsonl")
@@ -289,3 +304,23 @@ def test_a_picture_that_kills_its_decoder_fails_alone(jpeg: bytes) -> None:
             return type(caught.value).__name__, again.thumbnail.width
 
     assert asyncio.run(run()) == ("ImageError", 32)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_so_many_videos_are_tagged_at_one_time(tmp_path: Path, three_colours: Path, jobs: int) -> None:
+    class Counted(Silence):
+        running = most = 0
+
+        def started(self, path: Path) -> None:
+            self.running += 1
+            self.most = max(self.most, self.running)
+
+        def finished(self, outcome: Outcome) -> None:
+            self.running -= 1
+
+    paths = [Path(shutil.copy(three_colours, tmp_path / f"{number}.mp4")) for number in range(4)]
+    counted = Counted()
+    outcomes = asyncio.run(tag_paths(paths, tmp_path / "out", FakeTagger(), TagOptions(), counted, jobs=jobs))
+    assert [outcome.status for outcome in outcomes] == [Status.TAGGED] * 4
+    assert counted.most == jobs
+    assert len({json_of(tmp_path / "out", path).read_text().partition('"tags"')[2] for path in paths}) == 1

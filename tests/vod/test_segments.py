@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import tracemalloc
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,17 @@ from tests.vod.media import damage
 from tests.vod.numbered import Encoding, write_numbered
 from vod.options import Sample, TagOptions
 from vod.pages.page import poster, video_page
-from vod.segments import SegmentRecord, TaggedVideo, VideoPlan, merged, plan_video, tag_segment
+from vod.segments import SegmentRecord, VideoPlan, merged, plan_video, tag_segment
 from vod.segments.findings import Findings, Samples, Vocabulary
-from vod.stores.results import csv_text, json_text, vtt_text
+from vod.stores.tagged import TaggedVideo
 from vod.stores.thumbnails import ThumbnailStore
+from vod.stores.video_files import video_files
 from vod.video import tag_video
 
 FRAMES = 300
 COUNTS = (2, 3, 7)
 GOP = {"g": "12", "preset": "ultrafast"}
-Files = tuple[str, ...]
+Files = tuple[bytes, ...]
 
 
 class ExactTagger(FakeTagger):
@@ -58,9 +60,13 @@ def _chance(array: Array) -> float:
 
 def files_of(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Files:
     """Everything that is written of a video."""
-    tags, page = tagged.tags, video_page(tagged, thumbnails, "video")
-    texts = json_text(tags), vtt_text(tags.tags), csv_text(tags.tags, tags.shots)
-    return *texts, page, poster(tagged, thumbnails).jpeg.hex()
+    page, picture = (lambda: video_page(tagged, thumbnails, "video")), (lambda: poster(tagged, thumbnails).jpeg)
+    contents = []
+    for write in video_files(PurePath("v"), tagged, page, picture).values():
+        file = io.BytesIO()
+        write(file)
+        contents.append(file.getvalue())
+    return tuple(reversed(contents))
 
 
 async def in_one_go(path: Path, options: TagOptions) -> Files:
@@ -81,7 +87,7 @@ async def in_segments(path: Path, options: TagOptions, plan: VideoPlan) -> Files
 
 async def check(path: Path, options: TagOptions, counts: Sequence[int] = COUNTS) -> None:
     whole = await in_one_go(path, options)
-    assert '"frames_sampled": 0' not in whole[0]
+    assert b'"frames_sampled": 0' not in whole[0]
     seconds = json.loads(whole[0])["source"]["duration_seconds"]
     for count in counts:
         plan = await plan_video(path, options, segment_seconds=seconds / count)
@@ -211,7 +217,7 @@ def test_damage_that_no_packet_tells_of_is_found_and_then_it_is_one_segment(tmp_
         with pytest.raises(NotAsPlanned):
             await in_segments(path, options, plan)
         whole = await in_one_go(path, options)
-        assert '"gaps": []' not in whole[0]
+        assert b'"gaps": []' not in whole[0]
         assert await in_segments(path, options, plan.in_one_go("damage")) == whole
         with ThumbnailStore() as thumbnails:
             tagged = await tag_video(path, ExactTagger(), options, thumbnails, lambda _: None, at_once=2)

@@ -15,6 +15,7 @@ The rule, for each model and label, within each stretch (a shot without the gaps
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -32,6 +33,8 @@ Run = range
 """Consecutive samples, by index."""
 SMOOTHED_SECONDS: Final = 0.5
 """Samples that are so near count as neighbours."""
+_INTERVAL_FIELDS: Final = set(Interval.model_fields)
+"""One for all of them: each would have a set of its own."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +90,16 @@ def tags_of(
         merge_gap_seconds: Intervals of a tag that are closer become one.
     """
     intervals: dict[str, list[Interval]] = {}
-    times = np.array([sample.time for sample in samples])
+    times = np.fromiter((sample.time for sample in samples), np.float64, len(samples))
     for stretch in stretches:
-        first, last = np.searchsorted(times, [stretch.start_seconds, stretch.end_seconds])
-        inside = samples[first:last]
-        bounds = [stretch.start_seconds, *(sample.time for sample in inside[1:]), stretch.end_seconds]
+        first, last = (int(i) for i in np.searchsorted(times, [stretch.start_seconds, stretch.end_seconds]))
+        bounds = np.concatenate([[stretch.start_seconds], times[first + 1 : last], [stretch.end_seconds]])
         near = neighbours(times[first:last])
-        for label, best in _highest(inside).items():
+        for label, said in _by_label(samples[i] for i in range(first, last)).items():
             thresholds = (by_label or {}).get(label, hysteresis)
-            if best < thresholds.high - 1e-6:
+            if max(said.scores) < thresholds.high - 1e-6:
                 continue  # so is every mean
-            scores = smoothed(np.array([sample.scores.get(label, 0.0) for sample in inside]), near)
+            scores = smoothed(said.of_each(last - first), near)
             held = _held(scores, thresholds)
             found = [_interval(runs, scores, bounds) for runs in _merged(held, bounds, merge_gap_seconds)]
             intervals.setdefault(label, []).extend(found)
@@ -157,14 +159,29 @@ def smoothed(scores: Scores, near: tuple[Places, Places]) -> Scores:
     return np.asarray((padded[:-2] + padded[1:-1] + padded[2:]) / (last - first), dtype=np.float64)
 
 
-def _highest(samples: Sequence[ScoredSample]) -> dict[str, float]:
-    """Of each label the highest score."""
-    best: dict[str, float] = {}
-    for sample in samples:
+class _Said:
+    """The scores of one label in a stretch, where a sample names it."""
+
+    def __init__(self) -> None:
+        self.places, self.scores = array("I"), array("d")
+
+    def of_each(self, count: int) -> Scores:
+        """Of each sample, 0 where it does not name the label."""
+        scores = np.zeros(count)
+        scores[np.frombuffer(self.places, np.uint32)] = np.frombuffer(self.scores)
+        return scores
+
+
+def _by_label(samples: Iterable[ScoredSample]) -> dict[str, _Said]:
+    found: dict[str, _Said] = {}
+    for place, sample in enumerate(samples):
         for label, score in sample.scores.items():
-            if score > best.get(label, -1.0):
-                best[label] = score
-    return best
+            said = found.get(label)
+            if said is None:
+                said = found[label] = _Said()
+            said.places.append(place)
+            said.scores.append(score)
+    return found
 
 
 def _held(scores: Scores, hysteresis: Hysteresis) -> list[Run]:
@@ -177,7 +194,7 @@ def _held(scores: Scores, hysteresis: Hysteresis) -> list[Run]:
     return runs
 
 
-def _merged(runs: Sequence[Run], bounds: Sequence[float], merge_gap_seconds: float) -> list[list[Run]]:
+def _merged(runs: Sequence[Run], bounds: Scores, merge_gap_seconds: float) -> list[list[Run]]:
     """Runs in groups that make one interval each; sample i stands for `[bounds[i], bounds[i + 1])` seconds."""
     groups: list[list[Run]] = []
     for run in runs:
@@ -188,10 +205,13 @@ def _merged(runs: Sequence[Run], bounds: Sequence[float], merge_gap_seconds: flo
     return groups
 
 
-def _interval(runs: Sequence[Run], scores: Scores, bounds: Sequence[float]) -> Interval:
+def _interval(runs: Sequence[Run], scores: Scores, bounds: Scores) -> Interval:
     confidence = float(np.mean(np.concatenate([scores[run.start : run.stop] for run in runs])))
-    return Interval(
-        start_seconds=bounds[runs[0].start],
-        end_seconds=bounds[runs[-1].stop],
-        confidence=min(1.0, round(confidence, 4)),
+    return interval_of(float(bounds[runs[0].start]), float(bounds[runs[-1].stop]), min(1.0, round(confidence, 4)))
+
+
+def interval_of(start_seconds: float, end_seconds: float, confidence: float) -> Interval:
+    """An interval that needs little memory: a long video has very many."""
+    return Interval.model_construct(
+        _INTERVAL_FIELDS, start_seconds=start_seconds, end_seconds=end_seconds, confidence=confidence
     )

@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from reeltag.tags import ImageLabel, ImageTag, Interval, Kind, Shot, Tag
+from vod.aggregation.aggregate import interval_of
 from vod.taxonomy import Taxonomy
 
 _KINDS: Sequence[Kind | None] = (None, "area_share")
@@ -67,11 +68,8 @@ def united(intervals: Iterable[Interval], stretches: Sequence[Shot], merge_gap_s
         distance = interval.start_seconds - merged[-1].end_seconds if merged else 0.0
         if here == place and (distance <= 0 or distance < merge_gap_seconds):
             last = merged[-1]
-            merged[-1] = Interval(
-                start_seconds=last.start_seconds,
-                end_seconds=max(last.end_seconds, interval.end_seconds),
-                confidence=max(last.confidence, interval.confidence),
-            )
+            end = max(last.end_seconds, interval.end_seconds)
+            merged[-1] = interval_of(last.start_seconds, end, max(last.confidence, interval.confidence))
         else:
             merged.append(interval)
         place = here

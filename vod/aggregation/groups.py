@@ -26,11 +26,15 @@ class ClassGroups:
 
     def __init__(self, groups: Mapping[str, Sequence[int]], classes: int) -> None:
         self.names: tuple[str, ...] = tuple(groups)
-        self._members = np.zeros((classes, len(groups)), np.float32)
-        for column, indexes in enumerate(groups.values()):
-            self._members[list(indexes), column] = 1
+        members = [sorted(set(indexes)) for indexes in groups.values()]
+        if any(not 0 <= index < classes for of_group in members for index in of_group):
+            raise IndexError(f"a group has a class that is none of the {classes}")
+        # Class indexes group after group, and the group of each: a product of matrices would wake every core for it.
+        self._members = np.array([index for of_group in members for index in of_group], np.intp)
+        self._group_of = np.array([group for group, of_group in enumerate(members) for _ in of_group], np.intp)
 
     def scores(self, scores: Array) -> Array:
         """Of each group: float32 `(C,)` probabilities of the classes to float32 `(G,)`, 0 to 1, in `names`' order."""
         # Rounding may carry a sum of probabilities a little above 1, which no tag's score may be.
-        return np.minimum(scores @ self._members, 1)
+        sums = np.bincount(self._group_of, scores[self._members], len(self.names))
+        return np.minimum(sums, 1).astype(np.float32)

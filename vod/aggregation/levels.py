@@ -13,9 +13,11 @@ How many objects of a label a shot shows at once:
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -56,67 +58,103 @@ class FrameScores:
     """One of each sampled frame, by rising time."""
 
 
-def frame_results(
-    detections: Mapping[float, tuple[Detection, ...]], scores: Sequence[FrameScores], taxonomy: Taxonomy
-) -> Iterator[FrameDetections]:
-    """What each sampled frame shows, in order of time.
+class FrameResults(Iterable[FrameDetections]):
+    """What each sampled frame shows, in order of time; each made when it is come to.
 
     Args:
         detections: By presentation time, seconds, rising.
         scores: Of whole frames.
         taxonomy: Says which labels are kept, and from which score on.
     """
-    for place, (time, found) in enumerate(detections.items()):
-        labels = [label for each in scores for label in _frame_labels(each, place, taxonomy)]
-        labels.sort(key=lambda tag: (-tag.score, tag.label, tag.model))
-        yield FrameDetections(pts_seconds=time, detections=found, tags=tuple(labels))
+
+    def __init__(
+        self, detections: Mapping[float, tuple[Detection, ...]], scores: Sequence[FrameScores], taxonomy: Taxonomy
+    ) -> None:
+        self._detections = detections
+        self._scores = scores
+        self._taxonomy = taxonomy
+
+    def __iter__(self) -> Iterator[FrameDetections]:
+        for place, (time, found) in enumerate(self._detections.items()):
+            labels = [label for each in self._scores for label in _frame_labels(each, place, self._taxonomy)]
+            labels.sort(key=lambda tag: (-tag.score, tag.label, tag.model))
+            yield FrameDetections(pts_seconds=time, detections=found, tags=tuple(labels))
 
 
-def tagged_shots(shots: Sequence[Shot], tags: Sequence[Tag], objects: Objects) -> tuple[TaggedShot, ...]:
-    """Shots with their share of a video's tags, and with the number of their objects.
+class TaggedShots(Sequence[TaggedShot]):
+    """Shots with their share of a video's tags, and with the number of their objects; each made when it is looked at.
 
     Args:
         shots: Disjoint, in order.
         tags: Of the video; no interval crosses the end of a shot.
         objects: Of its frames.
     """
-    by_shot: list[list[Tag]] = [[] for _ in shots]
-    for tag in tags:
-        for number, inside in _by_shot(tag.intervals, shots):
+
+    def __init__(self, shots: Sequence[Shot], tags: Sequence[Tag], objects: Objects) -> None:
+        self._shots, self._tags = shots, tags
+        shares = np.frombuffer(_shares(shots, tags, objects), np.uint32).reshape(-1, 5)
+        # uint32 (n, 5), by shot: its number, the tag's, the tag's first interval in it and behind its last, the count.
+        self._shares = shares[np.argsort(shares[:, 0], kind="stable")]
+        self._starts = np.searchsorted(self._shares[:, 0], np.arange(len(shots) + 1))
+
+    def __len__(self) -> int:
+        return len(self._shots)
+
+    @overload
+    def __getitem__(self, place: int) -> TaggedShot: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[TaggedShot]: ...
+    def __getitem__(self, place: int | slice) -> TaggedShot | list[TaggedShot]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        number = range(len(self))[place]
+        found: dict[tuple[str, str, str | None], int] = {}
+        own: list[Tag] = []
+        for _, tag_number, first, last, count in self._shares[self._starts[number] : self._starts[number + 1]].tolist():
+            tag = self._tags[tag_number]
+            inside = tag.intervals[first:last]
             confidence = max(interval.confidence for interval in inside)
-            by_shot[number].append(tag.model_copy(update={"confidence": confidence, "intervals": inside}))
-    labels = {tag.label for tag in tags if _is_counted(tag, objects)}
-    counts = {label: objects.counts(label) for label in labels}
-    return tuple(_tagged(shot, sorted_tags(own), objects, counts) for shot, own in zip(shots, by_shot, strict=True))
+            own.append(tag.model_copy(update={"confidence": confidence, "intervals": inside}))
+            found[tag.label, tag.model, tag.category] = count
+        tags = sorted_tags(own)
+        counted = ((tag, found[tag.label, tag.model, tag.category]) for tag in tags)
+        objects = tuple(ObjectCount(label=tag.label, model=tag.model, count=count) for tag, count in counted if count)
+        shot = self._shots[number]
+        return TaggedShot(start_seconds=shot.start_seconds, end_seconds=shot.end_seconds, tags=tags, objects=objects)
 
 
-def _tagged(shot: Shot, tags: tuple[Tag, ...], objects: Objects, counts: Mapping[str, Counts]) -> TaggedShot:
-    found = tuple(
-        ObjectCount(label=tag.label, model=tag.model, count=_count(tag, objects.times, counts[tag.label]))
-        for tag in tags
-        if _is_counted(tag, objects)
-    )
-    return TaggedShot(start_seconds=shot.start_seconds, end_seconds=shot.end_seconds, tags=tags, objects=found)
+def _shares(shots: Sequence[Shot], tags: Sequence[Tag], objects: Objects) -> array[int]:
+    """Five numbers for each tag and shot in which it holds, as in `TaggedShots`; the count is 0 where none is made."""
+    shares = array("I")
+    for number, tag in enumerate(tags):
+        counts = objects.counts(tag.label) if _is_counted(tag, objects) else None
+        for shot, first, last in _by_shot(tag.intervals, shots):
+            count = 0 if counts is None else _count(tag.intervals[first:last], objects.times, counts)
+            shares.extend((shot, number, first, last, count))
+    return shares
 
 
 def _is_counted(tag: Tag, objects: Objects) -> bool:
     return tag.model == objects.model and tag.category is None
 
 
-def _by_shot(intervals: Iterable[Interval], shots: Sequence[Shot]) -> Iterable[tuple[int, tuple[Interval, ...]]]:
-    """The numbers of the shots that intervals lie in, in order, with the intervals of each."""
-    inside: dict[int, list[Interval]] = {}
-    number = 0
-    for interval in intervals:
-        while interval.start_seconds >= shots[number].end_seconds:
-            number += 1
-        inside.setdefault(number, []).append(interval)
-    return ((number, tuple(found)) for number, found in inside.items())
+def _by_shot(intervals: Sequence[Interval], shots: Sequence[Shot]) -> Iterator[tuple[int, int, int]]:
+    """The numbers of the shots that intervals lie in, in order, with the first interval of each and behind its last."""
+    number = first = 0
+    for place, interval in enumerate(intervals):
+        if interval.start_seconds >= shots[number].end_seconds:
+            if place > first:
+                yield number, first, place
+            first = place
+            while interval.start_seconds >= shots[number].end_seconds:
+                number += 1
+    if len(intervals) > first:
+        yield number, first, len(intervals)
 
 
-def _count(tag: Tag, times: npt.NDArray[np.float64], counts: Counts) -> int:
+def _count(intervals: Sequence[Interval], times: npt.NDArray[np.float64], counts: Counts) -> int:
     most = 1
-    for interval in tag.intervals:
+    for interval in intervals:
         first, last = np.searchsorted(times, [interval.start_seconds, interval.end_seconds])
         if counts[first:last].max(initial=0) > most:
             most = max([most, *_smoothed(times[first:last], counts[first:last])])

@@ -5,7 +5,7 @@ Without them a scene that stands still would weigh less where scores are smoothe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -29,7 +29,7 @@ class Repeats:
     """int64 `(n,)`: of the sample that each is, or repeats."""
 
 
-def repeats_of(sample_times: Times, frame_times: Sequence[float], stretches: Sequence[Shot], fps: float) -> Repeats:
+def repeats_of(sample_times: Times, frame_times: Iterable[float], stretches: Sequence[Shot], fps: float) -> Repeats:
     """The samples, and between them the frames that even sampling would have taken; none repeats another stretch.
 
     Args:
@@ -39,7 +39,7 @@ def repeats_of(sample_times: Times, frame_times: Sequence[float], stretches: Seq
         fps: Of the sampling.
     """
     sampler = EvenSampler(fps)
-    even = [time for time in frame_times if sampler.takes(time)]
+    even = [time for time in map(float, frame_times) if sampler.takes(time)]
     times = np.union1d(sample_times, np.asarray(even, np.float64))
     places = np.searchsorted(sample_times, times, side="right") - 1
     times, places = times[places >= 0], places[places >= 0]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from reeltag.tags import Shot
+
+Numbers = Sequence[float] | npt.NDArray[Any]
 
 CUT_THRESHOLD: Final = 0.5
 """Probability from which a frame belongs to a transition, as TransNetV2 was evaluated."""
 
 
 def shots_of(
-    probabilities: Sequence[float], times: Sequence[float], end_seconds: float, *, threshold: float = CUT_THRESHOLD
+    probabilities: Numbers, times: Numbers, end_seconds: float, *, threshold: float = CUT_THRESHOLD
 ) -> tuple[Shot, ...]:
     """Shots between the transitions; they cover the video from 0 to its end without holes.
 
@@ -27,14 +31,14 @@ def shots_of(
         threshold: 0 to 1.
     """
     starts = [0.0]
-    for is_transition, group in groupby(range(len(times)), key=lambda i: probabilities[i] > threshold):
-        if not is_transition:
+    scores = np.asarray(probabilities, np.float64)
+    transitions = np.flatnonzero(scores > threshold)
+    for frames in np.split(transitions, np.flatnonzero(np.diff(transitions) > 1) + 1):
+        if not len(frames):
             continue
-        frames = list(group)
-        peak = max(probabilities[i] for i in frames)
-        best = [i for i in frames if probabilities[i] == peak]
-        cut = best[(len(best) - 1) // 2]
+        best = frames[scores[frames] == scores[frames].max()]
+        cut = int(best[(len(best) - 1) // 2])
         if cut + 1 < len(times):
-            starts.append(times[cut + 1])
+            starts.append(float(times[cut + 1]))
     ends = [*starts[1:], end_seconds]
     return tuple(Shot(start_seconds=start, end_seconds=end) for start, end in zip(starts, ends, strict=True))

@@ -149,6 +149,17 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class OnGpu:
+    """Report, before any other: a GPU decodes, and the blocks lie in its memory, too, as they do in the host's."""
+
+    handle: bytes
+    """`CUipcMemHandle`, by which another process opens that memory."""
+    number: int
+    """Of the GPU."""
+    byte_size: int
+
+
+@dataclass(frozen=True)
 class Surveyed:
     """Report: the file was read, and no frame of it decoded."""
 
@@ -200,7 +211,9 @@ class Failed:
     message: str
     is_other: bool = False
     """Whether it is only not what its packets told: decoded in one go it may well be tagged."""
+    is_for_cpu: bool = False
+    """Whether a GPU could not decode it: decoded by the CPU it may well be tagged."""
 
 
 Order = Survey | Scan | Fetch | Release
-Report = Probe | Surveyed | FrameBlock | ShotWindow | Position | End | Failed
+Report = OnGpu | Probe | Surveyed | FrameBlock | ShotWindow | Position | End | Failed

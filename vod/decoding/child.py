@@ -11,15 +11,16 @@ from functools import cache, partial
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from reeltag.errors import NotAsPlanned, VideoError
+from reeltag.errors import NotAsPlanned, NotOnGpu, VideoError
 from vod.decoding.blocks import (
     SHOT_FRAME,
     End,
     Failed,
     Fetch,
     FrameBlock,
+    OnGpu,
     Order,
     Position,
     Release,
@@ -39,6 +40,9 @@ from vod.decoding.survey import surveyed
 from vod.decoding.video import Picture, Video
 from vod.decoding.windows import Window, WindowBuilder
 
+if TYPE_CHECKING:
+    from vod.decoding.cuda import DeviceRing
+
 _POSITION_SECONDS: Final = 0.25
 """How often the parent hears that decoding goes on."""
 _WAITING_SECONDS: Final = 5.0
@@ -46,7 +50,14 @@ _WAITING_SECONDS: Final = 5.0
 
 
 def main(
-    path: Path, layout: RingLayout, region: str, connection: Connection, limits: Limits, *, keyframes_only: bool
+    path: Path,
+    layout: RingLayout,
+    region: str,
+    connection: Connection,
+    limits: Limits,
+    *,
+    keyframes_only: bool,
+    device: str | None = None,
 ) -> None:
     """Decode one video until the parent closes its end of the connection.
 
@@ -57,27 +68,38 @@ def main(
         connection: To the parent: orders in, reports out.
         limits: What the video may cost.
         keyframes_only: Decode no other frames.
+        device: The GPU that decodes; the CPU without it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the child
     memory = SharedMemory(region)
+    failed = partial(Failed, is_for_cpu=device is not None)  # whatever is wrong, the CPU is to say it
     try:
-        desk = _Desk(layout, connection, Meter(limits, path.name))
-        video = Video(path, keyframes_only=keyframes_only, beat=desk.decodes)
+        ring = None if device is None else _device_ring(layout, device)
+        desk = _Desk(layout, connection, Meter(limits, path.name, bounds_memory=device is None))
+        if ring is not None:
+            desk.send(OnGpu(ring.handle, ring.number, ring.byte_size))
+        video = Video(path, keyframes_only=keyframes_only, beat=desk.decodes, device=device)
         desk.send(video.probe())
-        _Work(path, video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk), desk).serve()
+        _Work(path, video, _BlockWriter(video, layout, memoryview(memory.buf or b""), desk, ring), desk).serve()
     except NotAsPlanned as error:
-        _tell(connection, Failed(str(error), is_other=True))
-    except VideoError as error:
-        _tell(connection, Failed(str(error)))
+        _tell(connection, failed(str(error), is_other=True))
+    except (VideoError, NotOnGpu) as error:
+        _tell(connection, failed(str(error)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone or wants no more
     except MemoryError:  # FFmpeg's, too
-        _tell(connection, Failed(f"{path.name}: decoding it takes more than {limits.memory_bytes >> 20} MiB of memory"))
+        _tell(connection, failed(f"{path.name}: decoding it takes more than {limits.memory_bytes >> 20} MiB of memory"))
     except Exception as error:
-        _tell(connection, Failed(f"{path.name} cannot be decoded: {type(error).__name__}: {error}"))
+        _tell(connection, failed(f"{path.name} cannot be decoded: {type(error).__name__}: {error}"))
     finally:
         with suppress(BufferError):  # arrays over it may still be alive after an error; the process ends anyway
             memory.close()
+
+
+def _device_ring(layout: RingLayout, device: str) -> DeviceRing:
+    from vod.decoding.cuda import DeviceRing  # noqa: PLC0415  PyTorch takes seconds, and may not be there
+
+    return DeviceRing(layout, device)
 
 
 def _tell(connection: Connection, failed: Failed) -> None:
@@ -215,8 +237,11 @@ class _Desk:
 class _BlockWriter:
     """Fits sampled pictures into block slots, and windows into window slots."""
 
-    def __init__(self, video: Video, layout: RingLayout, buffer: memoryview, desk: _Desk) -> None:
+    def __init__(
+        self, video: Video, layout: RingLayout, buffer: memoryview, desk: _Desk, ring: DeviceRing | None
+    ) -> None:
         self.layout = layout
+        self._ring = ring
         self._buffer = buffer
         self._desk = desk
         self._scalers = {view: video.scaler(view) for view in layout.views}
@@ -231,7 +256,11 @@ class _BlockWriter:
         for view, scaler in self._scalers.items():
             shape = self.layout.view_shape(view, self.layout.block_frames)
             block = array_at(self._buffer, self.layout.view_offset(self._slot, view), shape)
-            scaler.fit(frame, picture.shape, block[len(self._times)])
+            number = len(self._times)
+            if self._ring is None:
+                scaler.fit(frame, picture.shape, block[number])
+            else:
+                self._ring.fit(scaler, frame, picture.shape, (self._slot, view, number), block[number])
         self._times.append(picture.time)
         if len(self._times) == self.layout.block_frames:
             self.flush()

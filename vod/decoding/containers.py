@@ -11,9 +11,11 @@ from typing import Final
 import av
 import av.logging
 import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.stream import Disposition
 
-from reeltag.errors import VideoError
+from reeltag.errors import NotOnGpu, VideoError
+from vod.decoding.colour import Transfer, transfer_of
 
 _NO_VIDEO_FORMATS: Final = frozenset({"tty", "bin", "xbin", "adf", "idf", "hls", "dash", "concat", "image2", "lrc"})
 """Demuxers that take text for video, or a playlist that would make FFmpeg open other files and addresses."""
@@ -31,6 +33,8 @@ _STATED_FORMATS: Final = _SEEKABLE_FORMATS | {"avi", "flv", "asf", "mxf", "3gp"}
 """Their headers state a duration; FFmpeg guesses it elsewhere, from the last packets or from the bit rate."""
 _ALPHA_DECODERS: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """FFmpeg's own decoders of these leave the alpha channel out."""
+_GPU_DECODERS: Final = {"libdav1d": "av1"}
+"""FFmpeg's own decoders that NVDEC stands behind, of codecs for which it prefers another one on the CPU."""
 
 _SYNC_BYTE: Final = 0x47
 _TRANSPORT_PACKET_BYTES: Final = (188, 192, 204)
@@ -44,21 +48,26 @@ class Source:
     Args:
         path: The file.
         keyframes_only: The decoder leaves out all other frames, which makes it much faster.
+        device: The GPU that decodes, as PyTorch names it; `cpu` stands in for one in tests; the CPU without it.
 
     Raises:
         VideoError: It cannot be read, or holds no video; the text says what was found.
     """
 
-    def __init__(self, path: Path, *, keyframes_only: bool = False) -> None:
-        self.container = _open(path)
+    def __init__(self, path: Path, *, keyframes_only: bool = False, device: str | None = None) -> None:
+        self.device = device
+        accelerator = _accelerator(device)
+        self.container = _open(path, accelerator)
         try:
             self.stream = _video_stream(self.container, path.name)
-            self.context = _decoder(self.stream)
+            self.context = _decoder(self.stream, accelerator)
         except BaseException:
             self.container.close()
             raise
         # Frame threads decode nearly twice as fast on two cores, but gain nothing where key frames are decoded alone.
-        self.context.thread_type = "SLICE" if keyframes_only else "AUTO"
+        self.context.thread_type = "SLICE" if keyframes_only or device else "AUTO"
+        if device:
+            self.context.thread_count = 1
         self.context.skip_frame = "NONKEY" if keyframes_only else "DEFAULT"
         self.context.copy_opaque = True
         self._path = path
@@ -77,7 +86,32 @@ class Source:
 
     def decode(self, packet: av.Packet[av.VideoStream]) -> list[av.VideoFrame]:
         """The frames that the decoder gives after this packet; an empty one makes it give all that it has."""
-        return self.context.decode(packet)
+        frames = self.context.decode(packet)
+        return [self._on_device(frame) for frame in frames] if self.device else frames
+
+    def damaged(self, reason: str) -> None:
+        """Some of the data is damaged.
+
+        Raises:
+            NotOnGpu: A GPU decodes: it does not say which of its frames suffer.
+        """
+        if self.device:
+            raise NotOnGpu(f"its data are damaged ({reason})")
+
+    def _on_device(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The frame, if it is one that is scaled where it lies."""
+        if self.device == "cpu":
+            decoded, frame = frame, frame.reformat(format="nv12")
+            frame.opaque, frame.time_base = decoded.opaque, decoded.time_base
+        elif frame.format.name != "cuda":
+            raise NotOnGpu(f"NVDEC does not decode {self.context.name} of {frame.format.name}")
+        if frame.interlaced_frame:
+            raise NotOnGpu("it is interlaced")
+        if transfer_of(frame) is not Transfer.SDR:
+            raise NotOnGpu("it is of high dynamic range")
+        if frame.width % 2 or frame.height % 2:
+            raise NotOnGpu(f"its frames are of {frame.height}x{frame.width} pixels, rows x columns, which are not even")
+        return frame
 
     @property
     def frame_rate(self) -> float:
@@ -162,12 +196,23 @@ class Source:
         self.context.flush_buffers()
 
 
-def _open(path: Path) -> av.container.InputContainer:
+def _accelerator(device: str | None) -> HWAccel | None:
+    if device is None or device == "cpu":
+        return None
+    # Frames stay on the GPU, in this thread's context, which is PyTorch's: FFmpeg refuses a primary context with other
+    # flags than its own, and memory of another context could not be read.
+    contexts = {"primary_ctx": "0", "current_ctx": "1"}
+    number = device.rpartition(":")[2]
+    return HWAccel("cuda", number, allow_software_fallback=True, options=contexts, is_hw_owned=True)
+
+
+def _open(path: Path, accelerator: HWAccel | None = None) -> av.container.InputContainer:
     try:
         if path.stat().st_size == 0:
             raise VideoError(f"{path.name} is empty (0 bytes)")
         _refuse_others(path)
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        options = {"protocol_whitelist": "file"}
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace", hwaccel=accelerator)
     except OSError as error:  # FFmpeg's errors are OSErrors too
         if isinstance(error, av.FFmpegError) and isinstance(error, ValueError):
             raise VideoError(f"{path.name} is no video that can be read: {_found(path)}") from error
@@ -257,12 +302,14 @@ def _codec_of(stream: av.stream.Stream) -> str:
     return "unknown"
 
 
-def _decoder(stream: av.VideoStream) -> av.VideoCodecContext:
-    """The stream's decoder, or the one that knows its alpha channel."""
+def _decoder(stream: av.VideoStream, accelerator: HWAccel | None) -> av.VideoCodecContext:
+    """The stream's decoder, or the one that knows its alpha channel, or the one that NVDEC stands behind."""
     name = _ALPHA_DECODERS.get(stream.codec_context.name)
     if name is None or stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) != "1":
-        return stream.codec_context
-    context = av.CodecContext.create(name, "r")
+        name = _GPU_DECODERS.get(stream.codec_context.name) if accelerator else None
+        if name is None:
+            return stream.codec_context
+    context = av.CodecContext.create(name, "r", accelerator)
     assert isinstance(context, av.VideoCodecContext)
     context.extradata = stream.codec_context.extradata
     return context

@@ -35,15 +35,17 @@ class Meter:
     Args:
         limits: Of the video.
         name: Of the file, for errors.
+        bounds_memory: Whether the process's memory is bounded; a process that uses CUDA maps the whole of the GPU's.
     """
 
-    def __init__(self, limits: Limits, name: str) -> None:
+    def __init__(self, limits: Limits, name: str, *, bounds_memory: bool = True) -> None:
         self._limits = limits
         self._name = name
         self._frames = 0
         self._last_frame = time.process_time()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (_mapped_bytes() + limits.memory_bytes,) * 2)
+        if bounds_memory:
+            resource.setrlimit(resource.RLIMIT_AS, (_mapped_bytes() + limits.memory_bytes,) * 2)
         # A decoder that hangs inside of C cannot hear that the parent is gone, and Python's handlers would not run.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         self.works()

@@ -254,6 +254,7 @@ class Pass:
 
     def _note_damage(self, first: int, last: int, reason: str) -> None:
         """Packets from `first` to `last` are damaged."""
+        self._source.damaged(reason)
         self._bad_from = first if self._bad_from is None else min(self._bad_from, first)
         self._bad_until = max(self._bad_until, last)
         self._refreshes = 0

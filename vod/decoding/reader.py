@@ -15,12 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from reeltag.errors import NotAsPlanned, VideoError
+from reeltag.errors import NotAsPlanned, NotOnGpu, ReeltagError, VideoError
 from vod.decoding import child
 from vod.decoding.blocks import (
     End,
     Failed,
     Fetch,
+    OnGpu,
     Order,
     Position,
     Probe,
@@ -34,10 +35,17 @@ from vod.decoding.blocks import (
 )
 from vod.decoding.frameindex import FrameIndex
 from vod.decoding.limits import Limits
+from vod.nursery import start
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 """A process that holds the libraries is forked for each video: starting Python anew takes half a second each time."""
 _CONTEXT.set_forkserver_preload(["vod.decoding.child"])
+
+
+def prepare(device: str | None) -> None:
+    """Have the process from which children are forked hold what a GPU takes; before the first of them is started."""
+    if device is not None:
+        _CONTEXT.set_forkserver_preload(["vod.decoding.child", "vod.decoding.cuda"])
 
 
 class VideoReader:
@@ -48,6 +56,7 @@ class VideoReader:
         layout: Of the ring that the child fills.
         keyframes_only: Decode no other frames.
         limits: What the video may cost.
+        device: The GPU that decodes, as `nvdec.device_of` says; the CPU without it.
     """
 
     def __init__(
@@ -57,6 +66,7 @@ class VideoReader:
         *,
         keyframes_only: bool = False,
         limits: Limits | None = None,
+        device: str | None = None,
     ) -> None:
         self.path = path
         self.layout = layout
@@ -64,6 +74,11 @@ class VideoReader:
         self.region = f"reeltag_{os.getpid()}_{secrets.token_hex(8)}"
         """Name of the shared memory that holds the ring."""
         self._limits = limits or Limits()
+        self._device = device
+        self.on_gpu: OnGpu | None = None
+        """Where the blocks lie in a GPU's memory, too; known once the video was probed."""
+        self.why_not_on_gpu = ""
+        """Why the CPU decodes, where a GPU was to."""
         self._memory: SharedMemory | None = None
         self._process: ForkServerProcess | None = None
         self._connection, self._far_end = multiprocessing.Pipe()
@@ -95,16 +110,29 @@ class VideoReader:
         return buffer
 
     async def probe(self) -> Probe:
-        """What the file says of itself; ask once, before any order.
+        """What the file says of itself; ask once, before any order. What a GPU does not decode, the CPU does from here.
 
         Raises:
             VideoError: It cannot be read, or holds no video.
         """
-        report = await self._receive()
-        while isinstance(report, Position):  # the first sound frame is far into the file
-            report = await self._receive()
+        try:
+            report = await self._first_report()
+        except NotOnGpu as error:
+            self.why_not_on_gpu = str(error)
+            self.close()
+            self._device = self.on_gpu = None
+            self._connection, self._far_end = multiprocessing.Pipe()
+            self._start()
+            report = await self._first_report()
         if not isinstance(report, Probe):
             raise RuntimeError(f"the decoder sent {report!r} before it had opened the file")
+        return report
+
+    async def _first_report(self) -> Report:
+        report = await self._receive()
+        while isinstance(report, Position | OnGpu):  # the first sound frame is far into the file
+            self.on_gpu = report if isinstance(report, OnGpu) else self.on_gpu
+            report = await self._receive()
         return report
 
     async def survey(self) -> FrameIndex | str:
@@ -127,6 +155,7 @@ class VideoReader:
         Raises:
             VideoError: The file cannot be decoded, or the child died or fell silent.
             NotAsPlanned: The frames of a part are not those that it names.
+            NotOnGpu: The GPU cannot go on with it: the CPU is to decode it from its start.
         """
         self._send(order)
         while True:
@@ -159,16 +188,10 @@ class VideoReader:
         self._process = _CONTEXT.Process(
             target=child.main,
             args=(self.path, self.layout, self.region, self._far_end, self._limits),
-            kwargs={"keyframes_only": self._keyframes_only},
+            kwargs={"keyframes_only": self._keyframes_only, "device": self._device},
             daemon=True,
         )
-        # Ctrl-C reaches the whole process group: the first child's nursery, and so every child, inherits the blocked
-        # signal, and leaves its end to us.
-        previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        start(self._process)
         self._far_end.close()
 
     def _send(self, order: Order) -> None:
@@ -180,14 +203,21 @@ class VideoReader:
             await asyncio.wait_for(self._until_readable(), self._limits.silence_seconds)
             report: Report = self._connection.recv()
         except asyncio.TimeoutError as error:
-            raise VideoError(
+            raise self._lost(
                 f"{self.path.name}: decoding made no progress for {self._limits.silence_seconds:g} s and was given up"
             ) from error
         except (EOFError, ConnectionResetError) as error:
-            raise VideoError(f"{self.path.name}: {self._cause_of_death()}") from error
+            raise self._lost(f"{self.path.name}: {self._cause_of_death()}") from error
+        if isinstance(report, Failed) and report.is_for_cpu:
+            raise NotOnGpu(report.message)
         if isinstance(report, Failed):
             raise (NotAsPlanned if report.is_other else VideoError)(report.message)
         return report
+
+    @property
+    def _lost(self) -> type[ReeltagError]:
+        """What is raised where the child is lost."""
+        return VideoError if self._device is None else NotOnGpu
 
     async def _until_readable(self) -> None:
         loop = asyncio.get_running_loop()

@@ -35,6 +35,7 @@ CHANGED_SHARE: Final = 0.05
 _TOLERANCE: Final = 1e-3
 
 SmallFrame = npt.NDArray[np.uint8]
+Times = Sequence[float] | npt.NDArray[np.float64]
 """uint8 `(27, 48, 3)` RGB, as the shot detector takes it."""
 
 
@@ -189,7 +190,7 @@ def _cells(times: npt.NDArray[np.float64], fps: float) -> npt.NDArray[np.float64
     return np.asarray(np.floor(np.floor((times + _TOLERANCE) * fps) / samples), np.float64)
 
 
-def shots_without(shots: Sequence[Shot], sample_times: Sequence[float]) -> list[Shot]:
+def shots_without(shots: Sequence[Shot], sample_times: Times) -> list[Shot]:
     """The shots in which no sample lies, such as those that are shorter than the time between two samples.
 
     Args:
@@ -202,7 +203,7 @@ def shots_without(shots: Sequence[Shot], sample_times: Sequence[float]) -> list[
 
 
 def shot_sample_groups(
-    shots: Sequence[Shot], frame_times: Sequence[float], which: ShotFrames = ShotFrames.SPREAD
+    shots: Sequence[Shot], frame_times: Times, which: ShotFrames = ShotFrames.SPREAD
 ) -> tuple[tuple[float, ...], ...]:
     """The frames to look at when shots are known.
 

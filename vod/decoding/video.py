@@ -49,16 +49,30 @@ class Video:
         path: The file.
         keyframes_only: Leave out all frames that are no key frames, which makes decoding much faster.
         beat: Called again and again while decoding goes on.
+        device: The GPU that decodes, as PyTorch names it; the CPU without it.
 
     Raises:
         VideoError: It cannot be read, or holds no video; the text says what was found.
+        NotOnGpu: The GPU does not decode it; also raised later, where that shows later.
     """
 
-    def __init__(self, path: Path, *, keyframes_only: bool = False, beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keyframes_only: bool = False,
+        beat: Callable[[], None] = lambda: None,
+        device: str | None = None,
+    ) -> None:
         self._beat = beat
         self._path = path
         self._keyframes_only = keyframes_only
-        self._source = Source(path, keyframes_only=keyframes_only)
+        self._device = device
+        if device is not None:
+            from vod.decoding.cuda import make_current  # noqa: PLC0415  PyTorch takes seconds, and may not be there
+
+            make_current(device)
+        self._source = Source(path, keyframes_only=keyframes_only, device=device)
         self.timeline = self._new_timeline()
         self.frames_decoded = 0
         self._pass = Pass(self._source, keyframes_only=keyframes_only, beat=beat)
@@ -133,7 +147,11 @@ class Video:
 
     def scaler(self, view: View) -> Scaler:
         """What fits this video's frames into a view."""
-        return Scaler(view, self.displayed_size)
+        if self._device is None:
+            return Scaler(view, self.displayed_size)
+        from vod.decoding.cuda import DeviceScaler  # noqa: PLC0415  PyTorch takes seconds, and may not be there
+
+        return DeviceScaler(view, self.displayed_size, self._device)
 
     def _new_timeline(self) -> Timeline:
         rate = self._source.frame_rate
@@ -221,7 +239,7 @@ class Video:
 
     def _forward(self, times: Sequence[float]) -> Iterator[Picture]:
         """The frames at given times, decoded from the start of the file, which is opened again."""
-        source = Source(self._path)
+        source = Source(self._path, device=self._device)
         try:
             frames = Pass(source, beat=self._beat).frames()
             wanted = set(times)

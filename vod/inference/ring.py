@@ -67,6 +67,14 @@ class FrameTagger(Protocol):
         """Make it let go."""
         ...
 
+    async def register_gpu_memory(self, region: str, handle: bytes, number: int, byte_size: int) -> None:
+        """Let the server read memory of a GPU that another process shares by a handle."""
+        ...
+
+    async def unregister_gpu_memory(self, region: str) -> None:
+        """Make it let go."""
+        ...
+
 
 async def with_patience(ask: Callable[[], Awaitable[Result]], *, patience_seconds: float = PATIENCE_SECONDS) -> Result:
     """Ask, and ask again with growing pauses while the server is away.
@@ -91,7 +99,8 @@ class RingInference:
 
     Args:
         client: The server.
-        reader: Open; its ring is registered with the server where that works, else tensors are sent.
+        reader: Open; its ring is registered with the server where that works, else tensors are sent. Blocks that lie in
+            a GPU's memory, too, are read there.
     """
 
     def __init__(self, client: FrameTagger, reader: VideoReader) -> None:
@@ -100,6 +109,9 @@ class RingInference:
         self.is_shared = False
         """Whether Triton reads the ring itself."""
         self._may_share = True
+        self.is_on_gpu = False
+        """Whether Triton reads blocks in a GPU's memory."""
+        self._may_share_gpu = True
         self._registering = asyncio.Lock()
 
     @property
@@ -114,6 +126,9 @@ class RingInference:
         if self.is_shared:
             with suppress(ReeltagError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._client.unregister_shared_memory(self._reader.region), 2)
+        if self.is_on_gpu:
+            with suppress(ReeltagError, asyncio.TimeoutError):
+                await asyncio.wait_for(self._client.unregister_gpu_memory(self._gpu_region), 2)
 
     async def frames(
         self, card: ModelCard, slot: int, count: int, *, class_maps: bool = False
@@ -125,7 +140,7 @@ class RingInference:
         view = card.frames_view()
         shape, offset = self._layout.view_shape(view, count), self._layout.view_offset(slot, view)
         return await self._ask(
-            lambda tensor: self._client.infer_frames(card, tensor, class_maps=class_maps), offset, shape
+            lambda tensor: self._client.infer_frames(card, tensor, class_maps=class_maps), offset, shape, is_block=True
         )
 
     async def cuts(self, card: ModelCard, slot: int) -> Array:
@@ -135,19 +150,29 @@ class RingInference:
         probabilities: Array = (await asked)[0]
         return probabilities
 
+    @property
+    def _gpu_region(self) -> str:
+        return f"{self._reader.region}_gpu"
+
     async def _ask(
-        self, infer: Callable[[Array | SharedTensor], Awaitable[Result]], offset: int, shape: tuple[int, ...]
+        self,
+        infer: Callable[[Array | SharedTensor], Awaitable[Result]],
+        offset: int,
+        shape: tuple[int, ...],
+        *,
+        is_block: bool = False,
     ) -> Result:
         async def once() -> Result:
             await self._register()
-            if self.is_shared:
+            if self.is_shared or (is_block and self.is_on_gpu):
+                region = self._gpu_region if is_block and self.is_on_gpu else self._reader.region
                 try:
-                    return await infer(SharedTensor(self._reader.region, offset, shape))
+                    return await infer(SharedTensor(region, offset, shape))
                 except (InputError, SetupError, NetworkReplaced):
                     raise
                 except ReeltagError as error:
                     # A server that was started again has forgotten the region, and says so in various ways.
-                    self.is_shared = False
+                    self.is_shared = self.is_on_gpu = False
                     if isinstance(error, ServiceError):
                         raise
             return await infer(np.array(array_at(self._reader.buffer, offset, shape)))
@@ -156,6 +181,7 @@ class RingInference:
 
     async def _register(self) -> None:
         async with self._registering:
+            await self._register_gpu()
             if self.is_shared or not self._may_share:
                 return
             region = self._reader.region
@@ -167,3 +193,17 @@ class RingInference:
                 return  # it is away: what is asked next says so
             except ReeltagError:
                 self._may_share = False  # another host, or a container of its own: tensors are sent instead
+
+    async def _register_gpu(self) -> None:
+        """The blocks alone: windows are small, and are made of frames in the host's memory."""
+        shared = self._reader.on_gpu
+        if shared is None or self.is_on_gpu or not self._may_share_gpu:
+            return
+        try:
+            await self._client.unregister_gpu_memory(self._gpu_region)
+            await self._client.register_gpu_memory(self._gpu_region, shared.handle, shared.number, shared.byte_size)
+            self.is_on_gpu = True
+        except ServiceError:
+            return
+        except ReeltagError:
+            self._may_share_gpu = False  # another host or container, or a server that sees no GPU

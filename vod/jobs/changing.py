@@ -14,7 +14,7 @@ from reeltag.errors import JobConflict, JobNotFound
 from vod.jobs import deliveries as messages
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
-from vod.jobs.tables import deliveries, jobs, keys, pace, problems, segments, videos
+from vod.jobs.tables import deliveries, glimpses, jobs, keys, pace, problems, segments, videos
 
 
 def cancel(database: Database, job_id: str, tenant: str) -> None:
@@ -51,6 +51,7 @@ def cancel(database: Database, job_id: str, tenant: str) -> None:
                 running=0,
             )
         )
+        database.call(connection)
         if row.webhook:
             messages.add(database, connection, job_id, row.webhook, JobState.CANCELLED)
 
@@ -72,6 +73,7 @@ def resume(database: Database, job_id: str, tenant: str) -> None:
         back = connection.execute(_requeued(job_id, videos.c.state == JobState.CANCELLED.value)).rowcount
         counts = {"cancelled": jobs.c.cancelled - back, "queued": jobs.c.queued + back}
         connection.execute(_reopened(job_id, "EXPAND" if not row.is_expanded else None if back else "FINISH", counts))
+        database.call(connection)
 
 
 def retry(database: Database, job_id: str, tenant: str) -> None:
@@ -111,6 +113,7 @@ def retry(database: Database, job_id: str, tenant: str) -> None:
         }
         errand = "EXPAND" if expands or not row.is_expanded else None if failed + partial else "FINISH"
         connection.execute(_reopened(job_id, errand, counts))
+        database.call(connection)
 
 
 def mark_deleted(database: Database, job_id: str, tenant: str) -> None:
@@ -129,7 +132,7 @@ def mark_deleted(database: Database, job_id: str, tenant: str) -> None:
 
 def forget(database: Database, job_id: str) -> None:
     """Remove all rows of a job, its own last."""
-    for table in (segments, videos, problems, pace, deliveries, keys):
+    for table in (segments, glimpses, videos, problems, pace, deliveries, keys):
         with database.writing() as connection:
             connection.execute(table.delete().where(table.c.job_id == job_id))
     with database.writing() as connection:

@@ -17,8 +17,8 @@ from vod.jobs.database import Database
 from vod.jobs.job import JobState
 from vod.jobs.tables import jobs, videos
 
-MOST_TENANTS: Final = 200
-"""Whose oldest jobs are compared at one claim; more are served as the others' videos begin to run."""
+MOST_TENANTS: Final = 2000
+"""Whose oldest jobs are compared at one claim, in the order of their names; more are served when those have none."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def claim_video(database: Database, claimant: Claimant, *, guests_only: bool = F
         if sum(row.running for row in running) >= claimant.most_running:
             return None
         by_tenant = {row.tenant: int(row.running) for row in running}
-        for job in _candidates(connection, mine, by_tenant, guests_only=guests_only):
+        for job in _candidates(connection, claimant.pipeline_version, by_tenant, guests_only=guests_only):
             held = _take(database, connection, job, claimant.host)
             if held is not None:
                 return held
@@ -82,31 +82,41 @@ def claim_video(database: Database, claimant: Claimant, *, guests_only: bool = F
 
 
 def _candidates(
-    connection: sa.Connection, mine: sa.ColumnElement[bool], running: dict[str, int], *, guests_only: bool
+    connection: sa.Connection, version: str, running: dict[str, int], *, guests_only: bool
 ) -> Sequence[sa.Row[Any]]:
     """The next jobs, the first one first; one of each tenant."""
-    waits = sa.and_(mine, jobs.c.queued > 0, *([jobs.c.running == 0] if guests_only else []))
-    priority = connection.scalar(sa.select(sa.func.min(jobs.c.priority)).where(waits))
+    urgency, of_tenants = _QUERIES[guests_only]
+    priority = connection.scalar(urgency, {"version": version})
     if priority is None:
         return ()
-    here = sa.and_(waits, jobs.c.priority == priority)
-    found: list[sa.Row[Any]] = []
-    for tenant in sorted(_tenants(connection, here), key=lambda name: running.get(name, 0))[:MOST_TENANTS]:
-        query = sa.select(jobs.c.id, jobs.c.tenant, jobs.c.running, jobs.c.created_at).where(
-            here, jobs.c.tenant == tenant
-        )
-        found += connection.execute(query.order_by(jobs.c.running, jobs.c.created_at).limit(1)).all()
+    found = connection.execute(of_tenants, {"version": version, "priority": priority}).all()
     return sorted(found, key=lambda row: (running.get(row.tenant, 0), row.running, row.created_at))
 
 
-def _tenants(connection: sa.Connection, here: sa.ColumnElement[bool]) -> list[str]:
-    """Tenants with jobs that wait, by steps through the index: there may be many jobs of each."""
-    found: list[str] = []
-    tenant = connection.scalar(sa.select(sa.func.min(jobs.c.tenant)).where(here))
-    while tenant is not None and len(found) < 10 * MOST_TENANTS:
-        found.append(tenant)
-        tenant = connection.scalar(sa.select(sa.func.min(jobs.c.tenant)).where(here, jobs.c.tenant > tenant))
-    return found
+def _queries(*, guests_only: bool) -> tuple[sa.Select[Any], sa.Select[Any]]:
+    """The priority of the most urgent that waits; and of a priority the first job of each tenant.
+
+    Tenants are found by steps through the index: there may be very many jobs of each.
+    """
+
+    def waits(row: Any) -> sa.ColumnElement[bool]:
+        free = [row.c.running == 0] if guests_only else []
+        return sa.and_(row.c.pipeline_version == sa.bindparam("version"), row.c.queued > 0, *free)
+
+    def here(row: Any) -> sa.ColumnElement[bool]:
+        return sa.and_(waits(row), row.c.priority == sa.bindparam("priority"))
+
+    urgency = sa.select(sa.func.min(jobs.c.priority)).where(waits(jobs))
+    first, after, best = jobs.alias("first"), jobs.alias("after"), jobs.alias("best")
+    steps = sa.select(sa.func.min(first.c.tenant).label("tenant"), sa.literal(1).label("count"))
+    tenants = steps.where(here(first)).cte("tenants", recursive=True)
+    following = sa.select(sa.func.min(after.c.tenant)).where(here(after), after.c.tenant > tenants.c.tenant)
+    more = sa.select(following.scalar_subquery(), tenants.c.count + 1)
+    tenants = tenants.union_all(more.where(tenants.c.tenant.is_not(None), tenants.c.count < MOST_TENANTS))
+    job_id = sa.select(best.c.id).where(here(best), best.c.tenant == tenants.c.tenant)
+    job_id = job_id.order_by(best.c.running, best.c.created_at).limit(1)
+    columns = jobs.c.id, jobs.c.tenant, jobs.c.running, jobs.c.created_at
+    return urgency, sa.select(*columns).join(tenants, jobs.c.id == job_id.scalar_subquery())
 
 
 def _take(database: Database, connection: sa.Connection, job: sa.Row[Any], host: str) -> Held | None:
@@ -179,6 +189,8 @@ def give_back(database: Database, held: Held) -> bool:
         if held.number < 0:
             mine = sa.and_(jobs.c.id == held.job_id, jobs.c.attempt == held.attempt, jobs.c.host.is_not(None))
             done = connection.execute(jobs.update().where(mine).values(host=None, attempt=held.attempt + 1))
+            if done.rowcount:
+                database.call(connection)
             return done.rowcount > 0
         done = connection.execute(
             videos.update()
@@ -188,6 +200,7 @@ def give_back(database: Database, held: Held) -> bool:
         if done.rowcount:
             counts = {"queued": jobs.c.queued + 1, "running": jobs.c.running - 1}
             connection.execute(jobs.update().where(jobs.c.id == held.job_id).values(**counts))
+            database.call(connection)
         return done.rowcount > 0
 
 
@@ -199,3 +212,6 @@ def is_held(held: Held) -> sa.ColumnElement[bool]:
         videos.c.attempt == held.attempt,
         videos.c.state == JobState.RUNNING.value,
     )
+
+
+_QUERIES: Final = {guests_only: _queries(guests_only=guests_only) for guests_only in (False, True)}

@@ -16,14 +16,27 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from reeltag.errors import DatabaseAway, InvalidOption, SetupError
-from vod.jobs import tables
+from vod.jobs import bells, depth, tables
 
 _BUSY_MILLISECONDS: Final = 30_000
-_CONNECT_SECONDS: Final = 5
+_POSTGRESQL: Final[dict[str, str | int]] = {
+    "connect_timeout": 5,
+    "application_name": "reeltag",
+    # A network that swallows everything is noticed before others take this host for dead ...
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    # ... and a host that stands still in the middle of a transaction does not keep its locks from them.
+    "options": "-c idle_in_transaction_session_timeout=10s",
+}
+"""Of libpq; what the URL says goes first."""
 _SCHEMA_LOCK: Final = 0x7265656C746167
 """Of PostgreSQL, while tables are made: "reeltag" in ASCII."""
+_TURNS_LOCK: Final = _SCHEMA_LOCK + 1
 _PAUSES_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 _READS: Final = "reeltag_reads"
+_CALLS: Final = "reeltag_calls"
 _log: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -68,7 +81,7 @@ class Database:
         Raises:
             DatabaseAway: It cannot be reached, or it refuses to work.
         """
-        with _translated(self.url):
+        with translated(self.url):
             self.prepare()
             with self.engine.connect() as connection, _marked(connection).begin():
                 yield connection
@@ -76,10 +89,26 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction for the block; raises as `reading`."""
-        with _translated(self.url):
+        with translated(self.url):
             self.prepare()
             with self.engine.begin() as connection:
+                connection.info.pop(_CALLS, None)
                 yield connection
+                is_called = connection.info.pop(_CALLS, False)
+        if is_called and self.is_sqlite:
+            bells.ring(self.url)
+
+    def call(self, connection: sa.Connection) -> None:
+        """Call those who wait for something to do, or for a job to end, when a transaction of `writing` is over."""
+        if self.is_sqlite:
+            connection.info[_CALLS] = True
+        else:
+            bells.notify(connection)
+
+    def take_turns(self, connection: sa.Connection) -> None:
+        """Let no other transaction that asks for its turn go on before this one has ended; in SQLite none does."""
+        if not self.is_sqlite:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _TURNS_LOCK})
 
     def prepare(self) -> None:
         """Make what is missing of the tables, once.
@@ -90,7 +119,7 @@ class Database:
         """
         if self._is_prepared:
             return
-        with self._lock, _translated(self.url):
+        with self._lock, translated(self.url):
             if not self._is_prepared:
                 self._create()
                 self._is_prepared = True
@@ -108,6 +137,7 @@ class Database:
             if not self.is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
             tables.create(connection)
+            depth.create(connection)
             found = connection.scalar(sa.select(tables.schema.c.version))
         if found != tables.SCHEMA_VERSION:
             raise SetupError(
@@ -165,7 +195,12 @@ def _logged(tries: int) -> Iterator[None]:
 
 
 @contextmanager
-def _translated(url: sa.URL) -> Iterator[None]:
+def translated(url: sa.URL) -> Iterator[None]:
+    """Whatever a database of a URL raises for the block, in our words.
+
+    Raises:
+        DatabaseAway: It cannot be reached, or it refuses to work.
+    """
     try:
         yield
     except DBAPIError as error:
@@ -183,7 +218,7 @@ def _marked(connection: sa.Connection) -> sa.Connection:
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_MILLISECONDS / 1000, "check_same_thread": False})
+    engine = sa.create_engine(url, connect_args=connect_arguments(url))
 
     @sa.event.listens_for(engine, "connect")
     def opened(connection: Any, _: Any) -> None:
@@ -200,11 +235,13 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
+def connect_arguments(url: sa.URL) -> dict[str, Any]:
+    """What every connection to a database is made with, beside what its URL says."""
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": _BUSY_MILLISECONDS / 1000, "check_same_thread": False}
+    return {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
+
+
 def _postgresql_engine(url: sa.URL) -> sa.Engine:
-    return sa.create_engine(
-        url,
-        pool_size=8,
-        max_overflow=24,
-        pool_pre_ping=True,
-        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "reeltag"},
-    )
+    arguments = connect_arguments(url)
+    return sa.create_engine(url, pool_size=8, max_overflow=24, pool_pre_ping=True, connect_args=arguments)

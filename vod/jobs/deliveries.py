@@ -100,6 +100,7 @@ def redeliver(database: Database, job_id: str, delivery_id: str) -> Delivery:
             deliveries.update().where(mine).values(state=DeliveryState.WAITING.value, due_at=database.now, attempts=0)
         )
         row = connection.execute(sa.select(deliveries).where(mine)).first()
+        database.call(connection)
     if row is None:
         raise JobNotFound(f"there is no delivery {delivery_id} of the job {job_id}")
     return _delivery(row)

@@ -61,7 +61,8 @@ class Errands(Runner):
         async for each in expand(source, access, self.cache):
             try:
                 if isinstance(each, Found) and each.options:
-                    merged_options(options, each.options)
+                    known = await self.tagging.labels() if "taxonomy" in each.options else None
+                    merged_options(options, each.options).check_labels(known)
             except InvalidOption as error:
                 assert isinstance(each, Found)
                 yield BadLine(f"{each.manifest}:{each.line}", error.code, str(error))
@@ -75,9 +76,11 @@ class Errands(Runner):
             for row in errands.tagged(self.database, held.job_id):
                 key = f"{held.job_id}/{row.name}{JSON_SUFFIX}"
                 try:
-                    yield VideoResult(row.number, row.name, row.source, self.results.store.read(key))
+                    with self.results.store.reading(key) as file:
+                        yield VideoResult(row.number, row.name, row.source, file)
                 except FileNotFoundError:
-                    _log.error("the result %s was removed by somebody: the job's own files are without it", key)
+                    _log.error("the result %s was removed by somebody", key)
+                    self.ask(lambda number=row.number: errands.lose(self.database, held, number))
 
         def written() -> None:
             write_job_files(self.results.store, held.job_id, videos())

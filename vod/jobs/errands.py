@@ -64,6 +64,7 @@ def add(database: Database, held: Held, found: Sequence[Found | BadLine]) -> boo
             connection.execute(videos.insert(), rows)
             job = jobs.update().where(jobs.c.id == held.job_id)
             connection.execute(job.values(queued=jobs.c.queued + len(rows)))
+            database.call(connection)
         wrong = [each for each in found if isinstance(each, BadLine)]
         _note_problems(database, connection, held.job_id, wrong)
     return True
@@ -78,6 +79,7 @@ def expanded(database: Database, held: Held) -> None:
         is_over = not job.queued and not job.running
         values = {"is_expanded": True, "errand": "FINISH" if is_over else None, "host": None, "starts": 0}
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
+        database.call(connection)
 
 
 def tagged(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
@@ -95,6 +97,25 @@ def tagged(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
         number = rows[-1].number
 
 
+def lose(database: Database, held: Held, number: int) -> None:
+    """Fail a video whose result is not there any more, so that a retry makes it again."""
+    mine = videos.c.job_id == held.job_id, videos.c.number == number
+    with database.writing() as connection:
+        if connection.execute(sa.select(jobs.c.id).where(_is_held(held)).with_for_update()).first() is None:
+            return
+        row = connection.execute(sa.select(videos).where(*mine)).one()
+        lost = {
+            "code": "result_missing",
+            "message": "its result was removed from outside; retry the job to make it again",
+        }
+        values = {"state": JobState.FAILED.value, "coverage": 0.0, "gaps": None, **lost}
+        connection.execute(videos.update().where(*mine).values(values))
+        column, covered = row.state.lower(), (row.seconds_total or 0.0) * (row.coverage or 0.0) / 100
+        counts = {column: jobs.c[column] - 1, "failed": jobs.c.failed + 1}
+        job = jobs.update().where(jobs.c.id == held.job_id)
+        connection.execute(job.values(counts | {"seconds_covered": jobs.c.seconds_covered - covered}))
+
+
 def finish(database: Database, held: Held) -> JobState | None:
     """End a job whose videos are all done, and have its webhook told; None where it is not held any more."""
     with database.writing() as connection:
@@ -106,6 +127,7 @@ def finish(database: Database, held: Held) -> JobState | None:
         values = {"state": state.value, "ended_at": database.now, "errand": None, "host": None}
         connection.execute(jobs.update().where(_is_held(held)).values(attempt=held.attempt + 1, **values))
         connection.execute(pace.delete().where(pace.c.job_id == held.job_id))
+        database.call(connection)
         if job.webhook:
             deliveries.add(database, connection, job.id, job.webhook, state)
     return state
@@ -123,6 +145,7 @@ def break_off(database: Database, held: Held, reason: str) -> None:
         if not job.running and not job.queued:  # otherwise its videos go on
             values |= {"state": JobState.FAILED.value, "ended_at": database.now}
         connection.execute(jobs.update().where(jobs.c.id == held.job_id).values(**values))
+        database.call(connection)
 
 
 def state_of(job: sa.Row[Any], *, is_flawed: bool) -> JobState:

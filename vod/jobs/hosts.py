@@ -104,6 +104,7 @@ def leave(database: Database, host: str) -> None:
 def bury(database: Database) -> list[str]:
     """Let others have what dead hosts hold; give the ids of those that held something."""
     silent = hosts.c.seen_at < database.now - ALIVE_SECONDS
+    _see_those_of_the_future(database)
     with database.reading() as connection:
         dead = connection.execute(
             sa.select(hosts.c.id, hosts.c.seen_at < database.now - FORGOTTEN_SECONDS).where(silent)
@@ -119,3 +120,13 @@ def bury(database: Database) -> list[str]:
             with database.writing() as connection:
                 connection.execute(hosts.delete().where(hosts.c.id == host, silent))
     return buried
+
+
+def _see_those_of_the_future(database: Database) -> None:
+    """Where the database's clock was set back, a host is silent from now on, not from the time of its last beat."""
+    future = hosts.c.seen_at > database.now + BEAT_SECONDS
+    with database.reading() as connection:
+        if connection.execute(sa.select(hosts.c.id).where(future).limit(1)).first() is None:
+            return
+    with database.writing() as connection:
+        connection.execute(hosts.update().where(future).values(seen_at=database.now))

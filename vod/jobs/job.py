@@ -111,6 +111,9 @@ class JobVideo(_Stored):
     gaps: tuple[dict[str, Any], ...] = ()
     """As in `coverage.gaps` of its `tags.json`: `start_seconds`, `end_seconds`, `reason`."""
     error: JobError | None = None
+    preliminary_tags: tuple[dict[str, Any], ...] = ()
+    """While it is RUNNING, what was seen of it so far, as `tags` of its `tags.json`: the 50 surest, of each the first
+    20 intervals. All of it may change until the video is done."""
 
 
 class Submission(_Stored):

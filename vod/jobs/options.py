@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -45,6 +45,18 @@ class JobOptions(BaseModel):
             frames=self.frames,
             taxonomy=Taxonomy() if content is None else parse_taxonomy(content, "taxonomy"),
         )
+
+    def check_labels(self, known: Collection[str] | None) -> None:
+        """See that networks know every label of the taxonomy.
+
+        Args:
+            known: To them; None where that is not known, and nothing is wrong.
+
+        Raises:
+            InvalidOption: They do not.
+        """
+        if self.taxonomy is not None and known is not None:
+            self.tagging().taxonomy.check_labels(known)
 
     def canonical(self) -> str:
         """JSON, the same for the same options."""

@@ -23,6 +23,7 @@ from reeltag.settings import Settings
 from reeltag.triton import TritonClient
 from vod.jobs.video_tagging import VideoTagging
 from vod.jobs.worker import Worker
+from vod.options import Decoder
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -64,7 +65,7 @@ async def work(settings: Settings, on_ready: Callable[[str], None], on_lost: Cal
     )
     with contextlib.suppress(asyncio.CancelledError):
         async with client:
-            worker = Worker(settings, VideoTagging(client, settings.segment_seconds))
+            worker = Worker(settings, VideoTagging(client, settings.segment_seconds, Decoder(settings.decoder)))
             await worker.run(lambda: on_ready(worker.host))
 
 

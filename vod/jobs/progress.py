@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from vod.jobs import glimpses
 from vod.jobs.claiming import Held, is_held
 from vod.jobs.database import Database
 from vod.jobs.job import JobState
@@ -94,6 +95,7 @@ def note_plan(database: Database, held: Held, planned: Planned, stamp: str) -> b
         if row is None:
             return False
         connection.execute(segments.delete().where(*_of(held)))
+        glimpses.forget(connection, held)
         values = {
             "plan": planned.text,
             "stamp": stamp,
@@ -240,11 +242,14 @@ def _end(
         if job is None or row is None:
             return False
         connection.execute(videos.update().where(is_held(held)).values(state=state.value, host=None, **values))
+        glimpses.forget(connection, held)
         if not keeps_records:
             connection.execute(segments.delete().where(*_of(held)))
         known = row.seconds_total or 0.0
         seconds = known if seconds is None else seconds
         is_last = job.is_expanded and job.queued == 0 and job.running == 1
+        if is_last:
+            database.call(connection)
         column = state.value.lower()
         connection.execute(
             jobs.update()

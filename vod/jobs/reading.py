@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from reeltag.errors import InvalidOption, JobNotFound
+from vod.jobs import glimpses
 from vod.jobs.database import Database
+from vod.jobs.glimpses import PreliminaryTag
 from vod.jobs.job import Job, JobError, JobProgress, JobState, JobVideo, Page
 from vod.jobs.tables import hosts, jobs, pace, problems, videos
 
@@ -81,7 +83,8 @@ def page_of_videos(
         if connection.execute(sa.select(jobs.c.id).where(*_own(job_id, tenant))).first() is None:
             raise JobNotFound(f"there is no job {job_id}")
         rows = connection.execute(query.order_by(videos.c.number).limit(limit + 1)).all()
-    items = tuple(video_of(row) for row in rows[:limit])
+        seen = _seen(connection, rows[:limit])
+    items = tuple(video_of(row, seen.get(row.number, ())) for row in rows[:limit])
     return Page(items, _closed(rows[limit - 1].number) if len(rows) > limit else None)
 
 
@@ -94,13 +97,19 @@ def video(database: Database, job_id: str, number: int, tenant: str) -> JobVideo
     query = sa.select(videos).join(jobs, jobs.c.id == videos.c.job_id).where(*_own(job_id, tenant))
     with database.reading() as connection:
         row = connection.execute(query.where(videos.c.number == number)).first()
-    if row is None:
-        raise JobNotFound(f"there is no job {job_id} with a video {number}")
-    return video_of(row)
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id} with a video {number}")
+        return video_of(row, _seen(connection, [row]).get(number, ()))
 
 
-def video_of(row: sa.Row[Any]) -> JobVideo:
-    """A row as users see it."""
+def _seen(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> Mapping[int, tuple[PreliminaryTag, ...]]:
+    """What was seen so far of those videos of a job that are in work."""
+    running = [row.number for row in rows if row.state == JobState.RUNNING.value]
+    return glimpses.of_videos(connection, rows[0].job_id, running) if running else {}
+
+
+def video_of(row: sa.Row[Any], seen: tuple[PreliminaryTag, ...] = ()) -> JobVideo:
+    """A row as users see it, with what was seen of the video so far."""
     error = JobError(source=row.source, code=row.code, message=row.message or "") if row.code else None
     return JobVideo(
         number=row.number,
@@ -113,6 +122,7 @@ def video_of(row: sa.Row[Any]) -> JobVideo:
         coverage=row.coverage,
         gaps=tuple(json.loads(row.gaps)) if row.gaps else (),
         error=error,
+        preliminary_tags=seen,
     )
 
 

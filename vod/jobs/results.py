@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reeltag.errors import JobNotFound
 from vod.stores.result_store import Store, open_store
+from vod.stores.video_files import Write, write_files
 
 
 class Results:
@@ -41,14 +42,13 @@ class Results:
                 self._store = open_store(self._root, self._scratch)
             return self._store
 
-    def write(self, job_id: str, files: Mapping[str, bytes]) -> None:
+    def write(self, job_id: str, files: Mapping[str, Write]) -> None:
         """Write files of a job by their keys, each at once or not at all, one after the other.
 
         Raises:
             OutputError: One cannot be written.
         """
-        for key, content in files.items():
-            self.store.write(f"{job_id}/{key}", content)
+        write_files(self.store, {f"{job_id}/{key}": write for key, write in files.items()})
 
     async def read(self, job_id: str, key: str) -> bytes:
         """A file of a job's results.

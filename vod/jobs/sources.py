@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Final
 
-from reeltag.errors import SourceRefused
+from reeltag.errors import FetchFailed, SourceRefused
 from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.fetching.web import Web
 from reeltag.settings import Settings
@@ -18,6 +18,7 @@ from reeltag.uploads import UploadFolder
 from vod.stores.checking import checked_source
 from vod.stores.folders import ALL, Walk, is_pattern, split_pattern
 from vod.stores.manifests import is_manifest
+from vod.stores.object_sources import found_objects
 from vod.stores.opening import opened
 from vod.stores.roots import Access, Roots, Upload
 from vod.stores.source import Source, SourceKind
@@ -25,7 +26,7 @@ from vod.stores.source import Source, SourceKind
 MOST_HASHED: Final = 100
 """Files of one submission that are read to tell their content; of more, size and time stand for it."""
 MOST_LISTED: Final = 100_000
-"""Files of a folder or a pattern that are looked at to tell its content; more are not looked at."""
+"""Files of a folder or a pattern, or objects of a prefix, that are looked at to tell its content, and no more."""
 _READ_SECONDS: Final = 60.0
 """Longest wait for the next bytes of a download."""
 _CHUNK: Final = 1 << 20
@@ -44,7 +45,7 @@ def access_of(settings: Settings, tenant: str) -> Access:
         return Upload(found.content, found.about.name)
 
     return Access(
-        Roots.of(settings.source_roots), Web(UrlHosts(settings.url_hosts), read_seconds=_READ_SECONDS), uploaded
+        Roots.of(settings.source_roots, tenant), Web(UrlHosts(settings.url_hosts), read_seconds=_READ_SECONDS), uploaded
     )
 
 
@@ -59,7 +60,7 @@ async def checked(texts: Sequence[str], access: Access) -> list[Source]:
 
 
 def contents(sources: Sequence[Source], access: Access) -> tuple[str, ...]:
-    """A text for each source that changes with what it holds; of URLs and objects it is where they are."""
+    """A text for each source that changes with what it holds; of URLs it is where they are."""
     return tuple(_content(source, access, is_read=len(sources) <= MOST_HASHED) for source in sources)
 
 
@@ -69,7 +70,9 @@ def _content(source: Source, access: Access, *, is_read: bool) -> str:
         text = _of_file(upload.path, Roots((upload.path.parent,)), is_read=is_read)
         # The suffix decides what a file is: a manifest's bytes are no video's.
         return f"{text}{PurePath(upload.name).suffix.lower()}" if is_manifest(upload.name) else text
-    if source.kind is not SourceKind.PATH:
+    if source.kind is SourceKind.OBJECT:
+        return _of_objects(source.location)
+    if source.kind is SourceKind.WEB:
         return source.location
     path = Path(source.location)
     try:
@@ -104,3 +107,17 @@ def _of_many(path: Path, folder: Path, parts: tuple[str, ...], roots: Roots) -> 
                 status = each.stat()
                 digest.update(f"{each}\0{status.st_size}:{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
     return f"many:{path}:{digest.hexdigest()}"
+
+
+def _of_objects(url: str) -> str:
+    """Of an object or a prefix: which objects there are, and the stamp of each, so that new ones make a new job.
+
+    Where the store tells this process nothing, it is where they are: workers may have credentials that this has not.
+    """
+    digest = hashlib.sha256()
+    try:
+        for each in islice(found_objects(url), MOST_LISTED):
+            digest.update(f"{each.location}\0{each.size}:{each.stamp}\0".encode("utf-8", "surrogateescape"))
+    except (SourceRefused, FetchFailed):
+        return url
+    return f"objects:{url}:{digest.hexdigest()}"

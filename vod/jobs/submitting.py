@@ -11,6 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from reeltag.errors import IdempotencyMismatch, InvalidOption, JobConflict, TooManyJobs
+from vod.jobs import depth
 from vod.jobs.database import Database
 from vod.jobs.job import JobState, Submission
 from vod.jobs.options import JobOptions
@@ -18,6 +19,8 @@ from vod.jobs.tables import jobs, keys
 
 _ID_DIGITS: Final = 32
 _MAX_KEY: Final = 255
+FAR_FROM_MOST: Final = 100_000
+"""Videos below the bound: where more are left, submissions do not take turns."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,11 @@ def _made(database: Database, connection: sa.Connection, proposal: Proposal, mos
         if found.is_deleted:
             raise JobConflict(f"the job {proposal.job_id} is being deleted; submit it again in a moment")
         return False
-    waiting = _waiting(connection)
-    if waiting + len(proposal.submission.sources) > most_queued:
+    wanted = len(proposal.submission.sources)
+    if depth.waiting(connection) + wanted > most_queued - FAR_FROM_MOST:
+        database.take_turns(connection)  # of those at the same instant none oversteps the bound
+    waiting = depth.waiting(connection)
+    if waiting + wanted > most_queued:
         raise TooManyJobs(f"{waiting} videos wait, and at most {most_queued} may; try again later")
     made = connection.execute(
         database.insert(jobs)
@@ -125,10 +131,7 @@ def _made(database: Database, connection: sa.Connection, proposal: Proposal, mos
         .on_conflict_do_nothing()
         .returning(jobs.c.id)
     )
-    return made.first() is not None
-
-
-def _waiting(connection: sa.Connection) -> int:
-    queued = connection.scalar(sa.select(sa.func.sum(jobs.c.queued)).where(jobs.c.queued > 0))
-    unread = connection.scalar(sa.select(sa.func.count()).where(jobs.c.errand.is_not(None), jobs.c.errand == "EXPAND"))
-    return int(queued or 0) + int(unread or 0)
+    is_new = made.first() is not None
+    if is_new:
+        database.call(connection)
+    return is_new

@@ -116,6 +116,16 @@ segments: Final = sa.Table(
     sa.Column("failure", sa.Text),
 )
 
+glimpses: Final = sa.Table(
+    "reeltag_glimpses",
+    _metadata,
+    sa.Column("job_id", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("segment", sa.Integer, primary_key=True),
+    sa.Column("tags", sa.Text, nullable=False),
+)
+"""Tags of what was seen so far of a segment, JSON; until its video is done."""
+
 problems: Final = sa.Table(
     "reeltag_problems",
     _metadata,
@@ -172,6 +182,23 @@ deliveries: Final = sa.Table(
     sa.Column("log", sa.Text, nullable=False, default="[]"),
 )
 sa.Index("reeltag_deliveries_due", deliveries.c.due_at)
+
+
+labels: Final = sa.Table(
+    "reeltag_labels",
+    _metadata,
+    sa.Column("pipeline_version", sa.String(128), primary_key=True),
+    sa.Column("known", sa.Text, nullable=False),
+)
+"""JSON, a list: what the networks of workers of a version can say."""
+
+depth: Final = sa.Table(
+    "reeltag_depth",
+    _metadata,
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("waiting", sa.BigInteger, nullable=False),
+)
+"""How much waits; kept by `vod.jobs.depth`."""
 
 
 def create(connection: sa.Connection) -> None:

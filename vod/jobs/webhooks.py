@@ -15,8 +15,10 @@ from reeltag.errors import DatabaseAway, InputError, ReeltagError
 from reeltag.fetching.url_hosts import UrlHosts, target_of
 from reeltag.fetching.web import CheckedNetwork, Resolve, addresses_of
 from reeltag.settings import Settings
-from reeltag.webhooks import DELIVERY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, secret_of, signature
+from reeltag.signatures import DELIVERY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
+from reeltag.webhooks import secret_of
 from vod.jobs import deliveries
+from vod.jobs.bells import Ear
 from vod.jobs.database import Database
 from vod.jobs.deliveries import Due
 from vod.jobs.job import DeliveryAttempt
@@ -29,7 +31,8 @@ LEASE_SECONDS: Final = 60.0
 """A message whose sender died is sent by another one after this."""
 SENDERS: Final = 4
 """Messages that a worker sends at one time: a receiver that is slow does not keep the others waiting."""
-IDLE_SECONDS: Final = 1.0
+IDLE_SECONDS: Final = 5.0
+"""Between two looks for a message that is due again, where nobody calls."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -50,20 +53,44 @@ class Webhooks:
         self._checked = CheckedNetwork(self._plain, resolve)
         self._ssl_context = httpx.create_ssl_context()
 
-    async def run(self) -> None:
-        """Send until cancelled; what was being sent then is sent again later."""
-        await asyncio.gather(*(self._often() for _ in range(SENDERS)))
+    async def run(self, ear: Ear) -> None:
+        """Send until cancelled; what was being sent then is sent again later.
 
-    async def _often(self) -> None:
-        while True:
-            try:
-                if await self.send_one():
+        Args:
+            ear: Called when there may be something to send.
+        """
+        sending = set[asyncio.Future[None]]()
+        try:
+            while True:
+                due = await self._due() if len(sending) < SENDERS else None
+                if due is not None:
+                    sending.add(asyncio.ensure_future(self._send_logged(due)))
                     continue
-            except DatabaseAway:
-                pass  # the worker says so
-            except Exception:
-                _log.exception("a webhook")
-            await asyncio.sleep(IDLE_SECONDS)
+                waiting = asyncio.ensure_future(ear.wait(IDLE_SECONDS))
+                await asyncio.wait([waiting, *sending], return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                sending = {each for each in sending if not each.done()}
+        finally:
+            for each in sending:
+                each.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+
+    async def _due(self) -> Due | None:
+        try:
+            return await asyncio.to_thread(deliveries.claim, self._database, LEASE_SECONDS)
+        except DatabaseAway:
+            return None  # the worker says so
+        except Exception:
+            _log.exception("a webhook")
+            return None
+
+    async def _send_logged(self, due: Due) -> None:
+        try:
+            await self._send(due)
+        except DatabaseAway:
+            pass  # the worker says so, and the message is sent again
+        except Exception:
+            _log.exception("a webhook")
 
     async def send_one(self) -> bool:
         """Send one message that is due; whether there was one.
@@ -74,6 +101,10 @@ class Webhooks:
         due = await asyncio.to_thread(deliveries.claim, self._database, LEASE_SECONDS)
         if due is None:
             return False
+        await self._send(due)
+        return True
+
+    async def _send(self, due: Due) -> None:
         at = time.time()
         try:
             status = await asyncio.wait_for(self._post(due, int(at)), SENDING_SECONDS)
@@ -92,7 +123,6 @@ class Webhooks:
         await asyncio.to_thread(
             deliveries.note, self._database, due.id, attempt, not error, None if not error else again
         )
-        return True
 
     async def _post(self, due: Due, timestamp: int) -> int:
         """Status of the receiver's answer; redirects are not followed: the address is to be that of the receiver."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from dbos import DBOS, DBOSConfig
 
-from reeltag.errors import DatabaseAway
+from reeltag.errors import DatabaseAway, ServiceError
 from reeltag.settings import Settings
-from vod.jobs import hosts, retention, workflows
-from vod.jobs.claiming import Claimant, claim_errand, claim_video, give_back, held_by
-from vod.jobs.database import Database, patiently
+from vod.jobs import hosts, labels, retention, workflows
+from vod.jobs.bells import Ear, listening
+from vod.jobs.claiming import Claimant, Held, claim_errand, claim_video, give_back, held_by
+from vod.jobs.database import Database, connect_arguments, patiently, translated
 from vod.jobs.results import Results
 from vod.jobs.tagging import Tagging
 from vod.jobs.webhooks import Webhooks
@@ -23,12 +25,17 @@ from vod.stores.downloading import DownloadLimits
 
 CLAIM_SECONDS: Final = 0.25
 """Between two looks at what waits, while there is anything to do."""
-IDLE_CLAIM_SECONDS: Final = 0.75
+IDLE_SECONDS: Final = 5.0
+"""Between two looks where nothing is done and nobody calls."""
 GUESTS: Final = 2
 """Videos beyond a worker's places, for each of these, that it takes of jobs of which nothing is in work."""
 ERRANDS: Final = 2
 """Jobs whose sources are read, or that are ended, at one time by a worker."""
+ROUNDS: Final = 5
+"""What a worker does every now and then."""
 SWEEP_SECONDS: Final = 60.0
+AWAY_SECONDS: Final = 0.5
+"""After a try for which the database was away."""
 STOP_SECONDS: Final = 5.0
 """How long a worker that ends waits for its steps to notice."""
 _log: Final = logging.getLogger(__name__)
@@ -49,6 +56,9 @@ class Worker:
         self._seat = hosts.Seat(settings.state_dir, settings.pipeline_version)
         self._idle: set[str] = set()
         self._is_busy = True
+        self._claims, self._messages = Ear(), Ear()
+        # Not threads of asyncio, which read large files: a worker that cannot say that it is alive is taken for dead.
+        self._threads = ThreadPoolExecutor(ROUNDS, "round")
         self._claimant = Claimant(self._seat.host, settings.pipeline_version, settings.most_running_videos)
 
     @property
@@ -69,23 +79,31 @@ class Worker:
         try:
             await self._in_thread(self._begin, works)
             on_ready()
-            await asyncio.gather(
-                self._often(hosts.BEAT_SECONDS, self._beat),
-                self._often(lambda: CLAIM_SECONDS if self._is_busy else IDLE_CLAIM_SECONDS, self._claim),
-                self._often(hosts.BEAT_SECONDS, lambda: hosts.bury(self._database)),
-                self._often(SWEEP_SECONDS, lambda: retention.sweep(self._database, works)),
-                self._often(hosts.BEAT_SECONDS, self._see_to_lost),
-                Webhooks(self._settings, self._database).run(),
-            )
+            async with listening(self._database.url, self.host, self._called):
+                await asyncio.gather(
+                    self._often(lambda: asyncio.sleep(hosts.BEAT_SECONDS), self._beat),
+                    self._often(lambda: self._claims.wait(self._pause), self._claim),
+                    self._often(lambda: asyncio.sleep(SWEEP_SECONDS), lambda: retention.sweep(self._database, works)),
+                    self._often(lambda: asyncio.sleep(hosts.BEAT_SECONDS), self._see_to_lost),
+                    self._note_labels(),
+                    Webhooks(self._settings, self._database).run(self._messages),
+                )
         finally:
             works.stopping.set()
             await asyncio.shield(asyncio.to_thread(self._end))
+            self._threads.shutdown(wait=False)
             cache.close()
 
     def _begin(self, works: Works) -> None:
         patiently(self._database.prepare, works.stopping.is_set)
         patiently(self._beat, works.stopping.is_set)
         workflows.use(works, self.host)
+        _log_dbos_as_ours()
+        patiently(self._launch, works.stopping.is_set)
+        for held in patiently(lambda: held_by(self._database, self.host), works.stopping.is_set):
+            workflows.enqueue(held, self.host)  # a worker that was killed had claimed it, and perhaps no more
+
+    def _launch(self) -> None:
         config: DBOSConfig = {
             "name": "reeltag",
             "system_database_url": self._settings.jobs_url,
@@ -94,20 +112,25 @@ class Worker:
             "log_level": "ERROR",
             "use_listen_notify": False,
         }
-        _log_dbos_as_ours()
-        DBOS(config=config)
-        DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in workflows.KINDS])
-        DBOS.launch()
+        if not self._database.is_sqlite:
+            config["db_engine_kwargs"] = {"connect_args": connect_arguments(self._database.url)}
         places = {"videos": self._most_videos, "segments": self._settings.worker_slots, "errands": ERRANDS}
-        for kind in workflows.KINDS:
-            DBOS.register_queue(
-                workflows.queue_of(kind, self.host),
-                worker_concurrency=places[kind],
-                polling_interval_sec=workflows.POLL_SECONDS,
-                on_conflict="always_update",
-            )
-        for held in patiently(lambda: held_by(self._database, self.host), works.stopping.is_set):
-            workflows.enqueue(held, self.host)  # a worker that was killed had claimed it, and perhaps no more
+        try:
+            with translated(self._database.url):
+                DBOS(config=config)
+                DBOS.listen_queues([workflows.queue_of(kind, self.host) for kind in workflows.KINDS])
+                DBOS.launch()
+                workflows.launched()
+                for kind in workflows.KINDS:
+                    DBOS.register_queue(
+                        workflows.queue_of(kind, self.host),
+                        worker_concurrency=places[kind],
+                        polling_interval_sec=workflows.QUEUE_SECONDS[kind],
+                        on_conflict="always_update",
+                    )
+        except DatabaseAway:
+            DBOS.destroy(workflow_completion_timeout_sec=0)  # half of it may be there
+            raise
 
     def _end(self) -> None:
         try:
@@ -115,6 +138,7 @@ class Worker:
             workflows.let_go(self.host, STOP_SECONDS)
         except DatabaseAway as error:
             _log.warning("%s; what this worker held goes to others when it has been silent for long enough", error)
+        workflows.pulse.end()
         DBOS.destroy(workflow_completion_timeout_sec=0)
         self._database.close()
         self._seat.leave()
@@ -123,29 +147,43 @@ class Worker:
     def _most_videos(self) -> int:
         return (1 + GUESTS) * self._settings.worker_slots + 1
 
+    @property
+    def _pause(self) -> float:
+        return CLAIM_SECONDS if self._is_busy else IDLE_SECONDS
+
+    def _called(self) -> None:
+        self._claims.call()
+        self._messages.call()
+
     def _beat(self) -> None:
         hosts.beat(self._database, self.host, self._settings.pipeline_version, self._settings.worker_slots)
+        hosts.bury(self._database)
 
     def _claim(self) -> None:
         held = held_by(self._database, self.host)
-        is_busy = bool(held)
-        if is_busy != self._is_busy:
-            workflows.set_pace(self.host, is_busy=is_busy)
-            self._is_busy = is_busy
+        self._is_busy = bool(held)
+        workflows.pulse.is_idle = not held
         running = sum(each.number >= 0 for each in held)
         if len(held) - running < ERRANDS and (found := claim_errand(self._database, self._claimant)) is not None:
-            workflows.enqueue(found, self.host)
+            self._begin_work(found)
         while running < self._most_videos:
             # One more than there are places, so that the next is open when one ends.
             guests_only = running > self._settings.worker_slots
             found = claim_video(self._database, self._claimant, guests_only=guests_only)
             if found is None:
                 return
-            workflows.enqueue(found, self.host)
+            self._begin_work(found)
             running += 1
+
+    def _begin_work(self, held: Held) -> None:
+        self._is_busy = True
+        workflows.pulse.is_idle = False
+        workflows.enqueue(held, self.host)
 
     def _see_to_lost(self) -> None:
         """Go on with what this worker holds and nothing of it does: DBOS lets go of some where the database is away."""
+        if not self._is_busy and not self._idle:
+            return
         self._idle = workflows.revive(self.host, self._idle)
         held = {each.key: each for each in held_by(self._database, self.host)}
         for key, is_over in workflows.ended(list(held)).items():
@@ -156,7 +194,22 @@ class Worker:
         for each in held.values():
             workflows.enqueue(each, self.host)
 
-    async def _often(self, seconds: float | Callable[[], float], work: Callable[[], object]) -> None:
+    async def _note_labels(self) -> None:
+        """Write down which labels the networks know, and again when others are served."""
+        noted: frozenset[str] | None = None
+        while True:
+            try:
+                known = await self._tagging.labels()
+                if known != noted:
+                    await self._in_thread(labels.note, self._database, self._settings.pipeline_version, known)
+                noted = known
+            except ServiceError:
+                pass  # Triton or the database is away, and the steps say so
+            except Exception:
+                _log.exception("the labels of the networks")
+            await asyncio.sleep(AWAY_SECONDS if noted is None else SWEEP_SECONDS)
+
+    async def _often(self, pause: Callable[[], Awaitable[object]], work: Callable[[], object]) -> None:
         is_away = False
         while True:
             try:
@@ -166,13 +219,13 @@ class Worker:
                 if not is_away:
                     _log.warning("%s; the worker waits", error)
                 is_away = True
+                await asyncio.sleep(AWAY_SECONDS)
             except Exception:
                 _log.exception("a worker's round")
-            await asyncio.sleep(seconds() if callable(seconds) else seconds)
+            await pause()
 
-    @staticmethod
-    async def _in_thread(work: Callable[..., object], *arguments: object) -> None:
-        await asyncio.to_thread(work, *arguments)
+    async def _in_thread(self, work: Callable[..., object], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
 
 def _log_dbos_as_ours() -> None:

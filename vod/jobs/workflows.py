@@ -18,12 +18,14 @@ from dbos._utils import INTERNAL_QUEUE_NAME
 from reeltag.errors import NetworkReplaced, NotAsPlanned, ReeltagError, StaleRecord
 from vod.jobs import errands, progress
 from vod.jobs.claiming import Held
+from vod.jobs.pulse import Pulse
 from vod.jobs.running import Over
 from vod.jobs.works import Works
 
 POLL_SECONDS: Final = 0.2
-"""How often a queue is looked at, and a video at its segments, while there is anything to do."""
-IDLE_POLL_SECONDS: Final = 1.0
+"""How often a video looks at its segments, and their queue is looked at for one that a free place can be given to."""
+QUEUE_SECONDS: Final = {"videos": 1.0, "segments": POLL_SECONDS, "errands": 1.0}
+"""How often queues are looked at beside the looks when something is put in, while there is anything to do."""
 KINDS: Final = ("videos", "segments", "errands")
 """Of queues: those that wait in one must not take the places of those that they wait for."""
 MOST_TRIES: Final = 3
@@ -31,6 +33,7 @@ MOST_TRIES: Final = 3
 _log: Final = logging.getLogger(__name__)
 _current: list[tuple[Works, str]] = []
 """Of this process: DBOS calls functions of modules."""
+pulse: Final = Pulse()
 
 
 def use(works: Works, host: str) -> None:
@@ -43,12 +46,14 @@ def queue_of(kind: str, host: str) -> str:
     return f"{kind}:{host}"
 
 
-def set_pace(host: str, *, is_busy: bool) -> None:
-    """Have a host's queues looked at often, or, where there is nothing to do, so that it costs next to nothing."""
-    for kind in KINDS:
-        queue = DBOS.retrieve_queue(queue_of(kind, host))
-        if queue is not None:
-            queue.set_polling_interval_sec(POLL_SECONDS if is_busy else IDLE_POLL_SECONDS)
+def launched() -> None:
+    """DBOS runs now: have it look at its queues when there is something in them."""
+    dbos = _get_dbos_instance()
+    for event in dbos.background_thread_stop_events:
+        pulse.take_over(event)
+    if dbos._sys_db.engine.dialect.name == "sqlite":
+        # Of PostgreSQL it holds a lock while it waits there, for which other hosts ask.
+        pulse.take_over(dbos._background_jobs_stop_event)
 
 
 def enqueue(held: Held, host: str) -> None:
@@ -56,6 +61,7 @@ def enqueue(held: Held, host: str) -> None:
     workflow, kind = (errand, "errands") if held.number < 0 else (video, "videos")
     with SetWorkflowID(held.key), SetEnqueueOptions(priority=held.priority):
         DBOS.enqueue_workflow(queue_of(kind, host), workflow, held.job_id, held.number, held.attempt, held.priority)
+    pulse.beat()
 
 
 def ended(keys: list[str]) -> dict[str, bool]:
@@ -85,6 +91,7 @@ def revive(host: str, idle: set[str]) -> set[str]:
     pending = {each.workflow_id for each in dbos._sys_db.get_pending_workflows(host, version)}
     for workflow_id in (pending - active) & idle:
         dbos._sys_db.reenqueue_for_recovery(workflow_id, [host], INTERNAL_QUEUE_NAME)
+        pulse.beat()
         _log.warning("the workflow %s had stopped; it goes on", workflow_id)
     return pending - active
 
@@ -123,6 +130,7 @@ def video(job_id: str, number: int, attempt: int, priority: int) -> str:
             handles.append(
                 DBOS.enqueue_workflow(queue_of("segments", host), segment, job_id, number, attempt, priority, index)
             )
+        pulse.beat()
     for handle in handles[-window:]:
         handle.get_result(polling_interval_sec=POLL_SECONDS)
     return _deliver(job_id, number, attempt, priority, count)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from reeltag.errors import DatabaseAway, NotAsPlanned, ReeltagError, VideoError
-from vod.jobs import progress, sources
+from vod.jobs import glimpses, progress, sources
 from vod.jobs.claiming import Held, give_back
 from vod.jobs.errand_works import Errands
 from vod.jobs.progress import Work
@@ -99,27 +99,20 @@ class Works(Errands):
         plan = work.plan
         if plan is None:
             raise Over
-        begin, end = self.tagging.planned(plan).parts[index]
-        told = 0.0
-
-        def tell(share: float) -> None:
-            nonlocal told
-            seconds, told = (share - told) * (end - begin), share
-            if seconds > 0:
-                self.ask(lambda: progress.note_seconds(self.database, held, seconds))
+        notes = _Notes(self, held, index, self.tagging.planned(plan).parts[index])
 
         async def tagged(advanced: Callable[[float], None]) -> bytes:
             access = sources.access_of(self.settings, work.tenant)
             async with self.cache.local(work.video, access, work.stamp) as file:
-                return await self.tagging.segment(file.path, plan, index, work.options, advanced)
+                return await self.tagging.segment(file.path, plan, index, work.options, advanced, notes.glimpsed)
 
         try:
-            record = self.run(held, tagged, tell)
+            record = self.run(held, tagged, notes.tell)
         except NotAsPlanned:
             raise
         except VideoError as error:
             return None, str(error)
-        tell(1.0)
+        notes.tell(1.0)
         return record, None
 
     def deliver(self, held: Held, count: int) -> None:
@@ -152,7 +145,8 @@ class Works(Errands):
                 return await self.tagging.results(work.video, file.path, plan, read(), work.options, folder)
 
         results = self.run(held, tagged)
-        self.until_written(held, lambda: self.results.write(held.job_id, results.files))
+        with closing(results):
+            self.until_written(held, lambda: self.results.write(held.job_id, results.files))
         has_failed = any(part.failure for part in parts)
         if not self.ask(lambda: progress.succeed(self.database, held, results, keeps_records=has_failed)):
             self._remove_strays(held)
@@ -187,3 +181,28 @@ class Works(Errands):
         """Where the job was deleted while results were written, remove them again."""
         if self.ask(lambda: progress.is_gone(self.database, held.job_id)):
             self.results.remove(held.job_id)
+
+
+class _Notes:
+    """Writes down how far a segment is, and what was seen of it."""
+
+    def __init__(self, works: Works, held: Held, index: int, part: tuple[float, float]) -> None:
+        self._works, self._held, self._index = works, held, index
+        begin, end = part
+        self._seconds = end - begin
+        self._told = 0.0
+        self._seen = self._written = "[]"
+
+    def glimpsed(self, tags: str) -> None:
+        """What was seen so far; written when the next share is told."""
+        self._seen = tags
+
+    def tell(self, share: float) -> None:
+        """So much of the segment was decoded, 0 to 1."""
+        database, seen = self._works.database, self._seen
+        seconds, self._told = (share - self._told) * self._seconds, share
+        if seconds > 0:
+            self._works.ask(lambda: progress.note_seconds(database, self._held, seconds))
+        if seen != self._written:
+            self._works.ask(lambda: glimpses.note(database, self._held, self._index, seen))
+            self._written = seen

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.frames import ImageError, Pixels, View, decode_image, fit_pixels
+from vod.nursery import start
 from vod.stores.thumbnails import Thumbnail, shrunk
 from vod.tiles import Tile
 
@@ -98,12 +99,7 @@ class Darkroom:
         if self._connection is None:
             self._connection, theirs = multiprocessing.Pipe()
             self._process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
-            # Ctrl-C reaches the whole process group: the child leaves its end to us.
-            previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
-                self._process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+            start(self._process)
             theirs.close()
         return self._connection
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import jinja2
 
-from reeltag.tags import Box, Detection, ImageTags, Shot, Tag, VideoTags
+from reeltag.tags import Box, Detection, ImageTags, Shot, Tag
 from vod.outcome import Outcome
-from vod.segments import TaggedVideo
 from vod.stores.names import shown
+from vod.stores.tagged import TaggedVideo
 from vod.stores.thumbnails import Thumbnail, ThumbnailStore, shrunk
 
 SHEET_SIDE: Final = 320
@@ -97,24 +97,23 @@ class _Card:
     """How many objects of a label and model are seen at once, where there are several."""
 
 
-def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore, source: str) -> str:
-    """The page of a video: facts, a timeline of shots and tags, and a picture with boxes for each shot.
+def video_page(tagged: TaggedVideo, thumbnails: ThumbnailStore, source: str) -> Iterator[str]:
+    """The page of a video, bit by bit: facts, a timeline of shots and tags, and a picture with boxes for each shot.
 
     Args:
         tagged: The video.
         thumbnails: A picture of every sampled frame.
         source: URL of the video, as seen from the page.
     """
-    tags = tagged.tags
-    duration = max(tags.source.duration_seconds, 1e-3)
-    return _template("video.html.j2").render(
-        tags=tags,
+    duration = max(tagged.source.duration_seconds, 1e-3)
+    return _template("video.html.j2").generate(
+        tags=tagged,
         duration=duration,
-        groups=_groups(tags),
+        groups=_groups(tagged),
         cards=_cards(tagged, thumbnails),
         ticks=_ticks(duration),
         colour=colours_of(_labels(tagged)),
-        areas=any(tag.kind for tag in tags.tags),
+        areas=any(tag.kind for tag in tagged.tags),
         link=source,
     )
 
@@ -126,8 +125,7 @@ def poster(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Thumbnail:
         tagged: A video with a sampled frame at least.
         thumbnails: A picture of every sampled frame.
     """
-    tags = tagged.tags
-    whole = Shot(start_seconds=0, end_seconds=tags.source.duration_seconds)
+    whole = Shot(start_seconds=0, end_seconds=tagged.source.duration_seconds)
     times = thumbnails.times
     time = _telling_frame(whole, tagged, times)
     thumbnail = thumbnails.get(times[0] if time is None else time)
@@ -200,13 +198,13 @@ def clock(seconds: float) -> str:
 
 def _labels(tagged: TaggedVideo) -> Iterator[str]:
     """Those of the page, in the order of its timeline, and then those of boxes alone."""
-    for _, first, more in _groups(tagged.tags):
+    for _, first, more in _groups(tagged):
         yield from (tag.label for tag in (*first, *more))
     for found in tagged.frames.values():
         yield from (each.label for each in found)
 
 
-def _groups(tags: VideoTags) -> list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]]:
+def _groups(tags: TaggedVideo) -> list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]]:
     """For each network with tags, and for the taxonomy: its heading, the tags with a row, and the others."""
     groups: list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]]] = []
     for model in tags.provenance.models:
@@ -220,27 +218,25 @@ def _groups(tags: VideoTags) -> list[tuple[str, tuple[Tag, ...], tuple[Tag, ...]
     return groups
 
 
-def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> list[_Card]:
-    tags, shots = tagged.tags, tagged.tags.shots
-    longest = sorted(range(len(shots)), key=lambda i: shots[i].start_seconds - shots[i].end_seconds)
+def _cards(tagged: TaggedVideo, thumbnails: ThumbnailStore) -> Iterator[_Card]:
+    lengths = [shot.end_seconds - shot.start_seconds for shot in tagged.shots]
+    longest = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     pictured = set(longest[:MAX_SHOT_PICTURES])
     side = next(side for count, side in _SIDES if len(pictured) <= count)
-    cards: list[_Card] = []
     times = thumbnails.times
-    for i, shot in enumerate(shots):
+    for i, shot in enumerate(tagged.shots):
         several = {(each.label, each.model): each.count for each in shot.objects if each.count > 1}
         time = _telling_frame(shot, tagged, times)
         if i not in pictured or time is None:
-            cards.append(_Card(i + 1, shot, shot.start_seconds, "", None, (), shot.tags, several))
+            yield _Card(i + 1, shot, shot.start_seconds, "", None, (), shot.tags, several)
             continue
         thumbnail = thumbnails.get(time)
         if side < max(thumbnail.width, thumbnail.height):
             thumbnail = shrunk(thumbnail.jpeg, side)
         labels = {tag.label for tag in shot.tags}
         shown = [d for d in tagged.frames[time] if d.score >= (HELD if d.label in labels else SURE)]
-        outlines = _outlines(shown, tags.source.width, tags.source.height)
-        cards.append(_Card(i + 1, shot, time, _data_uri(thumbnail.jpeg), thumbnail, outlines, shot.tags, several))
-    return cards
+        outlines = _outlines(shown, tagged.source.width, tagged.source.height)
+        yield _Card(i + 1, shot, time, _data_uri(thumbnail.jpeg), thumbnail, outlines, shot.tags, several)
 
 
 def _telling_frame(shot: Shot, tagged: TaggedVideo, times: Sequence[float]) -> float | None:

@@ -4,9 +4,9 @@
 number of segments gives the same result, byte by byte.
 """
 
-from vod.segments.merging import TaggedVideo, merged
+from vod.segments.merging import merged
 from vod.segments.plan import Segment, VideoPlan, plan_video
 from vod.segments.record import SegmentRecord
 from vod.segments.tagging import tag_segment
 
-__all__ = ["Segment", "SegmentRecord", "TaggedVideo", "VideoPlan", "merged", "plan_video", "tag_segment"]
+__all__ = ["Segment", "SegmentRecord", "VideoPlan", "merged", "plan_video", "tag_segment"]

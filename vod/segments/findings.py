@@ -79,9 +79,9 @@ class SortedTable:
         """All rows, in the order in which they came."""
         return self._columns
 
-    def place_of_rows(self) -> npt.NDArray[np.int64]:
-        """int64 `(rows,)`: of each row of `columns` the place of its time."""
-        return np.repeat(np.argsort(self._order), self._counts)
+    def place_of_rows(self) -> npt.NDArray[np.int32]:
+        """int32 `(rows,)`: of each row of `columns` the place of its time."""
+        return np.repeat(np.argsort(self._order).astype(np.int32), self._counts)
 
     def rows(self, place: int) -> dict[str, Array]:
         """The rows of the time at a place, by column."""
@@ -186,7 +186,7 @@ class FrameObjects(Mapping[float, tuple[Detection, ...]]):
         return np.bincount(self._places[kept], minlength=len(self)).astype(np.int64)
 
     @cached_property
-    def _places(self) -> npt.NDArray[np.int64]:
+    def _places(self) -> npt.NDArray[np.int32]:
         return self._table.place_of_rows()
 
     def _keeps(self, found: Detection) -> bool:
@@ -213,13 +213,13 @@ class Findings:
         for own, theirs in zip(self.tables(), other.tables(), strict=True):
             own.extend(theirs)
 
-    def cut_scores(self) -> tuple[list[float], list[float]]:
+    def cut_scores(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         """Times of all frames that the shot detector saw, rising, and the probability that a shot ends with each."""
         table = self.cuts
         times = np.asarray(table.times)
         order = np.argsort(times, kind="stable")
-        return times[order].tolist(), np.asarray(table.columns["score"])[order].tolist()
+        return times[order], np.asarray(table.columns["score"])[order]
 
-    def sample_times(self) -> list[float]:
+    def sample_times(self) -> npt.NDArray[np.float64]:
         """Of all sampled frames, seconds, rising."""
-        return sorted(self.objects.times)
+        return np.sort(np.asarray(self.objects.times))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,18 +27,17 @@ from vod.decoding.blocks import (
     SlotKind,
     array_at,
 )
-from vod.decoding.reader import VideoReader
+from vod.decoding.nvdec import device_of
+from vod.decoding.reader import VideoReader, prepare
 from vod.inference.flight import Flight
 from vod.inference.ring import FrameTagger, RingInference
 from vod.options import TagOptions
 from vod.segments.findings import Findings, Vocabulary
-from vod.segments.networks import Networks
+from vod.segments.networks import IN_FLIGHT, Networks
 from vod.stores.thumbnails import ThumbnailStore
 
-IN_FLIGHT: Final = 3
-"""Blocks and windows that wait for Triton at once, while the child fills the next."""
-
 Array = npt.NDArray[Any]
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Look:
@@ -152,11 +152,21 @@ async def looking(path: Path, client: FrameTagger, networks: Networks, options: 
 
     Raises:
         VideoError: It cannot be read, or holds no video.
+        SetupError: A GPU is to decode it, and does not work here.
     """
-    async with VideoReader(path, networks.layout, keyframes_only=networks.shot_detector is None) as reader:
+    device, keyframes_only = await device_of(options.decoder), networks.shot_detector is None
+    prepare(device)
+    async with VideoReader(path, networks.layout, keyframes_only=keyframes_only, device=device) as reader:
         probe = await reader.probe()
+        if reader.why_not_on_gpu:
+            say_on_cpu(path, reader.why_not_on_gpu)
         async with RingInference(client, reader) as inference:
             yield Look(reader, inference, networks, probe, options)
+
+
+def say_on_cpu(path: Path, why: str) -> None:
+    """Note that a video is decoded by the CPU where a GPU was to."""
+    _LOG.warning("%s is decoded on the CPU, not on the GPU: %s", path.name, why.removeprefix(f"{path.name}: "))
 
 
 def _of_all(vocabulary: Vocabulary, scores: Array) -> dict[str, Array]:

@@ -7,14 +7,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 import reeltag
 from reeltag.contract import Task
 from reeltag.errors import StaleRecord, VideoError
-from reeltag.tags import Coverage, Detection, Kind, Provenance, Shot, Tag, VideoSource, VideoTags
+from reeltag.tags import Coverage, Kind, Provenance, Shot, Tag, VideoSource
 from vod.aggregation.aggregate import sorted_tags, stretches_of, tags_of, with_gaps
 from vod.aggregation.categories import with_categories
 from vod.aggregation.groups import ClassGroups
-from vod.aggregation.levels import FrameScores, Objects, frame_results, tagged_shots
+from vod.aggregation.levels import FrameResults, FrameScores, Objects, TaggedShots
 from vod.aggregation.repeating import RepeatedSamples, Repeats, repeats_of
 from vod.aggregation.shots import shots_of
 from vod.decoding.blocks import End, Fetch
@@ -28,19 +30,11 @@ from vod.segments.networks import Networks, networks_of
 from vod.segments.plan import VideoPlan
 from vod.segments.record import SegmentRecord
 from vod.stores.names import shown
+from vod.stores.tagged import TaggedVideo
 from vod.stores.thumbnails import ThumbnailStore, spacing_of
 
 Opened = Callable[[], AbstractAsyncContextManager[Look]]
 """Opens the video for a second look."""
-
-
-@dataclass(frozen=True)
-class TaggedVideo:
-    """The tags of a video, and what its page shows beside them."""
-
-    tags: VideoTags
-    frames: Mapping[float, tuple[Detection, ...]]
-    """Objects of every sampled frame by its presentation time, seconds; by falling score."""
 
 
 async def merged(
@@ -136,7 +130,7 @@ async def _second_look(
         async with opened() as look:
             await look.carry_out(Fetch(wanted), findings, thumbnails)
     except VideoError as error:
-        if not findings.sample_times():
+        if not len(findings.sample_times()):
             raise
         problem = f"not decoded a second time: {error}"
     lacking = shots_without(shots, findings.sample_times())
@@ -179,7 +173,7 @@ def _assembled(
         repeats = repeats_of(found.times, findings.cut_scores()[0], stretches, options.fps)
         objects = objects.repeated(repeats)
     tags = _tags(stretches, said, repeats, options)
-    result = VideoTags(
+    return TaggedVideo(
         source=VideoSource(
             name=shown(path.name),
             path=shown(path),
@@ -189,17 +183,42 @@ def _assembled(
             height=probe.height,
             frame_rate=probe.frame_rate,
         ),
-        shots=tagged_shots(shots, tags, objects),
+        shots=TaggedShots(shots, tags, objects),
         tags=tags,
-        frames=tuple(frame_results(found, _frame_scores(said), taxonomy)) if options.frames else None,
         coverage=Coverage(frames_decoded=end.frames_decoded, frames_sampled=len(found), gaps=end.gaps),
         provenance=Provenance(
             reeltag_version=reeltag.__version__,
             models=model_provenance(cards, options),
             options=with_groups(options.of_video(segments=Task.SEGMENT in networks.tasks), cards),
         ),
+        frames=found,
+        frame_results=FrameResults(found, _frame_scores(said), taxonomy) if options.frames else None,
     )
-    return TaggedVideo(result, found)
+
+
+def preliminary(findings: Findings, start_seconds: float, networks: Networks, options: TagOptions) -> tuple[Tag, ...]:
+    """Tags of what was seen so far of a segment; those of the whole video may differ.
+
+    Args:
+        findings: Of the segment's first frames.
+        start_seconds: Where the segment begins.
+        networks: That looked.
+        options: How.
+    """
+    sampled, (times, scores) = findings.sample_times(), findings.cut_scores()
+    if not len(sampled):
+        return ()
+    end = max(sampled[-1] + 1 / options.fps, times[-1] if len(times) else 0.0)
+    shots = shots_of(scores, times, float(end))
+    stretches = [
+        Shot(start_seconds=max(shot.start_seconds, start_seconds), end_seconds=shot.end_seconds)
+        for shot in shots
+        if shot.end_seconds > start_seconds
+    ]
+    repeats = None
+    if options.sample is Sample.ADAPTIVE:
+        repeats = repeats_of(np.asarray(sampled), times, stretches, options.fps)
+    return _tags(stretches, _said(findings, networks, options), repeats, options)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from reeltag.contract import SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.frames import View
+from reeltag.machine import this_machine
+from reeltag.sizing import THREADS
 from vod.decoding.blocks import RingLayout
 from vod.decoding.windows import stride_of
 from vod.inference.ring import FrameTagger, with_patience
 from vod.options import Sample, TagOptions
 from vod.provenance import labels_of, tasks_of
+
+IN_FLIGHT: Final = max(3, min(16, this_machine().cores // THREADS))
+"""Blocks and windows that wait for Triton at once, while the child fills the next: enough for every instance."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,9 @@ class Networks:
         """Of a ring that holds what they take."""
         views: tuple[View, ...] = tuple(dict.fromkeys(card.frames_view() for card in self.tasks.values()))
         detector = self.shot_detector
-        return RingLayout(views, window_frames=detector.shot_window) if detector else RingLayout(views)
+        if detector is None:
+            return RingLayout(views)
+        return RingLayout(views, window_slots=IN_FLIGHT, window_frames=detector.shot_window)
 
     @property
     def versions(self) -> dict[str, str]:

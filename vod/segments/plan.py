@@ -13,8 +13,9 @@ from reeltag.contract import SHOT_CONTEXT_FRAMES
 from reeltag.errors import StaleRecord, VideoError
 from vod.decoding.blocks import Probe, RingLayout
 from vod.decoding.frameindex import FrameIndex
+from vod.decoding.nvdec import device_of
 from vod.decoding.parts import Part, part_of
-from vod.decoding.reader import VideoReader
+from vod.decoding.reader import VideoReader, prepare
 from vod.decoding.sampling import first_needed
 from vod.options import Sample, TagOptions
 from vod.provenance import sha256_of
@@ -134,6 +135,7 @@ async def plan_video(path: Path, options: TagOptions, *, segment_seconds: float 
     keyframes_only = options.sample is Sample.KEYFRAMES
     digest = asyncio.ensure_future(asyncio.to_thread(sha256_of, path))
     try:
+        prepare(await device_of(options.decoder))
         async with VideoReader(path, _NO_FRAMES, keyframes_only=keyframes_only) as reader:
             probe = await reader.probe()
             is_short = (probe.duration_seconds or np.inf) <= _SHORT * segment_seconds

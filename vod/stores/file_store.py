@@ -59,9 +59,16 @@ class FileStore:
 
     def read(self, key: str) -> bytes:
         """As of `Store`."""
+        with self.reading(key) as file:
+            return file.read()
+
+    @contextmanager
+    def reading(self, key: str) -> Iterator[BinaryIO]:
+        """As of `Store`."""
         path = self._path(key)
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                yield file
         except FileNotFoundError:
             raise
         except OSError as error:

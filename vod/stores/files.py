@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from reeltag.errors import OutputError
 from vod.stores.names import shown
@@ -46,7 +47,18 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under another name first, so that a half-written one is never seen.
+    """Write a file at once or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file that has another name until the block has ended well, so that a half-written one is never seen.
 
     Raises:
         OutputError: It cannot be written.
@@ -54,7 +66,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     unfinished = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
+        with unfinished.open("xb") as file:
+            yield file
         unfinished.replace(path)
     except BaseException as error:
         with suppress(OSError):
@@ -70,13 +83,9 @@ class Folder:
 
     path: Path
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write a file below it.
-
-        Raises:
-            OutputError: It cannot be written.
-        """
-        write_bytes(self.path / key, content)
+    def writing(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """As of `vod.stores.video_files.Target`; raises `OutputError`."""
+        return writing(self.path / key)
 
 
 def _temporary(path: Path) -> Path:

@@ -31,7 +31,9 @@ SCHEMA: Final = pa.schema(
     ]
 )
 _ROWS: Final = 50_000
-"""Of a row group; so many are held in memory."""
+"""Of a row group."""
+_BATCH: Final = 2_000
+"""Rows that are held as Python objects; the others of a row group lie in columns."""
 _SIDES: Final = ("x1", "y1", "x2", "y2")
 
 Row = dict[str, Any]
@@ -47,6 +49,8 @@ class JobTable:
     def __init__(self, file: BinaryIO) -> None:
         self._writer = pq.ParquetWriter(file, SCHEMA, compression="zstd")
         self._rows: list[Row] = []
+        self._batches: list[pa.Table] = []
+        self._count = 0
 
     def __enter__(self) -> JobTable:
         return self
@@ -58,45 +62,59 @@ class JobTable:
             self._flush()
         self._writer.close()
 
-    def add(self, video: Mapping[str, Any], document: Mapping[str, Any]) -> None:
-        """Add the tags of a video.
+    def add(self, video: Mapping[str, Any], key: str, element: Mapping[str, Any], place: int) -> None:
+        """Add what is said in an element of one of the lists in a video's `tags.json`.
 
         Args:
-            video: The columns that say which it is.
-            document: Its `tags.json`.
+            video: The columns that say which video it is.
+            key: Of the list: `tags`, `shots` or `frames`.
+            element: Of the list.
+            place: Its place in the list, from 0.
         """
-        source = document["source"]
-        same = {**video, "sha256": source["sha256"], "duration_seconds": source["duration_seconds"]}
-        for row in _rows(document):
-            self._rows.append({**same, **row})
-            if len(self._rows) >= _ROWS:
+        for row in _ROWS_OF[key](element, video["duration_seconds"], place):
+            self._rows.append({**video, **row})
+            self._count += 1
+            if len(self._rows) >= _BATCH:
+                self._pack()
+            if self._count >= _ROWS:
                 self._flush()
 
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
+    def _pack(self) -> None:
+        self._batches.append(pa.Table.from_pylist(self._rows, SCHEMA))
         self._rows = []
 
+    def _flush(self) -> None:
+        self._pack()
+        self._writer.write_table(pa.concat_tables(self._batches))
+        self._batches, self._count = [], 0
 
-def _rows(document: Mapping[str, Any]) -> Iterator[Row]:
-    for tag in document["tags"]:
-        whole = {"start_seconds": 0.0, "end_seconds": document["source"]["duration_seconds"]}
-        yield {"level": "video", **_of(tag), **whole, "confidence": tag["confidence"]}
-        for interval in tag["intervals"]:
-            yield {"level": "interval", **_of(tag), **interval}
-    for number, shot in enumerate(document["shots"]):
-        counts = {(each["label"], each["model"]): each["count"] for each in shot.get("objects", ())}
-        times = {"start_seconds": shot["start_seconds"], "end_seconds": shot["end_seconds"], "shot": number}
-        for tag in shot.get("tags", ()):
-            count = counts.get((tag["label"], tag["model"]))
-            yield {"level": "shot", **_of(tag), **times, "confidence": tag["confidence"], "count": count}
-    for frame in document.get("frames", ()):
-        times = {"start_seconds": frame["pts_seconds"], "end_seconds": frame["pts_seconds"]}
-        for tag in frame.get("tags", ()):
-            yield {"level": "frame", **_of(tag), **times, "confidence": tag["score"]}
-        for found in frame["detections"]:
-            box = dict(zip(_SIDES, found["box"], strict=True))
-            yield {"level": "object", "label": found["label"], **times, "confidence": found["score"], **box}
+
+def _tag_rows(tag: Mapping[str, Any], duration_seconds: float, _place: int) -> Iterator[Row]:
+    whole = {"start_seconds": 0.0, "end_seconds": duration_seconds}
+    yield {"level": "video", **_of(tag), **whole, "confidence": tag["confidence"]}
+    for interval in tag["intervals"]:
+        yield {"level": "interval", **_of(tag), **interval}
+
+
+def _shot_rows(shot: Mapping[str, Any], _duration_seconds: float, place: int) -> Iterator[Row]:
+    counts = {(each["label"], each["model"]): each["count"] for each in shot.get("objects", ())}
+    times = {"start_seconds": shot["start_seconds"], "end_seconds": shot["end_seconds"], "shot": place}
+    for tag in shot.get("tags", ()):
+        count = counts.get((tag["label"], tag["model"]))
+        yield {"level": "shot", **_of(tag), **times, "confidence": tag["confidence"], "count": count}
+
+
+def _frame_rows(frame: Mapping[str, Any], _duration_seconds: float, _place: int) -> Iterator[Row]:
+    times = {"start_seconds": frame["pts_seconds"], "end_seconds": frame["pts_seconds"]}
+    for tag in frame.get("tags", ()):
+        yield {"level": "frame", **_of(tag), **times, "confidence": tag["score"]}
+    for found in frame["detections"]:
+        box = dict(zip(_SIDES, found["box"], strict=True))
+        yield {"level": "object", "label": found["label"], **times, "confidence": found["score"], **box}
 
 
 def _of(tag: Mapping[str, Any]) -> Row:
     return {name: tag.get(name) for name in ("label", "model", "kind", "category")}
+
+
+_ROWS_OF: Final = {"tags": _tag_rows, "shots": _shot_rows, "frames": _frame_rows}

@@ -63,15 +63,19 @@ class ObjectResults:
 
     def read(self, key: str) -> bytes:
         """As of `Store`."""
-        try:
-            with told(self._url(key)):
-                return bytes(self._store.get(self._path(key)).bytes())
-        except SourceRefused as error:
-            if error.code == "not_found":
-                raise FileNotFoundError(key) from error
-            raise OutputError(str(error)) from error
-        except FetchFailed as error:
-            raise OutputError(str(error)) from error
+        with _read(key, self._url(key)):
+            return bytes(self._store.get(self._path(key)).bytes())
+
+    @contextmanager
+    def reading(self, key: str) -> Iterator[BinaryIO]:
+        """As of `Store`."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._scratch) as file:
+            with _read(key, self._url(key)):
+                for chunk in self._store.get(self._path(key)).stream():
+                    file.write(chunk)
+            file.seek(0)
+            yield file
 
     def exists(self, key: str) -> bool:
         """As of `Store`."""
@@ -112,6 +116,19 @@ class ObjectResults:
 
 def _attributes(key: str) -> Attributes:
     return {"Content-Type": _TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")}
+
+
+@contextmanager
+def _read(key: str, url: str) -> Iterator[None]:
+    try:
+        with told(url):
+            yield
+    except SourceRefused as error:
+        if error.code == "not_found":
+            raise FileNotFoundError(key) from error
+        raise OutputError(str(error)) from error
+    except FetchFailed as error:
+        raise OutputError(str(error)) from error
 
 
 @contextmanager

@@ -44,6 +44,10 @@ class Store(Protocol):
         """
         ...
 
+    def reading(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """What was written, as a file in which one can go back; raises as `read`."""
+        ...
+
     def exists(self, key: str) -> bool:
         """Whether something was written."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,10 @@ from reeltag.fetching.web import Web
 from vod.stores.names import shown
 
 OBJECT_SCHEMES: Final = ("s3", "gs", "az")
-_EXAMPLES: Final = "name a folder such as /data/films, or a prefix such as s3://bucket/films/"
+_EXAMPLES: Final = (
+    "name a folder such as /data/films, or a prefix such as s3://bucket/films/; acme=/data/acme is the tenant acme's"
+)
+_OF_TENANT: Final = re.compile(r"(?P<tenant>[A-Za-z0-9][A-Za-z0-9._-]{0,63})=(?P<root>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -26,21 +30,30 @@ class Roots:
     """Such as `s3://bucket/films/`; each ends with a slash."""
 
     @classmethod
-    def of(cls, entries: Sequence[str]) -> Roots:
+    def of(cls, entries: Sequence[str], tenant: str | None = None) -> Roots:
         """Of what the operator wrote, `REELTAG_SOURCE_ROOTS`.
+
+        Args:
+            entries: A root that all may read, or such as `acme=/data/acme`, that the tenant `acme` alone may.
+            tenant: Whose roots beside those of all; None for those of all tenants.
 
         Raises:
             InvalidOption: An entry is neither an absolute path nor a prefix of an object store.
         """
         folders, prefixes = list[Path](), list[str]()
         for entry in entries:
-            scheme, mark, rest = entry.partition("://")
-            if mark and scheme in OBJECT_SCHEMES and rest.strip("/"):
-                prefixes.append(f"{entry.rstrip('/')}/")
-            elif Path(entry).is_absolute() and "\0" not in entry and ".." not in Path(entry).parts:
-                folders.append(Path(entry))
-            else:
+            of_tenant = _OF_TENANT.fullmatch(entry)
+            root = of_tenant["root"] if of_tenant else entry
+            scheme, mark, rest = root.partition("://")
+            is_prefix = bool(mark and scheme in OBJECT_SCHEMES and rest.strip("/"))
+            if not is_prefix and not (Path(root).is_absolute() and "\0" not in root and ".." not in Path(root).parts):
                 raise InvalidOption(f"source_roots: {shown(entry)} is no root; {_EXAMPLES}")
+            if of_tenant and tenant not in (None, of_tenant["tenant"]):
+                continue
+            if is_prefix:
+                prefixes.append(f"{root.rstrip('/')}/")
+            else:
+                folders.append(Path(root))
         return cls(tuple(folders), tuple(prefixes))
 
     def check_folders(self) -> None:
@@ -72,6 +85,13 @@ class Roots:
         if not names:
             return "is not taken: this server reads no paths and no stores; its operator says which, with --source-root"
         return f"lies outside of what this server reads; name something below {names}"
+
+
+def whole_root(entry: str) -> str:
+    """What an operator wrote, with a folder's path from `/` on."""
+    of_tenant = _OF_TENANT.fullmatch(entry)
+    whose, root = (f"{of_tenant['tenant']}=", of_tenant["root"]) if of_tenant else ("", entry)
+    return entry if "://" in root else f"{whose}{Path(root).absolute()}"
 
 
 @dataclass(frozen=True)

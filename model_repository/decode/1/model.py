@@ -1,4 +1,4 @@
-"""Triton Python backend of `decode`: converts tensors and errors; `pool.py` decodes, with `frames/` beside it."""
+"""Triton Python backend of `decode`: converts tensors and errors; `pool.py` or `gpu.py` decodes, with `frames/`."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ class TritonPythonModel:
         self.views: list[str] = json.loads(parameters["views"])
         dims = {output["name"]: tuple(int(size) for size in output["dims"]) for output in config["output"]}
         self.shapes = [dims[name] for name in self.views]
-        self.pool = Pool(self.views, self.shapes, workers=int(parameters["workers"]))
+        pool = Pool(self.views, self.shapes, workers=int(parameters["workers"]))
+        device = _device_of(args)
+        self.decoder: Any = pool if device is None else _on_gpu(pool, self.views, device)
         self.answering = ThreadPoolExecutor(1, thread_name_prefix="decode-answers")
 
     def finalize(self) -> None:
         """End the processes."""
-        self.pool.close()
+        self.decoder.close()
         self.answering.shutdown()
 
     def execute(self, requests: list[Any]) -> None:
@@ -47,24 +49,24 @@ class TritonPythonModel:
         for request in requests:
             wanted = set(request.requested_output_names())
             views = [i for i, name in enumerate(self.views) if wanted & {name, f"{name}_GEOMETRY"}]
-            batch = _Batch(request, self, views)
+            sender = request.get_response_sender()
             try:
-                self.pool.submit(batch.pictures(request))
+                self.decoder.submit(_Batch(request, sender, self, views).pictures(request))
             except Exception as error:  # the other requests are in work already
-                batch.send(pb_utils.InferenceResponse(error=pb_utils.TritonError(f"decoding did not begin: {error!r}")))
+                _send(sender, _failed(f"decoding did not begin: {error!r}"))
 
 
 class _Batch:
     """One request: its pictures, and the tensors that they are decoded into."""
 
-    def __init__(self, request: Any, model: TritonPythonModel, views: Sequence[int]) -> None:
-        self.model, self.views = model, views
-        self.sender = request.get_response_sender()
+    def __init__(self, request: Any, sender: Any, model: TritonPythonModel, views: Sequence[int]) -> None:
+        self.model, self.views, self.sender = model, views, sender
         count = pb_utils.get_input_tensor_by_name(request, "IMAGE").shape()[0]
-        self.pixels = [np.empty((count, *model.shapes[view]), np.uint8) for view in views]
+        self.pixels = [model.decoder.empty((count, *model.shapes[view])) for view in views]
         self.geometry = [np.zeros((count, 6), np.float32) for _ in views]
         self.errors = np.full((count, 1), b"", np.object_)
         self.left = count
+        self.failure: Exception | None = None
 
     def pictures(self, request: Any) -> list[Picture]:
         """What is to be decoded. The batch does not keep them: with its last picture it is gone, too."""
@@ -76,12 +78,15 @@ class _Batch:
             for i, file in enumerate(files)
         ]
 
-    def done(self, index: int, result: Sequence[Geometry] | str) -> None:
+    def done(self, index: int, result: Sequence[Geometry] | str | Exception) -> None:
         """Note what became of one picture; the last one sends the answer."""
-        if isinstance(result, str):
+        if isinstance(result, Exception):
+            self.failure = result
+        elif isinstance(result, str):
             self.errors[index, 0] = result.encode()
             for pixels in self.pixels:
-                pixels[index] = 0
+                if isinstance(pixels, np.ndarray):  # on the GPU it is done, in its own thread
+                    pixels[index] = 0
         else:
             for tensor, of_view in zip(self.geometry, result, strict=True):
                 tensor[index] = of_view
@@ -89,30 +94,61 @@ class _Batch:
         if not self.left:
             self.model.answering.submit(self.answer)
 
-    def send(self, response: Any) -> None:
-        """Send the only response; a sender that fails cannot send an error any more."""
-        try:
-            self.sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        except Exception as error:
-            pb_utils.Logger.log_error(f"decode: a response could not be sent: {error!r}")
-
     def answer(self) -> None:
         """Send the pictures, if there is room for them in the memory that is shared with Triton."""
-        size = sum(tensor.nbytes for tensor in (*self.pixels, *self.geometry))
-        if _has_room(2 * size):
+        in_host = [tensor for tensor in (*self.pixels, *self.geometry) if isinstance(tensor, np.ndarray)]
+        size = sum(tensor.nbytes for tensor in in_host)
+        if self.failure is not None:
+            response = _failed(str(self.failure))
+        elif _has_room(2 * size):
             response = self.response()
         else:
-            text = f"the shared memory pool size cannot grow for {len(self.errors)} decoded pictures of {size:,} bytes"
-            response = pb_utils.InferenceResponse(error=pb_utils.TritonError(text))
-        self.send(response)
+            response = _failed(
+                f"the shared memory pool size cannot grow for {len(self.errors)} decoded pictures of {size:,} bytes"
+            )
+        _send(self.sender, response)
 
     def response(self) -> Any:
-        """The tensors."""
+        """The tensors; those of the GPU go to Triton without a copy in the host's memory."""
         tensors = [pb_utils.Tensor("ERROR", self.errors)]
         for view, pixels, geometry in zip(self.views, self.pixels, self.geometry, strict=True):
-            tensors.append(pb_utils.Tensor(self.model.views[view], pixels))
-            tensors.append(pb_utils.Tensor(f"{self.model.views[view]}_GEOMETRY", geometry))
+            name = self.model.views[view]
+            of_view = pb_utils.Tensor if isinstance(pixels, np.ndarray) else pb_utils.Tensor.from_dlpack
+            tensors.append(of_view(name, pixels))
+            tensors.append(pb_utils.Tensor(f"{name}_GEOMETRY", geometry))
         return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _device_of(args: dict[str, str]) -> str | None:
+    """The GPU of this instance, as PyTorch names it; none on the CPU."""
+    return f"cuda:{args['model_instance_device_id']}" if args["model_instance_kind"] == "GPU" else None
+
+
+def _on_gpu(pool: Pool, views: Sequence[str], device: str) -> Any:
+    """What decodes on a GPU; the pool alone where that does not work."""
+    try:
+        import torch  # noqa: PLC0415  it takes seconds, and is not there where no GPU is used
+        from frames import View  # noqa: PLC0415
+        from gpu import GpuDecoder  # noqa: PLC0415
+
+        decoder = GpuDecoder([View.parse(name) for name in views], pool, torch.device(device))
+    except Exception as error:
+        pb_utils.Logger.log_warn(f"decode: pictures are decoded on the CPU alone, since on the GPU: {error!r}")
+        return pool
+    pb_utils.Logger.log_info(f"decode: JPEGs are decoded on {decoder.says}")
+    return decoder
+
+
+def _failed(text: str) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(text))
+
+
+def _send(sender: Any, response: Any) -> None:
+    """Send the only response; a sender that fails cannot send an error any more."""
+    try:
+        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    except Exception as error:
+        pb_utils.Logger.log_error(f"decode: a response could not be sent: {error!r}")
 
 
 def _has_room(size: int) -> bool:

@@ -15,7 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import messages
 import numpy as np
@@ -27,6 +27,8 @@ Geometry = npt.NDArray[np.float32]
 
 LARGE_BYTES: Final = 1 << 30
 """What the large pictures that are decoded at one time may take by their estimates, for each four workers begun."""
+LATE: Final = "deadline_exceeded: it was not decoded in the time that the request allows"
+"""What becomes of a picture that nobody waits for any more."""
 _IDLE_SECONDS: Final = 1.0
 """After so long without work, freed memory is given back."""
 _LOOK_SECONDS: Final = 0.1
@@ -42,10 +44,11 @@ class Picture:
     file: bytes
     views: Sequence[int]
     """Numbers of the wanted ones."""
-    outs: Sequence[Pixels]
-    """Where the pixels go, for each wanted view."""
-    done: Callable[[Sequence[Geometry] | str], None]
-    """Called once, in the pool's thread, with the geometry of each view, or with `code: text`."""
+    outs: Sequence[Any]
+    """Where the pixels go, for each wanted view: what `empty` gave, or parts of it."""
+    done: Callable[[Sequence[Geometry] | str | Exception], None]
+    """Called once, in the decoder's thread, with the geometry of each view, or with `code: text`; with an error where
+    its whole request fails."""
     until: float = float("inf")
     """When nobody waits for it any more, on the monotonic clock."""
     large: int = 0
@@ -92,6 +95,10 @@ class Pool:
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="decode-pool", daemon=True)
         self._thread.start()
+
+    def empty(self, shape: Sequence[int]) -> Pixels:
+        """A uint8 array for pixels."""
+        return np.empty(tuple(shape), np.uint8)
 
     def submit(self, pictures: Sequence[Picture]) -> None:
         """Decode these, and call `done` of each."""
@@ -179,19 +186,18 @@ class Pool:
         """Fail what nobody waits for any more, and kill the workers that are at it."""
         now = time.monotonic()
         self._looks_at = now + _LOOK_SECONDS
-        late = "deadline_exceeded: it was not decoded in the time that the request allows"
         for worker in [worker for worker, picture in self._busy.items() if picture.ends <= now]:
             picture = self._busy.pop(worker)
             self._end(worker)
             if picture.until <= now:
-                picture.done(late)
+                picture.done(LATE)
             else:
                 seconds = self._wall_seconds(picture)
                 self._lost(picture, f"too_costly: it was not decoded in twice {seconds:.0f} seconds; scale it down")
         for queue in (self._ordinary, self._large):
             for picture in [picture for picture in queue if picture.until <= now]:
                 queue.remove(picture)
-                picture.done(late)
+                picture.done(LATE)
 
     def _hand_out(self) -> None:
         """Give every worker something to do; one is always left for ordinary pictures."""

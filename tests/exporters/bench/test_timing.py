@@ -5,7 +5,7 @@ import time
 import pytest
 
 from exporters.bench.others_load import OthersLoad
-from exporters.bench.timing import WARM_UP_ITERATIONS, Timing, time_call
+from exporters.bench.timing import WARM_UP_ITERATIONS, Timing, quantiles, time_call
 
 
 def test_as_many_iterations_are_measured_as_were_asked_for_after_a_warm_up() -> None:
@@ -27,7 +27,11 @@ def test_one_iteration_can_be_asked_for() -> None:
 
 
 def test_calls_a_second_are_of_the_mean() -> None:
-    assert Timing(0.05, 0.01, 9).per_second == pytest.approx(20)
+    assert Timing(0.05, 0.01, 9, (0.05, 0.06, 0.07)).per_second == pytest.approx(20)
+
+
+def test_late_calls_are_told_by_their_quantiles() -> None:
+    assert quantiles([0.001 * i for i in range(101)]) == pytest.approx((0.05, 0.095, 0.099))
 
 
 def test_what_this_process_does_is_not_the_load_of_others() -> None:

@@ -12,6 +12,8 @@ from google.protobuf import text_format  # type: ignore[import-untyped,unused-ig
 from exporters.catalogue.entries import MODELS
 from exporters.publishing import repository
 from exporters.publishing.artefact import bundled_artefact, cpu_has_bf16
+from exporters.publishing.configs import decode_config
+from exporters.publishing.contents import task_folders
 from reeltag import contract
 from reeltag.contract import BUNDLED_TASKS, ModelCard
 from reeltag.frames import View
@@ -32,6 +34,22 @@ def configs(model_repository: Path) -> dict[str, Any]:
 
 def read_config(folder: Path) -> Any:
     return text_format.Parse((folder / "config.pbtxt").read_text("utf-8"), model_config_pb2.ModelConfig())
+
+
+@pytest.mark.parametrize(("gpus", "kind", "numbers"), [("none", 2, []), ("first", 1, [0]), ("all", 0, [])])
+def test_pictures_are_decoded_where_networks_run(gpus: Any, kind: int, numbers: list[int]) -> None:
+    (group,) = decode_config([View.parse("LETTERBOX_8X8_PAD0")], workers=2, gpus=gpus).instance_group
+    kinds = model_config_pb2.ModelInstanceGroup
+    assert (group.kind, list(group.gpus)) == (kind, numbers)
+    assert (kinds.KIND_CPU, kinds.KIND_GPU, kinds.KIND_AUTO) == (2, 1, 0)
+
+
+def test_a_repository_for_gpus_decodes_there_too() -> None:
+    artefact = bundled_artefact(MODELS["nanodet_g"])
+    passport = artefact.passport.model_copy(update={"runtime": "onnxruntime"})
+    for one, kind in ((artefact, 2), (replace(artefact, passport=passport), 0)):
+        folders = {made.name: made for made in task_folders([one], {"nanodet_g": one.card})}
+        assert folders["decode"].config.instance_group[0].kind == kind
 
 
 def names(tensors: Any) -> set[str]:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 from google.protobuf import text_format  # type: ignore[import-untyped,unused-ignore]  # without types-protobuf
 
-from exporters.catalogue.entries import MODELS, ModelSpec
+from exporters.catalogue.entries import MODELS, ModelSpec, model_spec
+from exporters.making import Making, suppression_of
 from exporters.publishing import configs, repository
 from exporters.publishing.artefact import Artefact, bundled_artefact
 from exporters.publishing.configs import Nms
@@ -22,6 +23,7 @@ from reeltag import contract
 from reeltag.contract import ModelCard, Task
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import EmbeddedUnavailable
+from reeltag.settings import Settings
 from reeltag.triton import ImageOutputs, TritonClient, model_config_pb2
 from tests.exporters.publishing.test_configs import check_steps
 
@@ -47,13 +49,13 @@ def all_configs(runtime: str, nms: Nms) -> dict[str, Any]:
     networks = {Task.DETECT: DETECTOR, Task.CLASSIFY: CLASSIFIER}
     cards = {task: card(spec, runtime) for task, spec in networks.items()}
     made = [
-        configs.decode_config([spec.view for spec in networks.values() if spec.view], workers=2),
-        configs.nms_config(nms),
+        configs.decode_config([spec.view for spec in networks.values() if spec.view], Settings()),
+        configs.nms_config(nms, settings=Settings()),
         configs.image_ensemble_config(networks, cards, nms=nms),
     ]
     for task, spec in networks.items():
         made += [
-            configs.network_config(spec, cards[task], precision="f32", threads=2, nms=nms),
+            configs.network_config(spec, cards[task], precision="f32", settings=Settings(), nms=nms),
             configs.image_ensemble_config({task: spec}, cards, nms=nms),
             configs.frames_ensemble_config(task, spec, cards[task], nms=nms),
         ]
@@ -91,7 +93,7 @@ def test_ensembles_take_no_more_than_the_largest_batch_of_a_plan() -> None:
     cards = {Task.DETECT: card(small, "tensorrt"), Task.CLASSIFY: card(CLASSIFIER, "openvino")}
     whole = configs.image_ensemble_config({Task.DETECT: small, Task.CLASSIFY: CLASSIFIER}, cards)
     frames = configs.frames_ensemble_config(Task.DETECT, small, card(small, "tensorrt"))
-    network = configs.network_config(small, card(small, "tensorrt"), precision="f32", threads=2)
+    network = configs.network_config(small, card(small, "tensorrt"), precision="f32", settings=Settings())
     assert {config.max_batch_size for config in (whole, frames, network)} == {8}
 
 
@@ -174,3 +176,16 @@ def test_both_answer_the_same_to_frames(python_url: str, engine_url: str) -> Non
 
     answers = zip(asyncio.run(ask(engine_url)), asyncio.run(ask(python_url)), strict=True)
     assert sum(check_equal(found, expected) for found, expected in answers) > 100
+
+
+@pytest.mark.parametrize(
+    ("network", "making", "nms"),
+    [
+        ("nanodet_g", Making(), "python"),
+        ("nanodet_g", Making(runtime="onnxruntime"), "engine"),
+        ("nanodet_g", Making(runtime="tensorrt", nms="python"), "python"),
+        ("efficientnet_lite0", Making(runtime="tensorrt"), "python"),
+    ],
+)
+def test_boxes_are_suppressed_in_the_graph_where_it_runs_on_a_gpu(network: str, making: Making, nms: str) -> None:
+    assert suppression_of(model_spec(network), making) == nms

@@ -14,6 +14,7 @@ from exporters.publishing.exported import artefacts_in
 from exporters.publishing.folders import ModelFolder
 from exporters.publishing.listing import listing
 from reeltag.errors import ModelRepositoryError, UnknownModel
+from reeltag.settings import Settings
 from tests.bounded import run_without_privileges
 
 ROOT = Path(repository.__file__).parents[2]
@@ -113,7 +114,7 @@ def test_an_exchange_that_was_killed_half_way_is_undone(published: Path) -> None
 def test_a_repository_has_just_its_models_at_every_moment(tmp_path: Path) -> None:
     """Triton takes every folder for a model, those with a dot too, and its index fails while a folder is away."""
     target = tmp_path / "repository"
-    folder = ModelFolder(configs.nms_config())
+    folder = ModelFolder(configs.nms_config(settings=Settings()))
     target.mkdir()
     folder.replace(target)
     code = (

@@ -20,19 +20,21 @@ class Family:
     guard: psutil.Process
     server: psutil.Process
     backends: dict[str, psutil.Process]
-    """By model."""
+    """One by model."""
+    stubs: list[psutil.Process]
+    """All backends: a model may have several instances."""
 
     @property
     def everyone(self) -> list[psutil.Process]:
-        return [self.guard, self.server, *self.backends.values()]
+        return [self.guard, self.server, *self.stubs]
 
 
 def family_of(url: str) -> Family:
     """The processes of the server at a socket."""
     folder = url.removeprefix("unix:").rpartition("/")[0]
     found = next(p for p in psutil.process_iter() if any(folder in part for part in _command(p)[1:]))
-    backends = {_model(child): child for child in found.children() if "stub" in child.name()}
-    return Family(psutil.Process(found.ppid()), found, backends)
+    stubs = [child for child in found.children() if "stub" in child.name()]
+    return Family(psutil.Process(found.ppid()), found, {_model(stub): stub for stub in stubs}, stubs)
 
 
 def _command(process: psutil.Process) -> list[str]:

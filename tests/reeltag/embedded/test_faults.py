@@ -22,6 +22,7 @@ from reeltag.embedded.logs import KEPT, new_log
 from reeltag.embedded.run import Run
 from reeltag.errors import BackendLost, EmbeddedUnavailable, ReeltagError
 from reeltag.triton import TritonClient
+from tests.reeltag.embedded.conftest import INSTANCES
 from tests.reeltag.embedded.family import Family, all_ended, family_of, shared_memory_of, wait_until
 
 COMES_BACK_SECONDS = 30
@@ -100,8 +101,9 @@ def test_whatever_ends_or_stops_comes_back(
     suppress_once(server.url)
     after = family_of(server.url)
     assert after.server.pid != before.server.pid
+    assert len(after.stubs) == INSTANCES, "one of two that is gone would answer every second request with an error"
     assert all_ended(before.everyone)
-    assert len([name for name in shared_memory_of(os.getpid()) if server_token(server) in name]) == len(after.backends)
+    assert len([name for name in shared_memory_of(os.getpid()) if server_token(server) in name]) == len(after.stubs)
     assert server.trouble is None
 
 
@@ -115,7 +117,7 @@ def test_the_server_and_its_backends_leave_the_cores_to_who_must_answer(server: 
     family = family_of(server.url)
     ours = psutil.Process().nice()
     assert family.guard.nice() == ours
-    for process in (family.server, *family.backends.values()):
+    for process in (family.server, *family.stubs):
         assert process.nice() == min(ours + 5, 19)
 
 
@@ -125,7 +127,8 @@ def test_a_lost_backend_is_an_error_to_come_back_after_and_starts_the_server_aga
     family = family_of(server.url)
     family.guard.suspend()
     try:
-        family.backends["nms"].kill()
+        for stub in family.stubs:
+            stub.kill()
         said: list[str] = []
 
         def note(reason: str) -> None:

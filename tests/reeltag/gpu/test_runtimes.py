@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reeltag.gpu import CUDA_LIBRARIES, Cuda, Installed, Runtime, look, runtimes
+from reeltag.gpu import CUDA_LIBRARIES, Cuda, Installed, Runtime, jpeg_decoder, look, runtimes
 from tests.reeltag.gpu.driver import Card, Driver
 
 H200 = Card("GPU-b", "NVIDIA H200", (9, 0), 141 << 30, 140 << 30)
@@ -52,6 +52,21 @@ def test_tensorrt_for_rtx_runs_on_the_gpus_that_it_takes(tmp_path: Path, capabil
     without = {name: version for name, version in VERSIONS.items() if name != "tensorrt-rtx"}
     found = {one.name: one for one in runtimes(cuda(card), installed(tmp_path, versions=without), {})}
     assert found["tensorrt_rtx"].remedy == "pip install tensorrt-rtx"
+
+
+def test_jpegs_are_decoded_where_the_codec_and_its_library_are_there(tmp_path: Path) -> None:
+    packages = installed(tmp_path, versions={**VERSIONS, "nvidia-nvimgcodec-cu13": "0.9.0"})
+    assert jpeg_decoder(cuda(), packages, {}) == Runtime(
+        "nvimgcodec", "0.9.0", "libnvjpeg.so.13 is missing", "pip install nvidia-nvjpeg"
+    )
+    (tmp_path / "nvidia/cu13/lib/libnvjpeg.so.13").write_text("")
+    assert jpeg_decoder(cuda(), packages, {}).problem == ""
+    without = jpeg_decoder(cuda(), installed(tmp_path), {})
+    assert (without.problem, without.remedy) == (
+        "nvidia-nvimgcodec-cu13 is not installed",
+        "pip install 'reeltag[gpu]'",
+    )
+    assert "no NVIDIA driver" in jpeg_decoder(Cuda(problem="no NVIDIA driver"), packages, {}).problem
 
 
 def test_a_driver_that_is_too_old_says_what_it_runs(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reeltag.tags import Detection, ImageTag, Interval, Shot, Tag, TaggedShot
 from vod.aggregation.aggregate import ScoredSample, tags_of
-from vod.aggregation.levels import FrameScores, Objects, frame_results, tagged_shots
+from vod.aggregation.levels import FrameResults, FrameScores, Objects, TaggedShots
 from vod.options import Hysteresis, Taxonomy
 
 HYSTERESIS = Hysteresis(high=0.5, low=0.4)
@@ -35,7 +35,7 @@ def tagged(boxes: Boxes, shots: Sequence[Shot] | None = None) -> tuple[TaggedSho
     ]
     shots = shots or [shot(0, len(boxes) / 2)]
     tags = tags_of(samples, shots, model="net", hysteresis=HYSTERESIS, merge_gap_seconds=1.0)
-    return tagged_shots(shots, tags, counted(boxes))
+    return tuple(TaggedShots(shots, tags, counted(boxes)))
 
 
 def counted(boxes: Boxes) -> Objects:
@@ -70,7 +70,7 @@ def test_at_many_samples_a_second_the_median_is_of_those_near() -> None:
         objects = Objects("net", times, lambda _, b=boxes: np.array([len(each) for each in b]))  # type: ignore[misc]
         interval = Interval(start_seconds=0, end_seconds=9, confidence=0.9)
         tag = Tag(label="car", model="net", confidence=0.9, intervals=(interval,))
-        (one,) = tagged_shots([shot(0, 9)], [tag], objects)
+        (one,) = TaggedShots([shot(0, 9)], [tag], objects)
         assert [each.count for each in one.objects] == [count]
 
 
@@ -93,7 +93,7 @@ def test_what_is_no_tag_is_not_counted() -> None:
 
 def test_only_the_detectors_tags_are_counted() -> None:
     tag = Tag(label="car", model="classifier", confidence=0.9, intervals=tagged([ONE])[0].tags[0].intervals)
-    (only,) = tagged_shots([shot(0, 1)], [tag], counted([TWO, TWO]))
+    (only,) = TaggedShots([shot(0, 1)], [tag], counted([TWO, TWO]))
     assert (only.objects, [t.model for t in only.tags]) == ((), ["classifier"])
 
 
@@ -113,7 +113,7 @@ def test_frames_have_boxes_and_labels_by_falling_score() -> None:
         FrameScores("net", None, 0.3, [ScoredSample(0.0, {"taxi": 0.29999, "bus": 0.3}), ScoredSample(0.5, {})]),
         FrameScores("areas", "area_share", 0.03, [ScoredSample(0.0, {"sky": 0.4}), ScoredSample(0.5, {"sky": 0.02})]),
     ]
-    first, second = frame_results({**seen([ONE]), 0.5: ()}, scores, Taxonomy())
+    first, second = FrameResults({**seen([ONE]), 0.5: ()}, scores, Taxonomy())
     assert [t.pts_seconds for t in (first, second)] == [0.0, 0.5]
     assert first.tags == (
         ImageTag(label="sky", score=0.4, model="areas", kind="area_share"),

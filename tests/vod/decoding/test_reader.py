@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -128,3 +130,30 @@ def test_a_file_that_is_no_video_is_told(tmp_path: Path) -> None:
                 await reader.probe()
 
     asyncio.run(run())
+
+
+_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from vod.decoding.blocks import RingLayout
+from vod.decoding.reader import VideoReader
+
+with open(sys.argv[1], "a") as file:
+    file.write(f"{__name__}\\n")
+
+async def probed():
+    async with VideoReader(Path(sys.argv[2]), RingLayout(views=())) as reader:
+        await reader.probe()
+
+if __name__ == "__main__":
+    asyncio.run(probed())
+    asyncio.run(probed())
+"""
+
+
+def test_a_child_does_not_import_the_program_that_starts_it(three_colours: Path, tmp_path: Path) -> None:
+    """That of a worker takes two seconds."""
+    program, seen = tmp_path / "program.py", tmp_path / "seen"
+    program.write_text(_PROGRAM)
+    subprocess.run([sys.executable, str(program), str(seen), str(three_colours)], check=True, timeout=60)
+    assert seen.read_text() == "__main__\n"

@@ -1,8 +1,8 @@
 """A worker whose videos are JSON files that say what happens: it decodes nothing and asks no Triton.
 
 Run as a module it does jobs by the settings of its environment, as `reeltag worker` does. A script is
-`{"segments": 3, "seconds": 0.1, "broken": [1], "deadly": [2]}`: the segments' number, how long each takes, those that
-cannot be decoded, and those that kill the worker.
+`{"segments": 3, "seconds": 0.1, "broken": [1], "deadly": [2], "reading": 1.0}`: the segments' number, how long each
+takes, those that cannot be decoded, those that kill the worker, and how long a thread reads the file first.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterable, Callable
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,20 @@ from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.jobs.worker import Worker
 from vod.stores.source import Found
+from vod.stores.video_files import Write
 
 
 class ScriptedTagging:
     """What a script says; a segment is 10 seconds of video."""
 
+    async def labels(self) -> frozenset[str]:
+        return frozenset({"car", "road"})
+
     async def plan(self, path: Path, options: JobOptions) -> Planned:
         script = _script(path)
         if script.get("deadly_plan"):
             os.kill(os.getpid(), signal.SIGKILL)
+        await asyncio.to_thread(time.sleep, script.get("reading", 0.0))
         return self.planned(json.dumps(script))
 
     def planned(self, text: str) -> Planned:
@@ -40,7 +46,13 @@ class ScriptedTagging:
         raise NotImplementedError
 
     async def segment(
-        self, path: Path, plan: str, index: int, options: JobOptions, advanced: Callable[[float], None]
+        self,
+        path: Path,
+        plan: str,
+        index: int,
+        options: JobOptions,
+        advanced: Callable[[float], None],
+        glimpsed: Callable[[str], None],
     ) -> bytes:
         script = _script(path)
         await asyncio.sleep(script.get("seconds", 0.0) / 2)
@@ -49,6 +61,8 @@ class ScriptedTagging:
         if index in script.get("broken", ()):
             raise VideoError(f"{path.name}: segment {index} is broken")
         advanced(0.5)
+        interval = {"start_seconds": 10.0 * index, "end_seconds": 10.0 * index + 5, "confidence": 0.9 - index / 10}
+        glimpsed(json.dumps([{"label": "car", "model": "m", "confidence": 0.9 - index / 10, "intervals": [interval]}]))
         await asyncio.sleep(script.get("seconds", 0.0) / 2)
         return f"{path.name} {index}".encode()
 
@@ -64,7 +78,8 @@ class ScriptedTagging:
         )
         text = json.dumps({"texts": texts, "tags": [], "shots": [], "source": {"sha256": "", "duration_seconds": 0}})
         seconds = 10.0 * len(given)
-        return Tagged({f"{found.name}.tags.json": text.encode()}, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
+        files: dict[str, Write] = {f"{found.name}.tags.json": lambda file: (file.write(text.encode()), None)[1]}
+        return Tagged(files, seconds, 100 * (1 - 10 * len(gaps) / seconds), gaps)
 
 
 def _script(path: Path) -> dict[str, Any]:

@@ -51,6 +51,34 @@ def test_a_small_job_does_not_wait_for_a_large_one(place: Place) -> None:
     assert jobs_of(claimed(place.database, 4)) == [small, small, large, large]
 
 
+def test_a_job_of_100_000_videos_never_keeps_a_later_small_one_waiting(simple: Place) -> None:
+    """All places are taken by the large one, of the same tenant or of another, and each next place that is free."""
+    large = submit(simple, "large", 1, tenant="archive")
+    database = simple.database
+    with database.writing() as connection:
+        counted = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)"
+        columns = "job_id, source, found, state, attempt, tries, starts, seconds_done"
+        connection.exec_driver_sql(
+            f"{counted} INSERT INTO reeltag_videos (number, name, {columns}) "
+            f"SELECT i, name || i, {columns} FROM reeltag_videos, n"
+        )
+        connection.execute(job_rows.update().values(queued=100_000))
+    held = claimed(database, 8)
+    for tenant in ("archive", "newsroom"):
+        small = submit(simple, f"small of {tenant}", 3, tenant=tenant)
+        guest = claim_video(database, HERE, guests_only=True)  # no place is free
+        assert guest is not None
+        assert guest.job_id == small
+        order = []
+        for _ in range(3):
+            progress.fail(database, held.pop(0), "x", "a place is free")
+            held += claimed(database, 1)
+            order.append(held[-1].job_id)
+        assert order.count(small) == 2
+        assert order[0] == small
+    assert Counter(jobs_of(held))[large] > 0
+
+
 def test_tenants_have_equal_shares_however_many_jobs_they_have(place: Place) -> None:
     of_a = {submit(place, f"a{i}", 50, tenant="a") for i in range(4)}
     of_b = submit(place, "b", 50, tenant="b")
@@ -141,6 +169,27 @@ def test_what_a_silent_host_held_goes_to_others_with_what_it_had_done(place: Pla
     assert taken is not None
     assert (taken.number, taken.attempt > lost.attempt) == (lost.number, True)
     assert progress.missing(database, taken, 2) == [1]
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_dead_host_alive(place: Place) -> None:
+    submit(place, "a", 1)
+    database = place.database
+    hosts.beat(database, "here", "v1", 2)
+    (lost,) = claimed(database, 1)
+    mine = host_rows.update().where(host_rows.c.id == "here")
+
+    def beat_at(seconds: float) -> None:
+        with database.writing() as connection:
+            connection.execute(mine.values(seen_at=database.now + seconds))
+
+    beat_at(3600)  # its last beat, before the clock was set back by an hour
+    assert hosts.bury(database) == []
+    beat_at_most = sa.select(host_rows.c.seen_at <= database.now)
+    with database.reading() as connection:
+        assert connection.scalar(beat_at_most)
+        assert held_by(database, "here") == [lost]
+    beat_at(-21)
+    assert hosts.bury(database) == ["here"]
 
 
 def test_counts_of_a_job_are_those_of_its_videos(place: Place) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks.plugs.clock import Clock
 from tests.vod.jobs.conftest import Place
 from tests.vod.jobs.postgresql import PostgreSQL
 from vod.client import Job, JobState, JobVideo, Submission
@@ -68,6 +69,8 @@ def test_killed_workers_go_on_and_a_host_that_never_comes_back_is_replaced(
     new_place: Callable[..., Place], postgresql_server: PostgreSQL
 ) -> None:
     place = new_place(postgresql_server.new_database())
+    wrong = Clock(place.folder)
+    wrong.set(-3600)  # of the second host; only the database's counts
     paths = [place.script(f"{i}.mp4", segments=6, seconds=0.3) for i in range(3)]
     job = submit(place, *paths)
     seen: dict[tuple[int, int], int] = {}
@@ -76,7 +79,8 @@ def test_killed_workers_go_on_and_a_host_that_never_comes_back_is_replaced(
         known = len(seen)
         until(lambda known=known: len(_done_runs(place, job.id, seen)) >= known + 2)  # type: ignore[misc]
         if known:
-            place.work(REELTAG_STATE_DIR=str(place.folder / "second"), REELTAG_RESULTS=str(place.results))
+            own = {"REELTAG_STATE_DIR": str(place.folder / "second"), "REELTAG_RESULTS": str(place.results)}
+            place.work(**own, **wrong.environment())
         first.kill()
         first.wait()
         _done_runs(place, job.id, seen)
@@ -192,10 +196,10 @@ def _count(place: Place, query: sa.Select[Any]) -> int:
 
 def test_each_version_finishes_its_own_jobs(simple: Place) -> None:
     simple.changes["pipeline_version"] = "v1"
-    old = submit(simple, simple.script("a.mp4", segments=10, seconds=0.4))
     worker = simple.work(REELTAG_PIPELINE_VERSION="v1")
-    until(lambda: done(simple, old.id) >= 1)
     simple.work(REELTAG_PIPELINE_VERSION="v2")
+    old = submit(simple, simple.script("a.mp4", segments=20, seconds=0.4))
+    until(lambda: done(simple, old.id) >= 1)
     simple.changes["pipeline_version"] = "v2"
     new = submit(simple, simple.script("a.mp4", segments=6, seconds=0.3))
     assert new.id != old.id
@@ -226,7 +230,7 @@ def test_a_database_that_is_away_is_waited_for(new_place: Callable[..., Place], 
     assert worker.poll() is None
     postgresql_server.start()
     until(lambda: done(place, job.id) >= 2)
-    postgresql_server.stop()
+    postgresql_server.kill()
     time.sleep(1.5)
     postgresql_server.start()
     assert ended(place, job.id).state is JobState.SUCCEEDED

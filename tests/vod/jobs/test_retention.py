@@ -24,7 +24,7 @@ def test_jobs_go_with_their_results_when_their_time_is_over(place: Place) -> Non
     old, new, broken_off = (asyncio.run(made(name)) for name in ("old", "new", "broken off"))
     results = Results(str(place.results), place.folder / "scratch")
     for job_id in (old, new, broken_off):
-        results.write(job_id, {"a.tags.json": b"{}"})
+        results.store.write(f"{job_id}/a.tags.json", b"{}")
     with database.writing() as connection:
         day = 86_400
         aged = rows.update().where(rows.c.id == old).values(ended_at=rows.c.ended_at - 31 * day)

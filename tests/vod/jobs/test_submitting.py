@@ -2,13 +2,23 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from random import Random
 
 import pytest
+import sqlalchemy as sa
 
-from reeltag.errors import IdempotencyMismatch, InvalidOption, JobNotFound, SourceRefused, TooManyJobs
+from reeltag.errors import IdempotencyMismatch, InvalidOption, JobConflict, JobNotFound, SourceRefused, TooManyJobs
+from reeltag.settings import Settings
 from tests.vod.jobs.conftest import Place
 from vod.client import Jobs, JobState, Submission
-from vod.jobs.claiming import Claimant, claim_video
+from vod.jobs import changing, depth, errands, progress
+from vod.jobs.claiming import Claimant, Held, claim_errand, claim_video, give_back
+from vod.jobs.tables import depth as depth_rows
+from vod.jobs.tables import jobs as job_rows
+from vod.stores.source import Found, SourceKind
+
+CLAIMANT = Claimant("here", Settings().pipeline_version, 1000)
 
 
 def submission(*sources: str, **fields: object) -> Submission:
@@ -145,3 +155,67 @@ def test_a_job_of_a_version_that_no_worker_has_says_so(simple: Place) -> None:
     assert job.notice is not None
     assert simple.settings.pipeline_version in job.notice
     assert claim_video(simple.database, Claimant("host", "another", 10)) is None
+
+
+def test_of_submissions_at_the_same_instant_none_oversteps_the_bound(place: Place) -> None:
+    place.changes["most_queued_videos"] = 5
+    paths, jobs = [place.script(f"{number}.mp4") for number in range(16)], place.jobs()
+
+    def made(path: str) -> bool:
+        try:
+            return asyncio.run(jobs.submit(submission(path)))[1]
+        except TooManyJobs:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(made, paths)) == 5
+
+
+def test_how_much_waits_is_known_whatever_happens(place: Place) -> None:
+    """A database of an earlier version, without that number, gets it with its next start."""
+    random, database, held = Random(7), place.database, list[Held]()
+    jobs = place.jobs()
+    ids = [asyncio.run(jobs.submit(submission(place.script(f"{number}.mp4"))))[0].id for number in range(6)]
+
+    def counted() -> tuple[int, int]:
+        with database.reading() as connection:
+            rows = connection.execute(sa.select(job_rows.c.queued, job_rows.c.errand)).all()
+            return depth.waiting(connection), sum(row.queued + (row.errand == "EXPAND") for row in rows)
+
+    def expand() -> None:
+        errand = claim_errand(database, CLAIMANT)
+        if errand is not None:
+            found = [Found(SourceKind.PATH, str(i), str(i), str(i)) for i in range(random.randrange(5))]
+            errands.add(database, errand, found)
+            random.choice((errands.expanded, give_back))(database, errand)
+
+    def claim() -> None:
+        held.extend(filter(None, [claim_video(database, CLAIMANT)]))
+
+    def end() -> None:
+        if held:
+            each = held.pop(random.randrange(len(held)))
+            random.choice((lambda: give_back(database, each), lambda: progress.fail(database, each, "x", "y")))()
+
+    def change() -> None:
+        with suppress(JobConflict, JobNotFound):
+            what = random.choice((jobs.cancel, jobs.resume, jobs.retry, jobs.delete))
+            asyncio.run(what(random.choice(ids), tenant=""))
+
+    def forget() -> None:
+        with database.reading() as connection:
+            gone = connection.scalar(sa.select(job_rows.c.id).where(job_rows.c.is_deleted).limit(1))
+        if gone is not None:
+            changing.forget(database, gone)
+
+    seen = set()
+    for _ in range(120):
+        random.choice((expand, expand, claim, claim, end, change, forget))()
+        kept, right = counted()
+        assert kept == right
+        seen.add(kept)
+    assert len(seen) > 3
+    with database.writing() as connection:
+        connection.execute(depth_rows.delete())
+        depth.create(connection)
+    assert counted()[0] == counted()[1]

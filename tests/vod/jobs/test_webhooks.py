@@ -15,7 +15,8 @@ import pytest
 
 from reeltag.errors import InvalidOption, UrlNotAllowed
 from reeltag.settings import Settings
-from reeltag.webhooks import check, secret_of, verify
+from reeltag.signatures import verify
+from reeltag.webhooks import check, secret_of
 from vod.client import Delivery, DeliveryState, Jobs, JobState, Submission
 from vod.jobs import webhooks
 from vod.jobs.database import Database

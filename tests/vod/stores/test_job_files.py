@@ -45,8 +45,13 @@ def document(name: str, **more: Any) -> VideoTags:
 
 
 def result(number: int, tags: VideoTags) -> VideoResult:
-    content = json_text(tags).encode()
+    content = io.BytesIO(json_text(tags).encode())
     return VideoResult(number, f"films/{tags.source.name}", f"/films/{tags.source.name}", content)
+
+
+def content_of(video: VideoResult) -> bytes:
+    video.content.seek(0)
+    return video.content.read()
 
 
 def test_a_line_a_video_is_its_tags_json(tmp_path: Path) -> None:
@@ -54,7 +59,7 @@ def test_a_line_a_video_is_its_tags_json(tmp_path: Path) -> None:
     videos = [result(0, document("é\u2028.mp4")), result(3, document("b.mp4"))]
     assert write_job_files(store, "job", videos) == 2
     lines = store.read("job/job.jsonl").splitlines()
-    assert [json.loads(line) for line in lines] == [json.loads(video.content) for video in videos]
+    assert [json.loads(line) for line in lines] == [json.loads(content_of(video)) for video in videos]
     assert [VideoTags.model_validate_json(line).source.name for line in lines] == ["é\u2028.mp4", "b.mp4"]
 
 

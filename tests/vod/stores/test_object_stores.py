@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from random import Random
 
@@ -15,9 +16,11 @@ from reeltag.fetching.url_hosts import UrlHosts
 from reeltag.fetching.web import Web
 from tests.vod.stores.expanded import all_of
 from tests.vod.stores.test_downloads import LIMITS
+from vod.jobs.sources import contents
 from vod.stores.cache import SourceCache
 from vod.stores.checking import checked_source
 from vod.stores.object_sources import ObjectOrigin
+from vod.stores.objects import Place
 from vod.stores.origins import Sent
 from vod.stores.roots import Access, Roots
 from vod.stores.source import BadLine, Found, Source, SourceKind
@@ -68,6 +71,31 @@ def test_objects_prefixes_and_patterns(s3: S3Store) -> None:
     assert isinstance(found, Found)
     assert found.name == f"s3/{s3.config['bucket']}/films/2023/a b é.mkv"
     assert found.size == 10
+
+
+def test_a_content_of_a_store_changes_with_its_objects(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = f"s3://{s3.config['bucket']}"
+    access = access_to(f"{bucket}/")
+
+    def of(url: str) -> str:
+        (content,) = contents([Source(url, SourceKind.OBJECT, url)], access)
+        return content
+
+    s3.put("films/a.mp4", FILM[:10])
+    s3.put("films/notes.txt", b"no film")
+    for many in (f"{bucket}/films/", f"{bucket}/films/*.mp4"):
+        before = of(many)
+        s3.put("films/notes.txt", many.encode())
+        assert of(many) == before
+        s3.put(f"films/{len(many)}.mp4", FILM[:10])
+        assert of(many) != before, "an object was added"
+    before = of(f"{bucket}/films/a.mp4")
+    assert of(f"{bucket}/films/a.mp4") == before
+    s3.put("films/a.mp4", FILM[:11])
+    assert of(f"{bucket}/films/a.mp4") != before, "it is another one now"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("vod.stores.objects.Place.store", partialmethod(Place.store, 0.1))
+    assert of(f"{bucket}/films/") == f"{bucket}/films/", "the store is away: where it is has to do"
 
 
 def test_what_is_not_there(s3: S3Store) -> None:

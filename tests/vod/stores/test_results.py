@@ -9,7 +9,8 @@ import pytest
 from reeltag.errors import OutputError
 from reeltag.tags import Interval, ObjectCount, Tag, TaggedShot
 from vod.stores.files import check_folder, write_text
-from vod.stores.results import csv_text, result_path, vtt_text
+from vod.stores.results import result_path
+from vod.stores.video_files import csv_pieces, vtt_pieces
 
 
 def tag(label: str, *spans: tuple[float, float]) -> Tag:
@@ -25,7 +26,7 @@ TAGS = (tag("car", (3661.5, 3662), (0.0001, 0.0002)), tag("<b> & --> c", (1, 2))
 
 
 def test_cues_are_in_order_and_never_empty() -> None:
-    text = vtt_text(TAGS)
+    text = "".join(vtt_pieces(TAGS))
     assert text.startswith("WEBVTT\n\n")
     cues = re.findall(r"(\d\d):(\d\d):(\d\d\.\d{3}) --> (\d\d):(\d\d):(\d\d\.\d{3})\n(.+)\n", text)
     times = [
@@ -37,7 +38,7 @@ def test_cues_are_in_order_and_never_empty() -> None:
 
 
 def test_csv_has_a_line_an_interval() -> None:
-    rows = list(csv.DictReader(csv_text(TAGS, SHOTS).splitlines()))
+    rows = list(csv.DictReader("".join(csv_pieces(TAGS, SHOTS)).splitlines()))
     assert len(rows) == 3
     assert rows[0] == {
         "label": "car",
@@ -55,8 +56,8 @@ def test_csv_has_a_line_an_interval() -> None:
 
 def test_shares_of_the_picture_are_called_so() -> None:
     road = tag("road", (1, 2)).model_copy(update={"kind": "area_share"})
-    assert "road (75% of the picture)" in vtt_text([road])
-    assert next(csv.DictReader(csv_text([road], SHOTS).splitlines()))["kind"] == "area_share"
+    assert "road (75% of the picture)" in "".join(vtt_pieces([road]))
+    assert next(csv.DictReader("".join(csv_pieces([road], SHOTS)).splitlines()))["kind"] == "area_share"
 
 
 def test_a_file_is_replaced_at_once_and_leaves_no_other(tmp_path: Path) -> None:

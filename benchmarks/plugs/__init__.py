@@ -1,0 +1,1 @@
+"""Pulls the plugs of a job: `python -m benchmarks.plugs`."""

@@ -1,0 +1,136 @@
+"""A camera that is watched: the thread that captures, and comes back after each fault."""
+
+from __future__ import annotations
+
+import threading
+from typing import Callable
+
+from reeltag.errors import ReeltagError
+
+from edge.capture.addresses import Address
+from edge.capture.clocks import Clocks
+from edge.capture.signs import Signs
+from edge.capture.slot import Frame, NewestFrame
+from edge.capture.source import Source, SourceLost
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 30.0
+STATES = ("opening", "delivering", "green", "frozen", "lost", "ended", "refused")
+"""What a camera may be at: `lost` comes back by itself, `refused` does not."""
+
+
+class Camera:
+    """A source, its newest frame and its health.
+
+    Args:
+        name: For people and events.
+        address: Where frames come from.
+        source: That gives them.
+        slot: That they are put into.
+        clocks: That stamp them.
+        frozen_seconds: As `Signs`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: Address,
+        source: Source,
+        slot: NewestFrame,
+        clocks: Clocks,
+        *,
+        frozen_seconds: float = 30.0,
+    ) -> None:
+        self.name, self.address, self.slot = name, address, slot
+        self.state = "opening"
+        """One of `STATES`."""
+        self.problem: ReeltagError | None = None
+        """Why it is `lost` or `refused`."""
+        self.counts: dict[str, int] = {"reconnects": 0, "resized": 0, "time_went_back": 0}
+        self.changes: list[str] = []
+        """States since the last look, in order; the loop takes them out."""
+        self.beat = clocks.now()
+        """When its thread last came back from the source, seconds of the monotonic clock."""
+        self._source, self._clocks, self._signs = source, clocks, Signs(frozen_seconds)
+        self._stopping = threading.Event()
+        self._index = 0
+        self._last = float("-inf")
+        self._size = (0, 0)
+        self._thread = threading.Thread(target=self._run, name=f"capture {name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to capture."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """End it; false where the source does not come back in time, as a driver may that hangs."""
+        self._stopping.set()
+        self.slot.end()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            wait = FIRST_WAIT_SECONDS
+            while not self._stopping.is_set():
+                before = self._index
+                if self._attempt(self._capture):
+                    break
+                wait = FIRST_WAIT_SECONDS if self._index > before else min(2 * wait, LONGEST_WAIT_SECONDS)
+                self._stopping.wait(wait)
+                self.beat = self._clocks.now()
+                self.counts["reconnects"] += 1
+        finally:
+            self.slot.end()
+
+    def _attempt(self, capture: Callable[[], None]) -> bool:
+        """Capture until the source ends; whether it ended for good."""
+        try:
+            self._source.open()
+            capture()
+        except SourceLost as error:
+            self._become("lost", error)
+            return not self.address.is_live
+        except ReeltagError as error:
+            self._become("refused", error)
+            return True
+        finally:
+            self._source.close()
+        self._become("ended")
+        return True
+
+    def _capture(self) -> None:
+        while not self._stopping.is_set():
+            frame = self.slot.blank()
+            captured: float | None = None
+            try:
+                captured = self._source.read(frame)
+            finally:
+                if captured is None:
+                    self.slot.give_back(frame)
+            if captured is None:
+                return
+            self._stamp(frame, captured)
+            self._become(self._signs.of(frame) or "delivering")
+            self.slot.put(frame)
+
+    def _stamp(self, frame: Frame, captured: float) -> None:
+        self.beat = frame.arrived = self._clocks.now()
+        if captured <= self._last:
+            # A driver that was reset, or a stream that began anew: what follows is ordered by its arrival.
+            self.counts["time_went_back"] += 1
+            captured = max(frame.arrived, self._last + 1e-6)
+        self._last = captured
+        frame.time = self._clocks.stamp(self._index, captured)
+        self._index += 1
+        size = (frame.height, frame.width)
+        if size != self._size:
+            self.counts["resized"] += self._size != (0, 0)
+            self._size = size
+
+    def _become(self, state: str, problem: ReeltagError | None = None) -> None:
+        self.problem = problem
+        if state != self.state:
+            self.state = state
+            self.changes.append(state)

@@ -1,0 +1,97 @@
+"""Events from the spool to those who want them, in order, until they have them."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from typing import Protocol, Sequence
+
+from reeltag.errors import StorageFull
+
+from edge.events.spool import Row, Spool
+
+_LOG = logging.getLogger(__name__)
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 60.0
+
+
+class Undelivered(Exception):
+    """A receiver did not take events; they are tried again."""
+
+
+class Sink(Protocol):
+    """Who gets events."""
+
+    name: str
+    batch: int
+    """Events in one go."""
+
+    def start(self, spool: Spool) -> None:
+        """Make ready, before the first `send`."""
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """Hand over; returns when the receiver has all of them.
+
+        Raises:
+            Undelivered: It has not, or nobody knows: all of them come again.
+        """
+
+    def close(self) -> None:
+        """Let go of the receiver."""
+
+
+class Delivery:
+    """A thread that keeps one sink supplied.
+
+    Args:
+        sink: Who gets the events.
+        spool: Where they are.
+        first_wait: Seconds until the first try after a failure; each failure doubles it, up to a minute.
+    """
+
+    def __init__(self, sink: Sink, spool: Spool, first_wait: float = FIRST_WAIT_SECONDS) -> None:
+        self.sink = sink
+        self.problem: str | None = None
+        """Why it gets none now."""
+        self._spool, self._first_wait = spool, first_wait
+        self._news, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"events to {sink.name}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There are new events."""
+        self._news.set()
+
+    def close(self, seconds: float) -> None:
+        """Stop when all is delivered or cannot be now, after so many seconds at most; the rest stays in the spool."""
+        self._closing.set()
+        self._news.set()
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        wait, started = self._first_wait, False
+        while True:
+            try:
+                if not started:
+                    self.sink.start(self._spool)
+                    started = True
+                rows = self._spool.after(self.sink.name, self.sink.batch)
+                if rows:
+                    self.sink.send(rows)
+                    self._spool.delivered(self.sink.name, rows[-1].seq)
+                    wait, self.problem = self._first_wait, None
+                    continue
+            except (Undelivered, StorageFull) as error:
+                if self.problem is None:
+                    _LOG.warning("%s gets no events: %s; they are kept and tried again", self.sink.name, error)
+                self.problem = str(error)
+            if self._closing.is_set():
+                break
+            if self.problem is not None:
+                self._closing.wait(wait * random.uniform(0.75, 1.25))
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+            else:
+                self._news.wait()
+                self._news.clear()
+        self.sink.close()

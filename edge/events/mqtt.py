@@ -1,0 +1,129 @@
+"""Events to an MQTT broker: quality of service 1, so that the broker says that it has each."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import threading
+import time
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from reeltag.errors import InvalidOption, SetupError
+
+from edge.events.delivery import Undelivered
+from edge.events.spool import Row, Spool
+
+_ANSWER_SECONDS = 20.0
+
+
+class MqttSink:
+    """A broker.
+
+    A connection that fails is thrown away with what waits in it: nothing comes twice but what was not confirmed.
+
+    Args:
+        settings: `events.mqtt` of the configuration.
+        folder: Where relative names of files begin.
+    """
+
+    name = "mqtt"
+    batch = 64
+
+    def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
+        try:
+            from paho.mqtt import client  # noqa: PLC0415 - only who sends to a broker needs it
+        except ImportError as error:
+            raise SetupError("events.mqtt needs paho-mqtt; run: pip install 'paho-mqtt>=2.1'") from error
+        self._paho: Any = client
+        self._settings, self._folder = settings, folder
+        self._client: Any = None
+        self._tls = self._context() if settings.get("tls") or "ca_file" in settings else None
+        self._password = self._read("password_file")
+
+    def start(self, spool: Spool) -> None:
+        """Nothing is to be done: a connection is made by the first events."""
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """As `Sink.send`."""
+        client = self._client or self._connect()
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        try:
+            sent = [client.publish(self._topic(row), row.body, qos=1) for row in rows]
+            for message in sent:
+                message.wait_for_publish(max(deadline - time.monotonic(), 0.01))
+                if not message.is_published():
+                    raise Undelivered(f"{self._address()} has not confirmed events for {_ANSWER_SECONDS:.0f} s")
+                if not client.is_connected():
+                    raise Undelivered(f"{self._address()} closed the connection")
+        except (Undelivered, RuntimeError, ValueError) as error:
+            self.close()
+            raise Undelivered(str(error)) from error
+
+    def close(self) -> None:
+        """As `Sink.close`."""
+        if self._client is not None:
+            self._client.on_disconnect = None
+            self._client.disconnect()
+            self._client.loop_stop()
+            self._client = None
+
+    def _connect(self) -> Any:
+        paho = self._paho
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        if "user" in self._settings:
+            client.username_pw_set(self._settings["user"], self._password)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        answered, said = threading.Event(), [""]
+
+        def connected(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+            said[0] = str(reason) if reason.is_failure else ""
+            answered.set()
+
+        def disconnected(*_: Any) -> None:
+            answered.set()
+
+        client.on_connect, client.on_disconnect = connected, disconnected
+        client.max_inflight_messages_set(self.batch)
+        try:
+            client.connect(self._settings["host"], self._settings.get("port", 1883 if self._tls is None else 8883), 30)
+        except (OSError, ValueError) as error:
+            raise Undelivered(f"{self._address()} cannot be reached: {error}") from error
+        client.loop_start()
+        self._client = client
+        if not answered.wait(_ANSWER_SECONDS) or said[0] or not client.is_connected():
+            self.close()
+            raise Undelivered(f"{self._address()} refuses: {said[0] or 'no answer to the greeting'}")
+        client.on_disconnect = None
+        return client
+
+    def _topic(self, row: Row) -> str:
+        source, _, kind = row.topic.rpartition("/")
+        topic: str = self._settings["topic"]
+        return topic.replace("{source}", re.sub(r"[/#+\0]", "_", source)).replace("{kind}", kind)
+
+    def _address(self) -> str:
+        return f"the broker {self._settings['host']}"
+
+    def _context(self) -> ssl.SSLContext:
+        given = {name: str(self._folder / self._settings[name]) for name in _TLS_FILES if name in self._settings}
+        try:
+            context = ssl.create_default_context(cafile=given.get("ca_file"))
+            if "cert_file" in given:
+                context.load_cert_chain(given["cert_file"], given.get("key_file"))
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidOption(f"events.mqtt: {', '.join(given.values())} cannot be used: {error}") from error
+        return context
+
+    def _read(self, name: str) -> str | None:
+        if name not in self._settings:
+            return None
+        path = self._folder / self._settings[name]
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise InvalidOption(f"events.mqtt.{name}: {path} cannot be read: {error.strerror}") from error
+
+
+_TLS_FILES = ("ca_file", "cert_file", "key_file")

@@ -1,0 +1,220 @@
+"""Events on their way: kept on this disk until everybody has them, over power cuts, within a bound.
+
+SQLite with a write-ahead log: an event that `add` has returned for is on the disk (with `sync`), half of one never is.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Iterable, NamedTuple, Sequence
+
+from reeltag.errors import StorageFull
+
+_LOG = logging.getLogger(__name__)
+_CLOCK_WAS_SET = 1_704_067_200.0
+"""Start of 2024: a device without a battery begins in 1970, so what is stamped earlier has no known age."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, wall REAL NOT NULL, size INTEGER NOT NULL,
+  topic TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sinks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lost (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Row(NamedTuple):
+    """An event in the spool."""
+
+    seq: int
+    """Place in the order of arrival, from 1."""
+    id: str
+    topic: str
+    """Source and kind, with a slash between."""
+    body: str
+    """One line of JSON without its end."""
+
+
+class Incoming(NamedTuple):
+    """An event that is to be kept."""
+
+    id: str
+    wall: float
+    topic: str
+    body: str
+
+
+class Spool:
+    """Keeps events in order, each id once.
+
+    An id that comes again is the same event and changes nothing, as long as the spool remembers it.
+    When more than `max_bytes` are kept, the oldest go, those that everybody has first. An event that goes before
+    everybody has it is counted in `lost`.
+
+    Args:
+        folder: Made where it is missing; it holds `events.sqlite`.
+        sinks: Names of those who get every event.
+        max_bytes: Of the events' JSON; the files are at most about twice as large, and 8 MB.
+        keep_seconds: Older events go, even where somebody has not got them.
+        sync: Whether an event is on the disk before `add` returns; without, a power cut loses the last moments.
+
+    Raises:
+        StorageFull: The disk is full or cannot be written.
+    """
+
+    def __init__(
+        self, folder: Path, sinks: Sequence[str], *, max_bytes: int, keep_seconds: float, sync: bool = True
+    ) -> None:
+        self._path = folder / "events.sqlite"
+        self._sinks, self._max_bytes, self._keep_seconds, self._sync = sinks, max_bytes, keep_seconds, sync
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._database = self._open()
+            self._bytes = int(self._one("SELECT coalesce(sum(size), 0) FROM events"))
+        except (sqlite3.OperationalError, OSError) as error:
+            raise StorageFull(f"{self._path} cannot be written: {error}; right is a folder with free space") from error
+        self._trimmed = 0.0
+
+    def add(self, events: Iterable[Incoming]) -> int:
+        """Keep events; those that are there already change nothing.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            StorageFull: The disk is full or broken; none of them is kept.
+        """
+        rows = [(one.id, one.wall, len(one.body.encode()) + 64, one.topic, one.body) for one in events]
+        with self._lock:
+            try:
+                with self._database:
+                    before = self._database.total_changes
+                    self._database.executemany(
+                        "INSERT OR IGNORE INTO events (id, wall, size, topic, body) VALUES (?, ?, ?, ?, ?)", rows
+                    )
+                    added = self._database.total_changes - before
+                    if added:
+                        self._bytes += sum(row[2] for row in rows)
+                        self._trim()
+            except sqlite3.OperationalError as error:
+                self._bytes = self._one("SELECT coalesce(sum(size), 0) FROM events")
+                raise StorageFull(f"events cannot be kept: {error}") from error
+        return added
+
+    def after(self, sink: str, limit: int) -> list[Row]:
+        """The oldest events that a sink has not got.
+
+        Args:
+            sink: Its name.
+            limit: At most so many.
+        """
+        with self._lock:
+            found = self._database.execute(
+                "SELECT seq, id, topic, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+                (self._cursor(sink), limit),
+            ).fetchall()
+        return [Row(*row) for row in found]
+
+    def delivered(self, sink: str, seq: int) -> None:
+        """A sink has everything up to here.
+
+        Raises:
+            StorageFull: That cannot be kept: after a restart it would get them again.
+        """
+        with self._lock:
+            try:
+                with self._database:
+                    self._database.execute(
+                        "INSERT INTO sinks VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = max(seq, excluded.seq)",
+                        (sink, seq),
+                    )
+            except sqlite3.OperationalError as error:
+                raise StorageFull(f"what was delivered cannot be kept: {error}") from error
+
+    def place(self, event_id: str) -> int | None:
+        """Where an event is in the order; None when it is not there."""
+        with self._lock:
+            row = self._database.execute("SELECT seq FROM events WHERE id = ?", (event_id,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def waiting(self) -> dict[str, int]:
+        """How many events each sink has not got."""
+        with self._lock:
+            return {
+                sink: int(self._one("SELECT count(*) FROM events WHERE seq > ?", self._cursor(sink)))
+                for sink in self._sinks
+            }
+
+    def lost(self) -> dict[str, int]:
+        """How many events went before everybody had them: `full` for the bound, `old` for their age."""
+        with self._lock:
+            return dict(self._database.execute("SELECT reason, count FROM lost").fetchall())
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            aside = self._path.with_name(f"events.broken-{time.time_ns()}.sqlite")
+            _LOG.error("%s is damaged (%s): it is kept as %s, a new one is begun", self._path, error, aside.name)
+            self._path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    self._path.with_name(self._path.name + suffix).unlink()
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(str(self._path), timeout=10, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
+            database.execute("PRAGMA journal_size_limit = 4194304")
+            database.executescript(_TABLES)
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    def _one(self, query: str, *values: object) -> int:
+        return int(self._database.execute(query, values).fetchone()[0])
+
+    def _cursor(self, sink: str) -> int:
+        row = self._database.execute("SELECT seq FROM sinks WHERE name = ?", (sink,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def _trim(self) -> None:
+        now = time.time()
+        if now - self._trimmed > 60 or now < self._trimmed:
+            self._trimmed = now
+            self._drop("old", "wall BETWEEN ? AND ?", (_CLOCK_WAS_SET, now - self._keep_seconds))
+        if self._bytes > self._max_bytes:
+            # A tenth at once: not a search for the oldest with every event.
+            target, kept = 0.9 * self._max_bytes, 0
+            for seq, size in self._database.execute("SELECT seq, size FROM events ORDER BY seq DESC"):
+                kept += size
+                if kept > target:
+                    self._drop("full", "seq <= ?", (seq,))
+                    break
+
+    def _drop(self, reason: str, which: str, values: tuple[float, ...]) -> None:
+        everybody = min((self._cursor(sink) for sink in self._sinks), default=2**62)
+        count = self._one(f"SELECT count(*) FROM events WHERE {which} AND seq > ?", *values, everybody)
+        self._database.execute(f"DELETE FROM events WHERE {which}", values)
+        self._bytes = self._one("SELECT coalesce(sum(size), 0) FROM events")
+        if count:
+            _LOG.error("%d events are lost before everybody had them: the spool is %s", count, reason)
+            self._database.execute(
+                "INSERT INTO lost VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count",
+                (reason, count),
+            )

@@ -1,0 +1,1 @@
+"""The edge watches itself: metrics, the device's own figures, the watchdog."""

@@ -1,0 +1,95 @@
+"""What `reeltag watch` is told, by its command line and by a traffic configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping, NamedTuple, Sequence
+
+from reeltag.errors import InvalidOption
+
+from edge.capture.addresses import Address, parse
+from edge.configuration.words import Configuration
+
+
+class CameraOptions(NamedTuple):
+    """A camera."""
+
+    name: str
+    """For people and events; no two are the same."""
+    address: Address
+    latency_ms: int = 100
+    """How long RTSP waits for packets that are late."""
+    timeout: float = 10.0
+    """Longest wait for a frame, seconds; then the source is opened anew."""
+    frozen_seconds: float = 30.0
+    """The same picture for so long is a fault."""
+
+
+class WatchOptions(NamedTuple):
+    """All of it but the traffic."""
+
+    cameras: Sequence[CameraOptions]
+    repository: Path
+    model: str | None = None
+    runtime: str | None = None
+    score_threshold: float | None = None
+    """None where nobody said one."""
+    is_lossless: bool = False
+    """Every frame of a file or test pattern is looked at, however long that takes."""
+    frames: int | None = None
+    """A test pattern ends after so many."""
+    bound_seconds: float = 0.1
+    """Longest run of the network in which cameras are gathered."""
+    metrics_port: int | None = None
+
+
+def named(addresses: Sequence[Address], usual: CameraOptions) -> list[CameraOptions]:
+    """Cameras of a command line, each with a name of its own.
+
+    Args:
+        addresses: Of the cameras.
+        usual: What is the same for all.
+    """
+    cameras: list[CameraOptions] = []
+    taken: set[str] = set()
+    for address in addresses:
+        name, number = address.name, 2
+        while name in taken:
+            name, number = f"{address.name}#{number}", number + 1
+        taken.add(name)
+        cameras.append(usual._replace(name=name, address=address))
+    return cameras
+
+
+def configured(configuration: Configuration, usual: CameraOptions) -> list[CameraOptions]:
+    """Cameras of a configuration, whose `options` go before those of the command line.
+
+    Raises:
+        InvalidOption: An option of a camera is not known, or out of range.
+        SourceRefused: A source is none.
+    """
+    return [
+        _configured(camera.name, camera.source, camera.options, configuration.path.parent, usual)
+        for camera in configuration.cameras
+    ]
+
+
+def _configured(
+    name: str, source: str, options: Mapping[str, Any], folder: Path, usual: CameraOptions
+) -> CameraOptions:
+    known: dict[str, Any] = {
+        "transport": str,
+        "latency_ms": int,
+        "timeout": (int, float),
+        "frozen_seconds": (int, float),
+    }
+    for option, value in options.items():
+        if option not in known:
+            raise InvalidOption(f"camera {name} has no option {option!r}; there are: {', '.join(known)}")
+        if not isinstance(value, known[option]) or isinstance(value, bool) or (option != "transport" and value < 0):
+            raise InvalidOption(f"camera {name}: {option} cannot be {value!r}")
+    address = parse(source, transport=options.get("transport", usual.address.transport))
+    if address.kind == "file" and not Path(source).is_absolute():
+        address = address._replace(location=str(folder / source))  # as all names in the file
+    rest = {option: value for option, value in options.items() if option != "transport"}
+    return usual._replace(name=name, address=address, **rest)

@@ -1,0 +1,1 @@
+"""From the newest frame to events, in memory that is taken once."""

@@ -1,0 +1,84 @@
+"""A picture into a network's input, in place, and boxes back; as `reeltag.frames` does it on a server."""
+
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from reeltag.errors import ModelRepositoryError
+
+from edge.words import Picture
+
+_VIEW = re.compile(r"(LETTERBOX|LETTERBOX_TOP_LEFT|STRETCH)_(\d+)X(\d+)_PAD(\d+)(?:_(\d+)_(\d+))?")
+
+
+class Fitting:
+    """How pictures of one size are fitted into an input.
+
+    Args:
+        view: Such as `LETTERBOX_416X416_PAD114`.
+        height: Rows of the pictures, pixels.
+        width: Their columns.
+
+    Raises:
+        ModelRepositoryError: The view is not one of detectors.
+    """
+
+    def __init__(self, view: str, height: int, width: int) -> None:
+        match = _VIEW.fullmatch(view)
+        if match is None:
+            raise ModelRepositoryError(f"pictures for {view} are not fitted here: detectors have letterboxes")
+        rows, columns = int(match[2]), int(match[3])
+        self.size = (height, width)
+        self._pad = tuple(int(match[i] or match[4]) for i in (4, 5, 6))
+        fit_height, fit_width, top, left = _placed(match[1], (rows, columns), (height, width))
+        self._inside = (slice(top, top + fit_height), slice(left, left + fit_width))
+        self._target = (fit_width, fit_height)
+        shrinks_much = width >= 2 * fit_width and height >= 2 * fit_height
+        self._interpolation = cv2.INTER_AREA if shrinks_much else cv2.INTER_LINEAR
+        self._offset = np.array([left, top] * 2, np.float32)
+        self._scale = np.array([fit_width / width, fit_height / height] * 2, np.float32)
+        self._limit = np.array([width, height] * 2, np.float32)
+
+    def place(self, picture: Picture, canvas: Picture) -> None:
+        """Fit a picture.
+
+        Args:
+            picture: uint8 `[H, W, 3]` of the size that was said.
+            canvas: uint8 `[rows, columns, 3]` of the input, overwritten.
+        """
+        rows, columns = self._inside
+        canvas[: rows.start] = self._pad
+        canvas[rows.stop :] = self._pad
+        canvas[rows, : columns.start] = self._pad
+        canvas[rows, columns.stop :] = self._pad
+        cv2.resize(picture, self._target, canvas[rows, columns], interpolation=self._interpolation)
+
+    def to_source(self, boxes: npt.NDArray[np.float32]) -> None:
+        """Map boxes `[N, 4]` x1, y1, x2, y2 from pixels of the input to those of the picture, in place, clipped."""
+        boxes -= self._offset
+        boxes /= self._scale
+        np.clip(boxes, 0, self._limit, out=boxes)
+
+
+def _placed(fit: str, target: tuple[int, int], source: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Rows and columns of the scaled picture, and of its first row and column in the input."""
+    (rows, columns), (height, width) = target, source
+    if fit == "STRETCH":
+        return rows, columns, 0, 0
+    if fit == "LETTERBOX":  # exact: rounding of a float ratio is off by a pixel at some sizes
+        is_wide = columns * height <= rows * width
+        fit_height = rows if not is_wide else max(1, _rounded(height * columns, width))
+        fit_width = columns if is_wide else max(1, _rounded(width * rows, height))
+        return fit_height, fit_width, (rows - fit_height) // 2, (columns - fit_width) // 2
+    # YOLOX was trained on pictures whose scaled sizes were cut to whole pixels.
+    numerator, denominator = (rows, height) if rows * width <= columns * height else (columns, width)
+    return max(1, height * numerator // denominator), max(1, width * numerator // denominator), 0, 0
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    """Half to even, as `round` of a fraction."""
+    whole, rest = divmod(numerator, denominator)
+    return whole + (2 * rest > denominator or (2 * rest == denominator and whole % 2 == 1))

@@ -1,0 +1,1 @@
+"""What happens on a road: tracks, lines, zones, speeds and plates."""

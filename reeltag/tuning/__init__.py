@@ -1,0 +1,1 @@
+"""Tries sizes of a server on this machine under real requests: what `reeltag tune` does."""

@@ -1,0 +1,126 @@
+"""Plates: agreed on over a track, and kept so that nobody can tell whose they are."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from edge.traffic.plates import PATTERNS, PlateReader, Reading, Salts, fitted, vote
+from edge.traffic.texts import Recogniser
+from edge.traffic.tracker import Tracker
+from edge.words import FrameTime
+from exporters.catalogue.packages import fetch
+from exporters.texts import TextOptions, export_text
+from reeltag.errors import InputError, UnknownModel
+
+TIME = FrameTime(0, 0.0, 1.7e9, 0.0)
+RAPIDOCR = ("rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf")
+
+
+def reading(text: str, score: float = 0.9) -> Reading:
+    return Reading(text, (score,) * len(text))
+
+
+def test_the_vote_is_by_character_among_those_of_the_likeliest_length() -> None:
+    text, sure = vote([reading("AB12CDE"), reading("AB12CD", 0.5), reading("A812CDE", 0.4), reading("AB12CDF", 0.3)])
+    assert text == "AB12CDE"
+    assert 0.3 < sure < 0.9
+    assert vote([reading("X1", 0.8)] * 3) == ("X1", pytest.approx(0.8))
+    assert vote([]) == ("", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("country", "text", "plate"),
+    [
+        ("gb", "AB12CDE", "AB12CDE"),
+        ("gb", "A812CDE", "AB12CDE"),
+        ("gb", "ABIZCDE", "AB12CDE"),
+        ("gb", "AB12CD", ""),
+        ("de", "BAB1234", "BAB1234"),
+        ("de", "BAB93345", ""),
+        ("fr", "AA1Z3BB", "AA123BB"),
+        ("es", "1234BCD", "1234BCD"),
+        ("es", "1234ABC", ""),
+        ("any", "AB1", ""),
+    ],
+)
+def test_the_form_of_a_country_decides_what_looks_alike(country: str, text: str, plate: str) -> None:
+    assert fitted(text, PATTERNS[country]) == plate
+
+
+def test_hashes_agree_for_a_while_and_the_salt_is_gone_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "salt.json"
+    name, digest = Salts(path).hashed("AB12CDE", 1000.0)
+    kept = path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Salts(path).hashed("AB12CDE", 1000.0 + 86399) == (name, digest)
+    assert Salts(path).hashed("AB12CDF", 1000.0)[1] != digest
+    later, other = Salts(path).hashed("AB12CDE", 1000.0 + 86401)
+    assert later != name
+    assert other != digest
+    assert json.loads(kept)["salt"] not in path.read_text()
+    assert Salts(path).hashed("AB12CDE", 5.0)[0] != later  # a clock that went back begins anew
+
+
+def recogniser(tmp_path: Path) -> Recogniser:
+    """That of RapidOCR, by way of the exporter."""
+    onnx = fetch(*RAPIDOCR) / "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
+    said = export_text("plate_text", TextOptions(onnx), tmp_path)
+    assert "6625 characters" in said
+    return Recogniser(tmp_path, "plate_text")
+
+
+def test_a_track_with_a_plate_says_it_once_hashed_or_raw(tmp_path: Path) -> None:
+    read = recogniser(tmp_path)
+    random = np.random.default_rng(3)
+    tracker = Tracker()
+    hashing = PlateReader({"country": "de"}, _white, read, Salts(tmp_path / "salt.json"))
+    raw = PlateReader({"country": "de", "raw": True}, _white, read, None)
+    for index in range(9):
+        picture = random.integers(0, 90, (360, 640, 3)).astype(np.uint8)
+        left = 40 + 10 * index
+        picture[100:300, left : left + 300] = (150, 30, 30)
+        plate = np.full((40, 170, 3), 255, np.uint8)
+        cv2.putText(plate, "B AB 1234", (6, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.95, (0, 0, 0), 2, cv2.LINE_AA)
+        picture[240:280, left + 60 : left + 230] = plate
+        boxes = np.array([[left, 100, left + 300, 300, 0.9, 0]], np.float32)
+        tracks = tracker.update(index / 10, boxes)
+        hashing.look(tracks, picture)
+        raw.look(tracks, picture)
+    said = raw.settled(1, TIME)
+    assert said is not None
+    assert said["plate"] == "BAB1234"
+    assert said["confidence"] > 0.9
+    assert said["readings"] == 8
+    hashed = hashing.settled(1, TIME)
+    assert hashed is not None
+    assert set(hashed) == {"plate_hash", "salt", "confidence", "readings"}
+    assert "BAB1234" not in json.dumps(hashed)
+    assert raw.settled(1, TIME) is None
+
+
+def _white(vehicle: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Finds what is white: the test's plate detector."""
+    rows, columns = np.nonzero((vehicle > 200).all(axis=2))
+    if not len(rows):
+        return np.zeros((0, 6), np.float32)
+    return np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9, 0]], np.float32)
+
+
+def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
+    onnx = fetch(*RAPIDOCR) / "rapidocr_onnxruntime/models"
+    with pytest.raises(InputError, match="right is"):
+        export_text("x", TextOptions(onnx / "ch_ppocr_mobile_v2.0_cls_infer.onnx"), tmp_path)
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\n")
+    with pytest.raises(InputError, match=r"tells 6624 characters apart, but 2 characters are given; right is --labels"):
+        export_text("x", TextOptions(onnx / "ch_PP-OCRv4_rec_infer.onnx", labels=labels), tmp_path)
+    with pytest.raises(UnknownModel, match="reeltag export none --onnx FILE --task text"):
+        Recogniser(tmp_path, "none")
+    assert not (tmp_path / ".text").exists()
