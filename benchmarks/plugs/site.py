@@ -177,13 +177,13 @@ class Site:
         self.note_processes()
         for process in filter(None, (self.second, self.serve)):
             if process.poll() is not None:
-                left.append(f"{process.args} ended by itself with status {process.returncode}")
+                left.append(f"{process.args!r} ended by itself with status {process.returncode}")
             else:
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(60)
                 except subprocess.TimeoutExpired:
-                    left.append(f"{process.args} did not end within a minute")
+                    left.append(f"{process.args!r} did not end within a minute")
                     process.kill()
         self.serve = self.second = None
         left += self._left_over()
