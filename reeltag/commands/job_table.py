@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -12,9 +13,10 @@ from rich.table import Table
 from reeltag.commands.common import progress
 
 if TYPE_CHECKING:
-    from reeltag.client import Job
+    from reeltag.client import Job, JobVideo
 
 _MOST_ERRORS: Final = 5
+_MOST_LABELS: Final = 8
 
 
 class JobTable:
@@ -35,10 +37,20 @@ class JobTable:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
-    def show(self, job: Job) -> None:
-        """The job as it is now."""
+    @property
+    def is_live(self) -> bool:
+        """Whether a table is drawn; else there are lines."""
+        return self._live is not None
+
+    def show(self, job: Job, running: Iterable[JobVideo] = ()) -> None:
+        """The job as it is now.
+
+        Args:
+            job: The job.
+            running: Videos of it that are in work; a line has nothing of them.
+        """
         if self._live is not None:
-            self._live.update(_table(job))
+            self._live.update(table_of(job, running))
             return
         line = _line(job)
         if line != self._line:
@@ -61,7 +73,8 @@ def _line(job: Job) -> str:
     return ", ".join(parts)
 
 
-def _table(job: Job) -> Table:
+def table_of(job: Job, running: Iterable[JobVideo] = ()) -> Table:
+    """All that is shown of a job."""
     done = job.progress
     table = Table.grid(padding=(0, 1))
     table.add_row("job", job.id)
@@ -74,6 +87,12 @@ def _table(job: Job) -> Table:
     table.add_row("left", left)
     if job.coverage is not None:
         table.add_row("coverage", f"{job.coverage:.1f} %")
+    best: dict[str, float] = {}
+    for tag in (tag for video in running for tag in video.preliminary_tags):
+        best[tag["label"]] = max(tag["confidence"], best.get(tag["label"], 0.0))
+    if best:
+        surest = sorted(best, key=lambda label: (-best[label], label))[:_MOST_LABELS]
+        table.add_row("seen so far", ", ".join(surest).replace("[", "\\["))
     for error in job.errors[-_MOST_ERRORS:]:
         table.add_row("error", f"{error.source}: {error.message}".replace("[", "\\["))
     if job.notice:

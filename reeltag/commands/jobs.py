@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,8 @@ app = typer.Typer(
 PARTLY = 3
 """Exit status where a job ended otherwise than it was to."""
 _INTERRUPTED = 130
+_MOST_SHOWN = 20
+"""Videos in work of which it is shown what was seen so far."""
 
 Server = Annotated[
     str, typer.Option("--server", envvar="REELTAG_SERVER", help="The gateway's address; https:// for TLS.")
@@ -160,13 +163,15 @@ def show_results(
 
 def _watch(client: Client, job_id: str, server: str) -> None:
     """Follow a job; ends the command with the status that its end deserves."""
+    from reeltag.client import JobState
     from reeltag.commands.job_table import JobTable
 
     try:
         with JobTable() as table:
             job = None
             for job in client.jobs.watch(job_id):
-                table.show(job)
+                running = client.jobs.videos(job_id, states=[JobState.RUNNING]) if table.is_live else ()
+                table.show(job, islice(running, _MOST_SHOWN))
     except KeyboardInterrupt:
         where = "" if server == _SERVER else f" --server {server}"
         progress.print(

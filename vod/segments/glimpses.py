@@ -17,7 +17,7 @@ MOST_FRAMES: Final = 512
 
 
 class Glimpses:
-    """Tells the tags of what was seen so far, each time that it is twice as much, so that it costs next to nothing.
+    """Tells the tags of what was seen so far, each time that it is four times as much, so that it costs little.
 
     Args:
         segment: That is looked at.
@@ -46,7 +46,7 @@ class Glimpses:
         count = len(findings.objects.times)
         if not (min(self._due, count) if is_whole else self._due) <= count <= MOST_FRAMES:
             return
-        self._due = 2 * count
+        self._due = 4 * count
         copied = Findings()
         copied.extend(findings)
         self._tell(preliminary(copied, self._segment.start_seconds, self._networks, self._options))

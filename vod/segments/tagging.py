@@ -83,7 +83,7 @@ async def _tagged(
             if look.probe != plan.probe:
                 raise VideoError(f"{path.name} has changed since it was looked at; tag it again")
             end = await look.carry_out(order, findings, thumbnails, reached)
-        if glimpses is not None:
+        if glimpses is not None and len(plan.segments) > 1:  # else the results are about to come
             glimpses.look(findings, is_whole=True)
         pictures = {time: thumbnails.get(time) for time in thumbnails.times}
     return SegmentRecord(segment.index, networks.versions, end, findings, pictures)
