@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.edge import Clip, Instant, Run
 from edge.capture.addresses import parse
 from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
@@ -115,6 +116,28 @@ def test_no_frame_takes_new_memory_after_warm_up(
     warm = scene.taken[4:]
     assert 0 < max(warm) <= LARGEST_NEW, scene.taken
     assert scene.taken[0] > LARGEST_NEW  # the count sees what it should: the first frame takes memory for all
+
+
+def test_memory_does_not_grow_with_the_frames(model_repository: Path) -> None:
+    """In short what `python -m benchmarks.edge memory --frames 200000` shows."""
+    artefact, held = find_detector(model_repository), []
+    pictures = [np.random.default_rng(i).integers(0, 256, (120, 160, 3), np.uint8) for i in range(4)]
+    run = Run(Clip(pictures, None, 120), artefact, Instant(artefact), Path("/dev/null"), is_lossless=True)
+
+    class Noting(PlainScene):
+        def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+            if time.index % 40 == 39:
+                held.append(tracemalloc.get_traced_memory()[0])
+            return super().update(time, detections, picture)
+
+    run.loop._watched = [run.watched._replace(scene=Noting(artefact.class_names, "clip"))]
+    tracemalloc.start()
+    try:
+        run()
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 3
+    assert abs(held[2] - held[1]) < 16 * 1024, held
 
 
 def test_what_is_found_is_what_the_server_would_answer(
@@ -220,7 +243,16 @@ def test_cameras_share_a_run_only_within_the_bound() -> None:
 
 
 def test_a_batch_that_takes_longer_than_its_pictures_one_by_one_is_not_chosen() -> None:
-    batching = Batching(SlowNetwork(3, 0.001), 1.0, time.monotonic)
+    clock = [0.0]
+
+    class Clocked(SlowNetwork):
+        """Takes its time on a clock of its own."""
+
+        def run(self, count: int) -> Sequence[npt.NDArray[Any]]:
+            clock[0] += self.seconds
+            return []
+
+    batching = Batching(Clocked(3, 0.001), 1.0, lambda: clock[0])
     assert batching.size(3) == 3
     assert batching.size(5) == 3
     assert batching.size(0) == 1
