@@ -243,7 +243,16 @@ def test_cameras_share_a_run_only_within_the_bound() -> None:
 
 
 def test_a_batch_that_takes_longer_than_its_pictures_one_by_one_is_not_chosen() -> None:
-    batching = Batching(SlowNetwork(3, 0.001), 1.0, time.monotonic)
+    clock = [0.0]
+
+    class Clocked(SlowNetwork):
+        """Takes its time on a clock of its own."""
+
+        def run(self, count: int) -> Sequence[npt.NDArray[Any]]:
+            clock[0] += self.seconds
+            return []
+
+    batching = Batching(Clocked(3, 0.001), 1.0, lambda: clock[0])
     assert batching.size(3) == 3
     assert batching.size(5) == 3
     assert batching.size(0) == 1

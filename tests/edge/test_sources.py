@@ -96,7 +96,7 @@ def test_stand_ins_come_at_their_rate_with_the_time_of_their_sensor(gst: Any, te
         for _ in range(12):
             captured = source.read(frame)
             assert captured is not None
-            assert 0 <= time.monotonic() - captured < 5
+            assert 0 <= time.monotonic() - captured < 10
             times.append(captured)
     finally:
         source.close()
@@ -223,7 +223,7 @@ def test_rtsp_comes_back_after_its_server_was_killed(serve: Serve) -> None:
     port = free_port()
     server = serve(port)
     address, slot = parse(f"rtsp://127.0.0.1:{port}/street"), NewestFrame()
-    camera = Camera("street", address, source_of(address, timeout=2), slot, Clocks())
+    camera = Camera("street", address, source_of(address, timeout=20), slot, Clocks())
     camera.start()
     try:
         _wait(lambda: slot.captured > 2)
@@ -234,7 +234,7 @@ def test_rtsp_comes_back_after_its_server_was_killed(serve: Serve) -> None:
         _wait(lambda: camera.state == "delivering" and slot.captured > before + 2)
     finally:
         assert camera.stop()
-    assert camera.changes[:3] == ["delivering", "lost", "delivering"]
+    assert camera.changes[-4:] == ["delivering", "lost", "delivering", "ended"]
     assert camera.counts["reconnects"] > 0
 
 
