@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import socket
@@ -26,10 +27,10 @@ def free_port() -> int:
 class Broker:
     """A broker that can be killed and comes back on the same port; it keeps nothing."""
 
-    def __init__(self, folder: Path, *, password: str | None = None) -> None:
+    def __init__(self, folder: Path, *, password: str | None = None, certificate: Path | None = None) -> None:
         self.port = free_port()
         self._folder = folder
-        self._password = password
+        self._password, self._certificate = password, certificate
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -55,13 +56,21 @@ class Broker:
     def _mosquitto(self, command: str) -> list[str]:
         settings = self._folder / "mosquitto.conf"
         anonymous = "false" if self._password else "true"
-        settings.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous {anonymous}\npersistence false\n")
+        text = f"listener {self.port} 127.0.0.1\nallow_anonymous {anonymous}\npersistence false\n"
+        if self._certificate is not None:
+            text += f"certfile {self._certificate}\nkeyfile {self._certificate}\nuser {getpass.getuser()}\n"
+        settings.write_text(text)
         return [command, "-c", str(settings)]
 
     def _amqtt(self) -> list[str]:
         settings = self._folder / "amqtt.yaml"
+        tls = (
+            ""
+            if self._certificate is None
+            else f"    ssl: on\n    certfile: {self._certificate}\n    keyfile: {self._certificate}\n"
+        )
         settings.write_text(
-            f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{self.port}\n"
+            f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{self.port}\n{tls}"
             "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n"
             f"    allow_anonymous: {'false' if self._password else 'true'}\n"
         )

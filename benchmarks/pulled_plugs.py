@@ -39,10 +39,10 @@ _KEPT: Final = "kept.txt"
 
 def settings(mqtt_port: int, webhook_port: int) -> str:
     """The YAML of the watching process."""
-    return configuration() + (
-        f"events:\n  file: {{path: events.jsonl}}\n  mqtt: {{host: 127.0.0.1, port: {mqtt_port}, topic: 'traffic/{{source}}'}}\n"
-        f"  webhook: {{url: 'http://127.0.0.1:{webhook_port}/', secret_file: secret}}\n"
-    )
+    mqtt = f"{{host: 127.0.0.1, port: {mqtt_port}, topic: 'traffic/{{source}}'}}"
+    webhook = f"{{url: 'http://127.0.0.1:{webhook_port}/', secret_file: secret}}"
+    file = "{path: events.jsonl}"
+    return f"{configuration()}events:\n  file: {file}\n  mqtt: {mqtt}\n  webhook: {webhook}\n"
 
 
 def child(folder: Path) -> None:
@@ -107,6 +107,7 @@ class House:
         Receiver.lines.clear()
         self._folder, self._random = folder, random.Random(seed)
         self.pulled: Counter[str] = Counter()
+        self._next: list[str] = []
         self._broker = Broker(folder)
         self._broker.start()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
@@ -122,7 +123,12 @@ class House:
 
     def pull(self) -> None:
         """Pull something, and put it back."""
-        what = self._random.choice(PLUGS)
+        before = self._kept()
+        wait_for("another event", lambda: self._kept() > before)
+        time.sleep(self._random.uniform(0, 0.2))
+        if not self._next:
+            self._next = self._random.sample(PLUGS, len(PLUGS))
+        what = self._next.pop()
         self.pulled[what] += 1
         pause = self._random.uniform(0.05, 0.4)
         if what == "camera":
@@ -144,7 +150,6 @@ class House:
             self._child.kill()
             self._end()
             self._child = self._power()
-        time.sleep(self._random.uniform(0.05, 0.4))
 
     def finish(self) -> dict[str, Any]:
         """Let everything be delivered, and count."""
@@ -155,17 +160,14 @@ class House:
         in_file = [json.loads(line) for line in (self._folder / "events.jsonl").read_text().splitlines()]
         by_mqtt = [json.loads(body) for _, body in self.listener.messages]
         by_webhook = [json.loads(line) for line in Receiver.lines]
+        got = {"file": in_file, "mqtt": by_mqtt, "webhook": by_webhook}
+        ids = {name: [event["id"] for event in events] for name, events in got.items()}
         return {
             "pulled": dict(self.pulled),
             "events": len(set(kept)),
-            **{
-                f"lost_{name}": len(set(kept) - {one["id"] for one in got})
-                for name, got in _named(in_file, by_mqtt, by_webhook)
-            },
-            "twice_in_file": len(in_file) - len({one["id"] for one in in_file}),
-            "again_with_the_same_id": {
-                name: len(got) - len({one["id"] for one in got}) for name, got in _named([], by_mqtt, by_webhook) if got
-            },
+            **{f"lost_{name}": len(set(kept) - set(found)) for name, found in ids.items()},
+            "twice_in_file": len(ids["file"]) - len(set(ids["file"])),
+            "again_with_the_same_id": {name: len(ids[name]) - len(set(ids[name])) for name in ("mqtt", "webhook")},
             "doubled": _doubled(in_file + by_mqtt + by_webhook),
         }
 
@@ -181,6 +183,11 @@ class House:
         self._server.shutdown()
         self._server.server_close()
         self._serving.join()
+
+    def _kept(self) -> int:
+        """How much the watching process says is kept."""
+        path = self._folder / _KEPT
+        return path.stat().st_size if path.exists() else 0
 
     def _power(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "benchmarks.pulled_plugs", "--child", str(self._folder)]
@@ -204,10 +211,6 @@ class House:
 
     def _await_listener(self, subscriptions: int) -> None:
         wait_for("the subscription", lambda: self.listener.subscriptions >= subscriptions)
-
-
-def _named(in_file: list[Any], by_mqtt: list[Any], by_webhook: list[Any]) -> list[tuple[str, list[Any]]]:
-    return [("file", in_file), ("mqtt", by_mqtt), ("webhook", by_webhook)]
 
 
 def _doubled(events: list[dict[str, Any]]) -> int:

@@ -1,7 +1,8 @@
 """A user's text recogniser, such as PaddleOCR's, as the edge reads plates with it: one file, not served by Triton.
 
 The graph takes `FRAMES`, uint8 `(N, H, W, 3)` RGB, and answers for each of T places `TEXT`, int32 `(N, T)`, the index
-of its character (0 is none: connectionist temporal classification, Graves et al., 2006), and `SCORES`, float32 `(N, T)`.
+of its character, and `SCORES`, float32 `(N, T)`. Character 0 is none, as in connectionist temporal classification
+(Graves et al., 2006).
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def _on_gpu(setting: Setting, images: Sequence[bytes], said: Said) -> Said:
     for count in _BATCHES:
         rate = _rate(partial(engine.run, count), count, setting.seconds / 2)
         said.add(f"network alone, batch {count}", rate, "pictures/s")
-    _with_decoding(setting, artefact, engine, images, said)
+    _with_decoding(setting.seconds, artefact, engine, images, said)
     for what, options in _OTHER_OPTIONS.items():
         with _noted(said, what):
             other = OnnxEngine(artefact.file, FRAMES, shape, _BATCHES[-1:], device, options=options)
@@ -71,9 +71,7 @@ def _noted(said: Said, what: str) -> Iterator[None]:
         said.notes.append(f"{what}: {str(error)[:200]}")
 
 
-def _with_decoding(
-    setting: Setting, artefact: Artefact, engine: OnnxEngine, images: Sequence[bytes], said: Said
-) -> None:
+def _with_decoding(seconds: float, artefact: Artefact, engine: OnnxEngine, images: Sequence[bytes], said: Said) -> None:
     """Two batches in turns: one is decoded into pinned memory while the other is computed."""
     import torch  # noqa: PLC0415
 
@@ -102,7 +100,7 @@ def _with_decoding(
             for output in batches.infer([host])[0].values():
                 output.cpu()
 
-        rate = _rate(step, largest, setting.seconds)
+        rate = _rate(step, largest, seconds)
         waiting.pop().result()
     said.add(f"decode on {cores} cores + network + suppression", rate, "pictures/s", f"batch {largest}")
 

@@ -28,17 +28,16 @@ _SEED: Final = 11
 def run(setting: Setting) -> Said:
     """Pictures a second, memory, and differences from the CPU."""
     said = Said()
-    images = _photographs(setting) or jpegs_720p()
+    seconds, drawn = setting.seconds / 2, jpegs_720p()
+    images = _photographs(setting) or drawn
     view = _view(setting)
     with_decoder = _Decoder(setting, view)
     try:
-        said.add(
-            "decode + letterbox", with_decoder.rate(jpegs_720p(), setting.seconds), "pictures/s", f"batch {_BATCH}"
-        )
+        said.add("decode + letterbox", with_decoder.rate(drawn, seconds), "pictures/s", f"batch {_BATCH}")
         said.notes.append(f"decoded by {with_decoder.says}; {with_decoder.memory()}")
         if setting.on_gpu:
             network = _network(setting)
-            rate = with_decoder.rate(jpegs_720p(), setting.seconds, network)
+            rate = with_decoder.rate(drawn, seconds, network)
             said.add("decode + letterbox + network + suppression", rate, "pictures/s", f"batch {_BATCH}, one process")
         levels = with_decoder.difference(images[:_COMPARED])
         said.add("difference from the CPU's pixels", levels, "of 255", f"{len(images[:_COMPARED])} pictures, mean")
@@ -106,7 +105,7 @@ class _Decoder:
             done.release()
 
         pictures = [
-            self._picture(image, [0], [pixels[i]], lambda result, i=i: note(i, result))  # type: ignore[misc]
+            self._picture(image, [0], [pixels[i]], lambda result, i=i: note(i, result))
             for i, image in enumerate(images)
         ]
         self._decoder.submit(pictures)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy.exc import DBAPIError
+
 from benchmarks.plugs import films, watching
 from benchmarks.plugs.asking import Asking
 from benchmarks.plugs.disks import Disk
@@ -85,6 +87,10 @@ def run(site: Site, names: list[str], pulls: int, given: argparse.Namespace) -> 
         folder = site.folder / "results" / job_id
         seen, files = watching.seen(site.database), files_in(folder)
         times, wrong = films.wrong_times(folder)
+    except SystemExit:
+        with contextlib.suppress(DatabaseAway, DBAPIError):
+            print(f"ended before the job: {watching.seen(site.database)}", flush=True)
+        raise
     finally:
         left = site.end()
     print(f"the gateway's answers: {asking.told}")

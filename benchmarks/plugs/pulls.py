@@ -39,13 +39,13 @@ class Plug:
 
 def kill_worker(site: Site, _: random.Random) -> None:
     """The gateway starts another one."""
-    if (worker := site.child("vod.jobs.process")) is not None:
+    if (worker := site.worker()) is not None:
         worker.kill()
 
 
 def kill_triton(site: Site, _: random.Random) -> None:
     """Its guard starts another one."""
-    if (triton := site.child("tritonserver")) is not None:
+    if (triton := site.triton()) is not None:
         triton.kill()
 
 
@@ -86,7 +86,7 @@ def kill_database(site: Site, _: random.Random) -> None:
         time.sleep(2)
         site.server.start()
     else:
-        if (worker := site.child("vod.jobs.process")) is not None:
+        if (worker := site.worker()) is not None:
             worker.kill()
         kill_gateway(site, random.Random())
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,8 @@ from vod.jobs.database import Database
 
 SLOTS: Final = 4
 READY_SECONDS: Final = 300.0
+CHILD_SECONDS: Final = 60.0
+"""A worker that ended a few times is waited for as long as the gateway waits before it starts the next."""
 _STATE_MIB, _RESULTS_MIB = 128, 64
 
 
@@ -137,29 +139,34 @@ class Site:
             return httpx.get(f"{self.url}/readyz", timeout=10).status_code == 200
         return False
 
-    def child(self, text: str, seconds: float = 60.0) -> psutil.Process | None:
-        """A process below the gateway's whose command has the text, as soon as there is one."""
-        until = time.monotonic() + seconds
+    def worker(self) -> psutil.Process | None:
+        """The gateway's worker, as soon as there is one."""
+        return self._soon(lambda each: "vod.jobs.process" in each.cmdline())
+
+    def triton(self) -> psutil.Process | None:
+        """The gateway's Triton, as soon as there is one."""
+        return self._soon(_is_triton)
+
+    def _soon(self, is_wanted: Callable[[psutil.Process], bool]) -> psutil.Process | None:
+        until = time.monotonic() + CHILD_SECONDS
         while time.monotonic() < until:
             assert self.serve is not None
             for each in self._below(self.serve.pid):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if text in " ".join(each.cmdline()):
+                    if is_wanted(each):
                         return each
             time.sleep(0.1)
         return None
 
     def triton_of_second(self) -> psutil.Process | None:
         """The server of the second host."""
+        assert self.serve is not None
+        of_first = {each.pid for each in self._below(self.serve.pid)}
         for each in self._below(os.getpid()):
             with contextlib.suppress(psutil.NoSuchProcess):
-                command = each.cmdline()
-                if "tritonserver" in command[0] and not self._is_of_first(each):
+                if each.pid not in of_first and _is_triton(each):
                     return each
         return None
-
-    def _is_of_first(self, process: psutil.Process) -> bool:
-        return self.serve is not None and self.serve.pid in [each.pid for each in process.parents()]
 
     @staticmethod
     def _below(pid: int) -> Iterator[psutil.Process]:
@@ -177,13 +184,13 @@ class Site:
         self.note_processes()
         for process in filter(None, (self.second, self.serve)):
             if process.poll() is not None:
-                left.append(f"{process.args} ended by itself with status {process.returncode}")
+                left.append(f"{process.args!r} ended by itself with status {process.returncode}")
             else:
                 process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(60)
                 except subprocess.TimeoutExpired:
-                    left.append(f"{process.args} did not end within a minute")
+                    left.append(f"{process.args!r} did not end within a minute")
                     process.kill()
         self.serve = self.second = None
         left += self._left_over()
@@ -204,3 +211,7 @@ class Site:
             if pid.isdigit() and int(pid) in self.pids and not psutil.pid_exists(int(pid)):
                 found.append(f"/dev/shm/{memory.name}")
         return found
+
+
+def _is_triton(process: psutil.Process) -> bool:
+    return bool(process.name().startswith("tritonserver"))

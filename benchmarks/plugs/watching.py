@@ -48,15 +48,15 @@ class Seen:
     left_out: set[tuple[int, int]] = field(default_factory=set)
     begun_though_done: set[tuple[int, int]] = field(default_factory=set)
 
+    def __str__(self) -> str:
+        """In short."""
+        counts = f"{len(self.done)} segments done, {len(self.begun_though_done)} begun again though done"
+        return f"{counts}, {self.again} runs more than segments"
+
     @property
     def again(self) -> int:
         """Runs beyond the first of each segment."""
         return self.begun.total() - len(self.begun)
-
-    @property
-    def in_work(self) -> int:
-        """Segments that are begun and not done."""
-        return len(self.begun.keys() - self.done - self.left_out)
 
 
 def seen(database: Database) -> Seen:

@@ -63,11 +63,16 @@ class Delivery:
         """There are new events."""
         self._news.set()
 
-    def close(self, seconds: float) -> None:
-        """Stop when all is delivered or cannot be now, after so many seconds at most; the rest stays in the spool."""
+    def close(self, seconds: float) -> bool:
+        """Stop when all is delivered or cannot be now, after so many seconds at most; the rest stays in the spool.
+
+        Returns:
+            Whether it has stopped.
+        """
         self._closing.set()
         self._news.set()
         self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         wait, started = self._first_wait, False

@@ -15,6 +15,17 @@ from edge.events.delivery import Undelivered
 from edge.events.spool import Row, Spool
 
 _ANSWER_SECONDS = 20.0
+_LOOK_SECONDS = 0.25
+
+
+class _Context(ssl.SSLContext):
+    """Remembers its newest connection: paho leaves one open whose certificate is refused."""
+
+    newest: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *arguments: Any, **named: Any) -> ssl.SSLSocket:
+        self.newest = super().wrap_socket(*arguments, **named)
+        return self.newest
 
 
 class MqttSink:
@@ -51,11 +62,12 @@ class MqttSink:
         try:
             sent = [client.publish(self._topic(row), row.body, qos=1) for row in rows]
             for message in sent:
-                message.wait_for_publish(max(deadline - time.monotonic(), 0.01))
-                if not message.is_published():
-                    raise Undelivered(f"{self._address()} has not confirmed events for {_ANSWER_SECONDS:.0f} s")
-                if not client.is_connected():
-                    raise Undelivered(f"{self._address()} closed the connection")
+                while not message.is_published():
+                    if not client.is_connected():
+                        raise Undelivered(f"{self._address()} closed the connection")
+                    if time.monotonic() > deadline:
+                        raise Undelivered(f"{self._address()} has not confirmed events for {_ANSWER_SECONDS:.0f} s")
+                    message.wait_for_publish(_LOOK_SECONDS)
         except (Undelivered, RuntimeError, ValueError) as error:
             self.close()
             raise Undelivered(str(error)) from error
@@ -89,6 +101,8 @@ class MqttSink:
         try:
             client.connect(self._settings["host"], self._settings.get("port", 1883 if self._tls is None else 8883), 30)
         except (OSError, ValueError) as error:
+            if self._tls is not None and self._tls.newest is not None:
+                self._tls.newest.close()
             raise Undelivered(f"{self._address()} cannot be reached: {error}") from error
         client.loop_start()
         self._client = client
@@ -106,10 +120,15 @@ class MqttSink:
     def _address(self) -> str:
         return f"the broker {self._settings['host']}"
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self) -> _Context:
         given = {name: str(self._folder / self._settings[name]) for name in _TLS_FILES if name in self._settings}
         try:
-            context = ssl.create_default_context(cafile=given.get("ca_file"))
+            context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if "ca_file" in given:
+                context.load_verify_locations(given["ca_file"])
+            else:
+                context.load_default_certs()
             if "cert_file" in given:
                 context.load_cert_chain(given["cert_file"], given.get("key_file"))
         except (OSError, ssl.SSLError) as error:

@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 KEEP_DAYS = 30.0
 MAX_MEGABYTES = 200.0
 _IN_MEMORY = 10_000
+_AGAIN_SECONDS = 5.0
 _DAY = 86400.0
 
 
@@ -63,6 +64,7 @@ class Publisher:
         self._deliveries = [Delivery(sink, self._spool, first_wait) for sink in sinks]
         self._waiting: deque[Incoming] = deque()
         self._lock = threading.Lock()
+        self._again: threading.Timer | None = None
         self.lost_in_memory = 0
 
     def publish(self, events: Sequence[Event]) -> None:
@@ -79,10 +81,19 @@ class Publisher:
                 while len(self._waiting) > _IN_MEMORY:
                     self._waiting.popleft()
                     self.lost_in_memory += 1
+                self._try_again()
                 return
             self._waiting.clear()
         for delivery in self._deliveries:
             delivery.wake()
+
+    def _try_again(self) -> None:
+        """Although nothing happens any more."""
+        if self._again is not None:
+            self._again.cancel()
+        self._again = threading.Timer(_AGAIN_SECONDS, self.publish, ((),))
+        self._again.daemon = True
+        self._again.start()
 
     def state(self) -> dict[str, object]:
         """For people: who waits for how many events and why, and what was lost."""
@@ -100,9 +111,11 @@ class Publisher:
         """Hand over what can be, for so many seconds at most; the rest stays in the spool for the next start."""
         if self._waiting:
             self.publish([])
-        for delivery in self._deliveries:
-            delivery.close(seconds)
-        self._spool.close()
+        if self._again is not None:
+            self._again.cancel()
+        stopped = [delivery.close(seconds) for delivery in self._deliveries]
+        if all(stopped):
+            self._spool.close()
 
     def _sinks(self, configuration: Configuration) -> list[Sink]:
         settings = configuration.events

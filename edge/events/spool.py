@@ -22,6 +22,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, wall REAL NOT NULL, size INTEGER NOT NULL,
   topic TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_wall ON events (wall);
 CREATE TABLE IF NOT EXISTS sinks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lost (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 """
@@ -79,6 +80,7 @@ class Spool:
         except (sqlite3.OperationalError, OSError) as error:
             raise StorageFull(f"{self._path} cannot be written: {error}; right is a folder with free space") from error
         self._trimmed = 0.0
+        self._told: set[str] = set()
 
     def add(self, events: Iterable[Incoming]) -> int:
         """Keep events; those that are there already change nothing.
@@ -198,22 +200,24 @@ class Spool:
         if now - self._trimmed > 60 or now < self._trimmed:
             self._trimmed = now
             self._drop("old", "wall BETWEEN ? AND ?", (_CLOCK_WAS_SET, now - self._keep_seconds))
-        if self._bytes > self._max_bytes:
-            # A tenth at once: not a search for the oldest with every event.
-            target, kept = 0.9 * self._max_bytes, 0
-            for seq, size in self._database.execute("SELECT seq, size FROM events ORDER BY seq DESC"):
-                kept += size
-                if kept > target:
-                    self._drop("full", "seq <= ?", (seq,))
+        while self._bytes > self._max_bytes:
+            over, last = self._bytes - self._max_bytes, 0
+            for seq, size in self._database.execute("SELECT seq, size FROM events ORDER BY seq LIMIT 256"):
+                over, last = over - size, seq
+                if over <= 0:
                     break
+            self._drop("full", "seq <= ?", (last,))
 
     def _drop(self, reason: str, which: str, values: tuple[float, ...]) -> None:
+        """Delete events; those that somebody has not got are counted."""
         everybody = min((self._cursor(sink) for sink in self._sinks), default=2**62)
         count = self._one(f"SELECT count(*) FROM events WHERE {which} AND seq > ?", *values, everybody)
+        self._bytes -= self._one(f"SELECT coalesce(sum(size), 0) FROM events WHERE {which}", *values)
         self._database.execute(f"DELETE FROM events WHERE {which}", values)
-        self._bytes = self._one("SELECT coalesce(sum(size), 0) FROM events")
         if count:
-            _LOG.error("%d events are lost before everybody had them: the spool is %s", count, reason)
+            if reason not in self._told:
+                _LOG.error("events are lost before everybody had them: the spool is %s", reason)
+                self._told.add(reason)
             self._database.execute(
                 "INSERT INTO lost VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count",
                 (reason, count),

@@ -89,7 +89,7 @@ class PlateReader:
                 self._readings.setdefault(track.number, []).append(reading)
 
     def settled(self, number: int, time: FrameTime) -> dict[str, Any] | None:
-        """What the readings of a track that has ended agree on; None where they are too unsure or of no plate's form."""
+        """What the readings of a track that has ended agree on; None where too unsure or of no plate's form."""
         readings = self._readings.pop(number, [])
         text, confidence = vote(readings)
         text = fitted(text, self._pattern)

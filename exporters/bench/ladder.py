@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from onnx import ModelProto
 
-from exporters.bench.runners import OnnxRuntimeRunner, Runner, openvino_runners
+from exporters.bench.runners import OnnxRuntimeRunner, Runner, openvino_runners, plan_runner
 from exporters.bench.subject import Subject, cut, subject_of
 from exporters.bench.timing import quantiles
 from exporters.bench.watts import Watts
@@ -37,7 +37,6 @@ from exporters.graphs.heads import network_outputs
 from exporters.graphs.suppression import suppressing
 from exporters.machine import cores, processor
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan
-from exporters.plans.tensorrt_runner import TensorRtRunner
 from exporters.precision.calibration import CalibrationSet
 from exporters.precision.convert import convert
 from exporters.publishing.artefact import cpu_has_bf16
@@ -222,7 +221,7 @@ class Ladder:
         shape = self._spec.input_shape
         if self._plans:
             plan = build_plan(graph.SerializeToString(), PlanOptions(batch=BatchProfile(1, 1, 1), input_shape=shape))
-            return [TensorRtRunner(plan, shape)]
+            return [plan_runner(plan, shape)]
         return openvino_runners(graph, shape, precision=precision, streams=streams)
 
     def _before_decoding(self, graph: ModelProto) -> ModelProto:

@@ -22,7 +22,7 @@ from exporters.publishing import reference
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.folders import CONFIG_FILE, locked
 from exporters.publishing.repository import check_there
-from exporters.publishing.serving import Share
+from exporters.publishing.serving import Share, machine_of
 from reeltag.contract import CARD_PARAMETER, FRAMES, SMALL_IMAGE, Task
 from reeltag.embedded.changing import MODELS, UNLOADED, changing, folder_of, retire, unloaded_in
 from reeltag.errors import ImageRejected, InvalidOption, ModelRejected, ReeltagError, SetupError, TritonUnavailable
@@ -117,7 +117,7 @@ class LiveServer:
         with locked(self.target, shared=True):
             if self._folder is None:
                 return Share.of(self.target, everywhere=True)
-            return Share.of(self.target, without=unloaded_in(self._folder))
+            return Share.of(self.target, without=unloaded_in(self._folder), machine=machine_of(self._folder))
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[Path | None]:

@@ -27,6 +27,8 @@ class Machine:
     cuda: Cuda
     runtimes: tuple[Runtime, ...] = ()
     """Packages for its GPU, those that cannot be used with the reason."""
+    gpu_is_refused: bool = False
+    """Whether it has a GPU that is not to be used."""
 
     @classmethod
     def here(cls) -> Machine:
@@ -37,7 +39,7 @@ class Machine:
     @classmethod
     def without_gpu(cls, reason: str) -> Machine:
         """This one, whose GPU is not used."""
-        return cls(Cuda(problem=reason))
+        return cls(Cuda(problem=reason), gpu_is_refused=True)
 
     def problem_with(self, name: str) -> str:
         """Why a package runs no network on the GPU, and what would help; empty where it does."""

@@ -19,6 +19,8 @@ from exporters.publishing.repository import NotWritable, publish
 from reeltag.embedded.changing import unloaded_in
 from reeltag.errors import ModelRepositoryError
 
+WITHOUT_GPU: Final = "without-gpu"
+"""File in an embedded server's folder that says why it uses no GPU, though one may be here."""
 _NAMED_STALE: Final = 3
 
 
@@ -60,8 +62,11 @@ def prepared(target: Path, machine: Callable[[], Machine] = Machine.here) -> Ite
             raise ModelRepositoryError("; ".join([f"nothing in {target} can be served here", *said]))
 
         def link(folder: Path) -> None:
+            here = machine()
+            if here.gpu_is_refused:
+                (folder.parent / WITHOUT_GPU).write_text(here.cuda.problem, "utf-8")
             with locked(target, shared=True):
-                Share.of(target, without=unloaded_in(folder.parent), machine=machine()).link(folder)
+                Share.of(target, without=unloaded_in(folder.parent), machine=here).link(folder)
 
         uses_gpu = any(place.engine for place in share.places.values())
         yield Prepared(link, frozenset(share.names), tuple(said), until_loaded.close, uses_gpu)
@@ -133,6 +138,14 @@ class Share:
                 self.around[name].write(folder / name)
             else:
                 (folder / name).symlink_to((self.target / name).resolve())
+
+
+def machine_of(folder: Path) -> Machine:
+    """What the embedded server whose folder this is runs networks on."""
+    try:
+        return Machine.without_gpu((folder / WITHOUT_GPU).read_text("utf-8"))
+    except OSError:
+        return Machine.here()
 
 
 def check_artefact(artefact: Artefact, gpu: Gpu | None, *, tensorrt_version: str | None = None) -> None:

@@ -46,9 +46,10 @@ def tune(
 
     settings, machine = settings_of(), this_machine()
     fixed = {name: value for name, value in settings if name in NAMES and name in settings.model_fields_set}
+    pictures = _pictures(images)
     subject = Subject(
         repository=_published(repository_at(model_repository)),
-        images=_pictures(images),
+        images=pictures,
         tasks=tasks,
         seconds=seconds,
         latency_seconds=latency_ms and latency_ms / 1000,
@@ -67,7 +68,7 @@ def tune(
     results.print(f"{found.images_per_second:.1f} images/s, {found.gain:.2f} times what the rule reaches: ", end="")
     results.print("--dry-run, nothing is written" if dry_run else f"written to {path}", soft_wrap=True)
     if not dry_run:
-        _write(path, tuned.to_json())
+        write_whole(path, tuned.to_json())
 
 
 class _Table:
@@ -111,7 +112,7 @@ def _pictures(folder: Path | None) -> list[bytes]:
     return [path.read_bytes() for path in found[:256]]
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """As a whole, or not at all."""
     import os
     import tempfile

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import simplejpeg
 
 from .colours import rgb_of_pillow
@@ -113,13 +114,20 @@ class Jpeg:
         Other decoders than libjpeg do not say what they miss: of data that hold a marker where none belongs, or end
         without theirs, nothing is expected of them.
         """
-        frame, data = self._frame, self._data
+        frame = self._frame
         if frame.marker not in _BASELINE or self._components == 4 or self.header.orientation != 1:
             return False
         if not self._is_sequential(frame) or (self._components == 3 and not self._is_ycbcr()):
             return False
-        end = _AFTER_DATA.search(data, self._scan.end)
-        return end is not None and end[1][0] == _EOI
+        return self._ends_whole()
+
+    def _ends_whole(self) -> bool:
+        """Whether the first marker behind the scan's header that is no restart is the picture's end."""
+        coded = np.frombuffer(self._data, np.uint8, offset=min(self._scan.end, len(self._data)))
+        # A search by `re` takes longer, for 0xFF is not rare.
+        behind = coded[np.flatnonzero(coded[:-1] == 0xFF) + 1]
+        markers = behind[(behind != 0) & (behind != 0xFF) & ((behind < 0xD0) | (behind > 0xD7))]
+        return bool(len(markers)) and int(markers[0]) == _EOI
 
     def _is_ycbcr(self) -> bool:
         """As libjpeg decides it, of three components."""

@@ -52,9 +52,8 @@ class Resampler:
 
     def __init__(self, to_device: Callable[[npt.NDArray[Any]], Any]) -> None:
         def weights(source: int, target: int, averages: bool) -> Any:
-            pixels, shares = map(
-                to_device, area(source, target) if averages and source > target else linear(source, target)
-            )
+            taps = area(source, target) if averages and source > target else linear(source, target)
+            pixels, shares = to_device(taps[0]), to_device(taps[1])
             return shares.new_zeros((target, source)).scatter_add_(1, pixels, shares)
 
         self._weights = lru_cache(KEPT_WEIGHTS)(weights)

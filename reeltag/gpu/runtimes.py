@@ -122,7 +122,7 @@ def _common_problem(cuda: Cuda, installed: Installed) -> Runtime:
     if major == 0:
         version = installed.versions["torch"]
         problem = f"torch {version} is the build for CPUs alone"
-        return Runtime("", problem=problem, remedy="pip install --force-reinstall torch")
+        return Runtime("", problem=problem, remedy="pip uninstall -y torch; pip install torch")
     return _too_old(cuda, major) if major > cuda.version[0] else Runtime("")
 
 
@@ -141,7 +141,9 @@ def _tensorrt(installed: Installed) -> Runtime:
     # The bindings come from PyPI, libnvinfer from NVIDIA's own index: a build without it imports and does not run.
     if not _has_library(f"libnvinfer.so.{version.split('.')[0]}", installed, ("tensorrt_libs",)):
         problem = f"libnvinfer.so.{version.split('.')[0]}, which PyPI does not have, is missing"
-        return Runtime(name, version, problem, "pip install tensorrt, from NVIDIA's own package index")
+        return Runtime(
+            name, version, problem, 'pip install tensorrt, with NVIDIA\'s own index (its guide "Installing TensorRT")'
+        )
     return Runtime(name, version)
 
 

@@ -30,7 +30,7 @@ def _needs_triton() -> None:
 def test_scaling_on_one_core_whose_number_is_odd(tmp_path: Path) -> None:
     """The last core alone, so that neither core 0 nor a second one is there for anything."""
     last = max(os.sched_getaffinity(0))
-    command = [sys.executable, "-m", "benchmarks.scaling", "--seconds", "2", "--video-seconds", "2"]
+    command = [sys.executable, "-m", "benchmarks.scaling", "--seconds", "1", "--video-seconds", "2"]
     run = subprocess.run(
         [*command, "--out", str(tmp_path)],
         preexec_fn=lambda: os.sched_setaffinity(0, {last}),

@@ -14,7 +14,9 @@ from exporters.publishing import configs
 from reeltag import frames
 from reeltag.contract import ERROR, IMAGE
 from reeltag.embedded import EmbeddedTriton
-from reeltag.triton import Array, TritonClient
+from reeltag.settings import Settings
+from reeltag.triton import TritonClient
+from reeltag.triton_messages import Array
 from tests.model_repository.test_gpu_decoding import NAMES, VIEWS, devices, jpeg, photograph, pillow
 
 FILES = [jpeg(), b"no picture", pillow(photograph(), progressive=True), jpeg()[:9000], jpeg(640, 480)]
@@ -33,7 +35,7 @@ def models(request: pytest.FixtureRequest, model_repository: Path, tmp_path: Pat
         shutil.copytree(model_repository / "decode" / "1", folder / "1")
         shutil.copytree(Path(frames.__file__).parent, folder / "1" / "frames", dirs_exist_ok=True)
         on_gpu = request.param != "cpu" and name == "decode_gpu"
-        config = configs.decode_config(VIEWS, workers=2, gpus="first" if on_gpu else "all")
+        config = configs.decode_config(VIEWS, Settings(), gpus="first" if on_gpu else "all")
         config.name = name
         (folder / "config.pbtxt").write_text(text_format.MessageToString(config))
         if request.param == "cpu":

@@ -163,6 +163,20 @@ def test_a_second_network_comes_beside_becomes_the_default_and_goes(
     assert triton_of(service) == server
 
 
+def test_a_network_for_another_runtime_goes_live_in_that_of_this_machine(
+    service: Service, folder: Path, target: Path
+) -> None:
+    made = detector(folder, "elsewhere", 1)
+    passport = made.passport.model_copy(update={"runtime": "onnxruntime"})
+    repository.publish(target, [replace(made, passport=passport)], beside=True)
+    loaded = run("load", "elsewhere", target=target)
+    assert loaded.returncode == 0, loaded.stderr
+    question = f"{service.url}/v1/images?tasks=detect&model=elsewhere"
+    answer = httpx.post(question, content=jpeg(), headers={"Content-Type": "image/jpeg"}, timeout=30)
+    assert answer.json()["results"][0]["detections"][0]["label"] == "new"
+    assert run("unload", "elsewhere", target=target).returncode == 0
+
+
 def test_what_cannot_be_done_is_refused(service: Service, target: Path, tmp_path: Path) -> None:
     unknown = run("load", "nothing", target=target)
     assert (unknown.returncode, "has no network 'nothing'" in unknown.stderr) == (2, True)

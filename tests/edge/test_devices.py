@@ -11,6 +11,7 @@ import pytest
 from edge.command import main
 from edge.runtimes.artefacts import find_detector
 from edge.runtimes.planning import _command, _version
+from reeltag.commands.export_options import PlanPanel, PrecisionOptions
 from reeltag.errors import SetupError
 from reeltag.jetson import Device, this_device
 
@@ -110,3 +111,22 @@ def test_trtexec_is_told_what_the_device_is_to_do(model_repository: Path) -> Non
         "10.3.0",
         "10.13.3",
     ]
+
+
+def test_the_profile_is_for_one_picture_at_a_time_in_shared_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `reeltag export --profile edge`; on this machine, which is no Jetson, for OpenVINO."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plan = PlanPanel().options("tensorrt", "edge")
+    assert plan.batch.sizes == (1, 1, 1)
+    assert (plan.workspace_bytes, plan.dla_core) == (2**30, None)
+    assert plan.timing_cache == tmp_path / "reeltag/edge-timings"
+    assert PlanPanel(batch=4, workspace=256).options("tensorrt", "edge").batch.sizes == (1, 4, 4)
+    assert PlanPanel().options("tensorrt").batch.sizes == (1, 8, 32)
+    usual = PrecisionOptions(profile="edge").making(plan)
+    assert (usual.runtime, usual.precision, usual.plan) == ("openvino", "fp32", plan)
+    named = PrecisionOptions(profile="edge", runtime="tensorrt").making(plan)
+    assert (named.runtime, named.precision) == ("tensorrt", "fp16")
+    assert PrecisionOptions(profile="edge", qat=True).making(plan).precision == "int8"
+    assert PrecisionOptions().making(plan).precision == "fp32"

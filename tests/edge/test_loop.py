@@ -14,20 +14,23 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.edge import Clip, Instant, Run
 from edge.capture.addresses import parse
 from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
 from edge.capture.plain import Pattern
 from edge.capture.slot import Frame, NewestFrame
+from edge.configuration import load
 from edge.options import CameraOptions, WatchOptions, named
 from edge.pipeline.batching import Batching
-from edge.pipeline.loop import Loop, Watched
+from edge.pipeline.loop import Loop, Scene, Watched
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.plain_scene import PlainScene
 from edge.pipeline.stages import ALL, StageTimes
 from edge.pipeline.suppression import Suppression
 from edge.runtimes.artefacts import find_detector
 from edge.runtimes.network import open_network
+from edge.traffic.scene import Scene as TrafficScene
 from edge.watching import Watch
 from edge.words import Detections, Event, FrameTime, Picture
 from reeltag.frames import View
@@ -56,29 +59,47 @@ class Nv12Frames:
         return time.monotonic()
 
 
-class CountingScene(PlainScene):
-    """Also looks at how much memory each frame took."""
+class Counting:
+    """Looks at how much memory each frame took, from one call to the next."""
 
-    def __init__(self) -> None:
-        super().__init__([str(i) for i in range(80)], "noise")
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
         self.taken: list[int] = []
         self.before = 0
+
+    @property
+    def tracks(self) -> Sequence[object]:
+        return self._scene.tracks
 
     def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
         now, peak = tracemalloc.get_traced_memory()
         self.taken.append(peak - self.before)
         self.before = now
         tracemalloc.reset_peak()
-        return super().update(time, detections, picture)
+        return self._scene.update(time, detections, picture)
+
+
+def traffic(folder: Path, class_names: Sequence[str]) -> Scene:
+    file = folder / "traffic.yaml"
+    file.write_text(
+        "cameras: [{name: noise, source: 'csi:0', picture: [640, 480], "
+        "lines: [{name: middle, points: [[0, 200], [640, 200]]}], "
+        "zones: [{name: road, points: [[0, 0], [640, 0], [640, 480], [0, 480]]}]}]"
+    )
+    return TrafficScene(load(file), class_names, "noise")
 
 
 @pytest.mark.parametrize(("runtime", "matrix"), [("openvino", "bt709"), ("onnxruntime", "bt601")])
-def test_no_frame_takes_new_memory_after_warm_up(model_repository: Path, runtime: str, matrix: str) -> None:
+def test_no_frame_takes_new_memory_after_warm_up(
+    model_repository: Path, tmp_path: Path, runtime: str, matrix: str
+) -> None:
     """Counts what Python and NumPy hold at most while a frame goes all the way, capture thread included."""
     from edge.capture.colours import Colours
 
     artefact, clocks = find_detector(model_repository), Clocks()
-    network, scene = open_network(artefact, runtime=runtime), CountingScene()
+    names = artefact.class_names
+    inner = traffic(tmp_path, names) if runtime == "openvino" else PlainScene(names, "noise")
+    network, scene = open_network(artefact, runtime=runtime), Counting(inner)
     slot = NewestFrame(is_lossless=True)
     camera = Camera("noise", parse("csi:0"), Nv12Frames(12, Colours(matrix)), slot, clocks)
     watched = Watched(camera, CameraPicture(artefact.view), scene, StageTimes())
@@ -95,6 +116,28 @@ def test_no_frame_takes_new_memory_after_warm_up(model_repository: Path, runtime
     warm = scene.taken[4:]
     assert 0 < max(warm) <= LARGEST_NEW, scene.taken
     assert scene.taken[0] > LARGEST_NEW  # the count sees what it should: the first frame takes memory for all
+
+
+def test_memory_does_not_grow_with_the_frames(model_repository: Path) -> None:
+    """In short what `python -m benchmarks.edge memory --frames 200000` shows."""
+    artefact, held = find_detector(model_repository), []
+    pictures = [np.random.default_rng(i).integers(0, 256, (120, 160, 3), np.uint8) for i in range(4)]
+    run = Run(Clip(pictures, None, 120), artefact, Instant(artefact), Path("/dev/null"), is_lossless=True)
+
+    class Noting(PlainScene):
+        def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+            if time.index % 40 == 39:
+                held.append(tracemalloc.get_traced_memory()[0])
+            return super().update(time, detections, picture)
+
+    run.loop._watched = [run.watched._replace(scene=Noting(artefact.class_names, "clip"))]
+    tracemalloc.start()
+    try:
+        run()
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 3
+    assert abs(held[2] - held[1]) < 16 * 1024, held
 
 
 def test_what_is_found_is_what_the_server_would_answer(

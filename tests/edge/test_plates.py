@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edge.configuration.loading import parse
+from edge.traffic.plate_reading import plate_reader
 from edge.traffic.plates import PATTERNS, PlateReader, Reading, Salts, fitted, vote
 from edge.traffic.texts import Recogniser
 from edge.traffic.tracker import Tracker
 from edge.words import FrameTime
-from exporters.catalogue.packages import fetch
+from exporters.catalogue.packages import demo_video, fetch
 from exporters.texts import TextOptions, export_text
 from reeltag.errors import InputError, UnknownModel
 
@@ -124,3 +127,29 @@ def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match="reeltag export none --onnx FILE --task text"):
         Recogniser(tmp_path, "none")
     assert not (tmp_path / ".text").exists()
+
+
+def test_the_plate_detector_is_one_of_the_repository(model_repository: Path, tmp_path: Path) -> None:
+    """With the detector that comes with reeltag: boxes are in pixels of the vehicle's picture, the best first."""
+    capture = cv2.VideoCapture(str(demo_video(tmp_path)))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, 120)
+    frame = capture.read()[1][..., ::-1]
+    capture.release()
+    text = "cameras: [{name: a, source: x}]\nplates: {detector: nanodet_g, recogniser: plate_text}\n"
+    recogniser(tmp_path)
+    folder = tmp_path / "repository"
+    shutil.copytree(model_repository, folder)
+    shutil.copytree(tmp_path / ".text", folder / ".text")
+    read = parse(text, tmp_path / "watch.yaml")
+    reader = plate_reader(read, folder)
+    assert reader is not None
+    found = reader._find(frame)
+    height, width = frame.shape[:2]
+    assert found[0, 4] > 0.6  # somebody on a bicycle
+    assert (np.diff(found[:, 4]) <= 0).all()
+    assert found[:, 2].max() > 0.3 * width
+    assert (found[:, :4] <= np.array([width, height] * 2)).all()
+    half = reader._find(frame[: height // 2 * 2 : 2, : width // 2 * 2 : 2])
+    np.testing.assert_allclose(half[0, :4] * 2, found[0, :4], atol=0.06 * width)
+    with pytest.raises(UnknownModel):
+        plate_reader(read._replace(plates={"detector": "none", "recogniser": "plate_text"}), folder)

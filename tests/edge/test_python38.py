@@ -71,3 +71,19 @@ def test_every_module_is_imported_without_what_a_device_has_not() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_traffic_is_watched_in_python_38(python38: Path, model_repository: Path, tmp_path: Path) -> None:
+    """Scene, spool and file of events, by a configuration."""
+    config = tmp_path / "watch.yaml"
+    config.write_text(
+        "cameras:\n  - name: north\n    source: pattern:320x240@30\n    picture: [320, 240]\n"
+        "    lines:\n      - {name: gate, points: [[0, 120], [320, 120]]}\n"
+        "events:\n  file: {path: events.jsonl}\n  snapshots: {folder: snapshots}\n"
+    )
+    command = [str(python38), "-m", "edge", "--config", str(config), "--frames", "8", "--every-frame"]
+    command += ["--runtime", "onnxruntime", "--model-repository", str(model_repository)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    events = map(json.loads, (tmp_path / "events.jsonl").read_text().splitlines())
+    assert [event["state"] for event in events if event["kind"] == "camera"] == ["delivering", "ended"]

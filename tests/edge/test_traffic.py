@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from benchmarks.generated_traffic import CLASSES, compare
@@ -29,6 +30,10 @@ def box(x: float, y: float, score: float = 0.9, kind: int = 0, size: float = 40.
 
 def rows(*boxes: list[float]) -> npt.NDArray[np.float32]:
     return np.array(boxes, np.float32).reshape(-1, 6)
+
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5))
+LIKENESSES = st.sampled_from([0.0, 0.15, 0.3, 0.5, 0.8, 1.0])
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -201,7 +201,7 @@ def _accelerator(device: str | None) -> HWAccel | None:
         return None
     # Frames stay on the GPU, in this thread's context, which is PyTorch's: FFmpeg refuses a primary context with other
     # flags than its own, and memory of another context could not be read.
-    contexts = {"primary_ctx": "0", "current_ctx": "1"}
+    contexts: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
     number = device.rpartition(":")[2]
     return HWAccel("cuda", number, allow_software_fallback=True, options=contexts, is_hw_owned=True)
 

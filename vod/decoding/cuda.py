@@ -114,8 +114,8 @@ class DeviceScaler(Scaler):
     def _rgb(self, frame: av.VideoFrame, width: int, height: int, *, averages: bool) -> torch.Tensor:
         luma, chroma = planes_of(frame)
         is_even = width % 2 == 0
-        y = self._scaled(luma[None], width, height, averages)
-        uv = self._scaled(chroma.permute(2, 0, 1), width // 2 if is_even else width, height, averages)
+        y = self._resampled(luma[None], width, height, averages)
+        uv = self._resampled(chroma.permute(2, 0, 1), width // 2 if is_even else width, height, averages)
         # swscale gives even widths half the columns of chroma, and works in whole numbers: of a limited range they come
         # out lower by a level and a half.
         is_lower = is_even and int(frame.color_range) != _FULL_RANGE
@@ -128,7 +128,7 @@ class DeviceScaler(Scaler):
         rgb = torch.floor(rgb) if is_lower else torch.round(rgb)
         return rgb.clamp(0, 255).to(torch.uint8).reshape(3, height, width).permute(1, 2, 0)
 
-    def _scaled(self, planes: torch.Tensor, width: int, height: int, averages: bool) -> torch.Tensor:
+    def _resampled(self, planes: torch.Tensor, width: int, height: int, averages: bool) -> torch.Tensor:
         planes = planes.to(self._type, memory_format=torch.contiguous_format)
         scaled: torch.Tensor = self._resample(planes, width, height, averages=averages)
         return scaled.float()

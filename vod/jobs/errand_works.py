@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Final
 
 from reeltag.errors import InvalidOption, OutputError, ReeltagError, StorageFull
@@ -80,7 +81,7 @@ class Errands(Runner):
                         yield VideoResult(row.number, row.name, row.source, file)
                 except FileNotFoundError:
                     _log.error("the result %s was removed by somebody", key)
-                    self.ask(lambda number=row.number: errands.lose(self.database, held, number))
+                    self.ask(partial(errands.lose, self.database, held, row.number))
 
         def written() -> None:
             write_job_files(self.results.store, held.job_id, videos())

@@ -17,6 +17,7 @@ from exporters.publishing.contents import task_folders
 from reeltag import contract
 from reeltag.contract import BUNDLED_TASKS, ModelCard
 from reeltag.frames import View
+from reeltag.settings import Settings
 from reeltag.triton import model_config_pb2
 
 FOLDERS = {
@@ -38,7 +39,7 @@ def read_config(folder: Path) -> Any:
 
 @pytest.mark.parametrize(("gpus", "kind", "numbers"), [("none", 2, []), ("first", 1, [0]), ("all", 0, [])])
 def test_pictures_are_decoded_where_networks_run(gpus: Any, kind: int, numbers: list[int]) -> None:
-    (group,) = decode_config([View.parse("LETTERBOX_8X8_PAD0")], workers=2, gpus=gpus).instance_group
+    (group,) = decode_config([View.parse("LETTERBOX_8X8_PAD0")], Settings(), gpus=gpus).instance_group
     kinds = model_config_pb2.ModelInstanceGroup
     assert (group.kind, list(group.gpus)) == (kind, numbers)
     assert (kinds.KIND_CPU, kinds.KIND_GPU, kinds.KIND_AUTO) == (2, 1, 0)

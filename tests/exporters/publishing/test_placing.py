@@ -12,7 +12,7 @@ from exporters.publishing import repository
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.passport import Gpu, PlanBuild
 from exporters.publishing.placing import FEWEST_FREE_BYTES, Machine, notices, place, places
-from exporters.publishing.serving import Share, prepared
+from exporters.publishing.serving import Share, machine_of, prepared
 from reeltag.errors import ModelRepositoryError
 from reeltag.gpu import Cuda, Runtime, look
 from reeltag.gpu import Gpu as Device
@@ -142,6 +142,18 @@ def test_one_repository_serves_both(tmp_path: Path) -> None:
 def _files(folder: Path, config: object) -> list[Path]:
     (version,) = (path for path in (folder / config.name).iterdir() if path.is_dir())  # type: ignore[attr-defined]
     return list(version.iterdir())
+
+
+def test_a_server_that_could_not_use_its_gpu_goes_on_without_it(tmp_path: Path) -> None:
+    """Who loads networks into it later has to know that."""
+    target, folder = tmp_path / "repository", tmp_path / "server"
+    repository.publish(target, [graph(tmp_path)])
+    (folder / "models").mkdir(parents=True)
+    with prepared(target, lambda: Machine.without_gpu("cuDNN is broken")) as ready:
+        assert not ready.uses_gpu
+        ready.link(folder / "models")
+    assert machine_of(folder).cuda.problem == "cuDNN is broken"
+    assert machine_of(tmp_path) == Machine.here()
 
 
 def test_where_the_gpu_goes_away_the_next_start_is_on_the_cpu(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def bikes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def nv12(width: int, height: int, colorspace: int = 2, color_range: int = 1) -> av.VideoFrame:
     small = np.random.default_rng(5).integers(0, 255, (9, 16, 3), dtype=np.uint8)
-    pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    pixels = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
     frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="nv12")
     frame.colorspace, frame.color_range = colorspace, color_range
     return frame

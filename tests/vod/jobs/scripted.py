@@ -18,6 +18,8 @@ from typing import Any
 
 from reeltag.errors import VideoError
 from reeltag.settings import load_settings
+from vod.jobs import pulse
+from vod.jobs import worker as worker_module
 from vod.jobs.options import JobOptions
 from vod.jobs.tagging import Part, Planned, Tagged
 from vod.jobs.worker import Worker
@@ -93,6 +95,8 @@ def _script(path: Path) -> dict[str, Any]:
 
 
 async def _work() -> None:
+    if "IDLE_SECONDS" in os.environ:  # so that whatever it begins with, it was called for
+        worker_module.IDLE_SECONDS = pulse.IDLE_SECONDS = float(os.environ["IDLE_SECONDS"])  # type: ignore[misc]
     worker = Worker(load_settings(), ScriptedTagging())
     task = asyncio.current_task()
     assert task is not None

@@ -16,7 +16,7 @@ from reeltag.uploads import UploadFolder
 from tests.vod.jobs.conftest import Place
 from tests.vod.jobs.test_plugs import until
 from vod.client import Submission
-from vod.jobs import bells, labels, worker
+from vod.jobs import bells, labels
 from vod.jobs.bells import Ear, Ears
 from vod.jobs.pulse import Pulse
 
@@ -85,7 +85,7 @@ def test_pipes_of_processes_that_were_killed_keep_nobody_waiting(simple: Place) 
 
 
 def test_an_idle_worker_is_called_for_a_job(place: Place) -> None:
-    """Its own looks are so seldom that it would come too late by them. The job's source is an uploaded manifest."""
+    """Its own looks are so seldom that it would never come by them. The job's source is an uploaded manifest."""
     lines = [json.dumps({"source": place.script(f"{number}.mp4")}) for number in range(2)]
     taxonomy = {"name": "streets", "categories": [{"id": "1", "name": "Street", "labels": ["cra"]}]}
     lines.append(json.dumps({"source": place.script("3.mp4"), "options": {"taxonomy": taxonomy}}))
@@ -93,7 +93,7 @@ def test_an_idle_worker_is_called_for_a_job(place: Place) -> None:
     upload.content.write_text("\n".join(lines) + "\n")
     jobs, source = place.jobs(), f"upload:{upload.id}"
     assert asyncio.run(jobs.submit(Submission(sources=(source,), options={"taxonomy": taxonomy})))[1]  # not known yet
-    process = place.work()
+    process = place.work(IDLE_SECONDS="600")
     until(lambda: labels.known_to(place.database, place.settings.pipeline_version))
     until(lambda: not [job for job in asyncio.run(jobs.list(tenant="")).items if not job.state.is_final])
     time.sleep(1.0)  # it has looked, and found nothing to do
@@ -101,9 +101,6 @@ def test_an_idle_worker_is_called_for_a_job(place: Place) -> None:
     with pytest.raises(InvalidOption, match=r"'cra'.*'car'"):
         asyncio.run(jobs.submit(Submission(sources=(source,), options={"taxonomy": taxonomy, "fps": 1})))
     job, _ = asyncio.run(jobs.submit(Submission(sources=(source,))))
-    began = time.monotonic()
-    until(lambda: asyncio.run(jobs.get(job.id, tenant="")).progress.videos_total)
-    assert time.monotonic() - began < worker.IDLE_SECONDS / 2
     until(lambda: asyncio.run(jobs.get(job.id, tenant="")).state.is_final)
     ended = asyncio.run(jobs.get(job.id, tenant=""))
     assert ended.progress.videos_total == 2

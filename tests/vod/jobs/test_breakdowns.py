@@ -58,7 +58,7 @@ def test_nobody_waits_for_a_network_or_a_host_that_is_gone(postgresql_server: Po
             assert said == "10s", "a host that stands still in a transaction would keep its locks"
             raw = connection.connection.dbapi_connection
             assert raw is not None
-            with socket.socket(fileno=os.dup(raw.pgconn.socket)) as end:  # type: ignore[attr-defined]
+            with socket.socket(fileno=os.dup(raw.pgconn.socket)) as end:
                 assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
                 idle, step, count = (
                     end.getsockopt(socket.IPPROTO_TCP, option)

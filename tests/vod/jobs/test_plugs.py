@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +111,7 @@ def test_a_host_that_stood_still_and_wakes_changes_nothing(simple: Place) -> Non
     job = submit(simple, simple.script("a.mp4", segments=4, seconds=0.8))
     first = simple.work()
     until(lambda: runs(simple, job.id))
-    first.send_signal(signal.SIGSTOP)
+    until(lambda: _is_stopped(first, simple))
     simple.let_be_silent(first)
     simple.work()
     until(lambda: done(simple, job.id) >= 1)
@@ -121,6 +123,20 @@ def test_a_host_that_stood_still_and_wakes_changes_nothing(simple: Place) -> Non
     assert video.attempts == 2
     again = submit(simple, simple.script("b.mp4", segments=2))
     assert ended(simple, again.id).state is JobState.SUCCEEDED
+
+
+def _is_stopped(worker: subprocess.Popen[str], place: Place) -> bool:
+    """Stop a worker, unless it is writing: who stands still with SQLite's lock keeps all others waiting."""
+    worker.send_signal(signal.SIGSTOP)
+    database = sqlite3.connect(str(place.database.url.database), timeout=0.5)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        worker.send_signal(signal.SIGCONT)
+        return False
+    finally:
+        database.close()
+    return True
 
 
 def test_a_video_that_kills_workers_is_left_and_the_others_are_done(simple: Place) -> None:
