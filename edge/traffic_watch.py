@@ -57,14 +57,9 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
         scenes: dict[str, Scene] = {}
 
         def scene_of(names: Sequence[str], camera: str) -> Scene:
-            scenes[camera] = Scene(
-                configuration,
-                names,
-                camera,
-                _recording(options, camera),
-                publisher.snapshots,
-                plate_reader(configuration, options.repository),
-            )
+            plates = plate_reader(configuration, options.repository)
+            recording = _recording(options, camera)
+            scenes[camera] = Scene(configuration, names, camera, recording, publisher.snapshots, plates)
             return scenes[camera]
 
         shown = _Shown()

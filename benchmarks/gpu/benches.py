@@ -42,7 +42,7 @@ def ladder(setting: Setting) -> Said:
     said.rows = found.table()
     said.notes += found.notes()
     fastest = max((rung.pictures_per_second or 0.0) for rung in found.rungs)
-    said.add("fastest rung of the ladder", fastest, "pictures/s", f"{len(found.rungs)} rungs, on the CPU")
+    said.add("fastest rung of the ladder", fastest, "pictures/s", f"{len(found.rungs)} rungs")
     return said
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.edge import Clip, Instant, Run
 from edge.capture.addresses import parse
 from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
@@ -115,6 +116,28 @@ def test_no_frame_takes_new_memory_after_warm_up(
     warm = scene.taken[4:]
     assert 0 < max(warm) <= LARGEST_NEW, scene.taken
     assert scene.taken[0] > LARGEST_NEW  # the count sees what it should: the first frame takes memory for all
+
+
+def test_memory_does_not_grow_with_the_frames(model_repository: Path) -> None:
+    """In short what `python -m benchmarks.edge memory --frames 200000` shows."""
+    artefact, held = find_detector(model_repository), []
+    pictures = [np.random.default_rng(i).integers(0, 256, (120, 160, 3), np.uint8) for i in range(4)]
+    run = Run(Clip(pictures, None, 120), artefact, Instant(artefact), Path("/dev/null"), is_lossless=True)
+
+    class Noting(PlainScene):
+        def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+            if time.index % 40 == 39:
+                held.append(tracemalloc.get_traced_memory()[0])
+            return super().update(time, detections, picture)
+
+    run.loop._watched = [run.watched._replace(scene=Noting(artefact.class_names, "clip"))]
+    tracemalloc.start()
+    try:
+        run()
+    finally:
+        tracemalloc.stop()
+    assert len(held) == 3
+    assert abs(held[2] - held[1]) < 16 * 1024, held
 
 
 def test_what_is_found_is_what_the_server_would_answer(
