@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 
 def free_port() -> int:
@@ -149,9 +150,11 @@ class Listener:
 
     def __init__(self, port: int) -> None:
         self.messages: list[tuple[str, bytes]] = []
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = lambda client, *_: client.subscribe("traffic/#", 1)
-        self._client.on_message = lambda _client, _data, message: self.messages.append((message.topic, message.payload))
+        self._client.on_message = lambda _client, _data, message: self.messages.append(
+            (message.topic, bytes(message.payload))
+        )
         self._client.on_subscribe = lambda *_: self._subscribed()
         self.subscriptions = 0
         self._client.reconnect_delay_set(0.05, 0.2)  # type: ignore[arg-type]  # its documentation says seconds, also in parts

@@ -118,8 +118,8 @@ def find(picture: npt.NDArray[np.uint8], road: list[Vehicle], random: np.random.
         kind = int(random.integers(3)) if random.random() < 0.2 else kind
         rows.append([*box, random.uniform(0.45, 0.95), kind])
     if random.random() < 0.05:
-        x, y = random.uniform(0, WIDTH - 60), random.uniform(80, HEIGHT - 60)
-        rows.append([x, y, x + 50, y + 40, random.uniform(0.2, 0.8), 0])
+        left, top = random.uniform(0, WIDTH - 60), random.uniform(80, HEIGHT - 60)
+        rows.append([left, top, left + 50, top + 40, random.uniform(0.2, 0.8), 0])
     return np.array(rows, np.float32).reshape(-1, 6)
 
 
@@ -190,7 +190,7 @@ def _true(event: Event, road: list[Vehicle], crossings: dict[int, float]) -> Veh
 
     def off(one: Vehicle) -> float:
         x = project(np.array([[_LANES[one.lane][0], _LINE, 0.0]]))[0, 0]
-        return abs(crossings[one.number] - event.time.captured) + abs(x - middle) / 20
+        return abs(crossings[one.number] - event.time.captured) + abs(float(x) - float(middle)) / 20
 
     return min((one for one in road if _LANES[one.lane][1] == sign), key=off)
 

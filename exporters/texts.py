@@ -91,7 +91,7 @@ def _read(path: Path) -> ModelProto:
     except Exception as error:  # protobuf's and onnx's own types
         raise InputError(f"{path} cannot be read as ONNX: {error!s:.200}") from error
     given = [one for one in model.graph.input if one.name not in {each.name for each in model.graph.initializer}]
-    dimensions = given[0].type.tensor_type.shape.dim if given else ()
+    dimensions: Any = given[0].type.tensor_type.shape.dim if given else ()
     is_picture = len(given) == 1 and len(dimensions) == 4 and dimensions[1].dim_value == 3
     if not is_picture or len(model.graph.output) != 1:
         raise InputError(
@@ -155,7 +155,7 @@ def _answer_of(source: ModelProto, pictures: np.ndarray[Any, Any]) -> np.ndarray
 def _composed(source: ModelProto, options: TextOptions, *, is_settled: bool) -> ModelProto:
     network = compose.add_prefix(source, _PREFIX)
     body = network.graph
-    weights = {
+    weights: dict[str, Any] = {
         "mean": np.array(options.mean, np.float32),
         "std": np.array(options.std, np.float32),
         "order": np.array([2, 1, 0] if options.channel_order == "BGR" else [0, 1, 2], np.int64),

@@ -88,7 +88,7 @@ def _line(line: dict[str, Any]) -> Line:
 def _zone(zone: dict[str, Any]) -> Zone:
     way = tuple(map(_pair, zone["way"])) if "way" in zone else None
     given = {name: zone[name] for name in ("stopped_seconds", "queue_kmh") if name in zone}
-    return Zone(zone["name"], tuple(map(_pair, zone["points"])), _classes(zone), way, **given)  # type: ignore[arg-type]  # two points, by the schema
+    return Zone(zone["name"], tuple(map(_pair, zone["points"])), _classes(zone), way, **given)
 
 
 def _classes(item: dict[str, Any]) -> tuple[str, ...] | None:

@@ -45,7 +45,7 @@ def draw(picture: Picture, camera: CameraSettings) -> None:
 
 
 def _pixels(points: tuple[Point, ...], scale: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return np.rint(np.array(points) * scale).astype(np.int32)
+    return np.asarray(np.rint(np.array(points) * scale), np.int32)
 
 
 def _label(picture: Picture, text: str, at: npt.NDArray[Any], colour: tuple[int, int, int], thick: int) -> None:

@@ -140,7 +140,7 @@ class MqttSink:
             return None
         path = self._folder / self._settings[name]
         try:
-            return path.read_text(encoding="utf-8").strip()
+            return str(path.read_text(encoding="utf-8")).strip()
         except OSError as error:
             raise InvalidOption(f"events.mqtt.{name}: {path} cannot be read: {error.strerror}") from error
 

@@ -82,8 +82,8 @@ class PlateReader:
             return
         track = max(large, key=lambda one: float((one.box[2] - one.box[0]) * (one.box[3] - one.box[1])))
         vehicle = _cut(picture, track.box, 0.0)
-        plates = self._find(vehicle) if vehicle.size else ()
-        if len(plates):
+        plates = self._find(vehicle) if vehicle.size else None
+        if plates is not None and len(plates):
             reading = self._read(_cut(vehicle, plates[0][:4], 0.06))
             if len(reading.text) >= 3:
                 self._readings.setdefault(track.number, []).append(reading)

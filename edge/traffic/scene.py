@@ -77,7 +77,8 @@ class Scene:
         self._size = None
         self._lines: list[LineCount] = []
         self._zones: list[ZoneWatch] = []
-        wanted = {name for shape in (*camera.lines, *camera.zones) for name in shape.classes or ()}
+        named = [*(line.classes for line in camera.lines), *(zone.classes for zone in camera.zones)]
+        wanted = {name for classes in named for name in classes or ()}
         known = [name for name in self.class_names if name in VEHICLES] or list(self.class_names)
         self._vehicles = frozenset(known)
         self._followed = np.array([name in self._vehicles | wanted for name in self.class_names], dtype=bool)

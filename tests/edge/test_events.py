@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def publisher(folder: Path, events: str) -> Publisher:
     return Publisher(parse(text, folder / "watch.yaml"), first_wait=0.05)
 
 
+def delivered(told: Publisher) -> bool:
+    return not told.state()["receivers"]["mqtt"]["waiting"]  # type: ignore[index]
+
+
+def problem_of(told: Publisher) -> str:
+    return str(told.state()["receivers"]["mqtt"]["problem"] or "")  # type: ignore[index]
+
+
 def ids(path: Path) -> list[str]:
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
 
@@ -68,6 +77,9 @@ def test_a_broker_that_is_killed_gets_every_event_by_its_id(tmp_path: Path, brok
     listener = Listener(broker.port)
     published: list[str] = []
 
+    def subscribed(least: int) -> bool:
+        return listener.subscriptions >= least
+
     def received() -> dict[str, None]:
         return dict.fromkeys(json.loads(body)["id"] for _, body in listener.messages)
 
@@ -79,7 +91,7 @@ def test_a_broker_that_is_killed_gets_every_event_by_its_id(tmp_path: Path, brok
         publish(0, 200)  # an outage from the start on
         for turn in range(1, 3):
             broker.start()
-            wait_for("the subscription", lambda least=turn: listener.subscriptions >= least)
+            wait_for("the subscription", partial(subscribed, turn))
             gate.open()
             publish(1000 * turn, 50)
             wait_for("the messages", lambda: len(received()) >= len(published))
@@ -123,10 +135,10 @@ def test_a_broker_with_tls_is_checked(tmp_path: Path) -> None:
             told = publisher(tmp_path, f"  mqtt: {mqtt}\n")
             told.publish([event(1)])
             if problem is None:
-                wait_for("the delivery", lambda told=told: not told.state()["receivers"]["mqtt"]["waiting"])
+                wait_for("the delivery", partial(delivered, told))
             else:
-                wait_for("the problem", lambda told=told: told.state()["receivers"]["mqtt"]["problem"])
-                assert problem in told.state()["receivers"]["mqtt"]["problem"]  # type: ignore[index]
+                wait_for("the problem", partial(problem_of, told))
+                assert problem in problem_of(told)
                 assert told.state()["receivers"]["mqtt"]["waiting"] == 1  # type: ignore[index]
             told.close(0.5)
     finally:
@@ -329,7 +341,7 @@ def test_an_hour_without_a_receiver_at_two_events_a_second(tmp_path: Path) -> No
 
 def test_snapshots_hide_people_and_plates(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
-    picture = random.integers(0, 2, (400, 640, 1)).repeat(3, axis=2).astype(np.uint8) * 255
+    picture = np.asarray(255 * random.integers(0, 2, (400, 640, 1)).repeat(3, axis=2), np.uint8)
     car, person = np.array([100.0, 100, 500, 300]), np.array([[200.0, 120, 260, 280]])
     crossed = Event("abc", "line_crossed", "north side", FrameTime(0, 0.0, 0.0, 0.0), {})
     for shows_plates, width in ((False, 192), (True, 600)):

@@ -95,7 +95,8 @@ def test_the_live_picture_is_annotated_and_no_faster_than_asked(watching: Watchi
 
     thread = threading.Thread(target=feed)
     thread.start()
-    began, pictures = time.monotonic(), []
+    began = time.monotonic()
+    pictures: list[bytes] = []
     while len(pictures) < 6:
         line = answer.readline()
         if line.startswith(b"Content-Length"):

@@ -53,7 +53,7 @@ def test_pairs_are_the_best_of_all_ways(likeness: npt.NDArray[np.float64]) -> No
 
 def test_overlap_is_intersection_over_union() -> None:
     one = np.array([[0.0, 0, 10, 10], [50, 50, 60, 60]])
-    np.testing.assert_allclose(overlaps(one, np.array([[5.0, 0, 15, 10]])), [[1 / 3], [0]])
+    np.testing.assert_allclose(overlaps(one, np.array([[5.0, 0, 15, 10]])), np.array([[1 / 3], [0.0]]), rtol=1e-6)
 
 
 def drive(tracker: Tracker, hidden: tuple[float, float], seconds: float = 6.0) -> list[tuple[float, int]]:
