@@ -86,6 +86,7 @@ def run(site: Site, names: list[str], pulls: int, given: argparse.Namespace) -> 
             pulled = pull(site, job_id, names, pulls, given.segments, random.Random(given.seed))
         folder = site.folder / "results" / job_id
         seen, files = watching.seen(site.database), files_in(folder)
+        seen.planned = watching.planned(site.database)
         times, wrong = films.wrong_times(folder)
     except SystemExit:
         with contextlib.suppress(DatabaseAway, DBAPIError):
@@ -139,25 +140,25 @@ def workplace(database: str, *, has_disks: bool) -> Iterator[Workplace]:
 def main() -> None:
     """Run both, compare, and print what was seen."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--segments", type=int, default=200, help="a multiple of 10")
+    parser.add_argument("--segments", type=int, default=200, help="at least so many")
     parser.add_argument("--pulls", type=int, default=20)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--plugs", default="kills", help=f"kills, others, all, or some of {', '.join(PLUGS)}")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which stops all that runs here
-    names, count = _names(given.plugs), given.segments // films.VIDEO_SEGMENTS
+    names, count = _names(given.plugs), -(-given.segments // films.VIDEO_SEGMENTS)
     has_disks = any(name.startswith("full-") for name in names)
     with workplace(given.database, has_disks=has_disks) as place:
         print(f"{machine()}\n`python -m benchmarks.plugs {' '.join(sys.argv[1:])}`", flush=True)
         films.write_films(place.root / "films", count)
         films.export_reader(place.root / "models", place.root)
         calm = run(place.site("calm", is_calm=True), [], 0, given)  # in one piece: no segment may show
-        problems = [f"in peace: {problem}" for problem in calm.problems(count, 0, calm)]
+        problems = [f"in peace: {problem}" for problem in calm.problems(0, calm)]
         if not problems:
             rough = run(place.site("rough", is_calm=False), names, given.pulls, given)
-            print(f"{given.database}: {rough.told(given.segments, calm)}")
-            problems += rough.problems(given.segments, given.pulls, calm)
+            print(f"{given.database}: {rough.told(calm)}")
+            problems += rough.problems(given.pulls, calm)
         print("\n".join(f"BROKEN: {problem}" for problem in problems) or "Nothing was lost.", flush=True)
         if problems:
             raise SystemExit(f"the logs are in {place.root}")

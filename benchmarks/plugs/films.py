@@ -22,9 +22,10 @@ from tests.vod.numbered import HEIGHT, RATE, SHOT_FRAMES, WIDTH, Encoding, write
 PICTURES_A_SECOND: Final = 5
 """So few that a segment costs next to nothing."""
 SEGMENT_SECONDS: Final = 2
-VIDEO_SEGMENTS: Final = 10
-SECONDS: Final = SEGMENT_SECONDS * VIDEO_SEGMENTS
+SECONDS: Final = 20
 """Of a video."""
+VIDEO_SEGMENTS: Final = 9
+"""That are made of it."""
 NETWORK: Final = "numbers"
 OPTIONS: Final[dict[str, Any]] = {"frames": True, "fps": 1.0}
 _BITS, _CELL = 10, 16
@@ -33,7 +34,7 @@ _LEFT: Final = (WIDTH - _BITS * _CELL) // 2
 
 
 def write_films(folder: Path, count: int) -> None:
-    """Videos of 10 segments each with a key frame every second; no two are the same."""
+    """Videos with a key frame every second; no two are the same."""
     folder.mkdir()
     for number in range(count):
         numbers = range(number, number + SECONDS * PICTURES_A_SECOND)

@@ -51,25 +51,25 @@ class Ended:
         names = self.files.keys() | calm.files.keys()
         return sorted(name for name in names if self.files.get(name) != calm.files.get(name))
 
-    def told(self, segments: int, calm: Ended) -> str:
+    def told(self, calm: Ended) -> str:
         """What was seen."""
         pulls, seen = self.pulled.pulls, self.seen
         return "\n".join([
             f"{sum(pulls.values())} plugs pulled, {self.pulled.kills} of them kill -9: {dict(sorted(pulls.items()))}",
             f"{self.pulled.seconds:.0f} s (in peace {calm.pulled.seconds:.0f} s), {self.pulled.job.state.value}",
-            f"{len(seen.done)} of {segments} segments done, {len(seen.begun_though_done)} begun again though done",
+            f"{len(seen.done)} of {seen.planned} segments done, {len(seen.begun_though_done)} begun again though done",
             f"{seen.again} runs more than segments, of at most {self.pulled.at_risk} that were in work at the pulls",
             f"{len(self.files)} files, {len(self.differing(calm))} of them not as in peace",
             f"{self.times} times in them looked at, {len(self.wrong_times)} wrong",
         ])  # fmt: skip
 
-    def problems(self, segments: int, pulls: int, calm: Ended) -> Iterator[str]:
+    def problems(self, pulls: int, calm: Ended) -> Iterator[str]:
         """What is wrong."""
         seen, differing = self.seen, self.differing(calm)
         checks = {
             f"the job is {self.pulled.job.state.value}": self.pulled.job.state is not JobState.SUCCEEDED,
             f"only {sum(self.pulled.pulls.values())} plugs were pulled": sum(self.pulled.pulls.values()) < pulls,
-            f"{segments - len(seen.done)} segments are lost": len(seen.done) != segments,
+            f"{seen.planned - len(seen.done)} segments are lost": len(seen.done) != seen.planned or not seen.planned,
             f"begun again though done: {sorted(seen.begun_though_done)[:5]}": bool(seen.begun_though_done),
             f"{seen.again} segments ran again": seen.again > self.pulled.at_risk,
             f"files differ: {differing[:5]}": bool(differing),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,6 +10,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from vod.jobs.database import Database
+from vod.jobs.tables import videos
+from vod.segments import VideoPlan
 
 _EVENTS: Final = (
     ("begun", "INSERT", "1 = 1"),
@@ -46,6 +49,8 @@ class Seen:
     """How often each was begun, by the numbers of its video and of it."""
     done: set[tuple[int, int]] = field(default_factory=set)
     left_out: set[tuple[int, int]] = field(default_factory=set)
+    planned: int = 0
+    """How many there are."""
     begun_though_done: set[tuple[int, int]] = field(default_factory=set)
 
     def __str__(self) -> str:
@@ -75,3 +80,10 @@ def seen(database: Database) -> Seen:
         else:
             found.left_out.add(key)
     return found
+
+
+def planned(database: Database) -> int:
+    """How many segments there are."""
+    with database.reading() as connection:
+        plans = connection.scalars(sa.select(videos.c.plan).where(videos.c.plan.is_not(None))).all()
+    return sum(len(VideoPlan.from_json(json.loads(plan)).segments) for plan in plans)
