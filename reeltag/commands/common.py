@@ -208,9 +208,13 @@ def triton_address(url: str) -> str:
 
 
 def _reachable(address: str) -> str:
-    """The address, unless it is a socket that this process cannot connect to."""
-    path = address.removeprefix("unix:")
-    if path != address and not os.access(path, os.W_OK):
+    """The address, unless it is a socket that this process may not connect to; one that is not there may come back."""
+    path = Path(address.removeprefix("unix:"))
+    if (
+        address.startswith("unix:")
+        and not os.access(path, os.W_OK)
+        and not (os.access(path.parent, os.X_OK) and not path.exists())
+    ):
         raise TritonUnavailable(
             f"Triton listens at {address}, which only its own user can open, on its own machine; "
             "run this command as that user, or leave --url out to start a server for it"

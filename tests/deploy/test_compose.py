@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from deploy.serve_plans import CONTAINERS
+from reeltag.contract import NMS_OF_KIND
 from reeltag.embedded import find
 from reeltag.settings import Settings
 from tests.deploy.containers import Container, container
@@ -211,7 +212,8 @@ def test_the_exporter_builds_what_triton_is_given(tmp_path: Path) -> None:
             assert exporter.process.wait(120) == 0, exporter.log.read_text()
     for network in stage.command[2:]:
         assert json.loads((plans / network / "passport.json").read_text())["runtime"] == "tensorrt"
-    assert {"detect", "classify", "detect_classify", "decode", "nms"} <= {path.name for path in plans.iterdir()}
+    backends = {"decode", NMS_OF_KIND["engine"]}  # suppression is in the plan
+    assert {"detect", "classify", "detect_classify", *backends} <= {path.name for path in plans.iterdir()}
 
 
 def test_the_fleet_shares_its_database_and_its_files() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from reeltag.commands.common import triton_address
+from reeltag.errors import TritonUnavailable
 from tests.e2e.conftest import REELTAG, free_port
 
 
@@ -97,3 +99,10 @@ def test_sigterm_ends_a_command_whose_thread_stands_still_in_a_read(tmp_path: Pa
         time.sleep(0.5)  # into the read
         process.terminate()
         assert process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_a_socket_that_is_away_is_no_matter_of_permissions(tmp_path: Path) -> None:
+    """As while Triton starts again: a worker waits for it, and does not end."""
+    assert triton_address(f"unix:{tmp_path}/grpc:1") == f"unix:{tmp_path}/grpc:1"
+    with pytest.raises(TritonUnavailable, match="which only its own user can open"):
+        triton_address(f"unix:{tmp_path}/nowhere/grpc:1")
