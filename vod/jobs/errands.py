@@ -174,7 +174,8 @@ def _note_problems(database: Database, connection: sa.Connection, job_id: str, w
 def _row(held: Held, number: int, each: Found) -> dict[str, Any]:
     values: dict[str, Any] = {"job_id": held.job_id, "number": number, "source": each.source, "name": each.name}
     values["found"] = each.to_json()
-    return {**values, "state": JobState.QUEUED.value, "attempt": 0, "tries": 0, "starts": 0, "seconds_done": 0.0}
+    values["attempt"] = held.attempt
+    return {**values, "state": JobState.QUEUED.value, "tries": 0, "starts": 0, "seconds_done": 0.0}
 
 
 def _is_held(held: Held) -> sa.ColumnElement[bool]:

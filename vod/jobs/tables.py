@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 import sqlalchemy as sa
 
 SCHEMA_VERSION: Final = 1
+_MOST_FIRST_ATTEMPT: Final = 1 << 30
 _metadata: Final = sa.MetaData()
 
 schema: Final = sa.Table("reeltag_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -30,7 +32,8 @@ jobs: Final = sa.Table(
     # What has to be done now for the job itself: EXPAND its sources, or FINISH it once its videos are done.
     sa.Column("errand", sa.String(8)),
     sa.Column("host", sa.String(200)),
-    sa.Column("attempt", sa.Integer, nullable=False, default=0),
+    # Workflows are named by it, and DBOS keeps those of a job that was deleted: the same job again begins elsewhere.
+    sa.Column("attempt", sa.Integer, nullable=False, default=lambda: secrets.randbelow(_MOST_FIRST_ATTEMPT)),
     sa.Column("starts", sa.Integer, nullable=False, default=0),
     # Videos by state, kept with each change of one, so that no listing and no claim counts rows.
     sa.Column("queued", sa.Integer, nullable=False, default=0),

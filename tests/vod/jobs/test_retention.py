@@ -35,3 +35,21 @@ def test_jobs_go_with_their_results_when_their_time_is_over(place: Place) -> Non
     with database.reading() as connection:
         assert list(connection.scalars(sa.select(rows.c.id))) == [new]
     assert [path.name for path in place.results.iterdir() if not path.name.startswith(".")] == [new]
+
+
+def test_a_job_that_is_submitted_again_after_it_was_deleted_begins_at_once(place: Place) -> None:
+    """Its workflows have names that those of the first, which DBOS keeps, never had."""
+    jobs, database = place.jobs(), place.database
+    source = place.script("a.mp4")
+
+    async def made() -> str:
+        job, _ = await jobs.submit(Submission(sources=(source,)))
+        return job.id
+
+    attempts = set()
+    for _ in range(3):
+        job_id = asyncio.run(made())
+        with database.writing() as connection:
+            attempts.add(connection.scalar(sa.select(rows.c.attempt).where(rows.c.id == job_id)))
+            connection.execute(rows.delete().where(rows.c.id == job_id))
+    assert len(attempts) == 3
