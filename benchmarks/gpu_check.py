@@ -117,7 +117,8 @@ def _apart(name: str, options: argparse.Namespace) -> Outcome:
         content = Path(answer.name).read_bytes()
         if content:
             outcome.said = json.loads(content)
-            outcome.failure = outcome.said.pop("failure", "") or outcome.failure
+            said = outcome.said.pop("failure", "")
+            outcome.failure = outcome.failure or said
         elif not outcome.failure:
             log.seek(0)
             outcome.failure = f"ended with {process.returncode}: {log.read().decode(errors='replace')[-400:].strip()}"

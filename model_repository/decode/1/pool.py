@@ -205,7 +205,11 @@ class Pool:
             queue = self._large if self._has_room() else self._ordinary
             if not queue or not (self._idle or self._grow()):
                 return
-            worker, picture = self._idle.pop(), queue.popleft()
+            picture = queue.popleft()
+            if picture.until <= time.monotonic():
+                picture.done(LATE)
+                continue
+            worker = self._idle.pop()
             try:
                 worker.start(picture.file, picture.views, may_be_large=bool(picture.large))
             except OSError as error:  # no memory for the file

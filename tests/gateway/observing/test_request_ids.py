@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -147,6 +148,10 @@ def test_a_batch_of_several_requests_has_an_id_that_each_of_them_logs(
 
     with ThreadPoolExecutor(6) as pool, caplog.at_level("INFO"):
         assert list(pool.map(ask, range(6))) == [200] * 6
+        deadline = time.monotonic() + 10
+        while sum(bool(getattr(r, "fields", {}).get("batches")) for r in caplog.records) < 6:
+            assert time.monotonic() < deadline, "the line of a request comes after its answer, not never"
+            time.sleep(0.01)
     said = {r.getMessage(): r.fields for r in caplog.records if r.name == "gateway.requests"}  # type: ignore[attr-defined]
     batches = [batch for fields in said.values() for batch in fields["batches"]]
     assert len(said) <= 6
