@@ -63,7 +63,7 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
             return scenes[camera]
 
         shown = _Shown()
-        watch = Watch(options, publish, scene_of, shown)
+        watch = Watch(options, publish, scene_of, shown, publisher.state)
         port = configuration.page.get("port") if page_port is None else page_port
         if port is not None:
             from edge.page import Page  # noqa: PLC0415 - a device without a screen needs none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Callable, Sequence, TextIO
+from typing import Any, Callable, Mapping, Sequence, TextIO
 
 from reeltag.tegrastats import Tegrastats
 
@@ -38,6 +38,7 @@ class Watch:
         publish: Keeps events.
         scene_of: Makes the scene of a camera from the class names and the camera's name.
         show: The page.
+        delivery: For the metrics, where events go through a spool: as `Publisher.state`.
 
     Raises:
         InputError: A source or an option is wrong.
@@ -50,6 +51,7 @@ class Watch:
         publish: Callable[[list[Event]], None],
         scene_of: Callable[[Sequence[str], str], Scene] = PlainScene,
         show: Shown = lambda *_: None,
+        delivery: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         self.clocks = Clocks()
         self.artefact = find_detector(options.repository, options.model)
@@ -62,7 +64,7 @@ class Watch:
         self._tegrastats = Tegrastats(self.clocks.now)
         self._close_metrics: Callable[[], None] = lambda: None
         if options.metrics_port is not None:
-            metrics = EdgeMetrics(self.watched, lambda: self._tegrastats.newest)
+            metrics = EdgeMetrics(self.watched, lambda: self._tegrastats.newest, delivery)
             self._close_metrics = serve_metrics(metrics, options.metrics_port)
         self.loop = Loop(
             self.watched,

@@ -84,6 +84,7 @@ class GStreamerSource:
         self, address: Address, *, is_paced: bool = True, latency_ms: int = 100, timeout: float = 10.0
     ) -> None:
         self._address, self._timeout = address, timeout
+        self._is_paced = is_paced and not address.is_live
         self._pipeline_of = pipeline_of(address, latency_ms=latency_ms, is_paced=is_paced)
         self._gst: Any = None
         self._pipeline: Any = None
@@ -125,7 +126,10 @@ class GStreamerSource:
         copied = self._extract(hash(buffer), 0, frame.data.ctypes.data, len(frame.data))
         if copied != len(frame.data) or buffer.get_size() != copied:
             raise SourceLost(f"{self._address.name} gave a frame of {buffer.get_size()} bytes, not {len(frame.data)}")
-        return self._captured(buffer.pts)
+        captured = self._captured(buffer.pts)
+        if self._is_paced:  # a decoder is a few milliseconds early, and a camera never
+            time.sleep(max(0.0, captured - time.monotonic()))
+        return captured
 
     def close(self) -> None:
         """As `Source.close`."""

@@ -20,6 +20,10 @@ class Undelivered(Exception):
     """A receiver did not take events; they are tried again."""
 
 
+class Refused(Exception):
+    """A receiver has read events and does not take them as they are, now or later."""
+
+
 class Sink(Protocol):
     """Who gets events."""
 
@@ -35,6 +39,7 @@ class Sink(Protocol):
 
         Raises:
             Undelivered: It has not, or nobody knows: all of them come again.
+            Refused: It does not take one of them, or none; alone it says which.
         """
 
     def close(self) -> None:
@@ -43,6 +48,9 @@ class Sink(Protocol):
 
 class Delivery:
     """A thread that keeps one sink supplied.
+
+    An event that is refused does not hold up those behind it: it is set aside as soon as the receiver takes a later one.
+    A receiver that takes none of them is not well itself, and everything waits for it.
 
     Args:
         sink: Who gets the events.
@@ -54,6 +62,8 @@ class Delivery:
         self.sink = sink
         self.problem: str | None = None
         """Why it gets none now."""
+        self.refused = 0
+        """Events that were set aside since the start."""
         self._spool, self._first_wait = spool, first_wait
         self._news, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"events to {sink.name}", daemon=True)
@@ -83,8 +93,7 @@ class Delivery:
                     started = True
                 rows = self._spool.after(self.sink.name, self.sink.batch)
                 if rows:
-                    self.sink.send(rows)
-                    self._spool.delivered(self.sink.name, rows[-1].seq)
+                    self._hand_over(rows)
                     wait, self.problem = self._first_wait, None
                     continue
             except (Undelivered, StorageFull) as error:
@@ -100,3 +109,35 @@ class Delivery:
                 self._news.wait()
                 self._news.clear()
         self.sink.close()
+
+    def _hand_over(self, rows: Sequence[Row]) -> None:
+        try:
+            self.sink.send(rows)
+        except Refused as error:
+            if not self._one_by_one(rows):
+                raise Undelivered(f"{error}, and it takes none of {len(rows)} events") from error
+            return
+        self._spool.delivered(self.sink.name, rows[-1].seq)
+
+    def _one_by_one(self, rows: Sequence[Row]) -> bool:
+        """Find what is refused, and set it aside; refused ones at the end stay, until one behind them is taken.
+
+        Returns:
+            Whether any was taken.
+        """
+        refused: list[tuple[Row, str]] = []
+        taken = False
+        for row in rows:
+            try:
+                self.sink.send([row])
+            except Refused as error:
+                refused.append((row, str(error)))
+                continue
+            taken = True
+            self._spool.set_aside(self.sink.name, refused)
+            self._spool.delivered(self.sink.name, row.seq)
+            for one, reason in refused:
+                _LOG.error("%s; event %s is set aside in the spool, those behind it went on", reason, one.id)
+            self.refused += len(refused)
+            refused.clear()
+        return taken

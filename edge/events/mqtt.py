@@ -6,16 +6,22 @@ import re
 import ssl
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from reeltag.errors import InvalidOption, SetupError
 
-from edge.events.delivery import Undelivered
+from edge.events.delivery import Refused, Undelivered
 from edge.events.spool import Row, Spool
 
 _ANSWER_SECONDS = 20.0
 _LOOK_SECONDS = 0.25
+_KEEP_ALIVE_SECONDS = 10
+"""One that does not answer for half as long again is gone."""
+AGAIN_SECONDS = 20.0
+"""A broker confirms what it has in memory: what it had confirmed so shortly before its connection broke is sent again."""
+_MOST_AGAIN = 1000
 
 
 class _Context(ssl.SSLContext):
@@ -31,7 +37,8 @@ class _Context(ssl.SSLContext):
 class MqttSink:
     """A broker.
 
-    A connection that fails is thrown away with what waits in it: nothing comes twice but what was not confirmed.
+    A connection that fails is thrown away with what waits in it. What was confirmed in the `AGAIN_SECONDS` before that
+    comes again first, with the same ids, together with the next event: the broker may have died before anybody had it.
 
     Args:
         settings: `events.mqtt` of the configuration.
@@ -49,6 +56,9 @@ class MqttSink:
         self._paho: Any = client
         self._settings, self._folder = settings, folder
         self._client: Any = None
+        self._broke: float | None = None
+        """When the connection broke, seconds of the monotonic clock; none once everything is confirmed by the next."""
+        self._confirmed: deque[tuple[float, Row]] = deque(maxlen=_MOST_AGAIN)
         self._tls = self._context() if settings.get("tls") or "ca_file" in settings else None
         self._password = self._read("password_file")
 
@@ -59,8 +69,9 @@ class MqttSink:
         """As `Sink.send`."""
         client = self._client or self._connect()
         deadline = time.monotonic() + _ANSWER_SECONDS
+        all_rows = [*self._unsure(), *rows]
         try:
-            sent = [client.publish(self._topic(row), row.body, qos=1) for row in rows]
+            sent = [client.publish(self._topic(row), row.body, qos=1) for row in all_rows]
             for message in sent:
                 while not message.is_published():
                     if not client.is_connected():
@@ -68,9 +79,13 @@ class MqttSink:
                     if time.monotonic() > deadline:
                         raise Undelivered(f"{self._address()} has not confirmed events for {_ANSWER_SECONDS:.0f} s")
                     message.wait_for_publish(_LOOK_SECONDS)
+            self._broke = None
+            self._confirmed.extend((time.monotonic(), row) for row in all_rows)
         except (Undelivered, RuntimeError, ValueError) as error:
+            self._has_broken()
             self.close()
-            raise Undelivered(str(error)) from error
+            # paho itself does not send what is too long for MQTT, or has no topic.
+            raise (Refused if isinstance(error, ValueError) else Undelivered)(str(error)) from error
 
     def close(self) -> None:
         """As `Sink.close`."""
@@ -79,6 +94,17 @@ class MqttSink:
             self._client.disconnect()
             self._client.loop_stop()
             self._client = None
+
+    def _unsure(self) -> list[Row]:
+        """What a broker had confirmed that may have died since, oldest first."""
+        if self._broke is None:
+            return []
+        since = self._broke - AGAIN_SECONDS
+        return list({row.seq: row for when, row in self._confirmed if when >= since}.values())
+
+    def _has_broken(self, *_: Any) -> None:
+        if self._broke is None:
+            self._broke = time.monotonic()
 
     def _connect(self) -> Any:
         paho = self._paho
@@ -99,7 +125,7 @@ class MqttSink:
         client.on_connect, client.on_disconnect = connected, disconnected
         client.max_inflight_messages_set(self.batch)
         try:
-            client.connect(self._settings["host"], self._settings.get("port", 1883 if self._tls is None else 8883), 30)
+            client.connect(self._settings["host"], self._settings.get("port", 1883 if self._tls is None else 8883), _KEEP_ALIVE_SECONDS)
         except (OSError, ValueError) as error:
             if self._tls is not None and self._tls.newest is not None:
                 self._tls.newest.close()
@@ -109,7 +135,7 @@ class MqttSink:
         if not answered.wait(_ANSWER_SECONDS) or said[0] or not client.is_connected():
             self.close()
             raise Undelivered(f"{self._address()} refuses: {said[0] or 'no answer to the greeting'}")
-        client.on_disconnect = None
+        client.on_disconnect = self._has_broken
         return client
 
     def _topic(self, row: Row) -> str:

@@ -99,7 +99,8 @@ class Publisher:
         """For people: who waits for how many events and why, and what was lost."""
         waiting = self._spool.waiting()
         receivers = {
-            one.sink.name: {"waiting": waiting[one.sink.name], "problem": one.problem} for one in self._deliveries
+            one.sink.name: {"waiting": waiting[one.sink.name], "refused": one.refused, "problem": one.problem}
+            for one in self._deliveries
         }
         return {
             "receivers": receivers,

@@ -18,12 +18,17 @@ from reeltag.errors import StorageFull
 _LOG = logging.getLogger(__name__)
 _CLOCK_WAS_SET = 1_704_067_200.0
 """Start of 2024: a device without a battery begins in 1970, so what is stamped earlier has no known age."""
+MOST_REFUSED = 10_000
+"""Events that are set aside; beyond it the oldest go, and are counted."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, wall REAL NOT NULL, size INTEGER NOT NULL,
   topic TEXT NOT NULL, body TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS events_wall ON events (wall);
 CREATE TABLE IF NOT EXISTS sinks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS refused (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, wall REAL NOT NULL, sink TEXT NOT NULL,
+  reason TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (sink, id));
 CREATE TABLE IF NOT EXISTS lost (reason TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -138,6 +143,35 @@ class Spool:
             except sqlite3.OperationalError as error:
                 raise StorageFull(f"what was delivered cannot be kept: {error}") from error
 
+    def set_aside(self, sink: str, refused: Sequence[tuple[Row, str]]) -> None:
+        """Keep events that a sink will not take, each with the reason, in a table of their own.
+
+        They are deleted as old ones like all others, and beyond `MOST_REFUSED` the oldest first.
+
+        Raises:
+            StorageFull: That cannot be kept.
+        """
+        query = (
+            "INSERT OR IGNORE INTO refused (id, wall, sink, reason, body) "
+            "SELECT id, wall, ?, ?, body FROM events WHERE seq = ?"
+        )
+        with self._lock:
+            try:
+                with self._database:
+                    self._database.executemany(query, [(sink, reason, row.seq) for row, reason in refused])
+                    over = self._one("SELECT count(*) FROM refused") - MOST_REFUSED
+                    if over > 0:
+                        oldest = "SELECT number FROM refused ORDER BY number LIMIT ?"
+                        self._database.execute(f"DELETE FROM refused WHERE number IN ({oldest})", (over,))
+                        self._count_lost("refused", over)
+            except sqlite3.OperationalError as error:
+                raise StorageFull(f"what was refused cannot be kept: {error}") from error
+
+    def refused(self) -> list[tuple[str, str, str]]:
+        """What was set aside, oldest first: the sink, why, and the event as a line of JSON."""
+        with self._lock:
+            return self._database.execute("SELECT sink, reason, body FROM refused ORDER BY number").fetchall()
+
     def place(self, event_id: str) -> int | None:
         """Where an event is in the order; None when it is not there."""
         with self._lock:
@@ -153,7 +187,7 @@ class Spool:
             }
 
     def lost(self) -> dict[str, int]:
-        """How many events went before everybody had them: `full` for the bound, `old` for their age."""
+        """How many events went before everybody had them: `full` for the bound, `old` for their age, `refused`."""
         with self._lock:
             return dict(self._database.execute("SELECT reason, count FROM lost").fetchall())
 
@@ -199,7 +233,9 @@ class Spool:
         now = time.time()
         if now - self._trimmed > 60 or now < self._trimmed:
             self._trimmed = now
-            self._drop("old", "wall BETWEEN ? AND ?", (_CLOCK_WAS_SET, now - self._keep_seconds))
+            old = (_CLOCK_WAS_SET, now - self._keep_seconds)
+            self._drop("old", "wall BETWEEN ? AND ?", old)
+            self._database.execute("DELETE FROM refused WHERE wall BETWEEN ? AND ?", old)
         while self._bytes > self._max_bytes:
             over, last = self._bytes - self._max_bytes, 0
             for seq, size in self._database.execute("SELECT seq, size FROM events ORDER BY seq LIMIT 256"):
@@ -218,7 +254,10 @@ class Spool:
             if reason not in self._told:
                 _LOG.error("events are lost before everybody had them: the spool is %s", reason)
                 self._told.add(reason)
-            self._database.execute(
-                "INSERT INTO lost VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count",
-                (reason, count),
-            )
+            self._count_lost(reason, count)
+
+    def _count_lost(self, reason: str, count: int) -> None:
+        self._database.execute(
+            "INSERT INTO lost VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count",
+            (reason, count),
+        )

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 from reeltag.errors import InvalidOption
 from reeltag.signatures import DELIVERY_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
 
-from edge.events.delivery import Undelivered
+from edge.events.delivery import Refused, Undelivered
 from edge.events.spool import Row, Spool
 
 _ANSWER_SECONDS = 20.0
+_REFUSALS = (400, 413, 415, 422)
+"""What says that the body is not taken. Other errors are about the address or the password, which people can put right."""
 
 
 class WebhookSink:
@@ -72,7 +74,8 @@ class WebhookSink:
         finally:
             connection.close()
         if not 200 <= answer.status < 300:
-            raise Undelivered(f"{self._url.hostname} answers {answer.status} {answer.reason}")
+            kind = Refused if answer.status in _REFUSALS else Undelivered
+            raise kind(f"{self._url.hostname} answers {answer.status} {answer.reason}")
 
     def close(self) -> None:
         """Nothing is held."""

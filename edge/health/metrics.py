@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -28,10 +28,16 @@ class EdgeMetrics:
     Args:
         watched: The cameras.
         device: The newest figures of the device, where it has any.
+        delivery: As `Publisher.state`, where events go through a spool.
     """
 
-    def __init__(self, watched: Sequence[Watched], device: Callable[[], DeviceFigures | None]) -> None:
-        self._watched, self._device = watched, device
+    def __init__(
+        self,
+        watched: Sequence[Watched],
+        device: Callable[[], DeviceFigures | None],
+        delivery: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._watched, self._device, self._delivery = watched, device, delivery
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, for `prometheus_client`."""
@@ -47,6 +53,8 @@ class EdgeMetrics:
                 state.add_metric([one.camera.name, each], float(one.camera.state == each))
         yield state
         yield from self._times()
+        if self._delivery is not None:
+            yield from _delivery_metrics(self._delivery())
         yield from _device_metrics(self._device())
 
     def _counter(self, name: str, text: str, values: list[int]) -> Metric:
@@ -74,6 +82,24 @@ class EdgeMetrics:
                     stages.add_metric([one.camera.name, stage], buckets, total)
         yield stages
         yield whole
+
+
+def _delivery_metrics(state: Mapping[str, Any]) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily(f"{_PREFIX}_events_waiting", "Events that a receiver has not got.", labels=["receiver"])
+    refused = CounterMetricFamily(
+        f"{_PREFIX}_events_refused", "Events that a receiver does not take, set aside.", labels=["receiver"]
+    )
+    for name, one in state["receivers"].items():
+        waiting.add_metric([name], float(one["waiting"]))
+        refused.add_metric([name], float(one["refused"]))
+    lost = CounterMetricFamily(
+        f"{_PREFIX}_events_lost", "Events that went before everybody had them.", labels=["reason"]
+    )
+    for reason in ("full", "old", "refused", "memory"):
+        lost.add_metric([reason], float(state["lost"].get(reason, 0)))
+    yield waiting
+    yield refused
+    yield lost
 
 
 def _device_metrics(figures: DeviceFigures | None) -> Iterator[Metric]:

@@ -184,7 +184,9 @@ class Ladder:
             progress("+ int8: calibration")
             built = replace(built, graph=convert(self._subject.graph, "int8", self._calibration)[0])
             yield Rung("+ int8", [Way(read, self._compiled(built), finish)])
-        if self._fine_tuning is not None:
+        if self._fine_tuning is None:
+            yield Rung("+ fine-tuning", skipped="it takes minutes, and --qat was not said")
+        else:
             built = replace(built, graph=self._fine_tuned(self._fine_tuning, progress))
             yield Rung("+ fine-tuning", [Way(read, self._compiled(built), finish)])
         yield from self._after_precision(built)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from edge.capture.addresses import parse as parse_address
 from edge.capture.clocks import Clocks
@@ -22,6 +23,7 @@ from edge.pipeline.suppression import Suppression
 from edge.watching import Watch
 from reeltag.errors import PortInUse
 from reeltag.tegrastats import DeviceFigures, Tegrastats, parse
+from tests.edge.test_events import publisher
 from tests.edge.test_loop import SlowNetwork, watched_pattern
 from tests.edge.test_sources import free_port
 
@@ -149,3 +151,15 @@ def test_prometheus_reads_what_happened() -> None:
     assert 'reeltag_edge_camera_state{camera="gate",state="ended"} 1.0' in lines
     assert 'reeltag_edge_power_watts{rail="VDD_IN"} 5.235' in lines
     assert 'reeltag_edge_temperature_celsius{zone="tj"} 49.5' in lines
+
+
+def test_prometheus_reads_what_became_of_the_events(tmp_path: Path) -> None:
+    told = publisher(tmp_path, "  file: {path: events.jsonl}\n")
+    told.lost_in_memory = 4
+    registry = CollectorRegistry()
+    registry.register(EdgeMetrics([], lambda: None, told.state))
+    lines = generate_latest(registry).decode().splitlines()
+    told.close()
+    assert 'reeltag_edge_events_waiting{receiver="file"} 0.0' in lines
+    assert 'reeltag_edge_events_refused_total{receiver="file"} 0.0' in lines
+    assert 'reeltag_edge_events_lost_total{reason="memory"} 4.0' in lines

@@ -130,6 +130,23 @@ def test_a_file_is_the_same_with_and_without_gstreamer(gst: Any, shared: Path) -
 
 
 @pytest.mark.parametrize("way", [GStreamerSource, OpenCvFile])
+def test_no_frame_of_a_file_comes_before_it_was_captured(gst: Any, shared: Path, way: Callable[..., Source]) -> None:
+    """Its age, and with it no stage of its latency, is ever below zero."""
+    source, frame, ages, times = way(parse(str(shared / "media/vtest.avi"))), Frame(), [], []
+    source.open()
+    try:
+        for _ in range(8):
+            captured = source.read(frame)
+            assert captured is not None
+            ages.append(time.monotonic() - captured)
+            times.append(captured)
+    finally:
+        source.close()
+    assert min(ages) >= 0, ages
+    np.testing.assert_allclose(np.diff(times), 0.1, atol=1e-3)
+
+
+@pytest.mark.parametrize("way", [GStreamerSource, OpenCvFile])
 def test_files_that_are_none_are_refused(gst: Any, tmp_path: Path, way: Callable[..., Source]) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("not a video\n" * 100)
