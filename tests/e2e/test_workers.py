@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,15 +90,33 @@ def test_a_killed_parent_leaves_nothing_behind(model_repository: Path, tmp_path:
 
 
 def test_all_are_drained(model_repository: Path, tmp_path: Path) -> None:
-    def ask(url: str) -> int:
-        files = [("file", ("a.jpg", jpeg()))] * 8
-        return httpx.post(f"{url}/v1/images?tasks=detect", files=files, timeout=60).status_code
+    all_have_come = threading.Barrier(17)
+    body = httpx.Request("POST", "http://any/", files=[("file", ("a.jpg", jpeg()))] * 8)
+    content = body.read()
+    head = [
+        "POST /v1/images?tasks=detect HTTP/1.1",
+        "Host: 127.0.0.1",
+        "Connection: close",
+        "Expect: 100-continue",
+        *(f"{name}: {body.headers[name]}" for name in ("Content-Type", "Content-Length")),
+    ]
+
+    def ask(url: str) -> bytes:
+        address = httpx.URL(url)
+        with socket.create_connection((address.host, address.port or 80), timeout=60) as connection:
+            connection.sendall("\r\n".join([*head, "", ""]).encode())
+            answer = connection.makefile("rb")
+            assert answer.readline() == b"HTTP/1.1 100 Continue\r\n", "it is in work"
+            assert answer.readline() == b"\r\n"
+            all_have_come.wait(60)
+            connection.sendall(content)
+            return answer.readline()
 
     with (
         serve(tmp_path, "--model-repository", str(model_repository), "--workers", "2") as service,
         ThreadPoolExecutor(16) as pool,
     ):
         asked = [pool.submit(ask, service.url) for _ in range(16)]
-        time.sleep(0.5)  # all have come, and few have their answer
+        all_have_come.wait(60)
         service.process.terminate()
-        assert {one.result() for one in asked} == {200}
+        assert {one.result() for one in asked} == {b"HTTP/1.1 200 OK\r\n"}
