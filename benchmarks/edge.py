@@ -78,7 +78,7 @@ class Clip:
 
 
 class Instant:
-    """A network that answers the same boxes at once."""
+    """A network that answers the same boxes at once: of its 300 candidates as many are sure as on a street."""
 
     runtime = "none"
 
@@ -88,7 +88,7 @@ class Instant:
         corners = random.uniform(0, 300, (300, 2))
         rest = [
             corners + random.uniform(10, 100, (300, 2)),
-            random.random((300, 1)) ** 3,
+            random.random((300, 1)) ** 30,
             random.integers(0, 8, (300, 1)),
         ]
         self._candidates = np.concatenate([corners, *rest], 1).astype(np.float32)[None]

@@ -49,8 +49,8 @@ class Sink(Protocol):
 class Delivery:
     """A thread that keeps one sink supplied.
 
-    An event that is refused does not hold up those behind it: it is set aside as soon as the receiver takes a later one.
-    A receiver that takes none of them is not well itself, and everything waits for it.
+    An event that is refused does not hold up those behind it: it is set aside once the receiver takes a later one. A
+    receiver that takes none of them is not well itself, and everything waits for it.
 
     Args:
         sink: Who gets the events.

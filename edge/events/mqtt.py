@@ -20,7 +20,7 @@ _LOOK_SECONDS = 0.25
 _KEEP_ALIVE_SECONDS = 10
 """One that does not answer for half as long again is gone."""
 AGAIN_SECONDS = 20.0
-"""A broker confirms what it has in memory: what it had confirmed so shortly before its connection broke is sent again."""
+"""A broker confirms what it has in memory: what it had confirmed so shortly before it went away is sent again."""
 _MOST_AGAIN = 1000
 
 
@@ -125,7 +125,11 @@ class MqttSink:
         client.on_connect, client.on_disconnect = connected, disconnected
         client.max_inflight_messages_set(self.batch)
         try:
-            client.connect(self._settings["host"], self._settings.get("port", 1883 if self._tls is None else 8883), _KEEP_ALIVE_SECONDS)
+            client.connect(
+                self._settings["host"],
+                self._settings.get("port", 1883 if self._tls is None else 8883),
+                _KEEP_ALIVE_SECONDS,
+            )
         except (OSError, ValueError) as error:
             if self._tls is not None and self._tls.newest is not None:
                 self._tls.newest.close()

@@ -18,7 +18,7 @@ from edge.events.spool import Row, Spool
 
 _ANSWER_SECONDS = 20.0
 _REFUSALS = (400, 413, 415, 422)
-"""What says that the body is not taken. Other errors are about the address or the password, which people can put right."""
+"""The body is not taken. Other errors are about the address or the password, which people can put right."""
 
 
 class WebhookSink:

@@ -16,7 +16,7 @@ from onnx import ModelProto
 from exporters.bench.runners import OnnxRuntimeRunner, Runner, openvino_runners, plan_runner
 from exporters.bench.subject import Subject, cut, subject_of
 from exporters.bench.timing import quantiles
-from exporters.bench.watts import Watts
+from exporters.bench.watts import ABSENT, Watts
 from exporters.bench.ways import (
     Way,
     candidates_finish,
@@ -151,7 +151,8 @@ class Ladder:
 
     def notes(self) -> list[str]:
         """What was left out, and why."""
-        return [f"{rung.name}: {rung.skipped}" for rung in self.rungs if rung.skipped]
+        said = [f"{rung.name}: {rung.skipped}" for rung in self.rungs if rung.skipped]
+        return said + [ABSENT] * (self._latency and not any(rung.watts for rung in self.rungs))
 
     def _measure_speed(self, pictures: list[bytes], seconds: float, progress: Progress) -> None:
         rungs = [rung for rung in self.rungs if rung.ways]

@@ -21,7 +21,7 @@ from exporters.bench.runners import (
 )
 from exporters.bench.subject import FromFrames, Subject, network_graph, subject_of
 from exporters.bench.timing import Timing, time_call
-from exporters.bench.watts import Watts
+from exporters.bench.watts import ABSENT, Watts
 from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.graphs import compare
 from exporters.plans.build import BatchProfile, PlanOptions, build_plan
@@ -134,12 +134,14 @@ def table(rows: Sequence[SeminarRow], *, latency: bool = False) -> list[dict[str
     return cells
 
 
-def notes(rows: Sequence[SeminarRow]) -> list[str]:
+def notes(rows: Sequence[SeminarRow], *, latency: bool = False) -> list[str]:
     """What else a reader of the table must know: whose weights, what was left out and why."""
     said = [f"weights: {row.weights}" for row in rows[:1]]
     said += [f"{row.runtime} {row.precision}: {row.skipped}" for row in rows if row.skipped]
     if not torch.cuda.is_available():
         said.append("on a GPU: nothing, PyTorch finds none here")
+    if latency and all(row.watts is None for row in rows):
+        said.append(ABSENT)
     return list(dict.fromkeys(said))
 
 

@@ -14,6 +14,7 @@ from reeltag.tegrastats import Tegrastats
 _RAPL: Final = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 """Energy of the processor's package, microjoules; only root may read it, and not on every machine."""
 _EVERY_SECONDS: Final = 0.5
+ABSENT: Final = "W: neither tegrastats nor the energy of the processor's package can be read here"
 
 
 class Watts:

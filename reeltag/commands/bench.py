@@ -116,7 +116,7 @@ def _network_alone(
         _show(
             f"{name}, one picture at a time; {processor()}",
             seminar.table(rows, latency=latency),
-            [*seminar.notes(rows), str(load)],
+            [*seminar.notes(rows, latency=latency), str(load)],
         )
 
 
