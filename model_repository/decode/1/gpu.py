@@ -6,8 +6,8 @@ then says what is wrong with it. Pixels are fitted into the views by products of
 same geometry and the same weights as on the CPU. One thread does it, in the default stream: what requests bring while
 it is at work is its next batch.
 
-Memory on the GPU is bounded whatever a batch holds: pixels decoded at one time (`CHUNK_PIXELS`), pixels fitted at one
-time (`FIT_PIXELS`), the size of a picture (`MOST_PIXELS`, `LONGEST_SIDE`). Without memory a request fails as a whole.
+Memory on the GPU is bounded whatever a batch holds, see `frames.decoding_bytes`. Without memory a request fails as a
+whole.
 """
 
 from __future__ import annotations
@@ -30,14 +30,6 @@ import simplejpeg
 import torch
 from pool import LATE, Geometry, Picture, Pool
 
-MOST_PIXELS: Final = 1 << 24
-"""Of a picture; larger ones are for the pool."""
-LONGEST_SIDE: Final = 8192
-"""Of a picture, columns or rows."""
-CHUNK_PIXELS: Final = 1 << 25
-"""Decoded at one time, 96 MiB as RGB; a batch of 32 pictures of 1280x720 is one chunk."""
-FIT_PIXELS: Final = 1 << 23
-"""Fitted at one time, but for a single larger picture."""
 _PROBE_SIDE: Final = 256
 _QUIET: Final = {"PYNVIMGCODEC_VERBOSITY": "0"}
 """nvImageCodec would write several lines for each damaged file."""
@@ -91,7 +83,8 @@ class GpuDecoder:
     @property
     def says(self) -> str:
         """What decodes, for the log."""
-        return f"{self._device} ({self._codec.says}); the rest in processes on the CPU"
+        most = frames.decoding_bytes(self._views, 32) >> 20
+        return f"{self._device} ({self._codec.says}; {most} MiB at most for 32 pictures); the rest on the CPU"
 
     def empty(self, shape: Sequence[int]) -> torch.Tensor:
         """A uint8 tensor for pixels, on the GPU.
@@ -303,9 +296,14 @@ class _Fitter:
         for _, group in groupby(alike, _likeness):
             same = list(group)
             height, width, _ = same[0][0].shape
-            at_once = max(1, FIT_PIXELS // (height * width))
+            at_once = max(1, frames.FIT_PIXELS // self._most_pixels(height, width, same[0][1].views))
             for start in range(0, len(same), at_once):
                 self._fit_alike(same[start : start + at_once])
+
+    def _most_pixels(self, height: int, width: int, views: Sequence[int]) -> int:
+        """Of such a picture, as it is decoded, with its rows resampled, or fitted: one may be far more than another."""
+        places = [frames.placement_of(self._views[view], width, height, width, height) for view in views]
+        return max(height * width, *(place.height * max(width, place.width) for place in places))
 
     def _fit_alike(self, pictures: Sequence[tuple[torch.Tensor, Picture]]) -> None:
         """Those of one size that are wanted in the same views."""
@@ -335,15 +333,16 @@ def _plain_header(file: bytes) -> frames.ImageHeader | None:
     except frames.ImageError:
         return None
     header = encoded.header
-    is_small = header.width * header.height <= MOST_PIXELS and max(header.width, header.height) <= LONGEST_SIDE
+    longest = max(header.width, header.height)
+    is_small = header.width * header.height <= frames.MOST_PIXELS and longest <= frames.LONGEST_SIDE
     return header if isinstance(encoded, frames.Jpeg) and is_small and encoded.is_plain else None
 
 
 def _chunks(jobs: Sequence[_Decode]) -> Iterator[list[_Decode]]:
-    """In their order, so many at one time as `CHUNK_PIXELS` allows."""
+    """In their order, so many at one time as `frames.CHUNK_PIXELS` allows."""
     chunk: list[_Decode] = []
     for job in jobs:
-        if chunk and sum(each.pixels for each in chunk) + job.pixels > CHUNK_PIXELS:
+        if chunk and sum(each.pixels for each in chunk) + job.pixels > frames.CHUNK_PIXELS:
             yield chunk
             chunk = []
         chunk.append(job)
