@@ -258,6 +258,35 @@ def test_without_memory_the_requests_fail_and_the_next_is_answered(
     assert not isinstance(Asked(decoder, [jpeg()]).results[0], Exception | str)
 
 
+def test_a_jpeg_that_the_hardware_engine_refuses_is_for_the_next_decoder_and_then_for_the_cpu(
+    decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refuses:
+        """Decodes all but the first of what it is given."""
+
+        def __init__(self, behind: Any) -> None:
+            self.behind, self.asked = behind, list[int]()
+
+        def decode(self, files: Sequence[Any], **options: Any) -> list[Any]:
+            self.asked.append(len(files))
+            return [None, *self.behind.decode(files[1:], **options)] if len(files) > 1 else [None]
+
+    last = list(decoder._codec._decoders.values())[-1]
+    engine, second = Refuses(last), Refuses(last)
+    files = [jpeg(640, 480, colorsubsampling=kind) for kind in ("420", "422", "444")]
+    whole = Asked(decoder, files)
+    for decoders, is_on_cpu in (({"one": engine, "two": last}, False), ({"one": engine, "two": second}, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(decoder._codec, "_decoders", decoders)
+            asked = Asked(decoder, files)
+        assert not any(isinstance(result, Exception | str) for result in asked.results)
+        for i in range(1, len(files)):
+            np.testing.assert_array_equal(asked.pixels(i)[0], whole.pixels(i)[0])
+        first = on_cpu(files[0])[0][0] if is_on_cpu else whole.pixels(0)[0]
+        np.testing.assert_array_equal(asked.pixels(0)[0], first)
+    assert sum(second.asked) < sum(engine.asked), "the second is asked for what the first refuses alone"
+
+
 def test_where_the_library_fails_as_a_whole_the_cpu_decodes(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Fails:
         def decode(self, *_: Any, **__: Any) -> None:
