@@ -129,7 +129,7 @@ def test_pixels_are_fitted_as_opencv_does_it(backend: ModuleType, name: str, siz
     view, pixels = importlib.import_module("frames").View.parse(name), photograph(*size)
     expected = fit_pixels(View.parse(name), pixels, *size).astype(int)
     picture = importlib.import_module("pool").Picture(b"", [0], [torch.empty(view.height, view.width, 3).byte()], print)
-    backend._Fitter([view], torch.device("cpu")).fit([(torch.from_numpy(pixels), picture)])
+    importlib.import_module("gpu_fitter").Fitter([view], torch.device("cpu")).fit([(torch.from_numpy(pixels), picture)])
     assert np.abs(picture.outs[0].numpy() - expected).max() <= 1
 
 
@@ -210,7 +210,7 @@ def test_no_more_is_fitted_at_one_time_than_the_bound_says(
 ) -> None:
     """Thin and small pictures become far larger than they were decoded."""
     view, (width, height) = backend.frames.View.parse(name), size
-    fitter = backend._Fitter([view], torch.device("cpu"))
+    fitter = importlib.import_module("gpu_fitter").Fitter([view], torch.device("cpu"))
     together: list[int] = []
     monkeypatch.setattr(fitter, "_fit_alike", lambda pictures: together.append(len(pictures)))
     pixels = torch.empty((height, width, 3), dtype=torch.uint8)
