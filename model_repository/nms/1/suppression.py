@@ -1,4 +1,4 @@
-"""Class-aware non-maximum suppression, vectorised over the boxes of a picture.
+"""Class-aware non-maximum suppression by OpenCV.
 
 This file imports nothing of reeltag, so that the model folder also runs inside NVIDIA's container.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -66,50 +67,12 @@ def _suppress_one(candidates: Floats, score_threshold: float, iou_threshold: flo
     """`(K, 6)` to the survivors `(k, 6)` by falling score."""
     candidates = candidates[candidates[:, 4] > score_threshold]
     candidates = candidates[np.argsort(-candidates[:, 4], kind="stable")]
-    by_class = np.argsort(candidates[:, 5], kind="stable")
-    better, worse = _overlapping_pairs(candidates[by_class], iou_threshold)
-    if not len(worse):
-        return candidates
-    better, worse = by_class[better], by_class[worse]
-    keep = np.ones(len(candidates), bool)
-    # Greedy suppression is the fixed point of "kept unless a kept better box overlaps": each pass settles at least
-    # the next box of every chain, so it ends after as many passes as the longest chain, usually 2 to 4.
-    while True:
-        dropped = np.zeros(len(candidates), bool)
-        dropped[worse[keep[better]]] = True
-        if np.array_equal(dropped, ~keep):
-            return candidates[keep]
-        keep = ~dropped
-
-
-def _overlapping_pairs(candidates: Floats, iou_threshold: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Indices (better, worse) of all pairs of one class that overlap too much.
-
-    Args:
-        candidates: `(K, 6)`; those of a class stand together, by falling score.
-        iou_threshold: 0 to 1.
-    """
-    better, worse = _pairs(candidates[:, 5])
-    corners = np.ascontiguousarray(candidates[:, :4])
-    sides = np.maximum(corners[:, 2:] - corners[:, :2], 0)
-    area = sides[:, 0] * sides[:, 1]
-    whole = corners.view(np.complex128).reshape(-1)  # a box is one element, which is gathered at once
-    one, other = (np.ascontiguousarray(whole[of].view(np.float32).reshape(-1, 4).T) for of in (better, worse))
-    width = np.maximum(np.minimum(one[2], other[2]) - np.maximum(one[0], other[0]), 0)
-    height = np.maximum(np.minimum(one[3], other[3]) - np.maximum(one[1], other[1]), 0)
-    intersection = width * height
-    union = area[better] + area[worse] - intersection
-    over = intersection > iou_threshold * union
-    return better[over], worse[over]
-
-
-def _pairs(classes: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """All pairs of positions with the same class, the first one first, where equal classes stand together."""
-    count = len(classes)
-    positions = np.arange(count)
-    ends = np.append(np.flatnonzero(classes[1:] != classes[:-1]) + 1, count)
-    behind = np.repeat(ends, np.diff(ends, prepend=0)) - positions - 1
-    better = np.repeat(positions, behind)
-    first = np.cumsum(behind) - behind
-    worse = np.arange(len(better)) - np.repeat(first - positions - 1, behind)
-    return better, worse
+    rectangles = candidates[:, :4].astype(np.float64)
+    rectangles[:, 2:] -= rectangles[:, :2]
+    keep = (rectangles[:, 2:] <= 0).any(axis=1)  # what has no area overlaps nothing; OpenCV takes it for a copy
+    with_area = np.flatnonzero(~keep)
+    classes = candidates[with_area, 5].astype(np.int32)
+    scores = candidates[with_area, 4]
+    kept = cv2.dnn.NMSBoxesBatched(rectangles[with_area], scores, classes, score_threshold, iou_threshold)  # type: ignore[arg-type]
+    keep[with_area[np.asarray(kept, np.intp)]] = True
+    return candidates[keep]
