@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,17 +28,22 @@ class Container:
     triton: str
     tensorrt: str
     """Plans of another major, minor or patch version do not load."""
+    cuda: str
+    python: str
     driver: int
     """Oldest branch that runs it."""
     data_center_drivers: Mapping[int, int]
     """On a data centre's GPU older branches run it as well, each from this minor version on."""
 
 
+_DATA_CENTER: Final = {470: 57, 525: 85, 535: 86, 545: 23}
 CONTAINERS: Final = {
-    "24.10": Container("2.51.0", "10.5.0", 560, {470: 57, 525: 85, 535: 86, 545: 23}),
+    "24.10": Container("2.51.0", "10.5.0", "12.6.2", "3.10", 560, _DATA_CENTER),
+    "24.12": Container("2.53.0", "10.7.0", "12.6.3", "3.12", 560, _DATA_CENTER),
+    "25.03": Container("2.56.0", "10.9.0", "12.8.1", "3.12", 560, _DATA_CENTER),
+    "25.10": Container("2.62.0", "10.13.3", "13.0.2", "3.12", 575, _DATA_CENTER),
 }
-"""By release. Source: NVIDIA, "Triton Inference Server Release 24.10" (docs.nvidia.com/deeplearning/
-triton-inference-server/release-notes/rel-24-10.html): driver requirements, and the table of container versions."""
+"""By release; docs/gpu.md has the same table and its sources."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +63,34 @@ class Machine:
         if not self.driver:
             return "no NVIDIA driver is seen in this container: install nvidia-container-toolkit on the host"
         container = CONTAINERS.get(self.release)
+        if container is None:
+            here_is = (
+                f"container {self.release}" if self.release else "this place, which is none of NVIDIA's containers,"
+            )
+            return f"{here_is} is not known here: {_known()}; build on one of these"
         branch, minor = (int(part) for part in (*self.driver.split("."), "0")[:2])
-        if container is None or branch >= container.driver:
-            return ""
-        if minor >= container.data_center_drivers.get(branch, sys.maxsize):
+        if branch >= container.driver or minor >= container.data_center_drivers.get(branch, sys.maxsize):
             return ""
         older = ", ".join(f"{major}.{least}" for major, least in container.data_center_drivers.items())
         return (
             f"container {self.release} needs NVIDIA driver {container.driver} or later (on a data centre's GPU also "
             f"{older} and later ones of these branches), and {self.driver} is here"
         )
+
+
+def _known() -> str:
+    return ", ".join(f"{release} with TensorRT {one.tensorrt}" for release, one in CONTAINERS.items())
+
+
+def container_of(tensorrt: str) -> str:
+    """Where a plan of such a version runs, in words.
+
+    Args:
+        tensorrt: Version that built the plan, such as `10.5.0.18`.
+    """
+    wanted = ".".join(tensorrt.split(".")[:3])
+    found = next((release for release, one in CONTAINERS.items() if one.tensorrt == wanted), "")
+    return f"container {found} has {wanted}" if found else f"no container that is known here has it ({_known()})"
 
 
 def here(environment: Mapping[str, str]) -> Machine:
@@ -121,15 +144,31 @@ def _problem(model: Path, machine: Machine) -> str:
 
 def _mismatches(plan: dict[str, Any], machine: Machine, name: str) -> Iterator[str]:
     rebuild = f"rebuild it: docker compose --profile gpu run --rm exporter reeltag export {name} --rebuild-stale"
-    container = CONTAINERS.get(machine.release)
+    container = CONTAINERS[machine.release]  # `Machine.problem` is said of others
     if plan["module"] != "tensorrt":
         yield f"it is a plan of {plan['module']}, which this container does not have; {rebuild}"
-    elif container is not None and plan["version"].split(".")[:3] != container.tensorrt.split("."):
-        yield f"it was built by TensorRT {plan['version']}, and {container.tensorrt} is in this container; {rebuild}"
+    elif plan["version"].split(".")[:3] != container.tensorrt.split("."):
+        fits = container_of(plan["version"])
+        yield (
+            f"it was built by TensorRT {plan['version']}, and {container.tensorrt} is in this container; {fits}; "
+            f"{rebuild}"
+        )
     built = plan.get("gpu") or {}
     if (built.get("name"), built.get("compute_capability")) != machine.gpu and not plan.get("targets"):
         here_is = machine.gpu[0] or "none"
         yield f"it was built on {built.get('name', 'an unknown GPU')}, and {here_is} is here; {rebuild}"
+
+
+def with_nvjpeg(environment: Mapping[str, str], paths: Iterable[str]) -> dict[str, str]:
+    """The environment in which nvImageCodec finds the package of nvJPEG; Triton's own libraries stay the first.
+
+    Args:
+        environment: Of this process.
+        paths: In which Python looks for packages.
+    """
+    folders = [str(folder) for path in paths if path and (folder := Path(path, "nvidia", "nvjpeg", "lib")).is_dir()]
+    before = environment.get("LD_LIBRARY_PATH", "")
+    return {**environment, "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [before, *folders]))}
 
 
 def main(arguments: list[str]) -> None:
@@ -144,7 +183,8 @@ def main(arguments: list[str]) -> None:
         print(f"{name} is left out: {problem}", file=sys.stderr, flush=True)
     if not loaded:
         sys.exit(f"nothing in {repository} can be served here")
-    os.execvp(command[0], [*command, *(f"--load-model={name}" for name in loaded)])
+    environment = with_nvjpeg(os.environ, sys.path)
+    os.execvpe(command[0], [*command, *(f"--load-model={name}" for name in loaded)], environment)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,18 @@
 # NVIDIA's Triton of the release that the wheel `nvidia-pytriton` carries (2.51), built from the project's root.
 # Target `triton` serves; target `exporter` builds plans with the TensorRT that `triton` runs them with.
-FROM nvcr.io/nvidia/tritonserver:24.10-py3 AS triton
+FROM nvcr.io/nvidia/tritonserver:24.10-py3 AS base
 
 COPY requirements/serve.lock /opt/reeltag/requirements/serve.lock
 # What the backends `decode`, `nms` and `areas` import.
 RUN pip install --no-cache-dir --constraint /opt/reeltag/requirements/serve.lock \
       numpy opencv-python-headless pillow simplejpeg
+
+FROM base AS triton
+
+# What `decode` needs on the GPU, for this container's CUDA 12.6 and Python 3.10: 2.9 GiB of wheels, most of them torch's
+# own CUDA libraries. Without them `decode` says so and decodes on the CPU.
+RUN pip install --no-cache-dir --constraint /opt/reeltag/requirements/serve.lock \
+      torch==2.7.1 nvidia-nvimgcodec-cu12==0.9.0.20 nvidia-nvjpeg-cu12==12.3.3.54
 # Reads each plan's passport first: what this TensorRT, driver or GPU cannot run is left out by name.
 COPY deploy/serve_plans.py /opt/reeltag/deploy/serve_plans.py
 USER 1000:1000
@@ -14,9 +21,8 @@ CMD ["python3", "/opt/reeltag/deploy/serve_plans.py", "/models", \
      "tritonserver", "--model-repository=/models", "--model-control-mode=explicit", \
      "--allow-http=false", "--allow-metrics=false", "--grpc-address=unix:/run/triton/grpc", "--grpc-port=1"]
 
-FROM triton AS exporter
+FROM base AS exporter
 
-USER 0
 WORKDIR /opt/reeltag
 COPY requirements/dev.lock requirements/dev.lock
 # TensorRT's Python module in the version of this container, without libraries of its own: it finds the container's.

@@ -29,16 +29,19 @@ from exporters.progress import Progress
 from exporters.publishing import reference
 from exporters.publishing.artefact import REFERENCE_FILE, Artefact, cpu_has_bf16
 from exporters.publishing.configs import network_outputs
+from exporters.publishing.placing import Machine
 from exporters.publishing.repository import check_target, publish
 from exporters.sources.source import Source
 from reeltag.contract import CANDIDATES, CLASS_MAP, CUTS, SCORES
 from reeltag.errors import AccuracyLost, InvalidOption
+from reeltag.gpu import look
 from reeltag.measured import Measured
 
 _ONE_SECONDS: Final = 1.0
 """How long the speed of an artefact is measured that is compared with no other."""
 _COMPARED: Final = 8
 """On so many of the user's pictures the float32 graph is compared with its source."""
+_GPU: Final = "cuda:0"
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,31 @@ def _makings(source: Source, options: ExportOptions) -> list[Making]:
         check_trainable(source.graph, sample_frames(source.spec, 1))
     if not options.is_fastest_wanted:
         return [options.making]
-    if options.making.runtime != "openvino":
-        raise InvalidOption(
-            f"the fastest precision is measured in OpenVINO on this CPU, not in {options.making.runtime}; name one"
-        )
+    _check_measurable(options.making.runtime)
     if options.calibration is None:
-        raise InvalidOption("to choose a precision int8 is tried, too; give calibration pictures")
+        raise InvalidOption("to choose a precision lower ones are tried, too; give calibration pictures")
     lower: list[Precision] = ["bf16", "int8"] if cpu_has_bf16() else ["int8"]
+    if options.making.runtime == "onnxruntime":
+        lower = ["fp16"]  # what CUDA's provider computes as fast as the GPU can, see `publishing.placing`
     without = replace(options.making, precision="fp32", fine_tuning=None)
     tuning = options.making.fine_tuning
     return [without, *(replace(without, precision=p, fine_tuning=tuning if p == "int8" else None) for p in lower)]
+
+
+def _check_measurable(runtime: str) -> None:
+    """Refuse to choose the fastest precision where nothing could measure it."""
+    if runtime == "tensorrt":
+        raise InvalidOption(
+            "the fastest precision is measured in OpenVINO on the CPU or in ONNX Runtime on the GPU, not in tensorrt; "
+            "name one"
+        )
+    if runtime == "onnxruntime":
+        problem = Machine.here().problem_with(runtime)
+        if problem:
+            raise InvalidOption(
+                "the fastest precision for onnxruntime is measured on an NVIDIA GPU, which cannot be used "
+                f"({problem}); name one, or take --runtime openvino"
+            )
 
 
 def _check_gate(source: Source, options: ExportOptions) -> None:
@@ -188,6 +206,9 @@ def _compared_pictures(source: Source, options: ExportOptions) -> npt.NDArray[np
 
 
 def _speeds(source: Source, artefacts: Sequence[Artefact]) -> tuple[Speed, ...]:
+    if len(artefacts) > 1 and artefacts[0].passport.runtime == "onnxruntime":
+        graphs = [Candidate(artefact.passport.precision, onnx.load(artefact.file)) for artefact in artefacts]
+        return fastest(graphs, source.spec.input_shape, device=_GPU)
     candidates = [
         Candidate(artefact.passport.precision, onnx.load(artefact.file), artefact.openvino_precision)
         for artefact in artefacts
@@ -221,8 +242,13 @@ def _with_speed(artefact: Artefact, speeds: Sequence[Speed]) -> Artefact:
     if passport.precision not in rates:
         return artefact
     known = passport.measured or Measured()
-    speed = {"images_per_second": round(rates[passport.precision], 1), "machine": processor()}
+    speed = {"images_per_second": round(rates[passport.precision], 1), "machine": _measured_on(passport.runtime)}
     return replace(artefact, passport=passport.model_copy(update={"measured": known.model_copy(update=speed)}))
+
+
+def _measured_on(runtime: str) -> str:
+    gpu = look().gpu if runtime == "onnxruntime" else None
+    return gpu.name if gpu is not None else processor()
 
 
 def _with_reference(source: Source, artefact: Artefact, options: ExportOptions, folder: Path) -> Artefact:

@@ -1,4 +1,4 @@
-"""Which precision is the fastest on the CPU at hand: nobody knows before it is measured.
+"""Which precision is the fastest on the CPU or the GPU at hand: nobody knows before it is measured.
 
 With AMX bfloat16 beats int8, with VNNI alone int8 wins, and without either int8 may gain little.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from exporters.graphs.compose import is_one_by_one
 from exporters.machine import cores
-from reeltag.contract import FRAMES
+from reeltag.contract import FRAMES, MAX_BATCH_SIZE
 from reeltag.errors import InvalidOption, SetupError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def fastest(
     *,
     seconds: float = _ROUND_SECONDS,
     rounds: int = ROUNDS,
+    device: str = "",
 ) -> tuple[Speed, ...]:
     """Measure candidates in turns, so that a busy moment of the machine meets all of them.
 
@@ -65,17 +66,21 @@ def fastest(
         input_shape: Of a picture, as `ModelSpec.input_shape`.
         seconds: Length of a round.
         rounds: Of each candidate.
+        device: On which ONNX Runtime computes them, such as `cuda:0`; without it OpenVINO does on the CPU.
 
     Returns:
         All of them, the fastest first.
 
     Raises:
         InvalidOption: There is no candidate.
-        SetupError: OpenVINO is missing, or cannot run a candidate.
+        SetupError: What computes them is missing, or cannot run a candidate.
     """
     if not candidates:
         raise InvalidOption("there is no precision to choose from; name at least one")
-    compiled = [_compiled(candidate, input_shape) for candidate in candidates]
+    compiled = [
+        _on_device(candidate, input_shape, device) if device else _compiled(candidate, input_shape)
+        for candidate in candidates
+    ]
     rates_of_rounds = [[measure(seconds) for measure in compiled] for _ in range(rounds)]
     measured = [
         Speed(candidate.precision, statistics.median(rates), min(rates), max(rates))
@@ -104,6 +109,29 @@ def _compiled(candidate: Candidate, input_shape: tuple[int, ...]) -> Callable[[f
     for request in requests:
         request.infer({FRAMES: pixels})
     return lambda seconds: _rate(requests, {FRAMES: pixels}, seconds)
+
+
+def _on_device(candidate: Candidate, input_shape: tuple[int, ...], device: str) -> Callable[[float], float]:
+    """What measures a candidate for some seconds in the engine that serves it, already warm."""
+    import torch  # noqa: PLC0415  # exporting for a CPU measures without it
+
+    from exporters.backends.onnx_engine import OnnxEngine  # noqa: PLC0415
+
+    count = 1 if is_one_by_one(candidate.graph) else MAX_BATCH_SIZE
+    try:
+        content = candidate.graph.SerializeToString()
+        engine = OnnxEngine(content, FRAMES, input_shape, (count,), torch.device(device))
+    except Exception as error:  # ONNX Runtime has no common class for what it raises
+        raise SetupError(f"ONNX Runtime cannot run the graph in {candidate.precision} on {device}: {error}") from error
+
+    def measure(seconds: float) -> float:
+        began, done = time.perf_counter(), 0
+        while done == 0 or time.perf_counter() - began < seconds:
+            engine.run(count)
+            done += count
+        return done / (time.perf_counter() - began)
+
+    return measure
 
 
 def _rate(requests: Sequence[Any], inputs: dict[str, Any], seconds: float) -> float:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from exporters.publishing.artefact import Artefact
 from exporters.publishing.passport import check_servable, find_gpu
+from reeltag.contract import MAX_BATCH_SIZE
 from reeltag.errors import ModelRepositoryError
+from reeltag.frames import decoding_bytes
 from reeltag.gpu import Cuda, Runtime, look, runtimes
 
 FEWEST_FREE_BYTES: Final = 1 << 30
@@ -115,12 +118,27 @@ def notices(found: dict[str, Place], machine: Machine) -> list[str]:
     gpu = machine.cuda.gpu
     on_gpu = [f"{name} ({one.engine})" for name, one in found.items() if one.engine]
     if on_gpu and gpu is not None:
-        said.append(f"on {gpu.name}: {', '.join(on_gpu)}")
+        said.append(
+            f"on {gpu.name}: {', '.join(on_gpu)}; {_memory([one.artefact for one in found.values() if one.engine])}"
+        )
     said += [f"{name}: {one.reason}" for name, one in found.items() if one.reason]
     problem = machine.problem_with(_GRAPHS_ON_GPU)
     if gpu is not None and problem and any(not one.engine for one in found.values()):
         said.append(f"networks run on the CPU, though {gpu.name} is here: {problem}")
     return said
+
+
+def _memory(artefacts: Sequence[Artefact]) -> str:
+    """What is known beforehand of the memory that these networks take, and the pictures before them."""
+    specs = [artefact.spec for artefact in artefacts]
+    views = sorted({spec.view for spec in specs if spec.view is not None}, key=lambda view: view.name)
+    inputs = sum(spec.max_batch_size * math.prod(spec.input_shape) for spec in specs)
+    pictures = (
+        f"at most {decoding_bytes(views, MAX_BATCH_SIZE) >> 20} MiB for {MAX_BATCH_SIZE} pictures, and "
+        if views
+        else ""
+    )
+    return f"{pictures}{inputs / (1 << 20):.1f} MiB for the inputs of the networks, beside CUDA's own memory"
 
 
 def _problem_of_plan(artefact: Artefact, machine: Machine) -> str:

@@ -61,7 +61,7 @@ def tune(
     found = search(machine, fixed, Servers(subject), table.add, seconds=60 * minutes)
     path = settings.state_dir / TUNED_FILE
     if found.best == found.rule:
-        results.print(f"the rule's sizes are the best of {found.tried}: nothing is written")
+        results.print(f"{found.verdict}; nothing is written", soft_wrap=True)
         return
     said = f"{aim}, {tasks}, of {found.tried} tried {time.strftime('%Y-%m-%d')}"
     tuned = Tuned(machine.cores, machine.memory_mib, vars(found.best), round(found.gain, 3), said)

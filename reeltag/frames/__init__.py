@@ -5,6 +5,7 @@ folder also runs inside NVIDIA's container.
 """
 
 from .decoding import decode_image, decode_views, fit_views
+from .gpu_memory import CHUNK_PIXELS, FIT_PIXELS, LONGEST_SIDE, MOST_PIXELS, decoding_bytes
 from .header import FORMATS, MAX_DECODE_SECONDS, MAX_ENCODED_BYTES, MAX_IMAGE_PIXELS, ImageError, ImageHeader
 from .jpeg import Jpeg
 from .reading import IMAGE_SUFFIXES, SIGNATURE_BYTES, looks_like_image, read, read_header
@@ -26,12 +27,16 @@ from .views import (
 )
 
 __all__ = [
+    "CHUNK_PIXELS",
     "CROP_FRACTION",
+    "FIT_PIXELS",
     "FORMATS",
     "IMAGE_SUFFIXES",
+    "LONGEST_SIDE",
     "MAX_DECODE_SECONDS",
     "MAX_ENCODED_BYTES",
     "MAX_IMAGE_PIXELS",
+    "MOST_PIXELS",
     "OVERSAMPLING",
     "SIGNATURE_BYTES",
     "Colour",
@@ -46,6 +51,7 @@ __all__ = [
     "View",
     "decode_image",
     "decode_views",
+    "decoding_bytes",
     "fit_pixels",
     "fit_views",
     "geometry_of",

@@ -69,6 +69,19 @@ def test_nvidias_container_is_of_the_triton_that_comes_with_reeltag() -> None:
     assert of_jetson.runs == exporter.runs
 
 
+def test_nvidias_container_decodes_on_the_gpu_with_packages_of_its_cuda_and_python() -> None:
+    """Of those that `gpu.py` imports there, each is pinned and for one major version of CUDA."""
+    triton = stages(ROOT / "deploy/triton.Dockerfile")["triton"]
+    container = CONTAINERS[triton.base.removeprefix("nvcr.io/nvidia/tritonserver:").removesuffix("-py3")]
+    runs = " ".join(triton.runs)
+    assert re.search(r" torch==2\.[67]\.\d+ ", runs), "the last torch for CUDA 12.6 is 2.7, on PyPI"
+    major = container.cuda.split(".")[0]
+    assert re.search(rf" nvidia-nvimgcodec-cu{major}==[\d.]+ nvidia-nvjpeg-cu{major}==[\d.]+", runs)
+    assert container.python == "3.10"  # that the versions were looked up for
+    assert {"torch", "simplejpeg", "numpy"} <= triton.distributions
+    assert "torch" not in " ".join(stages(ROOT / "deploy/triton.Dockerfile")["exporter"].runs)
+
+
 def test_python_is_one_that_reeltag_takes() -> None:
     requires = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
     assert requires

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy.serve_plans import Machine, chosen
+from deploy.serve_plans import CONTAINERS, Machine, chosen, with_nvjpeg
 from tests.deploy.images import ROOT
 
 L4 = Machine("24.10", "560.35.03", ("NVIDIA L4", "8.9"))
@@ -42,7 +42,14 @@ def test_a_plan_of_this_container_and_gpu_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "machine", "said"),
     [
-        ({"version": "10.13.3.9"}, {}, "built by TensorRT 10.13.3.9, and 10.5.0 is in this container"),
+        (
+            {"version": "10.13.3.9"},
+            {},
+            "built by TensorRT 10.13.3.9, and 10.5.0 is in this container; container 25.10 has 10.13.3;",
+        ),
+        ({"version": "8.6.1"}, {}, "no container that is known here has it (24.10 with TensorRT 10.5.0, 24.12 with"),
+        ({}, {"release": "23.01"}, "container 23.01 is not known here: 24.10 with TensorRT 10.5.0"),
+        ({}, {"release": ""}, "none of NVIDIA's containers, is not known here"),
         ({"module": "tensorrt_rtx", "targets": ["SM89"]}, {}, "plan of tensorrt_rtx"),
         ({}, {"gpu": ("NVIDIA H200", "9.0")}, "built on NVIDIA L4, and NVIDIA H200 is here"),
         ({}, {"driver": "550.54.14"}, "needs NVIDIA driver 560 or later"),
@@ -75,3 +82,17 @@ def test_it_becomes_the_server_with_what_is_left(tmp_path: Path) -> None:
     assert "yolox_s is left out" in run.stderr
     if not Path("/proc/driver/nvidia").exists():
         assert run.stdout.split() == ["served", "--load-model=decode", "--load-model=other"]
+
+
+def test_the_page_has_the_table_that_the_code_has() -> None:
+    page = (ROOT / "docs/gpu.md").read_text()
+    for release, one in CONTAINERS.items():
+        assert f"| {release} | {one.triton} | {one.tensorrt} | {one.cuda} | {one.python} | {one.driver} |" in page
+
+
+def test_nvjpeg_is_found_behind_tritons_own_libraries(tmp_path: Path) -> None:
+    library = tmp_path / "nvidia" / "nvjpeg" / "lib"
+    library.mkdir(parents=True)
+    paths = ["", str(tmp_path), "/nowhere"]
+    assert with_nvjpeg({"LD_LIBRARY_PATH": "/opt/lib", "A": "b"}, paths)["LD_LIBRARY_PATH"] == f"/opt/lib:{library}"
+    assert with_nvjpeg({}, paths)["LD_LIBRARY_PATH"] == str(library)

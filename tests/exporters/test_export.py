@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +182,20 @@ def test_a_shot_detector_is_not_lowered_unmeasured(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="its accuracy is not measured on pictures"):
         GateOptions(images=tmp_path).annotated("shots")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "said"), [("onnxruntime", "NVIDIA GPU, which cannot be used"), ("tensorrt", "not in tensorrt")]
+)
+def test_the_fastest_precision_is_not_chosen_where_nothing_measures_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Any, said: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    if runtime == "tensorrt":
+        pytest.importorskip("tensorrt_rtx")
+    options = ExportOptions(Making("int8", runtime=runtime), calibration=tmp_path, is_fastest_wanted=True)
+    with pytest.raises(InvalidOption, match=said):
+        export(source_of(), options, target=tmp_path)
 
 
 def test_annotations_by_task(pictures: Path, tmp_path: Path) -> None:

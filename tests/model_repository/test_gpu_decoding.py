@@ -20,7 +20,7 @@ import simplejpeg
 import torch
 from PIL import Image
 
-from reeltag.frames import Fit, Jpeg, Pixels, Resampler, View, decode_views, fit_pixels, read
+from reeltag.frames import Fit, Jpeg, Pixels, Resampler, View, decode_views, decoding_bytes, fit_pixels, read
 from tests.model_repository.test_decoding_pool import processes
 from tests.reeltag.test_formats import FILES
 
@@ -129,7 +129,7 @@ def test_pixels_are_fitted_as_opencv_does_it(backend: ModuleType, name: str, siz
     view, pixels = importlib.import_module("frames").View.parse(name), photograph(*size)
     expected = fit_pixels(View.parse(name), pixels, *size).astype(int)
     picture = importlib.import_module("pool").Picture(b"", [0], [torch.empty(view.height, view.width, 3).byte()], print)
-    backend._Fitter([view], torch.device("cpu")).fit([(torch.from_numpy(pixels), picture)])
+    importlib.import_module("gpu_fitter").Fitter([view], torch.device("cpu")).fit([(torch.from_numpy(pixels), picture)])
     assert np.abs(picture.outs[0].numpy() - expected).max() <= 1
 
 
@@ -187,7 +187,7 @@ def test_a_batch_of_32_broken_jpegs(decoder: Any) -> None:
 def test_pictures_beyond_the_bounds_are_for_the_cpu(
     decoder: Any, backend: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "MOST_PIXELS", 640 * 480 - 1)
+    monkeypatch.setattr(backend.frames, "MOST_PIXELS", 640 * 480 - 1)
     file = jpeg(640, 480)
     for mine, theirs in zip(Asked(decoder, [file]).pixels(0), on_cpu(file)[0], strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -199,8 +199,41 @@ def test_a_chunk_holds_no_more_pixels_than_allowed(backend: ModuleType) -> None:
     jobs = [backend._Decode(None, _of_size(header, *size)) for size in sizes]
     chunks = list(backend._chunks(jobs))
     assert [job for chunk in chunks for job in chunk] == jobs
-    assert all(sum(job.pixels for job in chunk) <= backend.CHUNK_PIXELS for chunk in chunks)
+    assert all(sum(job.pixels for job in chunk) <= backend.frames.CHUNK_PIXELS for chunk in chunks)
     assert len(chunks[0]) >= 32, "a batch is decoded at one time"
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (4096, 4096), (8192, 8), (8, 8192), (64, 64)])
+@pytest.mark.parametrize("name", ["LETTERBOX_640X640_PAD114", "STRETCH_640X640_PAD0", "CENTER_CROP_224X224_PAD0"])
+def test_no_more_is_fitted_at_one_time_than_the_bound_says(
+    backend: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, size: tuple[int, int]
+) -> None:
+    """Thin and small pictures become far larger than they were decoded."""
+    view, (width, height) = backend.frames.View.parse(name), size
+    fitter = importlib.import_module("gpu_fitter").Fitter([view], torch.device("cpu"))
+    together: list[int] = []
+    monkeypatch.setattr(fitter, "_fit_alike", lambda pictures: together.append(len(pictures)))
+    pixels = torch.empty((height, width, 3), dtype=torch.uint8)
+    picture = importlib.import_module("pool").Picture(b"", [0], [], print, np.inf)
+    fitter.fit([(pixels, picture)] * 100)
+    assert sum(together) == 100
+    place = backend.frames.placement_of(view, width, height, width, height)
+    steps = [height * width, place.height * width, place.height * place.width]
+    several = [count * max(steps) for count in together if count > 1]
+    assert all(pixels <= backend.frames.FIT_PIXELS for pixels in several)
+    halves = 3 * 2 * (steps[0] + steps[1] + 2 * steps[2])  # planes, rows, columns, rounded
+    taken = max(count * halves + 3 * count * steps[0] * (count > 1) for count in together)
+    held = backend.frames.decoding_bytes([view], 0) - 3 * backend.frames.CHUNK_PIXELS
+    assert taken <= held - 32 * 2 * 8192 * max(view.height, view.width)
+
+
+def test_the_memory_of_a_batch_is_bounded() -> None:
+    """As docs/gpu.md says it: chunk, fitting, weights and the answers, MiB."""
+    view = View.parse("LETTERBOX_640X640_PAD114")
+    assert decoding_bytes([view], 32) / (1 << 20) == 96 + 216 + 320 + 37.5
+    assert decoding_bytes([view], 64) - decoding_bytes([view], 32) == 32 * 640 * 640 * 3
+    page = (Path(__file__).parents[2] / "docs/gpu.md").read_text()
+    assert f"at most {decoding_bytes([view], 32) >> 20} MiB" in page
 
 
 def _of_size(header: Any, width: int, height: int) -> Any:
@@ -223,6 +256,35 @@ def test_without_memory_the_requests_fail_and_the_next_is_answered(
         results = Asked(decoder, [jpeg(), jpeg(640, 480)]).results
     assert all(isinstance(result, backend.NoRoom) for result in results)
     assert not isinstance(Asked(decoder, [jpeg()]).results[0], Exception | str)
+
+
+def test_a_jpeg_that_the_hardware_engine_refuses_is_for_the_next_decoder_and_then_for_the_cpu(
+    decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refuses:
+        """Decodes all but the first of what it is given."""
+
+        def __init__(self, behind: Any) -> None:
+            self.behind, self.asked = behind, list[int]()
+
+        def decode(self, files: Sequence[Any], **options: Any) -> list[Any]:
+            self.asked.append(len(files))
+            return [None, *self.behind.decode(files[1:], **options)] if len(files) > 1 else [None]
+
+    last = list(decoder._codec._decoders.values())[-1]
+    engine, second = Refuses(last), Refuses(last)
+    files = [jpeg(640, 480, colorsubsampling=kind) for kind in ("420", "422", "444")]
+    whole = Asked(decoder, files)
+    for decoders, is_on_cpu in (({"one": engine, "two": last}, False), ({"one": engine, "two": second}, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(decoder._codec, "_decoders", decoders)
+            asked = Asked(decoder, files)
+        assert not any(isinstance(result, Exception | str) for result in asked.results)
+        for i in range(1, len(files)):
+            np.testing.assert_array_equal(asked.pixels(i)[0], whole.pixels(i)[0])
+        first = on_cpu(files[0])[0][0] if is_on_cpu else whole.pixels(0)[0]
+        np.testing.assert_array_equal(asked.pixels(0)[0], first)
+    assert sum(second.asked) < sum(engine.asked), "the second is asked for what the first refuses alone"
 
 
 def test_where_the_library_fails_as_a_whole_the_cpu_decodes(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:

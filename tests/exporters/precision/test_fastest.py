@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exporters.precision.fastest import Candidate, fastest
-from reeltag.errors import InvalidOption
+from reeltag.errors import InvalidOption, SetupError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("openvino")
@@ -39,6 +39,24 @@ def test_the_fastest_comes_first_with_what_was_measured() -> None:
     assert first.images_per_second >= second.images_per_second
     for measured in (first, second):
         assert 0 < measured.slowest <= measured.images_per_second <= measured.quickest
+
+
+def test_candidates_for_a_gpu_are_measured_in_the_engine_that_serves_them() -> None:
+    """On the CPU here; the engine and its batches are those of a GPU."""
+    pytest.importorskip("torch")
+    slow, quick = Candidate("fp32", convolutions(6)), Candidate("fp16", convolutions(1))
+    first, second = fastest([slow, quick], SHAPE, seconds=0.05, rounds=3, device="cpu")
+    assert {first.precision, second.precision} == {"fp16", "fp32"}
+    assert first.images_per_second >= second.images_per_second
+    assert 0 < first.slowest <= first.images_per_second <= first.quickest
+
+
+def test_what_the_engine_cannot_run_is_named() -> None:
+    pytest.importorskip("torch")
+    broken = convolutions(1)
+    broken.graph.node[2].op_type = "NoSuchOperator"
+    with pytest.raises(SetupError, match="cannot run the graph in fp16 on cpu"):
+        fastest([Candidate("fp16", broken)], SHAPE, seconds=0.05, device="cpu")
 
 
 def test_one_graph_is_measured_by_itself() -> None:
