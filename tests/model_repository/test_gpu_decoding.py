@@ -281,10 +281,14 @@ def test_a_jpeg_that_the_hardware_engine_refuses_is_for_the_next_decoder_and_the
             asked = Asked(decoder, files)
         assert not any(isinstance(result, Exception | str) for result in asked.results)
         for i in range(1, len(files)):
-            np.testing.assert_array_equal(asked.pixels(i)[0], whole.pixels(i)[0])
+            assert _differ_at_most(asked.pixels(i)[0], whole.pixels(i)[0]) <= 1, "by how many are fitted together"
         first = on_cpu(files[0])[0][0] if is_on_cpu else whole.pixels(0)[0]
-        np.testing.assert_array_equal(asked.pixels(0)[0], first)
+        assert _differ_at_most(asked.pixels(0)[0], first) <= (0 if is_on_cpu else 1)
     assert sum(second.asked) < sum(engine.asked), "the second is asked for what the first refuses alone"
+
+
+def _differ_at_most(one: Pixels, other: Pixels) -> int:
+    return int(np.abs(one.astype(int) - other).max())
 
 
 def test_where_the_library_fails_as_a_whole_the_cpu_decodes(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
