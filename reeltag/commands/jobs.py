@@ -31,7 +31,7 @@ _MOST_SHOWN = 20
 """Videos in work of which it is shown what was seen so far."""
 
 Server = Annotated[
-    str, typer.Option("--server", envvar="REELTAG_SERVER", help="The gateway's address; https:// for TLS.")
+    str, typer.Option("--server", "--url", envvar="REELTAG_SERVER", help="The gateway's address; https:// for TLS.")
 ]
 Key = Annotated[str | None, typer.Option("--key", envvar="REELTAG_API_KEY", help="API key, where one is wanted.")]
 CaFile = Annotated[

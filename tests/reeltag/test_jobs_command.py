@@ -37,7 +37,7 @@ def jobs(served: tuple[FakeJobs, str]) -> FakeJobs:
 
 
 def command(served: tuple[FakeJobs, str], *arguments: str) -> list[str]:
-    return [REELTAG, "jobs", *arguments, "--server", served[1]]
+    return [REELTAG, "jobs", *arguments, "--url", served[1]]  # as in other commands
 
 
 @pytest.fixture
