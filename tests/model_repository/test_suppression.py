@@ -68,6 +68,17 @@ def test_a_chain_of_overlaps_keeps_every_second_box() -> None:
     assert kept.boxes[0, : kept.count[0, 0], 0].tolist() == [20.0 * i for i in range(20)]
 
 
+@pytest.mark.parametrize("far", [np.inf, np.nan, 3e38, -np.inf])
+def test_a_box_that_is_none_costs_no_other_one(far: float) -> None:
+    candidates = random_candidates(3, 60, 80, quantised=False)
+    wild = np.array([[0, 0, 30, far, 0.99, 79], [far, 0, 30, 30, 0.98, 2]], np.float32)
+    limits = {"score_threshold": 0.1, "iou_threshold": 0.5, "max_detections": 100}
+    alone = suppression.suppress(candidates[None], **limits)
+    beside = suppression.suppress(np.concatenate([wild, candidates])[None], **limits)
+    kept = {tuple(box) for box in beside.boxes[0, : beside.count[0, 0]].tolist()}
+    assert {tuple(box) for box in alone.boxes[0, : alone.count[0, 0]].tolist()} <= kept
+
+
 def test_no_pictures_and_no_candidates() -> None:
     for shape in ((0, 300, 6), (2, 0, 6)):
         kept = suppression.suppress(np.zeros(shape, np.float32), score_threshold=0, iou_threshold=0.5, max_detections=9)

@@ -27,7 +27,7 @@ import numpy.typing as npt
 import torch
 from gpu_codec import Codec
 from gpu_fitter import Fitter
-from gpu_memory import NoRoom, translated
+from gpu_room import NoRoom, translated
 from pool import LATE, Geometry, Picture, Pool
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import simplejpeg
 import torch
-from gpu_memory import says_no_room
+from gpu_room import says_no_room
 
 _PROBE_SIDE: Final = 256
 _QUIET: Final = {"PYNVIMGCODEC_VERBOSITY": "0"}

@@ -5,13 +5,17 @@ This file imports nothing of reeltag, so that the model folder also runs inside 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+
+_FAR: Final = 1e6
+"""Pixels, far outside of every input: OpenCV moves the classes apart by the largest coordinate, and a box that reaches
+to infinity would take the digits from all others."""
 
 
 class Suppressed(NamedTuple):
@@ -67,9 +71,10 @@ def _suppress_one(candidates: Floats, score_threshold: float, iou_threshold: flo
     """`(K, 6)` to the survivors `(k, 6)` by falling score."""
     candidates = candidates[candidates[:, 4] > score_threshold]
     candidates = candidates[np.argsort(-candidates[:, 4], kind="stable")]
-    rectangles = candidates[:, :4].astype(np.float64)
+    rectangles = np.clip(candidates[:, :4], -_FAR, _FAR).astype(np.float64)
     rectangles[:, 2:] -= rectangles[:, :2]
-    keep = (rectangles[:, 2:] <= 0).any(axis=1)  # what has no area overlaps nothing; OpenCV takes it for a copy
+    # What has no area, or is no number, overlaps nothing; OpenCV takes it for a copy of the others.
+    keep = ~(rectangles[:, 2:] > 0).all(axis=1)
     with_area = np.flatnonzero(~keep)
     classes = candidates[with_area, 5].astype(np.int32)
     scores = candidates[with_area, 4]
