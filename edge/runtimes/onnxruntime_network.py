@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any, Sequence
 
@@ -10,54 +11,187 @@ import numpy.typing as npt
 from reeltag.errors import SetupError
 
 from edge.runtimes.artefacts import FRAMES, NetworkArtefact
-
-_PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+from edge.runtimes.cuda import Cuda
+from edge.runtimes.memory import Host, Memory
+from edge.runtimes.nv12 import GRAPH, OUTPUT, Nv12Fit, Nv12Weights, Plane
+from edge.runtimes.onnxruntime_session import Bound, OrtSession, Tensor
 
 
 class OnnxRuntimeNetwork:
     """A `Network`: input and outputs are bound once for each batch size, to memory of ours.
 
+    On a GPU its runs are recorded as CUDA graphs, where the network has no loop, and it takes NV12.
+
     Args:
         artefact: The network.
         largest_batch: Pictures at once, at most.
+        takes_nv12: Whether pictures are also made of NV12 where it computes; without it on a GPU only, because OpenCV is
+            faster on a CPU.
+        replays: Whether CUDA graphs are recorded.
 
     Raises:
         ImportError: ONNX Runtime is not installed.
         SetupError: It cannot load the network.
     """
 
-    def __init__(self, artefact: NetworkArtefact, largest_batch: int = 1) -> None:
+    def __init__(
+        self,
+        artefact: NetworkArtefact,
+        largest_batch: int = 1,
+        *,
+        takes_nv12: bool | None = None,
+        replays: bool = True,
+    ) -> None:
         ort: Any = importlib.import_module("onnxruntime")
-        providers = [one for one in _PROVIDERS if one in ort.get_available_providers()]
+        self._artefact, self._batch = artefact, largest_batch
+        found, problem = _place(ort)
         try:
-            self._session = ort.InferenceSession(str(artefact.file), providers=providers)
-        except Exception as error:  # it has an exception of its own for each kind of trouble
-            raise SetupError(f"ONNX Runtime cannot load {artefact.file}: {error}") from error
-        self._names = list(artefact.outputs)
-        self.frames: npt.NDArray[np.uint8] = np.zeros((largest_batch, artefact.height, artefact.width, 3), np.uint8)
-        self._bound: dict[int, tuple[Any, list[npt.NDArray[Any]]]] = {}
-        for count in range(1, largest_batch + 1):
-            self._bound[count] = self._bind(count)
-        used = self._session.get_providers()[0].replace("ExecutionProvider", "")
-        self.runtime = f"ONNX Runtime {ort.__version__} on {used}, {artefact.precision}"
+            self._open(ort, found, replays=replays)
+        except SetupError as error:
+            if not isinstance(found, Cuda):
+                raise
+            problem = str(error)
+            self._place = Host()
+            self._open(ort, self._place, replays=False)
+        self.nv12: OnnxRuntimeNv12 | None = None
+        if isinstance(self._place, Cuda) if takes_nv12 is None else takes_nv12:
+            self.nv12 = OnnxRuntimeNv12(ort, self._place, self._input, self._ready, replays=replays)
+        self.runtime = f"ONNX Runtime {ort.__version__} {self._said(problem)}, {artefact.precision}"
 
     def run(self, count: int) -> Sequence[npt.NDArray[Any]]:
         """As `Network.run`."""
-        binding, outputs = self._bound[count]
-        self._session.run_with_iobinding(binding)
-        return outputs
+        size = self.frames[0].nbytes
+        for index in range(count):
+            if index in self._ready:
+                self._ready.discard(index)
+            else:
+                self._place.upload(self._input, index * size, size)
+        self._bound[count]()
+        answers: list[npt.NDArray[Any]] = []
+        for memory in self._outputs:
+            answers.append(memory.array[:count])
+            self._place.download(memory, answers[-1].nbytes)
+        self._place.wait()
+        return answers
 
     def close(self) -> None:
         """As `Network.close`."""
+        if self.nv12 is not None:
+            self.nv12.close()
         self._bound.clear()
         del self._session
+        self._place.close()
 
-    def _bind(self, count: int) -> tuple[Any, list[npt.NDArray[Any]]]:
-        view = self.frames[:count]
-        answers = self._session.run(self._names, {FRAMES: view})  # once, for the outputs' shapes
-        outputs = [np.zeros(answer.shape, answer.dtype) for answer in answers]
-        binding = self._session.io_binding()
-        binding.bind_input(FRAMES, "cpu", 0, np.uint8, view.shape, view.ctypes.data)
-        for name, output in zip(self._names, outputs):
-            binding.bind_output(name, "cpu", 0, output.dtype.type, output.shape, output.ctypes.data)
-        return binding, outputs
+    def _open(self, ort: Any, place: Cuda | Host, *, replays: bool) -> None:
+        self._place = place
+        self._without_replay = ""
+        self._input = place.memory((self._batch, self._artefact.height, self._artefact.width, 3), np.uint8)
+        self.frames: npt.NDArray[np.uint8] = self._input.array
+        self._ready: set[int] = set()
+        """Pictures of the next batch that were fitted where the network computes."""
+        try:
+            self._load(ort, replays=replays)
+        except SetupError as error:
+            if not (replays and isinstance(place, Cuda)):
+                raise
+            self._load(ort, replays=False)
+            self._without_replay = _brief(error)
+
+    def _load(self, ort: Any, *, replays: bool) -> None:
+        self._session = OrtSession(ort, self._artefact.file, self._place, replays=replays)
+        names = list(self._artefact.outputs)
+        shapes = self._session.shapes({FRAMES: self._frames(self._batch)}, names)
+        self._outputs: list[Memory] = [self._place.memory(shapes[name].shape, shapes[name].dtype) for name in names]
+        self._bound: dict[int, Bound] = {}
+        for count in range(1, self._batch + 1):
+            outputs = {
+                name: shapes[name]._replace(address=memory.address, shape=(count, *shapes[name].shape[1:]))
+                for name, memory in zip(names, self._outputs)
+            }
+            self._bound[count] = self._session.bound({FRAMES: self._frames(count)}, outputs)
+
+    def _frames(self, count: int) -> Tensor:
+        return Tensor(self._input.address, np.uint8, (count, *self.frames.shape[1:]))
+
+    def _said(self, problem: str) -> str:
+        if not isinstance(self._place, Cuda):
+            return f"on the CPU (not on the GPU: {problem})" if problem else "on the CPU"
+        if not self._session.replays:
+            return f"on the GPU, without CUDA graphs ({self._without_replay or 'they are not wanted'})"
+        return "on the GPU, with CUDA graphs"
+
+
+class OnnxRuntimeNv12:
+    """A `Nv12Input`: the graph `nv12.onnx`, on the stream of the network.
+
+    Args:
+        ort: The module `onnxruntime`.
+        place: Where the network computes.
+        frames: The network's input.
+        ready: Told which pictures of the next batch are there.
+        replays: Whether CUDA graphs are recorded.
+
+    Raises:
+        SetupError: The graph cannot be loaded.
+    """
+
+    def __init__(self, ort: Any, place: Cuda | Host, frames: Memory, ready: set[int], *, replays: bool) -> None:
+        self._place, self._frames, self._ready = place, frames, ready
+        self._session = OrtSession(ort, GRAPH, place, replays=replays)
+        self._made: list[tuple[dict[str, Memory], dict[int, Bound]]] = []
+        """Memory that runs read, and the runs."""
+
+    def fit(self, weights: Nv12Weights) -> Nv12Fit:
+        """As `Nv12Input.fit`."""
+        memories = {name: self._place.memory(values.shape, values.dtype) for name, values in weights.inputs.items()}
+        for name, values in weights.inputs.items():
+            self._place.copy(values, memories[name])
+        luma = memories["LUMA"] = self._place.memory(weights.luma_shape, np.uint8)
+        chroma = memories["CHROMA"] = self._place.memory(weights.chroma_shape, np.uint8)
+        self._place.wait()
+        inputs = {name: Tensor(each.address, each.array.dtype.type, each.array.shape) for name, each in memories.items()}
+        shape = self._frames.array.shape[1:]
+        size = self._frames.array[0].nbytes
+        bound: dict[int, Bound] = {}
+        self._made.append((memories, bound))
+
+        def fitted(luma_plane: Plane, chroma_plane: Plane, index: int) -> None:
+            self._place.copy(luma_plane, luma)
+            self._place.copy(chroma_plane, chroma)
+            if index in bound:
+                bound[index]()
+            else:  # which computes, too
+                output = Tensor(self._frames.address + index * size, np.uint8, shape)
+                bound[index] = self._session.bound(inputs, {OUTPUT: output})
+            self._ready.add(index)
+
+        return fitted
+
+    def frame_memory(self, size: int) -> Plane:
+        """As `Nv12Input.frame_memory`."""
+        return self._place.pinned(size)
+
+    def close(self) -> None:
+        """Free the graph; what `fit` made is of no use any more."""
+        for _, bound in self._made:
+            bound.clear()
+        del self._session
+
+
+def _place(ort: Any) -> tuple[Cuda | Host, str]:
+    """The GPU, where ONNX Runtime was built for one and there is one; and why not, where it was."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return Host(), ""
+    if hasattr(ort, "preload_dlls"):  # from 1.21 on: CUDA's libraries in packages of Python
+        with contextlib.suppress(Exception):
+            ort.preload_dlls()
+    try:
+        return Cuda(), ""
+    except SetupError as error:
+        return Host(), str(error)
+
+
+def _brief(error: Exception) -> str:
+    """The first sentence of what ONNX Runtime says, without where in its sources."""
+    said = str(error).split(" : ")[-1]
+    return "the network has a loop" if "control flow" in said else said.split("\n")[0][:160]

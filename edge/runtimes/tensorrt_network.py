@@ -11,7 +11,8 @@ from reeltag.errors import SetupError
 from reeltag.jetson import this_device
 
 from edge.runtimes.artefacts import FRAMES, NetworkArtefact
-from edge.runtimes.cuda import Cuda, Memory
+from edge.runtimes.cuda import Cuda
+from edge.runtimes.memory import Memory
 
 _OLDEST = (8, 5)
 """Tensors have names and addresses from 8.5 on; before, they were numbered."""
@@ -29,6 +30,8 @@ class TensorRtNetwork:
     Raises:
         SetupError: TensorRT or CUDA is missing, or the plan was built for another TensorRT.
     """
+
+    nv12 = None
 
     def __init__(self, artefact: NetworkArtefact, largest_batch: int = 1) -> None:
         trt = _load(artefact)
@@ -57,7 +60,7 @@ class TensorRtNetwork:
         if count != self._count:
             self._context.set_input_shape(FRAMES, (count, *self.frames.shape[1:]))
             self._count = count
-        self._cuda.upload(self._input, self.frames[:count].nbytes)
+        self._cuda.upload(self._input, 0, self.frames[:count].nbytes)
         if not self._context.execute_async_v3(self._cuda.stream.value):
             raise SetupError("TensorRT could not run its plan")
         answers: list[npt.NDArray[Any]] = []
