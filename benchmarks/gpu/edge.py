@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -53,10 +52,10 @@ def run(setting: Setting) -> Said:
     if not setting.on_gpu:
         ways = [way for way in ways if not way.replays]
     expected: list[npt.NDArray[np.float32]] | None = None
-    with tempfile.TemporaryDirectory() as folder, _cuda_of_torch(setting):
-        artefacts = _artefacts(setting, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        artefacts, seconds = _artefacts(setting, Path(folder)), min(setting.seconds, _MOST_SECONDS)
         for way in ways:
-            found = _measure(said, way, artefacts[way.nms], frames, min(setting.seconds, _MOST_SECONDS))
+            found = _measure(said, way, artefacts[way.nms], frames, seconds, on_gpu=setting.on_gpu)
             if expected is None:
                 expected = found
             said.notes.append(f"{way}: {difference(expected, found)}")
@@ -64,10 +63,12 @@ def run(setting: Setting) -> Said:
 
 
 def _measure(
-    said: Said, way: Way, artefact: NetworkArtefact, frames: list[Frame], seconds: float
+    said: Said, way: Way, artefact: NetworkArtefact, frames: list[Frame], seconds: float, *, on_gpu: bool
 ) -> list[npt.NDArray[np.float32]]:
     """The boxes of each frame."""
     network = OnnxRuntimeNetwork(artefact, takes_nv12=way.prepares, replays=way.replays)
+    if on_gpu and "on the GPU" not in network.runtime:
+        raise RuntimeError(network.runtime)
     picture, suppression = CameraPicture(artefact.view), Suppression(way.nms, _SCORE)
     frames = _where_it_copies_from(network, frames)
 
@@ -137,14 +138,6 @@ def _where_it_copies_from(network: OnnxRuntimeNetwork, frames: list[Frame]) -> l
         own.shape_as(frame.height, frame.width, frame.colours)
         own.data[:] = frame.data
     return there
-
-
-@contextmanager
-def _cuda_of_torch(setting: Setting) -> Iterator[None]:
-    """CUDA's libraries come with PyTorch where they are nowhere else."""
-    if setting.on_gpu:
-        import torch  # noqa: F401, PLC0415
-    yield
 
 
 def _artefacts(setting: Setting, folder: Path) -> dict[str, NetworkArtefact]:

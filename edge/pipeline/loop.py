@@ -130,9 +130,7 @@ class Loop:
             self._finish(each, frame, [output[i] for output in outputs], before)
             each.camera.slot.give_back(frame)
 
-    def _finish(
-        self, watched: Watched, frame: Frame, outputs: Sequence[Detections], before: tuple[float, ...]
-    ) -> None:
+    def _finish(self, watched: Watched, frame: Frame, outputs: Sequence[Detections], before: tuple[float, ...]) -> None:
         began = self._now()
         detections = self._suppression(outputs)
         assert watched.picture.fitting is not None

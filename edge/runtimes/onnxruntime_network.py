@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 from typing import Any, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from reeltag.errors import SetupError
+from reeltag.gpu.libraries import CUDA_LIBRARIES, library_folders
 
 from edge.runtimes.artefacts import FRAMES, NetworkArtefact
 from edge.runtimes.cuda import Cuda
@@ -149,7 +151,9 @@ class OnnxRuntimeNv12:
         luma = memories["LUMA"] = self._place.memory(weights.luma_shape, np.uint8)
         chroma = memories["CHROMA"] = self._place.memory(weights.chroma_shape, np.uint8)
         self._place.wait()
-        inputs = {name: Tensor(each.address, each.array.dtype.type, each.array.shape) for name, each in memories.items()}
+        inputs = {
+            name: Tensor(each.address, each.array.dtype.type, each.array.shape) for name, each in memories.items()
+        }
         shape = self._frames.array.shape[1:]
         size = self._frames.array[0].nbytes
         bound: dict[int, Bound] = {}
@@ -182,13 +186,21 @@ def _place(ort: Any) -> tuple[Cuda | Host, str]:
     """The GPU, where ONNX Runtime was built for one and there is one; and why not, where it was."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return Host(), ""
-    if hasattr(ort, "preload_dlls"):  # from 1.21 on: CUDA's libraries in packages of Python
-        with contextlib.suppress(Exception):
-            ort.preload_dlls()
+    _load_libraries(str(getattr(ort, "cuda_version", "")))
     try:
         return Cuda(), ""
     except SetupError as error:
         return Host(), str(error)
+
+
+def _load_libraries(version: str) -> None:
+    """CUDA's libraries where they are in packages of Python; ONNX Runtime's own `preload_dlls` writes to where events go."""
+    names = CUDA_LIBRARIES.get(int(version.split(".")[0] or 0), {})
+    for folder in library_folders():
+        for name in names:
+            if (folder / name).exists():
+                with contextlib.suppress(OSError):
+                    ctypes.CDLL(str(folder / name), ctypes.RTLD_GLOBAL)
 
 
 def _brief(error: Exception) -> str:

@@ -67,7 +67,8 @@ def reference(frame: Frame, view: str) -> npt.NDArray[np.float64]:
     height, width = inside[0].stop - inside[0].start, inside[1].stop - inside[1].start
     averages = frame.height >= 2 * height and frame.width >= 2 * width
     of_rows, of_columns = shares(frame.height, height, averages), shares(frame.width, width, averages)
-    scaled = np.stack([of_rows @ rgb[..., channel] @ of_columns.T for channel in range(3)], 2)
+    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))  # products of anything else take minutes
+    scaled = (of_rows @ planes @ of_columns.T).transpose(1, 2, 0)
     fitted = np.full((rows, columns, 3), float(pad))
     fitted[inside] = np.clip(scaled, 0, 255)
     return fitted
@@ -150,8 +151,6 @@ def test_the_file_is_what_its_source_writes() -> None:
 
     assert FILE == GRAPH
     assert GRAPH.read_bytes() == nv12_graph().SerializeToString(deterministic=True), "python -m exporters.graphs.nv12"
-
-
 
 
 @pytest.fixture
