@@ -1,4 +1,4 @@
-"""Part `edge`: one camera's 1080p NV12 from memory to boxes, as `reeltag watch` takes it, by each way of preparing it."""
+"""Part `edge`: one camera's 1080p NV12 from memory to boxes, as `reeltag watch` takes it, in each way."""
 
 from __future__ import annotations
 

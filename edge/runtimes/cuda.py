@@ -1,4 +1,4 @@
-"""The few calls of CUDA's runtime that a network needs, through its library: no package of Python is needed for them."""
+"""The few calls of CUDA's runtime that a network needs, through its library: no package of Python is needed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import threading
 import weakref
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ _NON_BLOCKING = 1
 _IS_INTEGRATED = 18
 """`cudaDevAttrIntegrated`."""
 _TO_DEVICE, _TO_HOST = 1, 2
+_THREAD_LOCAL = 1
+"""`cudaStreamCaptureModeThreadLocal`."""
 
 
 class Cuda:
@@ -92,6 +94,26 @@ class Cuda:
         else:
             self._copy(memory.address, array.ctypes.data, array.nbytes, _TO_DEVICE)
 
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record what `work` asks of the stream as a CUDA graph; what is returned asks for it again, in one call.
+
+        Raises:
+            SetupError: It asks for what cannot be recorded.
+        """
+        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
+        with self.lock:
+            self._check("cudaStreamBeginCapture", self.stream, _THREAD_LOCAL)
+            try:
+                work()
+            finally:  # also where it failed: nothing else can be done on the stream before
+                code = self._library.cudaStreamEndCapture(self.stream, ctypes.byref(graph))
+            self._raise_for("cudaStreamEndCapture", code)
+            # With that name the arguments are the same in CUDA 11.4 (JetPack 5) and later.
+            self._check("cudaGraphInstantiateWithFlags", ctypes.byref(made), graph, ctypes.c_ulonglong(0))
+            self._check("cudaGraphDestroy", graph)
+            self._allocated.append(("cudaGraphExecDestroy", made))
+        return lambda: self._check("cudaGraphLaunch", made, self.stream)
+
     def wait(self) -> None:
         """Until all is done that was asked for."""
         self._check("cudaStreamSynchronize", self.stream)
@@ -114,7 +136,9 @@ class Cuda:
         self._check("cudaMemcpyAsync", into, out_of, ctypes.c_size_t(size), direction, self.stream)
 
     def _check(self, function: str, *arguments: Any) -> None:
-        code = getattr(self._library, function)(*arguments)
+        self._raise_for(function, getattr(self._library, function)(*arguments))
+
+    def _raise_for(self, function: str, code: int) -> None:
         if code:
             describe = self._library.cudaGetErrorString
             describe.restype = ctypes.c_char_p

@@ -1,8 +1,8 @@
-"""Memory of tensors, and the host as the place where they are computed on; `cuda.py` has the GPU with the same methods."""
+"""Memory of tensors, and the host as the place that computes; `cuda.py` has the GPU with the same methods."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,14 @@ class Memory:
 
     def __init__(self, array: npt.NDArray[Any], address: int) -> None:
         self.array, self.address = array, address
+
+
+class Tensor(NamedTuple):
+    """What a runtime is told of a tensor."""
+
+    address: int
+    dtype: Any
+    shape: tuple[int, ...]
 
 
 class Host:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from reeltag.errors import InvalidOption, SetupError
 
 from edge.runtimes.artefacts import NetworkArtefact
-from edge.runtimes.nv12 import Nv12Input
+from edge.runtimes.nv12 import Nv12Fitter
 
 RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
 
@@ -22,7 +22,7 @@ class Network(Protocol):
     frames: npt.NDArray[np.uint8]
     """uint8 `[B, H, W, 3]`, RGB: the input, to be filled in place; B is the largest batch."""
 
-    nv12: Nv12Input | None
+    nv12: Nv12Fitter | None
     """Makes frames of a camera's NV12 where the network computes; none where that is to be done before, as on a CPU."""
 
     def run(self, count: int) -> Sequence[npt.NDArray[Any]]:

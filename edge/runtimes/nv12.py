@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Callable, Mapping, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from edge.runtimes.cuda import Cuda
+from edge.runtimes.memory import Host, Memory, Tensor
 
 GRAPH = Path(__file__).with_name("nv12.onnx")
 """Written by `python -m exporters.graphs.nv12`."""
@@ -59,11 +62,66 @@ class Nv12Fit(Protocol):
         """
 
 
-class Nv12Input(Protocol):
-    """The part of a network on a GPU that takes NV12."""
+class Nv12Fitter:
+    """Makes pictures of NV12 where a network computes, before it on the same stream.
+
+    Args:
+        place: Where that is.
+        frames: The network's input.
+        ready: Told which pictures of the next batch are there.
+        bind: Makes a run of `nv12.onnx` with these tensors, which computes at once, and again at each call.
+    """
+
+    def __init__(
+        self,
+        place: Cuda | Host,
+        frames: Memory,
+        ready: set[int],
+        bind: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Callable[[], None]],
+    ) -> None:
+        self._place, self._frames, self._ready, self._bind = place, frames, ready, bind
+        self._made: list[tuple[dict[str, Memory], dict[int, Callable[[], None]]]] = []
+        """Memory that runs read, and the runs."""
 
     def fit(self, weights: Nv12Weights) -> Nv12Fit:
-        """For frames of one size and kind of colours: memory is taken, and the weights copied, here."""
+        """For frames of one size and kind of colours: memory is taken, and the weights copied, here.
+
+        Raises:
+            SetupError: There is no memory, or at the first frame: it cannot be computed.
+        """
+        memories = {name: self._place.memory(values.shape, values.dtype) for name, values in weights.inputs.items()}
+        for name, values in weights.inputs.items():
+            self._place.copy(values, memories[name])
+        luma = memories["LUMA"] = self._place.memory(weights.luma_shape, np.uint8)
+        chroma = memories["CHROMA"] = self._place.memory(weights.chroma_shape, np.uint8)
+        self._place.wait()
+        inputs = {
+            name: Tensor(each.address, each.array.dtype.type, each.array.shape) for name, each in memories.items()
+        }
+        runs: dict[int, Callable[[], None]] = {}
+        self._made.append((memories, runs))
+
+        def fitted(luma_plane: Plane, chroma_plane: Plane, index: int) -> None:
+            self._place.copy(luma_plane, luma)
+            self._place.copy(chroma_plane, chroma)
+            if index in runs:
+                runs[index]()
+            else:
+                runs[index] = self._bind(inputs, {OUTPUT: self._output(index)})
+            self._ready.add(index)
+
+        return fitted
 
     def frame_memory(self, size: int) -> Plane:
-        """uint8 `[size]` from which the GPU copies fastest; freed with the last array of it."""
+        """uint8 `[size]` that is copied from fastest; freed with the last array of it."""
+        return self._place.pinned(size)
+
+    def close(self) -> None:
+        """Let go of the runs; what `fit` made is of no use any more."""
+        for _, runs in self._made:
+            runs.clear()
+        del self._bind
+
+    def _output(self, index: int) -> Tensor:
+        picture = self._frames.array[index]
+        return Tensor(self._frames.address + index * picture.nbytes, np.uint8, picture.shape)

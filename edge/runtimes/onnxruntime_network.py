@@ -14,9 +14,9 @@ from reeltag.gpu.libraries import CUDA_LIBRARIES, library_folders
 
 from edge.runtimes.artefacts import FRAMES, NetworkArtefact
 from edge.runtimes.cuda import Cuda
-from edge.runtimes.memory import Host, Memory
-from edge.runtimes.nv12 import GRAPH, OUTPUT, Nv12Fit, Nv12Weights, Plane
-from edge.runtimes.onnxruntime_session import Bound, OrtSession, Tensor
+from edge.runtimes.memory import Host, Memory, Tensor
+from edge.runtimes.nv12 import GRAPH, Nv12Fitter
+from edge.runtimes.onnxruntime_session import Bound, OrtSession
 
 
 class OnnxRuntimeNetwork:
@@ -27,8 +27,8 @@ class OnnxRuntimeNetwork:
     Args:
         artefact: The network.
         largest_batch: Pictures at once, at most.
-        takes_nv12: Whether pictures are also made of NV12 where it computes; without it on a GPU only, because OpenCV is
-            faster on a CPU.
+        takes_nv12: Whether pictures are made of NV12 where it computes, too; without it on a GPU only, because OpenCV
+            is faster on a CPU.
         replays: Whether CUDA graphs are recorded.
 
     Raises:
@@ -55,9 +55,10 @@ class OnnxRuntimeNetwork:
             problem = str(error)
             self._place = Host()
             self._open(ort, self._place, replays=False)
-        self.nv12: OnnxRuntimeNv12 | None = None
+        self.nv12: Nv12Fitter | None = None
         if isinstance(self._place, Cuda) if takes_nv12 is None else takes_nv12:
-            self.nv12 = OnnxRuntimeNv12(ort, self._place, self._input, self._ready, replays=replays)
+            session = OrtSession(ort, GRAPH, self._place, replays=replays)
+            self.nv12 = Nv12Fitter(self._place, self._input, self._ready, session.bound)
         self.runtime = f"ONNX Runtime {ort.__version__} {self._said(problem)}, {artefact.precision}"
 
     def run(self, count: int) -> Sequence[npt.NDArray[Any]]:
@@ -123,65 +124,6 @@ class OnnxRuntimeNetwork:
         return "on the GPU, with CUDA graphs"
 
 
-class OnnxRuntimeNv12:
-    """A `Nv12Input`: the graph `nv12.onnx`, on the stream of the network.
-
-    Args:
-        ort: The module `onnxruntime`.
-        place: Where the network computes.
-        frames: The network's input.
-        ready: Told which pictures of the next batch are there.
-        replays: Whether CUDA graphs are recorded.
-
-    Raises:
-        SetupError: The graph cannot be loaded.
-    """
-
-    def __init__(self, ort: Any, place: Cuda | Host, frames: Memory, ready: set[int], *, replays: bool) -> None:
-        self._place, self._frames, self._ready = place, frames, ready
-        self._session = OrtSession(ort, GRAPH, place, replays=replays)
-        self._made: list[tuple[dict[str, Memory], dict[int, Bound]]] = []
-        """Memory that runs read, and the runs."""
-
-    def fit(self, weights: Nv12Weights) -> Nv12Fit:
-        """As `Nv12Input.fit`."""
-        memories = {name: self._place.memory(values.shape, values.dtype) for name, values in weights.inputs.items()}
-        for name, values in weights.inputs.items():
-            self._place.copy(values, memories[name])
-        luma = memories["LUMA"] = self._place.memory(weights.luma_shape, np.uint8)
-        chroma = memories["CHROMA"] = self._place.memory(weights.chroma_shape, np.uint8)
-        self._place.wait()
-        inputs = {
-            name: Tensor(each.address, each.array.dtype.type, each.array.shape) for name, each in memories.items()
-        }
-        shape = self._frames.array.shape[1:]
-        size = self._frames.array[0].nbytes
-        bound: dict[int, Bound] = {}
-        self._made.append((memories, bound))
-
-        def fitted(luma_plane: Plane, chroma_plane: Plane, index: int) -> None:
-            self._place.copy(luma_plane, luma)
-            self._place.copy(chroma_plane, chroma)
-            if index in bound:
-                bound[index]()
-            else:  # which computes, too
-                output = Tensor(self._frames.address + index * size, np.uint8, shape)
-                bound[index] = self._session.bound(inputs, {OUTPUT: output})
-            self._ready.add(index)
-
-        return fitted
-
-    def frame_memory(self, size: int) -> Plane:
-        """As `Nv12Input.frame_memory`."""
-        return self._place.pinned(size)
-
-    def close(self) -> None:
-        """Free the graph; what `fit` made is of no use any more."""
-        for _, bound in self._made:
-            bound.clear()
-        del self._session
-
-
 def _place(ort: Any) -> tuple[Cuda | Host, str]:
     """The GPU, where ONNX Runtime was built for one and there is one; and why not, where it was."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
@@ -194,8 +136,8 @@ def _place(ort: Any) -> tuple[Cuda | Host, str]:
 
 
 def _load_libraries(version: str) -> None:
-    """CUDA's libraries where they are in packages of Python; ONNX Runtime's own `preload_dlls` writes to where events go."""
-    names = CUDA_LIBRARIES.get(int(version.split(".")[0] or 0), {})
+    """CUDA's libraries from packages of Python; ONNX Runtime's own `preload_dlls` writes to where events go."""
+    names = CUDA_LIBRARIES.get(int(version.split(".", 1)[0] or 0), {})
     for folder in library_folders():
         for name in names:
             if (folder / name).exists():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping
 
 import numpy as np
 from reeltag.errors import SetupError
 
 from edge.runtimes.cuda import Cuda
-from edge.runtimes.memory import Host
+from edge.runtimes.memory import Host, Tensor
 
 _CUDA_OPTIONS = {
     # The exhaustive search takes seconds for each of a network's convolutions and batch sizes.
@@ -21,14 +21,6 @@ _CUDA_OPTIONS = {
 _NO_CAPTURE = "-1"
 """ONNX Runtime's number of a run that neither records nor replays a CUDA graph."""
 _TYPES = {"float": np.float32, "float16": np.float16, "int32": np.int32, "int64": np.int64, "uint8": np.uint8}
-
-
-class Tensor(NamedTuple):
-    """Where a tensor is."""
-
-    address: int
-    dtype: Any
-    shape: tuple[int, ...]
 
 
 class OrtSession:

@@ -18,8 +18,9 @@ from edge.pipeline.picture import CameraPicture
 from edge.pipeline.suppression import Suppression
 from edge.runtimes.artefacts import find_detector
 from edge.runtimes.memory import Host
-from edge.runtimes.nv12 import GRAPH, OUTPUT
-from edge.runtimes.onnxruntime_network import OnnxRuntimeNetwork, OnnxRuntimeNv12
+from edge.runtimes.nv12 import GRAPH, OUTPUT, Nv12Fitter
+from edge.runtimes.onnxruntime_network import OnnxRuntimeNetwork
+from edge.runtimes.onnxruntime_session import OrtSession
 from tests.edge.test_pictures import ALL_COLOURS, nv12
 
 SIZES = [(768, 1366), (1080, 1920), (480, 640), (1280, 720), (121, 95)]
@@ -102,7 +103,8 @@ class Fitted:
 
         self.place, self.ready = Host(), set[int]()
         self.frames = self.place.memory((2, rows, columns, 3), np.uint8)
-        self.input = OnnxRuntimeNv12(onnxruntime, self.place, self.frames, self.ready, replays=False)
+        session = OrtSession(onnxruntime, GRAPH, self.place, replays=False)
+        self.input = Nv12Fitter(self.place, self.frames, self.ready, session.bound)
 
     def __call__(self, frame: Frame, view: str, index: int = 0) -> npt.NDArray[np.uint8]:
         assert frame.colours is not None

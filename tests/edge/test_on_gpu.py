@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_graphs_are_replayed_and_answer_as_plain_runs_do(artefact: NetworkArtefa
             answers = [candidates(one, frame, looking[one]) for one in (replayed, plain)]
             assert_alike(*answers)
             seen.append(answers[0])
-    assert all(np.abs(one - other).max() > 0.1 for one, other in zip(seen, seen[1:], strict=False))
+    assert all(np.abs(one - other).max() > 0.1 for one, other in pairwise(seen))
     replayed.close()
     plain.close()
 
