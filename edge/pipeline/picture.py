@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from reeltag.errors import SetupError
 
 from edge.capture.colours import Colours, FromNv12
 from edge.capture.slot import Frame
@@ -29,7 +30,7 @@ class CameraPicture:
         """Where the newest picture was fitted: `network` or `host`."""
         self._frame: Frame | None = None
         self._is_converted = False
-        self._fits: dict[tuple[int, int, Colours], Nv12Fit] = {}
+        self._fits: dict[tuple[int, int, Colours], Nv12Fit | None] = {}
         self._from_nv12: FromNv12 | None = None
         self._rgb: Picture = np.empty((0, 0, 3), np.uint8)
 
@@ -45,15 +46,25 @@ class CameraPicture:
         size = self.size
         if self.fitting is None or self.fitting.size != size:
             self.fitting = Fitting(self._view, *size)
-        if network.nv12 is None or frame.colours is None:
-            self.where = "host"
+        fit = self._fit(frame, network, index)
+        self.where = "host" if fit is None else "network"
+        if fit is None:
             self.fitting.place(self.rgb, network.frames[index])
-            return
-        self.where = "network"
-        kind = (*size, frame.colours)
+        else:
+            fit(*frame.planes, index)
+
+    def _fit(self, frame: Frame, network: Network, index: int) -> Nv12Fit | None:
+        """What takes such frames where the network runs; none where only OpenCV does."""
+        if network.nv12 is None or frame.colours is None:
+            return None
+        assert self.fitting is not None
+        kind = (*self.size, frame.colours)
         if kind not in self._fits:
-            self._fits[kind] = network.nv12.fit(self.fitting.nv12_weights(frame.colours))
-        self._fits[kind](*frame.planes, index)
+            try:
+                self._fits[kind] = network.nv12.fit(self.fitting.nv12_weights(frame.colours), index)
+            except SetupError:  # no memory there, or a size that a plan does not take
+                self._fits[kind] = None
+        return self._fits[kind]
 
     def look_at(self, frame: Frame) -> None:
         """Make this the frame that `rgb` is of, until the next one."""

@@ -32,5 +32,6 @@ class PlainScene:
             for row in detections
         ]
         name = self._source_name
-        size = {"height": picture.shape[0], "width": picture.shape[1]}
+        height, width = picture.size
+        size = {"height": height, "width": width}
         return [Event(f"{name}:{time.wall:.3f}", "detections", name, time, {**size, "detections": found})]

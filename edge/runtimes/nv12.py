@@ -83,11 +83,15 @@ class Nv12Fitter:
         self._made: list[tuple[dict[str, Memory], dict[int, Callable[[], None]]]] = []
         """Memory that runs read, and the runs."""
 
-    def fit(self, weights: Nv12Weights) -> Nv12Fit:
+    def fit(self, weights: Nv12Weights, index: int) -> Nv12Fit:
         """For frames of one size and kind of colours: memory is taken, and the weights copied, here.
 
+        Args:
+            weights: Of such frames.
+            index: Of the picture in the next batch that comes first; it is overwritten at once.
+
         Raises:
-            SetupError: There is no memory, or at the first frame: it cannot be computed.
+            SetupError: There is no memory, or such frames cannot be computed there.
         """
         memories = {name: self._place.memory(values.shape, values.dtype) for name, values in weights.inputs.items()}
         for name, values in weights.inputs.items():
@@ -98,7 +102,7 @@ class Nv12Fitter:
         inputs = {
             name: Tensor(each.address, each.array.dtype.type, each.array.shape) for name, each in memories.items()
         }
-        runs: dict[int, Callable[[], None]] = {}
+        runs = {index: self._bind(inputs, {OUTPUT: self._output(index)})}  # now, so that what fails does so here
         self._made.append((memories, runs))
 
         def fitted(luma_plane: Plane, chroma_plane: Plane, index: int) -> None:
@@ -106,7 +110,7 @@ class Nv12Fitter:
             self._place.copy(chroma_plane, chroma)
             if index in runs:
                 runs[index]()
-            else:
+            else:  # which computes, too
                 runs[index] = self._bind(inputs, {OUTPUT: self._output(index)})
             self._ready.add(index)
 

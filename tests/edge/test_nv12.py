@@ -108,7 +108,7 @@ class Fitted:
 
     def __call__(self, frame: Frame, view: str, index: int = 0) -> npt.NDArray[np.uint8]:
         assert frame.colours is not None
-        fit = self.input.fit(Fitting(view, frame.height, frame.width).nv12_weights(frame.colours))
+        fit = self.input.fit(Fitting(view, frame.height, frame.width).nv12_weights(frame.colours), index)
         fit(*frame.planes, index)
         return self.frames.array[index]
 
