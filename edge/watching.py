@@ -141,4 +141,6 @@ def summary(watched: Watched) -> str:
 def report(watched: Watched, to: TextIO) -> None:
     """A camera's stages, for people."""
     parts = [f"{name} {1000 * watched.times.quantiles(name, 0.5)[0]:.1f}" for name in STAGES]
-    to.write(f"{summary(watched)}; medians of the stages, ms: {', '.join(parts)}\n")
+    there, here = (watched.picture.fitted[where] for where in ("network", "host"))
+    fitted = f"{there} frames fitted where the network runs, {here} by OpenCV" if there else f"{here} fitted by OpenCV"
+    to.write(f"{summary(watched)}; {fitted}; medians of the stages, ms: {', '.join(parts)}\n")

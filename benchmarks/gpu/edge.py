@@ -85,7 +85,8 @@ def _measure(
         return boxes, (prepared - began, computed - prepared, ended - computed, ended - began)
 
     found = [look(frame)[0].copy() for frame in frames]
-    times, ends = [], time.perf_counter() + seconds
+    times: list[tuple[float, ...]] = []
+    ends = time.perf_counter() + seconds
     while time.perf_counter() < ends:
         times.append(look(frames[len(times) % len(frames)])[1])
     stages = 1e3 * np.array(times)

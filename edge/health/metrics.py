@@ -52,6 +52,13 @@ class EdgeMetrics:
             for each in STATES:
                 state.add_metric([one.camera.name, each], float(one.camera.state == each))
         yield state
+        fitted = CounterMetricFamily(
+            f"{_PREFIX}_frames_fitted", "Frames made the network's input there.", labels=["camera", "where"]
+        )
+        for one in self._watched:
+            for where, count in one.picture.fitted.items():
+                fitted.add_metric([one.camera.name, where], count)
+        yield fitted
         yield from self._times()
         if self._delivery is not None:
             yield from _delivery_metrics(self._delivery())

@@ -28,6 +28,8 @@ class CameraPicture:
         """Of the newest picture."""
         self.where = ""
         """Where the newest picture was fitted: `network` or `host`."""
+        self.fitted = {"network": 0, "host": 0}
+        """Pictures that were fitted there."""
         self._frame: Frame | None = None
         self._is_converted = False
         self._fits: dict[tuple[int, int, Colours], Nv12Fit | None] = {}
@@ -48,6 +50,7 @@ class CameraPicture:
             self.fitting = Fitting(self._view, *size)
         fit = self._fit(frame, network, index)
         self.where = "host" if fit is None else "network"
+        self.fitted[self.where] += 1
         if fit is None:
             self.fitting.place(self.rgb, network.frames[index])
         else:

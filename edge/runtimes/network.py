@@ -22,8 +22,9 @@ class Network(Protocol):
     frames: npt.NDArray[np.uint8]
     """uint8 `[B, H, W, 3]`, RGB: the input, to be filled in place; B is the largest batch."""
 
-    nv12: Nv12Fitter | None
-    """Makes frames of a camera's NV12 where the network computes; none where that is to be done before, as on a CPU."""
+    @property
+    def nv12(self) -> Nv12Fitter | None:
+        """Makes frames of a camera's NV12 where the network computes; none where OpenCV does that, as on a CPU."""
 
     def run(self, count: int) -> Sequence[npt.NDArray[Any]]:
         """Compute the first `count` frames: those that `nv12` made, and of the others what is in `frames`.

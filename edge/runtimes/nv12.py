@@ -36,7 +36,8 @@ class Nv12Weights(NamedTuple):
     @property
     def inputs(self) -> dict[str, npt.NDArray[Any]]:
         """By their names in the graph."""
-        return {name.upper(): values for name, values in zip(self._fields, self)}
+        found: dict[str, npt.NDArray[Any]] = {name.upper(): getattr(self, name) for name in self._fields}
+        return found
 
     @property
     def luma_shape(self) -> tuple[int, int]:
@@ -52,7 +53,7 @@ class Nv12Weights(NamedTuple):
 class Nv12Fit(Protocol):
     """Fits the frames of one camera."""
 
-    def __call__(self, luma: Plane, chroma: Plane, index: int) -> None:
+    def __call__(self, luma: Plane, chroma: Plane, index: int, /) -> None:
         """Make picture `index` of the next batch; the planes are read until the network was run.
 
         Args:

@@ -53,8 +53,7 @@ class OnnxRuntimeNetwork:
             if not isinstance(found, Cuda):
                 raise
             problem = str(error)
-            self._place = Host()
-            self._open(ort, self._place, replays=False)
+            self._open(ort, Host(), replays=False)
         self.nv12: Nv12Fitter | None = None
         if isinstance(self._place, Cuda) if takes_nv12 is None else takes_nv12:
             session = OrtSession(ort, GRAPH, self._place, replays=replays)
@@ -86,7 +85,7 @@ class OnnxRuntimeNetwork:
         self._place.close()
 
     def _open(self, ort: Any, place: Cuda | Host, *, replays: bool) -> None:
-        self._place = place
+        self._place: Cuda | Host = place
         self._without_replay = ""
         self._input = place.memory((self._batch, self._artefact.height, self._artefact.width, 3), np.uint8)
         self.frames: npt.NDArray[np.uint8] = self._input.array

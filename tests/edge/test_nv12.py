@@ -110,7 +110,8 @@ class Fitted:
         assert frame.colours is not None
         fit = self.input.fit(Fitting(view, frame.height, frame.width).nv12_weights(frame.colours), index)
         fit(*frame.planes, index)
-        return self.frames.array[index]
+        found: npt.NDArray[np.uint8] = self.frames.array[index]
+        return found
 
 
 @pytest.mark.parametrize("colours", ALL_COLOURS, ids=str)
@@ -185,7 +186,7 @@ def test_boxes_of_a_real_video_are_the_same(network: OnnxRuntimeNetwork, shared:
     compared = 0
     for frame in frames_of(shared / "media/vtest.avi", 8, Colours()):
         answers = []
-        for network.nv12 in (nv12_input, None):  # type: ignore[misc]  # the loop's variable is what is switched
+        for network.nv12 in (nv12_input, None):
             looking.prepare(frame, network, 0)
             assert looking.where == ("host" if network.nv12 is None else "network")
             candidates = network.run(1)[0][0]

@@ -16,7 +16,8 @@ from edge.capture.slot import Frame
 from edge.pipeline.picture import CameraPicture
 from edge.runtimes.artefacts import NetworkArtefact, find_detector
 from edge.runtimes.onnxruntime_network import OnnxRuntimeNetwork
-from tests.edge.test_nv12 import ALL_COLOURS, SIZES, VIEWS, picture, reference
+from tests.edge.test_nv12 import SIZES, VIEWS, picture, reference
+from tests.edge.test_pictures import ALL_COLOURS
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

@@ -147,7 +147,8 @@ class FakeTensorRt(ModuleType):
         return self
 
     def deserialize_cuda_engine(self, data: bytes) -> FakeEngine | None:
-        return {b"plan": FakeEngine(), b"nv12": FakeNv12Engine()}.get(data)
+        engines: dict[bytes, FakeEngine] = {b"plan": FakeEngine(), b"nv12": FakeNv12Engine()}
+        return engines.get(data)
 
     def Builder(self, logger: Logger) -> FakeTensorRt:  # noqa: N802
         return self
@@ -209,7 +210,8 @@ class FakeContext:
     def at(self, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         raw = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.addresses[name]))
-        return raw.view(dtype).reshape(shape)
+        found: npt.NDArray[Any] = raw.view(dtype).reshape(shape)
+        return found
 
     def execute_async_v3(self, stream: int) -> bool:
         frames = self.at("FRAMES", self.shapes["FRAMES"], np.uint8)
@@ -218,7 +220,7 @@ class FakeContext:
         return True
 
 
-class FakeNv12Engine:
+class FakeNv12Engine(FakeEngine):
     def create_execution_context(self) -> FakeNv12Context:
         return FakeNv12Context()
 
