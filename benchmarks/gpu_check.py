@@ -1,4 +1,4 @@
-"""Everything that a GPU has to prove, in one run of at most 8 minutes that asks no package registry.
+"""Everything that a GPU has to prove, in one run of at most 9 minutes that asks no package registry.
 
     python -m benchmarks.gpu_check --photographs val2017 --annotations instances_val64.json
 

@@ -148,6 +148,8 @@ def test_prometheus_reads_what_happened() -> None:
         name = f'reeltag_edge_stage_seconds_bucket{{camera="gate",le="+Inf",stage="{stage}"}}'
         assert f"{name} {slot.taken:.1f}" in lines
     assert 'reeltag_edge_stage_seconds_bucket{camera="gate",le="0.01",stage="network"} 0.0' in lines
+    assert f'reeltag_edge_frames_fitted_total{{camera="gate",where="host"}} {slot.taken:.1f}' in lines
+    assert 'reeltag_edge_frames_fitted_total{camera="gate",where="network"} 0.0' in lines
     assert 'reeltag_edge_camera_state{camera="gate",state="ended"} 1.0' in lines
     assert 'reeltag_edge_power_watts{rail="VDD_IN"} 5.235' in lines
     assert 'reeltag_edge_temperature_celsius{zone="tj"} 49.5' in lines
