@@ -81,6 +81,7 @@ class Instant:
     """A network that answers the same boxes at once: of its 300 candidates as many are sure as on a street."""
 
     runtime = "none"
+    nv12 = None
 
     def __init__(self, artefact: NetworkArtefact) -> None:
         self.frames = np.zeros((1, artefact.height, artefact.width, 3), np.uint8)

@@ -136,6 +136,13 @@ def configuration() -> str:
     )
 
 
+class Drawn:
+    """A picture that is there, as `edge.words.LazyPicture`."""
+
+    def __init__(self, rgb: npt.NDArray[np.uint8]) -> None:
+        self.rgb, self.size = rgb, (rgb.shape[0], rgb.shape[1])
+
+
 def watch(count: int, seed: int, scene: Scene) -> Iterator[tuple[npt.NDArray[np.uint8], list[Event], npt.NDArray[Any]]]:
     """The frames of the road with `count` vehicles, what happened in each, and its boxes."""
     road = vehicles(count, seed)
@@ -146,7 +153,7 @@ def watch(count: int, seed: int, scene: Scene) -> Iterator[tuple[npt.NDArray[np.
         near = [one for one in road if _BEGIN < one.along(seconds) < _END]
         picture = draw(near, seconds)
         boxes = find(picture, near, random)
-        yield picture, scene.update(FrameTime(index, seconds, 1.7e9 + seconds, 0.0), boxes, picture), boxes
+        yield picture, scene.update(FrameTime(index, seconds, 1.7e9 + seconds, 0.0), boxes, Drawn(picture)), boxes
 
 
 def compare(count: int, seed: int) -> dict[str, Any]:

@@ -40,8 +40,9 @@ PARTS: Final = {
     "seminar": ("benchmarks.gpu.benches:seminar", 45),
     "ladder": ("benchmarks.gpu.benches:ladder", 25),
     "scaling": ("benchmarks.gpu.benches:scaling", 30),
+    "edge": ("benchmarks.gpu.edge:run", 40),
 }
-"""Function of each part, and the seconds that it may take: 480 in all."""
+"""Function of each part, and the seconds that it may take: 520 in all."""
 _KILLED_AFTER_SECONDS: Final = 5.0
 
 

@@ -83,9 +83,9 @@ class _Shown:
 
     page: Any = None
 
-    def __call__(self, watched: Watched, picture: Picture, time: FrameTime, detections: Detections) -> None:
+    def __call__(self, watched: Watched, time: FrameTime, detections: Detections) -> None:
         if self.page is not None:
-            self.page.show(watched.camera.name, picture, watched.scene.tracks)
+            self.page.show(watched.camera.name, watched.picture, watched.scene.tracks)
 
 
 def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None = None) -> None:
@@ -127,8 +127,9 @@ def _frame(camera: CameraOptions, settings: CameraSettings) -> Picture:
     try:
         source.open()
         if source.read(frame) is not None:
-            canvas = np.empty((64, 64, 3), np.uint8)
-            return CameraPicture("STRETCH_64X64_PAD0").prepare(frame, canvas).copy()
+            picture = CameraPicture("")
+            picture.look_at(frame)
+            return picture.rgb.copy()
         problem = "it has no frame"
     except ReeltagError as error:
         problem = str(error)

@@ -113,7 +113,8 @@ class Watch:
             latency_ms=camera.latency_ms,
             timeout=camera.timeout,
         )
-        slot = NewestFrame(change, is_lossless=is_lossless)
+        nv12 = self.network.nv12
+        slot = NewestFrame(change, is_lossless=is_lossless, **({} if nv12 is None else {"memory": nv12.frame_memory}))
         watching = Camera(camera.name, camera.address, source, slot, self.clocks, frozen_seconds=camera.frozen_seconds)
         scene = scene_of(self.artefact.class_names, camera.name)
         return Watched(watching, CameraPicture(self.artefact.view), scene, StageTimes())

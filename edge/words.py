@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,18 @@ Picture = npt.NDArray[np.uint8]
 """uint8 `[H, W, 3]`, RGB."""
 Detections = npt.NDArray[np.float32]
 """float32 `[N, 6]`: x1, y1, x2, y2 in pixels of the source, score, index of the class; the highest score first."""
+
+
+class LazyPicture(Protocol):
+    """A picture that is made of a camera's frame where somebody asks for it; valid while that frame is looked at."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def rgb(self) -> Picture:
+        """uint8 `[H, W, 3]`, RGB; not to be kept or changed."""
 
 
 class FrameTime(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,33 @@ _BUFFERS = 3
 """One is written, one waits, one is looked at."""
 
 
-class Frame:
-    """Memory of one frame, used again and again."""
+Memory = Callable[[int], npt.NDArray[np.uint8]]
+"""Gives uint8 `[size]`."""
 
-    def __init__(self) -> None:
+
+def row_bytes(width: int) -> int:
+    """Bytes of a row of NV12, which ends at a multiple of 4."""
+    return (width + 3) // 4 * 4
+
+
+def _anywhere(size: int) -> npt.NDArray[np.uint8]:
+    return np.empty(size, np.uint8)
+
+
+class Frame:
+    """Memory of one frame, used again and again.
+
+    Args:
+        memory: Where it is.
+    """
+
+    def __init__(self, memory: Memory = _anywhere) -> None:
+        self._memory = memory
         self.data: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         """uint8 `[bytes]`, as the source gave it."""
         self.height, self.width = 0, 0
         self.stride = 0
-        """Bytes of a row: NV12's rows end at a multiple of 4."""
+        """Bytes of a row."""
         self.colours: Colours | None = None
         """Of NV12; none of RGB."""
         self.time = FrameTime(0, 0.0, 0.0, 0.0)
@@ -31,10 +50,10 @@ class Frame:
 
     def shape_as(self, height: int, width: int, colours: Colours | None) -> None:
         """Make it fit frames of this size; memory is taken only where the size changes."""
-        self.stride = width * 3 if colours is None else (width + 3) // 4 * 4
+        self.stride = width * 3 if colours is None else row_bytes(width)
         size = self.stride * (height if colours is None else (height + 1) // 2 * 3)
         if len(self.data) != size:
-            self.data = np.empty(size, np.uint8)
+            self.data = self._memory(size)
         self.height, self.width, self.colours = height, width, colours
 
     @property
@@ -54,6 +73,12 @@ class Frame:
         return rows.reshape(len(rows), -1, 2)[:, : (self.width + 1) // 2]
 
     @property
+    def planes(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Luma and chroma as they lie there, with the bytes that fill up rows, and the row that makes them even."""
+        even = (self.height + 1) // 2 * 2
+        return self._rows[:even], self._rows[even:].reshape(even // 2, -1, 2)
+
+    @property
     def _rows(self) -> npt.NDArray[np.uint8]:
         return self.data.reshape(-1, self.stride)
 
@@ -66,16 +91,19 @@ class NewestFrame:
     Args:
         change: Notified when a frame comes or the source ends; several slots may share it.
         is_lossless: The writer waits until a frame is taken, instead of taking its place: for files.
+        memory: Where the frames are.
     """
 
-    def __init__(self, change: threading.Condition | None = None, *, is_lossless: bool = False) -> None:
+    def __init__(
+        self, change: threading.Condition | None = None, *, is_lossless: bool = False, memory: Memory = _anywhere
+    ) -> None:
         self.change = change or threading.Condition()
         self.captured = 0
         self.dropped = 0
         self.taken = 0
         self.has_ended = False
         self.is_lossless = is_lossless
-        self._free: list[Frame] = [Frame() for _ in range(_BUFFERS)]
+        self._free: list[Frame] = [Frame(memory) for _ in range(_BUFFERS)]
         self._waiting: Frame | None = None
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Sequence
 import cv2
 import numpy as np
 
-from edge.words import Picture
+from edge.words import LazyPicture, Picture
 
 _LONGEST_SIDE = 1280
 
@@ -44,11 +44,11 @@ class View:
         with self._lock:
             self.lookers += more
 
-    def show(self, picture: Picture, tracks: Sequence[Any], class_names: Sequence[str]) -> None:
+    def show(self, picture: LazyPicture, tracks: Sequence[Any], class_names: Sequence[str]) -> None:
         """Take a picture in; nothing is done while nobody looks, or has just got one.
 
         Args:
-            picture: uint8 `[H, W, 3]`, RGB; not kept.
+            picture: Of the frame.
             tracks: `edge.traffic.tracker.Track` of each vehicle.
             class_names: Of the detector.
         """
@@ -58,10 +58,10 @@ class View:
         if now - self._last < self._period or not self._lock.acquire(blocking=False):
             return
         try:
-            self._last = now
-            if self._buffer is None or self._buffer.shape != picture.shape:
-                self._buffer = np.empty_like(picture)
-            np.copyto(self._buffer, picture)
+            self._last, rgb = now, picture.rgb
+            if self._buffer is None or self._buffer.shape != rgb.shape:
+                self._buffer = np.empty_like(rgb)
+            np.copyto(self._buffer, rgb)
             self._boxes = [_drawn(track, class_names) for track in tracks]
             self._number += 1
             self._lock.notify_all()

@@ -13,7 +13,7 @@ from edge.configuration.saving import Shapes, save, version
 from edge.configuration.words import CameraSettings, Configuration
 from edge.page.pictures import View
 from edge.page.requests import Handler
-from edge.words import Picture
+from edge.words import LazyPicture
 
 FPS = 10.0
 HOST = "127.0.0.1"
@@ -60,12 +60,12 @@ class Page:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="page", daemon=True)
         self._thread.start()
 
-    def show(self, camera: str, picture: Picture, tracks: Sequence[Any]) -> None:
+    def show(self, camera: str, picture: LazyPicture, tracks: Sequence[Any]) -> None:
         """Show a frame to those who look; costs nothing when nobody does.
 
         Args:
             camera: Its name.
-            picture: uint8 `[H, W, 3]`, RGB; not kept.
+            picture: Of the frame.
             tracks: `Scene.tracks`.
         """
         self.views[camera].show(picture, tracks, self.class_names)

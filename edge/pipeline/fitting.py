@@ -9,6 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from reeltag.errors import ModelRepositoryError
 
+from edge.capture.colours import Colours, coefficients
+from edge.capture.slot import row_bytes
+from edge.runtimes.nv12 import Nv12Weights
 from edge.words import Picture
 
 _VIEW = re.compile(r"(LETTERBOX|LETTERBOX_TOP_LEFT|STRETCH)_(\d+)X(\d+)_PAD(\d+)(?:_(\d+)_(\d+))?")
@@ -30,7 +33,7 @@ class Fitting:
         match = _VIEW.fullmatch(view)
         if match is None:
             raise ModelRepositoryError(f"pictures for {view} are not fitted here: detectors have letterboxes")
-        rows, columns = int(match[2]), int(match[3])
+        rows, columns = self._rows, self._columns = int(match[2]), int(match[3])
         self.size = (height, width)
         self._pad = tuple(int(match[i] or match[4]) for i in (4, 5, 6))
         fit_height, fit_width, top, left = _placed(match[1], (rows, columns), (height, width))
@@ -56,6 +59,28 @@ class Fitting:
         canvas[rows, columns.stop :] = self._pad
         cv2.resize(picture, self._target, canvas[rows, columns], interpolation=self._interpolation)
 
+    def nv12_weights(self, colours: Colours) -> Nv12Weights:
+        """How frames in NV12 of this size are fitted where the network computes: as `place` fits them in RGB."""
+        rows, columns = self._inside
+        (height, width), (fit_width, fit_height) = self.size, self._target
+        of_rows = np.zeros((self._rows, (height + 1) // 2 * 2), np.float32)
+        of_rows[rows, :height] = _shares(height, fit_height, self._interpolation)
+        of_columns = np.zeros((row_bytes(width), self._columns), np.float32)
+        of_columns[:width, columns] = _shares(width, fit_width, self._interpolation).T
+        coloured = coefficients(colours)
+        ground = np.empty((self._rows, self._columns, 3), np.float32)
+        ground[:] = self._pad
+        ground[rows, columns] = coloured[:, 3]
+        return Nv12Weights(
+            of_rows.astype(np.float16),
+            of_columns.astype(np.float16),
+            # Each number of chroma stands for two rows and two columns.
+            _paired(of_rows.T).T.astype(np.float16, order="C"),
+            _paired(of_columns).astype(np.float16),
+            np.ascontiguousarray(coloured[:, :3].T),
+            ground,
+        )
+
     def to_source(self, boxes: npt.NDArray[np.float32]) -> None:
         """Map boxes `[N, 4]` x1, y1, x2, y2 from pixels of the input to those of the picture, in place, clipped."""
         boxes -= self._offset
@@ -76,6 +101,18 @@ def _placed(fit: str, target: tuple[int, int], source: tuple[int, int]) -> tuple
     # YOLOX was trained on pictures whose scaled sizes were cut to whole pixels.
     numerator, denominator = (rows, height) if rows * width <= columns * height else (columns, width)
     return max(1, height * numerator // denominator), max(1, width * numerator // denominator), 0, 0
+
+
+def _shares(source: int, target: int, interpolation: int) -> npt.NDArray[np.float32]:
+    """float32 `[target, source]`: of the source's pixels in the target's, as `cv2.resize` takes them."""
+    pixels: npt.NDArray[np.float32] = np.eye(source, dtype=np.float32)
+    return np.asarray(cv2.resize(pixels, (source, target), interpolation=interpolation), np.float32)
+
+
+def _paired(shares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """float32 `[N / 2, ...]`: every two rows as one."""
+    paired: npt.NDArray[np.float32] = shares[0::2] + shares[1::2]
+    return paired
 
 
 def _rounded(numerator: int, denominator: int) -> int:

@@ -13,7 +13,7 @@ from edge.pipeline.picture import CameraPicture
 from edge.pipeline.stages import StageTimes
 from edge.pipeline.suppression import Suppression
 from edge.runtimes.network import Network
-from edge.words import Detections, Event, FrameTime, Picture
+from edge.words import Detections, Event, FrameTime, LazyPicture
 
 _LOOK_SECONDS = 0.5
 """Longest time without a look at the cameras' states."""
@@ -26,7 +26,7 @@ class Scene(Protocol):
     def tracks(self) -> Sequence[object]:
         """Those that the last frame showed, for drawing."""
 
-    def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+    def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
         """Events of a frame; the picture is valid during the call only."""
 
 
@@ -39,7 +39,7 @@ class Watched(NamedTuple):
     times: StageTimes
 
 
-Shown = Callable[[Watched, Picture, FrameTime, Detections], None]
+Shown = Callable[[Watched, FrameTime, Detections], None]
 """Given each frame that was looked at; it costs nothing when nobody looks."""
 
 
@@ -112,40 +112,38 @@ class Loop:
 
     def _look(self, ready: list[Watched]) -> None:
         """Take the frames of these cameras all the way."""
-        taken: list[tuple[Watched, Frame, Picture, float, float]] = []
+        taken: list[tuple[Watched, Frame, float, float]] = []
         for each in ready:
             frame = each.camera.slot.take()
             if frame is not None:
                 began = self._now()
-                picture = each.picture.prepare(frame, self._network.frames[len(taken)])
-                taken.append((each, frame, picture, began, self._now()))
+                each.picture.prepare(frame, self._network, len(taken))
+                taken.append((each, frame, began, self._now()))
         if not taken:
             return
         prepared = self._now()
         outputs = self._network.run(len(taken))
         computed = self._now()
         self._batching.took(len(taken), computed - prepared)
-        for i, (each, frame, picture, began, fitted) in enumerate(taken):
+        for i, (each, frame, began, fitted) in enumerate(taken):
             before = (began - _since(each, frame), fitted - began, computed - prepared)
-            self._finish(each, frame, picture, [output[i] for output in outputs], before)
+            self._finish(each, frame, [output[i] for output in outputs], before)
             each.camera.slot.give_back(frame)
 
-    def _finish(
-        self, watched: Watched, frame: Frame, picture: Picture, outputs: Sequence[Detections], before: tuple[float, ...]
-    ) -> None:
+    def _finish(self, watched: Watched, frame: Frame, outputs: Sequence[Detections], before: tuple[float, ...]) -> None:
         began = self._now()
         detections = self._suppression(outputs)
         assert watched.picture.fitting is not None
         watched.picture.fitting.to_source(detections[:, :4])
         suppressed = self._now()
-        events = watched.scene.update(frame.time, detections, picture)
+        events = watched.scene.update(frame.time, detections, watched.picture)
         tracked = self._now()
         if events:
             self._publish(events)
         published = self._now()
         after = (suppressed - began, tracked - suppressed, published - tracked)
         watched.times.add((*before, *after), published - _since(watched, frame))
-        self._show(watched, picture, frame.time, detections)
+        self._show(watched, frame.time, detections)
 
     def _tell_of_cameras(self) -> None:
         """An event for each change of a camera's state."""

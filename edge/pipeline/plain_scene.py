@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
-from edge.words import Detections, Event, FrameTime, Picture
+from edge.words import Detections, Event, FrameTime, LazyPicture
 
 
 class PlainScene:
@@ -19,7 +19,7 @@ class PlainScene:
         self._class_names, self._source_name = class_names, source_name
         self.tracks: Sequence[object] = ()
 
-    def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+    def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
         """The frame's event."""
         if not len(detections):
             return []
@@ -32,5 +32,6 @@ class PlainScene:
             for row in detections
         ]
         name = self._source_name
-        size = {"height": picture.shape[0], "width": picture.shape[1]}
+        height, width = picture.size
+        size = {"height": height, "width": width}
         return [Event(f"{name}:{time.wall:.3f}", "detections", name, time, {**size, "detections": found})]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from reeltag.errors import InvalidOption, SetupError
 
 from edge.runtimes.artefacts import NetworkArtefact
+from edge.runtimes.nv12 import Nv12Fitter
 
 RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
 
@@ -21,8 +22,11 @@ class Network(Protocol):
     frames: npt.NDArray[np.uint8]
     """uint8 `[B, H, W, 3]`, RGB: the input, to be filled in place; B is the largest batch."""
 
+    nv12: Nv12Fitter | None
+    """Makes frames of a camera's NV12 where the network computes; none where that is to be done before, as on a CPU."""
+
     def run(self, count: int) -> Sequence[npt.NDArray[Any]]:
-        """Compute the first `count` frames.
+        """Compute the first `count` frames: those that `nv12` made, and of the others what is in `frames`.
 
         Returns:
             The outputs, in the order of the artefact's `outputs`, each `[count, ...]`; valid until the next run.

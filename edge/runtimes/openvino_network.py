@@ -24,6 +24,8 @@ class OpenVinoNetwork:
         SetupError: It cannot load the network.
     """
 
+    nv12 = None
+
     def __init__(self, artefact: NetworkArtefact, largest_batch: int = 1) -> None:
         openvino: Any = importlib.import_module("openvino")
         core = openvino.Core()

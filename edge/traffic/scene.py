@@ -14,7 +14,7 @@ from edge.traffic.lines import LineCount
 from edge.traffic.tracker import Track, Tracker
 from edge.traffic.trails import Trail, foot
 from edge.traffic.zones import ZoneWatch
-from edge.words import Detections, Event, FrameTime, Picture
+from edge.words import Detections, Event, FrameTime, LazyPicture, Picture
 
 VEHICLES = ("bicycle", "car", "motorcycle", "motorbike", "bus", "truck", "train", "van", "tram")
 """Classes that are followed where a line or a zone names none, if the detector knows them."""
@@ -84,19 +84,19 @@ class Scene:
         self._followed = np.array([name in self._vehicles | wanted for name in self.class_names], dtype=bool)
         self._hidden = np.array([name in ("person", "face") for name in self.class_names], dtype=bool)
 
-    def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+    def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
         """Take in a frame.
 
         Args:
             time: Of its capture.
             detections: float32 `[N, 6]`, x1, y1, x2, y2, score, class index.
-            picture: uint8 `[H, W, 3]`, RGB; not kept.
+            picture: Of the frame; only who reads plates or keeps snapshots looks at it.
 
         Returns:
             What has just happened.
         """
-        if self._size != picture.shape[:2]:
-            self._scale(picture.shape[0], picture.shape[1])
+        if self._size != picture.size:
+            self._scale(*picture.size)
         classes = detections[:, 5].astype(np.int64)
         before = {track.number: track for track in self._tracker.tracks if track.number}
         followed = detections[self._followed[classes]]
@@ -110,12 +110,14 @@ class Scene:
                 events.extend((event, None) for event in self._ends(time, track))
         events.extend((event, None) for event in self._queues(time))
         if self._plates is not None:
-            self._plates.look([track for track in self.tracks if self._class(track) in self._vehicles], picture)
+            vehicles = [track for track in self.tracks if self._class(track) in self._vehicles]
+            if vehicles:
+                self._plates.look(vehicles, picture.rgb)
         if self._snapshots is not None:
             hidden = detections[self._hidden[classes], :4]
             for event, track_of in events:
                 if track_of is not None:
-                    self._snapshots.take(event, picture, track_of.box, hidden)
+                    self._snapshots.take(event, picture.rgb, track_of.box, hidden)
         return [event for event, _ in events]
 
     def counts(self) -> dict[str, Any]:

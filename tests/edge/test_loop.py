@@ -32,7 +32,7 @@ from edge.runtimes.artefacts import find_detector
 from edge.runtimes.network import open_network
 from edge.traffic.scene import Scene as TrafficScene
 from edge.watching import Watch
-from edge.words import Detections, Event, FrameTime, Picture
+from edge.words import Detections, Event, FrameTime, LazyPicture, Picture
 from reeltag.frames import View
 from reeltag.frames.views import fit_pixels, geometry_of
 
@@ -71,7 +71,7 @@ class Counting:
     def tracks(self) -> Sequence[object]:
         return self._scene.tracks
 
-    def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+    def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
         now, peak = tracemalloc.get_traced_memory()
         self.taken.append(peak - self.before)
         self.before = now
@@ -125,7 +125,7 @@ def test_memory_does_not_grow_with_the_frames(model_repository: Path) -> None:
     run = Run(Clip(pictures, None, 120), artefact, Instant(artefact), Path("/dev/null"), is_lossless=True)
 
     class Noting(PlainScene):
-        def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+        def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
             if time.index % 40 == 39:
                 held.append(tracemalloc.get_traced_memory()[0])
             return super().update(time, detections, picture)
@@ -151,11 +151,11 @@ def test_what_is_found_is_what_the_server_would_answer(
     network = open_network(artefact)
 
     class Compared(PlainScene):
-        def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+        def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
             if len(seen) < 5:
-                seen.append(picture.copy())
+                seen.append(picture.rgb.copy())
                 expected.append(len(detections))
-                self._compare(detections, picture)
+                self._compare(detections, picture.rgb)
             else:
                 watch.loop.stop()
             return super().update(time, detections, picture)
@@ -185,6 +185,7 @@ class SlowNetwork:
     """A network of a known time, for what the machine's speed must not decide."""
 
     runtime = "slow"
+    nv12 = None
 
     def __init__(self, batch: int, seconds: float) -> None:
         self.frames = np.zeros((batch, 64, 64, 3), np.uint8)
@@ -211,7 +212,7 @@ def test_at_twice_the_rate_frames_are_young_and_drops_are_exact() -> None:
     indices: list[int] = []
 
     class Noting(PlainScene):
-        def update(self, time: FrameTime, detections: Detections, picture: Picture) -> list[Event]:
+        def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
             indices.append(time.index)
             return []
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.generated_traffic import Drawn
 from edge.configuration.loading import load
 from edge.configuration.words import CameraSettings
 from edge.page.server import Page
@@ -67,7 +68,7 @@ class Watching:
         return found
 
     def show(self) -> None:
-        self.page.show("north side", PICTURE, self.tracker.tracks)
+        self.page.show("north side", Drawn(PICTURE), self.tracker.tracks)
 
 
 @pytest.fixture

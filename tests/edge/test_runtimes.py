@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import shutil
+import sys
+from collections.abc import Callable
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from edge.runtimes import cuda, tensorrt_network
+from edge.capture.colours import Colours
+from edge.pipeline.picture import CameraPicture
+from edge.runtimes import tensorrt_network
 from edge.runtimes.artefacts import NetworkArtefact, find_detector
+from edge.runtimes.memory import Host
 from edge.runtimes.network import open_network
+from edge.runtimes.nv12 import GRAPH
+from edge.runtimes.tensorrt_plan import build_nv12
 from reeltag.errors import InvalidOption, ModelRepositoryError, SetupError, UnknownModel
+from tests.edge.test_pictures import nv12
 
 
 @pytest.fixture(scope="module")
@@ -121,12 +132,12 @@ class FakeTensorRt(ModuleType):
 
         def __init__(self, severity: int) -> None: ...
 
+    NetworkDefinitionCreationFlag = BuilderFlag = IntEnum("Flag", ["EXPLICIT_BATCH", "FP16"], start=0)
+
     def __init__(self, version: str) -> None:
         super().__init__("tensorrt")
         self.__version__ = version
-        self.log: list[tuple[Any, ...]] = []
-        self.memory: dict[str, int] = {}
-        self.shape: tuple[int, ...] = ()
+        self.built: dict[str, Any] = {}
 
     def nptype(self, dtype: str) -> type[np.float32]:
         assert dtype == "FLOAT"
@@ -135,69 +146,144 @@ class FakeTensorRt(ModuleType):
     def Runtime(self, logger: Logger) -> FakeTensorRt:  # noqa: N802
         return self
 
-    def deserialize_cuda_engine(self, data: bytes) -> FakeTensorRt | None:
-        return self if data == b"plan" else None
+    def deserialize_cuda_engine(self, data: bytes) -> FakeEngine | None:
+        return {b"plan": FakeEngine(), b"nv12": FakeNv12Engine()}.get(data)
 
-    def create_execution_context(self) -> FakeTensorRt:
+    def Builder(self, logger: Logger) -> FakeTensorRt:  # noqa: N802
         return self
+
+    def OnnxParser(self, network: str, logger: Logger) -> FakeTensorRt:  # noqa: N802
+        return self
+
+    def create_network(self, flags: int) -> str:
+        return "network"
+
+    def create_builder_config(self) -> FakeTensorRt:
+        return self
+
+    def create_optimization_profile(self) -> FakeTensorRt:
+        return self
+
+    def parse(self, graph: bytes) -> bool:
+        return graph == GRAPH.read_bytes()
+
+    def set_flag(self, flag: Any) -> None:
+        self.built["flag"] = flag.name
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        self.built[name] = shapes
+
+    def add_optimization_profile(self, profile: FakeTensorRt) -> None: ...
+
+    def build_serialized_network(self, network: str, config: FakeTensorRt) -> bytes:
+        self.built["times"] = self.built.get("times", 0) + 1
+        return b"nv12"
+
+
+class FakeEngine:
+    def create_execution_context(self) -> FakeContext:
+        return FakeContext()
 
     def get_tensor_dtype(self, name: str) -> str:
         return "FLOAT"
 
+
+class FakeContext:
+    """Computes where it was told that the tensors are, with the shapes that it was told."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, int] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (self.shape[0], 300, 6)
+        return (self.shapes["FRAMES"][0], 300, 6)
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.shape = shape
+        self.shapes[name] = shape
         return True
 
     def set_tensor_address(self, name: str, address: int) -> bool:
-        self.memory[name] = address
+        self.addresses[name] = address
         return True
+
+    def at(self, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raw = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.addresses[name]))
+        return raw.view(dtype).reshape(shape)
 
     def execute_async_v3(self, stream: int) -> bool:
-        frames = FakeCuda.at[self.memory["FRAMES"]]
-        FakeCuda.at[self.memory["CANDIDATES"]][: self.shape[0]] = frames[: self.shape[0]].mean((1, 2, 3))[:, None, None]
+        frames = self.at("FRAMES", self.shapes["FRAMES"], np.uint8)
+        candidates = self.at("CANDIDATES", (len(frames), 300, 6), np.float32)
+        candidates[:] = frames.mean((1, 2, 3))[:, None, None]
         return True
 
 
-class FakeCuda:
+class FakeNv12Engine:
+    def create_execution_context(self) -> FakeNv12Context:
+        return FakeNv12Context()
+
+
+class FakeNv12Context(FakeContext):
+    """The real graph, in ONNX Runtime."""
+
+    def execute_async_v3(self, stream: int) -> bool:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(GRAPH), providers=["CPUExecutionProvider"])
+        types = {"tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(float)": np.float32}
+        given = {
+            each.name: self.at(each.name, self.shapes[each.name], types[each.type]) for each in session.get_inputs()
+        }
+        (frame,) = session.run(None, given)
+        self.at("FRAME", frame.shape, np.uint8)[:] = frame
+        return True
+
+
+class FakeCuda(Host):
     """CUDA where host and device are one, as on a Jetson."""
 
-    at: ClassVar[dict[int, Any]] = {}
     is_integrated = True
+    recorded: ClassVar[int] = 0
+    refuses: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self.stream = __import__("ctypes").c_void_p(7)
+        self.stream = ctypes.c_void_p(7)  # type: ignore[assignment]
 
-    def memory(self, shape: tuple[int, ...], dtype: Any) -> cuda.Memory:
-        array = np.zeros(shape, dtype)
-        self.at[array.ctypes.data] = array
-        return cuda.Memory(array, array.ctypes.data)
-
-    def upload(self, memory: cuda.Memory, size: int) -> None: ...
-    def download(self, memory: cuda.Memory, size: int) -> None: ...
-    def wait(self) -> None: ...
-    def close(self) -> None:
-        self.at.clear()
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        if FakeCuda.refuses:
+            raise SetupError("CUDA's cudaStreamEndCapture failed: operation not permitted (800)")
+        FakeCuda.recorded += 1
+        return work
 
 
-@pytest.mark.parametrize("version", ["8.5.2.2", "10.3.0", "11.0.0"])
-def test_a_plan_runs_through_the_calls_that_all_versions_have(
-    artefact: NetworkArtefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
-) -> None:
+@pytest.fixture
+def fake_tensorrt(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[FakeTensorRt, dict[str, Any]]:
     """No TensorRT can run here: the calls are tried on what has no others."""
-    monkeypatch.setitem(__import__("sys").modules, "tensorrt", FakeTensorRt(version))
+    trt = FakeTensorRt(request.param)
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
     monkeypatch.setattr(tensorrt_network, "Cuda", FakeCuda)
-    file = tmp_path / "model.plan"
-    plan = artefact._replace(file=file, runtime="tensorrt", plan={"version": version, "batch_sizes": [1, 2, 2]})
-    file.write_bytes(b"another plan")
+    monkeypatch.setattr(FakeCuda, "recorded", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "model.plan").write_bytes(b"plan")
+    plan = {"version": request.param, "batch_sizes": [1, 2, 2]}
+    return trt, {"file": tmp_path / "model.plan", "runtime": "tensorrt", "plan": plan}
+
+
+@pytest.mark.parametrize("fake_tensorrt", ["8.5.2.2", "10.3.0", "11.0.0"], indirect=True)
+def test_a_plan_runs_through_the_calls_that_all_versions_have(
+    artefact: NetworkArtefact, fake_tensorrt: tuple[FakeTensorRt, dict[str, Any]]
+) -> None:
+    trt, changes = fake_tensorrt
+    plan = artefact._replace(**changes)
+    plan.file.write_bytes(b"another plan")
     with pytest.raises(SetupError, match="cannot load"):
         open_network(plan)
-    file.write_bytes(b"plan")
+    plan.file.write_bytes(b"plan")
     network = open_network(plan, largest_batch=4)
     assert network.frames.shape == (2, 416, 416, 3)
-    assert version in network.runtime
+    assert f"TensorRT {trt.__version__}, with CUDA graphs" in network.runtime
     network.frames[0], network.frames[1] = 10, 20
     (both,) = network.run(2)
     assert both[:, 0, 0].tolist() == [10, 20]
@@ -205,3 +291,50 @@ def test_a_plan_runs_through_the_calls_that_all_versions_have(
     assert one.shape == (1, 300, 6)
     assert one[0, 0, 0] == 10
     network.close()
+
+
+@pytest.mark.parametrize("fake_tensorrt", ["8.5.2.2"], indirect=True)
+def test_a_plan_takes_nv12_by_a_plan_that_is_built_once(
+    artefact: NetworkArtefact, fake_tensorrt: tuple[FakeTensorRt, dict[str, Any]]
+) -> None:
+    trt, changes = fake_tensorrt
+    for _ in range(2):
+        network = open_network(artefact._replace(**changes), largest_batch=2)
+        looking = CameraPicture(artefact.view)
+        for size in ((480, 640), (1080, 1920), (480, 640)):
+            frame, expected = nv12(*size, Colours("bt709")), np.zeros((416, 416, 3), np.uint8)
+            looking.prepare(frame, network, 1)
+            assert looking.where == "network"
+            network.frames[0] = 50
+            (means,) = network.run(2)
+            looking.fitting.place(looking.rgb, expected)  # type: ignore[union-attr]
+            assert means[0, 0, 0] == 50
+            assert means[1, 0, 0] == pytest.approx(expected.mean(), abs=8)  # noise is clipped before it is scaled there
+        network.close()
+    assert trt.built["times"] == 1
+    assert trt.built["flag"] == "FP16"
+    assert trt.built["LUMA"] == ((2, 4), (1080, 1920), (4320, 7680))
+    assert FakeCuda.recorded == 2 * (2 + 2)  # of each network two batch sizes, and two sizes of frames
+
+
+@pytest.mark.parametrize("fake_tensorrt", ["10.3.0"], indirect=True)
+def test_what_cannot_be_recorded_runs_without(
+    artefact: NetworkArtefact,
+    fake_tensorrt: tuple[FakeTensorRt, dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeCuda, "refuses", True)
+    network = open_network(artefact._replace(**fake_tensorrt[1]))
+    assert "without CUDA graphs" in network.runtime
+    network.frames[0] = 30
+    assert network.run(1)[0][0, 0, 0] == 30
+    network.close()
+
+
+def test_nvidias_builder_takes_the_graph_of_nv12() -> None:
+    """For cameras of all sizes at once; TensorRT for RTX builds without a GPU."""
+    trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed (pip install tensorrt-rtx)")
+    from exporters.plans.build import _set_targets
+
+    data = build_nv12(trt, 416, 640, lambda config: _set_targets(trt, config, ("SM86", "SM89")))
+    assert len(data) > 100_000

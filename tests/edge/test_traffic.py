@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from benchmarks.generated_traffic import CLASSES, compare
+from benchmarks.generated_traffic import CLASSES, Drawn, compare
 from edge.configuration.loading import parse
 from edge.traffic.boxes import best_pairs, overlaps
 from edge.traffic.scene import Scene
 from edge.traffic.tracker import LOST_SECONDS, Tracker
 from edge.words import Event, FrameTime
 
-PICTURE = np.zeros((360, 640, 3), np.uint8)
+PICTURE = Drawn(np.zeros((360, 640, 3), np.uint8))
 RATE = 10.0
 
 
@@ -234,7 +234,7 @@ def test_other_shapes_are_taken_while_tracks_go_on() -> None:
 
 def test_points_are_scaled_to_pictures_of_another_size() -> None:
     road = scene(LINE)
-    half = np.zeros((180, 320, 3), np.uint8)
+    half = Drawn(np.zeros((180, 320, 3), np.uint8))
     crossed = []
     for index in range(26):
         time = FrameTime(index, index / RATE, 0.0, 0.0)
