@@ -97,8 +97,8 @@ def test_a_false_box_does_not_take_a_track_whose_own_box_is_there() -> None:
         tracker.update(index / RATE, rows(box(113, 200), box(100 - 12 * (10 - index), 200)))
     for index in range(5, 10):
         tracker.update(index / RATE, rows(box(100 - 12 * (10 - index), 200)))
-    found = tracker.update(1.0, rows(box(100, 200), box(91, 200, 0.8)))
-    assert (2, 0) in [(track.number, track.detection) for track in found]
+    found = tracker.update(1.0, rows(box(100, 200), [80, 160, 102, 200, 0.8, 0]))
+    assert [(track.number, track.detection) for track in found] == [(2, 0)]
 
 
 def test_one_that_was_seen_just_now_goes_before_one_that_was_lost() -> None:
