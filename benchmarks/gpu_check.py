@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from benchmarks.gpu.setting import Said, Setting
 from reeltag import gpu
@@ -113,18 +113,22 @@ def _apart(name: str, options: argparse.Namespace) -> Outcome:
         try:
             process.wait(budget * options.budget)
         except subprocess.TimeoutExpired:
-            outcome.failure = f"not done in {budget * options.budget:.0f} s"
             _end(process)
+            outcome.failure = f"not done in {budget * options.budget:.0f} s: {_last_words(log)}"
         content = Path(answer.name).read_bytes()
         if content:
             outcome.said = json.loads(content)
             said = outcome.said.pop("failure", "")
             outcome.failure = outcome.failure or said
         elif not outcome.failure:
-            log.seek(0)
-            outcome.failure = f"ended with {process.returncode}: {log.read().decode(errors='replace')[-400:].strip()}"
+            outcome.failure = f"ended with {process.returncode}: {_last_words(log)}"
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _last_words(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace")[-400:].strip()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

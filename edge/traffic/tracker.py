@@ -22,6 +22,8 @@ BEGINS = 0.5
 LOST_SECONDS = 1.2
 """How long a track that nobody sees is kept."""
 LEAST_OVERLAP = 0.2
+LOST_LIKENESS = 0.85
+"""What the likeness to a track that the last frame did not show is worth: where it is now is a guess."""
 
 
 class Track:
@@ -76,6 +78,7 @@ class Tracker:
         self._motion = Motion()
         self._lost_seconds, self._begins, self._sure = lost_seconds, begins, sure
         self._seconds = 0.0
+        self._before = 0.0
         self._numbers = 0
 
     def update(self, seconds: float, detections: npt.NDArray[Any]) -> Sequence[Track]:
@@ -89,7 +92,7 @@ class Tracker:
             The tracks that this frame shows and that have a number.
         """
         passed = max(seconds - self._seconds, 0.0) if self.tracks else 0.0
-        self._seconds = seconds
+        self._before, self._seconds = self._seconds, seconds
         self._motion.predict(passed, np.array([not track.seen for track in self.tracks], dtype=bool))
         for track in self.tracks:
             track.seen, track.detection = False, -1
@@ -109,14 +112,24 @@ class Tracker:
     def _match(self, rows: npt.NDArray[Any], detections: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Match these detections with the tracks not matched yet; what is left of the detections."""
         waiting = np.array([at for at, track in enumerate(self.tracks) if not track.seen], dtype=np.int64)
-        likeness = overlaps(self._motion.boxes()[waiting], detections[rows])
-        pairs = best_pairs(likeness, LEAST_OVERLAP)
+        pairs = best_pairs(self._likeness(waiting, detections[rows]), 1e-6)
         at = waiting[[row for row, _ in pairs]]
         found = rows[[column for _, column in pairs]]
         self._motion.correct(at, detections[found])
         for index, row in zip(at, found):
             self._see(self.tracks[index], int(row), detections[row])
         return np.setdiff1d(rows, found)
+
+    def _likeness(self, waiting: npt.NDArray[Any], detections: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Of tracks and detections, float32 `[T, N]`, 0 where they overlap too little to be the same.
+
+        Overlaps are squared, so that one good pair is worth more than two poor ones: else a false box beside a vehicle
+        takes over its track, and its own box goes to a track that was lost there.
+        """
+        overlap = overlaps(self._motion.boxes()[waiting], detections)
+        is_lost = np.array([self.tracks[at].last_seconds < self._before for at in waiting], dtype=bool)
+        worth = np.where(is_lost, LOST_LIKENESS, 1.0).astype(np.float32)
+        return np.where(overlap >= LEAST_OVERLAP, overlap**2 * worth[:, None], np.float32(0.0))
 
     def _see(self, track: Track, row: int, detection: npt.NDArray[Any]) -> None:
         track.seen, track.detection, track.score = True, row, float(detection[4])

@@ -174,8 +174,10 @@ def _unfit_for_cuda(artefact: Artefact) -> str:
     passport = artefact.passport
     if passport.one_by_one:
         return "it takes one picture at a time"
-    # OpenVINO computes a float32 graph in bfloat16 where the CPU can; only elsewhere the graph itself has casts.
-    is_float32 = passport.precision == "bf16" and _size(artefact) >= _BYTES_OF_FLOAT32 * passport.parameters > 0
+    # OpenVINO computes a float32 graph in bfloat16 where the CPU can; only elsewhere the graph itself has casts. What
+    # comes with reeltag is such a graph, with its weights kept in half of the bytes.
+    is_whole = not passport.exported or _size(artefact) >= _BYTES_OF_FLOAT32 * passport.parameters > 0
+    is_float32 = passport.precision == "bf16" and is_whole
     if passport.precision in _CUDA_PRECISIONS or is_float32:
         return ""
     return f"ONNX Runtime's CUDA provider is not made for {passport.precision}: export it in fp16"

@@ -49,7 +49,13 @@ def test_pictures_of_the_gpu_are_those_of_the_cpu(models: Path) -> None:
         async with TritonClient(url) as client:
             images = np.array([[file] for file in FILES], np.object_)
             wanted = [ERROR, *NAMES, *(f"{name}_GEOMETRY" for name in NAMES)]
-            return [await client.infer(name, {IMAGE: images}, wanted) for name in ("decode_gpu", "decode_auto")]
+            both = [await client.infer(name, {IMAGE: images}, wanted) for name in ("decode_gpu", "decode_auto")]
+            for name, whole in zip(("decode_gpu", "decode_auto"), both, strict=True):
+                for some in ([ERROR], [f"{NAMES[1]}_GEOMETRY"]):  # nothing is answered that was not asked for
+                    alone = await client.infer(name, {IMAGE: images}, some)
+                    assert alone.keys() == set(some)
+                    np.testing.assert_array_equal(alone[some[0]], whole[some[0]])
+            return both
 
     with EmbeddedTriton(models) as triton:
         on_gpu, on_cpu = asyncio.run(answers(triton.url))

@@ -90,6 +90,26 @@ def test_dropped_frames_do_not_break_a_track() -> None:
     assert [track.number for track in found] == [1]
 
 
+def test_a_false_box_does_not_take_a_track_whose_own_box_is_there() -> None:
+    """Else a vehicle that was lost in the same place would be taken to have come back."""
+    tracker = Tracker()
+    for index in range(5):  # one stands and is not seen any more, another comes up to it
+        tracker.update(index / RATE, rows(box(113, 200), box(100 - 12 * (10 - index), 200)))
+    for index in range(5, 10):
+        tracker.update(index / RATE, rows(box(100 - 12 * (10 - index), 200)))
+    found = tracker.update(1.0, rows(box(100, 200), [80, 160, 102, 200, 0.8, 0]))
+    assert [(track.number, track.detection) for track in found] == [(2, 0)]
+
+
+def test_one_that_was_seen_just_now_goes_before_one_that_was_lost() -> None:
+    tracker = Tracker()
+    for index in range(5):
+        tracker.update(index / RATE, rows(box(100, 200), box(128, 200)))
+    tracker.update(0.5, rows(box(128, 200)))
+    found = tracker.update(0.6, rows(box(113.5, 200)))
+    assert [track.number for track in found] == [2]
+
+
 def test_the_class_is_that_of_most_frames() -> None:
     tracker = Tracker()
     for index, kind in enumerate([1, 0, 0, 2, 0, 0, 1, 0]):

@@ -47,11 +47,9 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Begin to decode the pictures of all requests."""
         for request in requests:
-            wanted = set(request.requested_output_names())
-            views = [i for i, name in enumerate(self.views) if wanted & {name, f"{name}_GEOMETRY"}]
             sender = request.get_response_sender()
             try:
-                self.decoder.submit(_Batch(request, sender, self, views).pictures(request))
+                self.decoder.submit(_Batch(request, sender, self).pictures(request))
             except Exception as error:  # the other requests are in work already
                 _send(sender, _failed(f"decoding did not begin: {error!r}"))
 
@@ -59,11 +57,14 @@ class TritonPythonModel:
 class _Batch:
     """One request: its pictures, and the tensors that they are decoded into."""
 
-    def __init__(self, request: Any, sender: Any, model: TritonPythonModel, views: Sequence[int]) -> None:
-        self.model, self.views, self.sender = model, views, sender
+    def __init__(self, request: Any, sender: Any, model: TritonPythonModel) -> None:
+        self.model, self.sender = model, sender
+        self.wanted = set(request.requested_output_names())
+        wanted = [i for i, name in enumerate(model.views) if self.wanted & {name, f"{name}_GEOMETRY"}]
+        self.views: Sequence[int] = wanted or [0]  # a picture is decoded to learn of its errors, too
         count = pb_utils.get_input_tensor_by_name(request, "IMAGE").shape()[0]
-        self.pixels = [model.decoder.empty((count, *model.shapes[view])) for view in views]
-        self.geometry = [np.zeros((count, 6), np.float32) for _ in views]
+        self.pixels = [model.decoder.empty((count, *model.shapes[view])) for view in self.views]
+        self.geometry = [np.zeros((count, 6), np.float32) for _ in self.views]
         self.errors = np.full((count, 1), b"", np.object_)
         self.left = count
         self.failure: Exception | None = None
@@ -109,13 +110,15 @@ class _Batch:
         _send(self.sender, response)
 
     def response(self) -> Any:
-        """The tensors; those of the GPU go to Triton without a copy in the host's memory."""
-        tensors = [pb_utils.Tensor("ERROR", self.errors)]
+        """The tensors that were asked for; those of the GPU go to Triton without a copy in the host's memory.
+
+        Triton's stub drops others while it does not hold the interpreter's lock, which ends it in Python 3.12.
+        """
+        found: dict[str, Any] = {"ERROR": self.errors}
         for view, pixels, geometry in zip(self.views, self.pixels, self.geometry, strict=True):
             name = self.model.views[view]
-            of_view = pb_utils.Tensor if isinstance(pixels, np.ndarray) else pb_utils.Tensor.from_dlpack
-            tensors.append(of_view(name, pixels))
-            tensors.append(pb_utils.Tensor(f"{name}_GEOMETRY", geometry))
+            found |= {name: pixels, f"{name}_GEOMETRY": geometry}
+        tensors = [_tensor(name, values) for name, values in found.items() if name in self.wanted]
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
@@ -137,6 +140,11 @@ def _on_gpu(pool: Pool, views: Sequence[str], device: str) -> Any:
         return pool
     pb_utils.Logger.log_info(f"decode: JPEGs are decoded on {decoder.says}")
     return decoder
+
+
+def _tensor(name: str, values: Any) -> Any:
+    make = pb_utils.Tensor if isinstance(values, np.ndarray) else pb_utils.Tensor.from_dlpack
+    return make(name, values)
 
 
 def _failed(text: str) -> Any:

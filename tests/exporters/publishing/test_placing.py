@@ -51,6 +51,11 @@ def test_a_graph_runs_on_the_gpu_where_there_is_one(tmp_path: Path) -> None:
     assert place(graph(tmp_path), WITHOUT).artefact.passport.runtime == "openvino"
 
 
+def test_what_comes_with_reeltag_runs_on_the_gpu_beside_a_cpu_with_bfloat16(tmp_path: Path) -> None:
+    found = place(graph(tmp_path, precision="bf16", exported=False), WITH_GPU)
+    assert (found.engine, found.artefact.passport.precision, found.reason) == ("onnxruntime", "fp32", "")
+
+
 def test_a_plan_runs_on_the_gpu_that_it_was_built_for(tmp_path: Path) -> None:
     found = place(plan(tmp_path), WITH_GPU)
     assert (found.engine, found.artefact.file.name) == ("tensorrt", "model.plan")
