@@ -78,6 +78,7 @@ class OnnxRuntimeNetwork:
 
     def close(self) -> None:
         """As `Network.close`."""
+        self._place.wait()  # ONNX Runtime must not free memory while the stream still has work for it
         if self.nv12 is not None:
             self.nv12.close()
         self._bound.clear()

@@ -112,13 +112,11 @@ class OrtSession:
         options = self._ort.RunOptions()
         if isinstance(self._place, Cuda):
             options.add_run_config_entry("gpu_graph_id", number)
-            # What follows is on the same stream, and its end is waited for.
-            options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
 
 class Bound:
-    """A run of a graph over the same memory again and again; on a GPU it is only begun."""
+    """A run of a graph over the same memory again and again."""
 
     def __init__(self, session: Any, binding: Any, options: Any) -> None:
         self._session, self._binding, self._options = session, binding, options
