@@ -23,14 +23,15 @@ def model(model_repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`model.py` with the modules that Triton gives it."""
     backend: Any = ModuleType("triton_python_backend_utils")
     backend.Tensor = lambda name, values: (name, values.shape)
-    backend.InferenceResponse = lambda output_tensors: dict(output_tensors)
+    backend.InferenceResponse = dict
     backend.get_input_tensor_by_name = lambda request, name: SimpleNamespace(shape=lambda: [2, 1])
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
     monkeypatch.setitem(sys.modules, "c_python_backend_utils", ModuleType("c_python_backend_utils"))
     folder = model_repository / "decode" / "1"
     monkeypatch.syspath_prepend(str(folder))
     spec = importlib.util.spec_from_file_location("decode_model", folder / "model.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -119,7 +119,7 @@ class _Batch:
             name = self.model.views[view]
             found |= {name: pixels, f"{name}_GEOMETRY": geometry}
         tensors = [_tensor(name, values) for name, values in found.items() if name in self.wanted]
-        return pb_utils.InferenceResponse(output_tensors=tensors)
+        return pb_utils.InferenceResponse(tensors)
 
 
 def _device_of(args: dict[str, str]) -> str | None:
