@@ -113,8 +113,9 @@ def _apart(name: str, options: argparse.Namespace) -> Outcome:
         try:
             process.wait(budget * options.budget)
         except subprocess.TimeoutExpired:
+            said = _last_words(log)  # before it is interrupted, which it says, too
+            outcome.failure = f"not done in {budget * options.budget:.0f} s{': ' if said else ''}{said}"
             _end(process)
-            outcome.failure = f"not done in {budget * options.budget:.0f} s: {_last_words(log)}"
         content = Path(answer.name).read_bytes()
         if content:
             outcome.said = json.loads(content)
