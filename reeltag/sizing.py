@@ -3,9 +3,9 @@
 The rule (`by_rule`), and why:
 
 - A network has an instance of `THREADS` threads for each so many cores. One process a network kept 5 of 14 cores busy:
-  between two batches its interpreter hands tensors over, and its threads wait meanwhile; then they waited for the
-  slowest of them, too. With few threads an instance waits seldom, and a request of the gateway is one round of them. A
-  process costs memory, so that from `LARGE_CORES` on an instance has twice as many threads.
+  between two batches its interpreter hands tensors over, and its threads wait meanwhile, and for the slowest of them.
+  With few threads an instance waits seldom and for few, and a request of the gateway is one round of them. A process
+  costs memory, so that from `LARGE_CORES` on an instance has twice as many threads.
 - Instances and threads take at most what memory leaves beside everything else (`instance_mib`, for `NETWORKS`
   networks): first there are fewer instances, then fewer threads.
 - A picture alone is computed by up to `LONE_THREADS` threads together, however few its instance has.

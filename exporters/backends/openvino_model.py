@@ -6,15 +6,9 @@ Stands alone: it is copied into each network's version folder and imports nothin
 from __future__ import annotations
 
 import json
-import os
-import queue
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import c_python_backend_utils
 import numpy as np
 import openvino
 import triton_python_backend_utils as pb_utils
@@ -46,109 +40,61 @@ class TritonPythonModel:
         lone = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": values["lone_threads"]}
         together = core.compile_model(model, "CPU", {**parameters, **lone})
         self.together = together.create_infer_request()
-        self.threads = int(parameters["INFERENCE_NUM_THREADS"])
-        streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(self.threads)}
+        streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": parameters["INFERENCE_NUM_THREADS"]}
         alone = core.compile_model(model, "CPU", {**parameters, **streams})
-        self.idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(self.threads):
-            self.idle.put(alone.create_infer_request())
-        self.computing = ThreadPoolExecutor(self.threads, thread_name_prefix="computing")
-        self.answering = ThreadPoolExecutor(1, thread_name_prefix="answering")
+        self.alone = [alone.create_infer_request() for _ in range(int(parameters["INFERENCE_NUM_THREADS"]))]
 
     def finalize(self) -> None:
         """Free the network."""
-        self.computing.shutdown()
-        self.answering.shutdown()
-        del self.together, self.idle
+        del self.together, self.alone
 
-    def execute(self, requests: list[Any]) -> list[Any] | None:
-        """Compute a lone picture at once; else begin a batch, and return when a thread has nothing to do any more.
-
-        Triton has the next batch ready by then, and no thread waits for those that are slower. It is called no sooner,
-        so that what comes meanwhile is gathered.
-        """
-        batch = _Batch(requests, self)
-        if len(batch.frames) == 1 and self.idle.qsize() == self.threads:
-            batch.compute(self.together, 0, 1)
-            return batch.responses()
-        batch.senders = [request.get_response_sender() for request in requests]
-        for start, end in self._parts(len(batch.frames)):
-            self.computing.submit(self._compute, self.idle.get(), batch, start, end)
-        self.idle.put(self.idle.get())
-        return None
-
-    def _parts(self, count: int) -> list[tuple[int, int]]:
-        """First picture of each part, and that behind its last; so many that no thread is given more than it may."""
-        rounds = -(-count // (self.threads * self.items_per_inference))
-        sizes = [len(part) for part in np.array_split(np.empty(count), min(count, rounds * self.threads))]
-        ends = np.cumsum(sizes).tolist()
-        return list(zip([0, *ends], ends, strict=False))
-
-    def _compute(self, worker: Any, batch: _Batch, start: int, end: int) -> None:
-        is_last = batch.compute(worker, start, end)
-        self.idle.put(worker)
-        if is_last:
-            self.answering.submit(batch.send)
-
-
-class _Batch:
-    """The pictures of some requests, and what was computed of them."""
-
-    def __init__(self, requests: Sequence[Any], model: TritonPythonModel) -> None:
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request with its share of one batch."""
         wanted = {name for request in requests for name in request.requested_output_names()}
-        self.names = [name for name in model.outputs if name in wanted]
-        self.types = model.outputs
-        self.tensors = [pb_utils.get_input_tensor_by_name(request, model.input_name) for request in requests]
-        """Kept while their memory is read."""
-        arrays = [tensor.as_numpy() for tensor in self.tensors]
-        self.frames = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        self.ends = np.cumsum([len(array) for array in arrays])
-        self.parts: dict[int, list[Any]] = {}
-        """Outputs of the pictures of a part, by the number of its first picture."""
-        self.left = len(self.frames)
-        self.failure: Exception | None = None
-        self.senders: list[Any] = []
-        self.lock = threading.Lock()
-
-    def compute(self, worker: Any, start: int, end: int) -> bool:
-        """Compute some of the pictures; whether these were the last."""
+        names = [name for name in self.outputs if name in wanted]
         try:
-            worker.infer([openvino.Tensor(self.frames[start:end], shared_memory=True)])
-            # Copied: the next part overwrites what the worker holds.
-            self.parts[start] = [worker.get_tensor(name).data.astype(self.types[name]) for name in self.names]
+            batches = [pb_utils.get_input_tensor_by_name(request, self.input_name).as_numpy() for request in requests]
+            answers = self._infer(batches[0] if len(batches) == 1 else np.concatenate(batches), names)
         except Exception as error:
-            self.failure = error
-        with self.lock:
-            self.left -= end - start
-            return not self.left
+            problem = pb_utils.TritonError(f"{', '.join(names)} could not be computed: {error!r}")
+            return [pb_utils.InferenceResponse(output_tensors=[], error=problem) for _ in requests]
+        ends = np.cumsum([len(batch) for batch in batches])
+        parts = zip(*(np.split(answer, ends[:-1]) for answer in answers), strict=True)
+        return [pb_utils.InferenceResponse(list(map(pb_utils.Tensor, names, part))) for part in parts]
 
-    def responses(self) -> list[Any]:
-        """To each request its share."""
-        if self.failure is not None:
-            return self._failed(f"{', '.join(self.names)} could not be computed: {self.failure!r}")
-        of_parts = zip(*(self.parts[start] for start in sorted(self.parts)), strict=True)
-        whole = [np.concatenate(of_output) for of_output in of_parts]
-        size = sum(output.nbytes for output in whole)
-        if self.senders and not _has_room(2 * size):
-            return self._failed(f"the shared memory pool size cannot grow for answers of {size:,} bytes")
-        shares = zip(*(np.split(output, self.ends[:-1]) for output in whole), strict=True)
-        return [pb_utils.InferenceResponse(list(map(pb_utils.Tensor, self.names, share))) for share in shares]
+    def _infer(self, frames: Any, names: list[str]) -> list[Any]:
+        """Answers to all pictures, one an output.
 
-    def _failed(self, text: str) -> list[Any]:
-        return [pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(text)) for _ in self.ends]
+        In rounds, because a thread keeps the memory of the largest part that it was given.
+        """
+        if len(frames) == 1:
+            return self._round([self.together], [frames], names)
+        rounds = -(-len(frames) // (len(self.alone) * self.items_per_inference))
+        parts = np.array_split(frames, min(len(frames), rounds * len(self.alone)))
+        starts = range(0, len(parts), len(self.alone))
+        answers = [self._round(self.alone, parts[i : i + len(self.alone)], names) for i in starts]
+        if len(answers) == 1:
+            return answers[0]
+        return [np.concatenate(of_output) for of_output in zip(*answers, strict=True)]
 
-    def send(self) -> None:
-        """Send each request its share; a sender that fails cannot send an error any more."""
-        try:
-            for sender, response in zip(self.senders, self.responses(), strict=True):
-                sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        except Exception as error:
-            pb_utils.Logger.log_error(f"{', '.join(self.names)} could not be sent: {error!r}")
+    def _round(self, workers: list[Any], parts: list[Any], names: list[str]) -> list[Any]:
+        running = list(zip(workers, parts, strict=False))  # the last round may have fewer parts
+        for worker, part in running:
+            worker.start_async([openvino.Tensor(part, shared_memory=True)])
+        # All are waited for before an error is raised: they read memory that Triton takes back.
+        errors = [error for worker, _ in running if (error := _failure(worker))]
+        if errors:
+            raise errors[0]
+        # Copied: the next round overwrites what the workers hold.
+        return [
+            np.concatenate([worker.get_tensor(name).data for worker, _ in running], dtype=self.outputs[name])
+            for name in names
+        ]
 
 
-def _has_room(size: int) -> bool:
-    """Whether so many bytes are free in the memory that is shared with Triton, or where it would grow."""
-    if c_python_backend_utils.shared_memory.free_memory() >= size:
-        return True
-    shared = os.statvfs("/dev/shm")
-    return shared.f_bavail * shared.f_frsize >= size
+def _failure(worker: Any) -> Exception | None:
+    try:
+        worker.wait()
+    except Exception as error:
+        return error
+    return None

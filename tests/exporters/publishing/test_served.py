@@ -40,30 +40,6 @@ def test_requests_that_share_a_batch_get_their_own_answers(triton: EmbeddedTrito
     np.testing.assert_allclose(np.stack(answers), expected("efficientnet_lite0", frames), atol=5e-3)
 
 
-def test_batches_that_overlap_get_their_own_answers(triton: EmbeddedTriton) -> None:
-    """A thread that is done begins with the next batch, while others still read the pictures of the one before."""
-    frames = compare.sample_frames(MODELS["nanodet_g"], 16)
-    sizes = [8, 1, 16, 3, 9, 2, 8, 5]
-
-    async def ask() -> list[list[dict[str, npt.NDArray[Any]]]]:
-        async with TritonClient(triton.url) as client:
-            card = await client.card(Task.DETECT.frames_ensemble)
-            rolled = [np.roll(frames, -i, axis=0)[:size] for i, size in enumerate(sizes)]
-            return await asyncio.gather(*(client.infer_frames(card, part) for _ in range(4) for part in rolled))
-
-    async def ask_alone() -> list[dict[str, npt.NDArray[Any]]]:
-        async with TritonClient(triton.url) as client:
-            card = await client.card(Task.DETECT.frames_ensemble)
-            return [(await client.infer_frames(card, frames[i : i + 1]))[0] for i in range(len(frames))]
-
-    alone = asyncio.run(ask_alone())
-    assert len({answer[contract.SCORES].tobytes() for answer in alone}) == len(frames)  # one is not taken for another
-    for i, answers in enumerate(asyncio.run(ask())):
-        for j, answer in enumerate(answers):
-            wanted = alone[(i % len(sizes) + j) % len(frames)]
-            np.testing.assert_allclose(answer[contract.SCORES][:10], wanted[contract.SCORES][:10], atol=5e-3)
-
-
 def test_windows_of_frames_become_cuts(triton: EmbeddedTriton) -> None:
     windows = compare.sample_frames(MODELS["transnetv2"], 1)
 
