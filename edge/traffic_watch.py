@@ -22,13 +22,16 @@ from edge.pipeline.picture import CameraPicture
 from edge.pipeline.stages import ALL
 from edge.running import Printing, run
 from edge.runtimes.artefacts import find_detector
-from edge.traffic.plate_reading import plate_reader
+from edge.traffic.plate_reading import PlateReading
 from edge.traffic.scene import Scene
+from edge.veils import coarsen
 from edge.watching import Watch
 from edge.words import Detections, Event, FrameTime, Picture
 
 _SCORE = 0.1
 """Boxes with less are left out: a vehicle that is half hidden has a low score, and its track needs it."""
+_DETAIL = 480
+"""Pixels of detail of the longer side of a picture that `--check` leaves on the disk: none of a plate or a face."""
 
 
 def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None) -> None:
@@ -46,7 +49,8 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
     """
     configuration, options, class_names = _read(path, options, usual)
     with ExitStack() as stack:
-        publisher = Publisher(configuration)
+        plates = _plate_reading(configuration, options, stack)
+        publisher = Publisher(configuration, salts=plates.salts if plates is not None else None)
         stack.callback(publisher.close)
         told = Printing(is_all=False)
 
@@ -57,9 +61,8 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
         scenes: dict[str, Scene] = {}
 
         def scene_of(names: Sequence[str], camera: str) -> Scene:
-            plates = plate_reader(configuration, options.repository)
-            recording = _recording(options, camera)
-            scenes[camera] = Scene(configuration, names, camera, recording, publisher.snapshots, plates)
+            recording, reader = _recording(options, camera), plates.reader() if plates is not None else None
+            scenes[camera] = Scene(configuration, names, camera, recording, publisher.snapshots, reader)
             return scenes[camera]
 
         shown = _Shown()
@@ -85,7 +88,7 @@ class _Shown:
 
     def __call__(self, watched: Watched, time: FrameTime, detections: Detections) -> None:
         if self.page is not None:
-            self.page.show(watched.camera.name, watched.picture, watched.scene.tracks)
+            self.page.show(watched.camera.name, watched.picture, watched.scene)
 
 
 def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None = None) -> None:
@@ -95,14 +98,26 @@ def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: in
         InputError: It cannot be used; the text names each mistake.
     """
     configuration, options, _ = _read(path, options, usual)
+    with ExitStack() as stack:
+        _plate_reading(configuration, options, stack)
     for camera, settings in zip(options.cameras, configuration.cameras):
         picture = _frame(camera, settings)
+        coarsen(picture, _DETAIL)
         draw(picture, settings)
         file = path.with_name(f"{path.stem}.{''.join(c if c.isalnum() else '_' for c in camera.name)}.jpg")
         if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise OutputError(f"{file} cannot be written")
         print(f"{camera.name}: {len(settings.lines)} lines, {len(settings.zones)} zones, drawn in {file}")
     print(f"{path} is right")
+
+
+def _plate_reading(configuration: Configuration, options: WatchOptions, stack: ExitStack) -> PlateReading | None:
+    """The networks that read plates; None where no plates are asked for."""
+    if configuration.plates is None:
+        return None
+    plates = PlateReading(configuration, options.repository, options.runtime)
+    stack.callback(plates.close)
+    return plates
 
 
 def _read(

@@ -13,7 +13,8 @@ from edge.pipeline.fitting import Fitting
 from edge.pipeline.suppression import Suppression
 from edge.runtimes.artefacts import find_detector
 from edge.runtimes.network import open_network
-from edge.traffic.plates import PlateReader, Salts
+from edge.traffic.plates import PlateReader
+from edge.traffic.salts import HOURS, Salts
 from edge.traffic.texts import Recogniser
 from edge.words import Picture
 
@@ -47,14 +48,39 @@ class PlateFinder:
         fitting.to_source(found[:, :4])
         return found[np.argsort(-found[:, 4])]
 
+    def close(self) -> None:
+        """Free the network."""
+        self._network.close()
 
-def plate_reader(configuration: Configuration, repository: Path) -> PlateReader | None:
-    """The reader that a configuration asks for; None where it asks for none."""
-    settings: Any = configuration.plates
-    if settings is None:
-        return None
-    runtime = configuration.detector.get("runtime")
-    find, read = PlateFinder(repository, settings["detector"], runtime), Recogniser(repository, settings["recogniser"])
-    folder = configuration.path.parent / configuration.events.get("folder", "spool")
-    salts = None if settings.get("raw", False) else Salts(folder / "plate-salt.json", settings.get("salt_hours", 24.0))
-    return PlateReader(settings, find, read, salts)
+
+class PlateReading:
+    """What the cameras of a process share to read plates: both networks and the salt.
+
+    Args:
+        configuration: Which has `plates`.
+        repository: Model repository.
+        runtime: Of the plate detector, as for `open_network`.
+
+    Raises:
+        UnknownModel: A network is not there.
+        SetupError: Nothing runs it.
+    """
+
+    def __init__(self, configuration: Configuration, repository: Path, runtime: str | None = None) -> None:
+        settings: Any = configuration.plates
+        self._settings = settings
+        self._read = Recogniser(repository, settings["recogniser"])
+        self._find = PlateFinder(repository, settings["detector"], runtime)
+        folder = configuration.path.parent / configuration.events.get("folder", "spool")
+        self.salts: Salts | None = None
+        """None where plates are kept raw."""
+        if not configuration.shows_plates:
+            self.salts = Salts(folder / "plate-salt.json", settings.get("salt_hours", HOURS))
+
+    def reader(self) -> PlateReader:
+        """Of one camera more."""
+        return PlateReader(self._settings, self._find, self._read, self.salts)
+
+    def close(self) -> None:
+        """Free the networks."""
+        self._find.close()

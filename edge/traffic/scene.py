@@ -14,6 +14,7 @@ from edge.traffic.lines import LineCount
 from edge.traffic.tracker import Track, Tracker
 from edge.traffic.trails import Trail, foot
 from edge.traffic.zones import ZoneWatch
+from edge.veils import NOTHING, Veils
 from edge.words import Detections, Event, FrameTime, LazyPicture, Picture
 
 VEHICLES = ("bicycle", "car", "motorcycle", "motorbike", "bus", "truck", "train", "van", "tram")
@@ -23,14 +24,14 @@ VEHICLES = ("bicycle", "car", "motorcycle", "motorbike", "bus", "truck", "train"
 class Snapshots(Protocol):
     """Keeps pictures of events."""
 
-    def take(self, event: Event, picture: Picture, box: npt.NDArray[Any], hidden: npt.NDArray[Any]) -> None:
-        """Keep a picture of an event without what is in the boxes `hidden`; the event is told its name."""
+    def take(self, event: Event, picture: Picture, box: npt.NDArray[Any], veils: Veils) -> None:
+        """Keep a picture of an event without what the veils are before; the event is told its name."""
 
 
 class Plates(Protocol):
     """Reads plates."""
 
-    def look(self, tracks: Sequence[Track], picture: Picture) -> None:
+    def look(self, tracks: Sequence[Track], picture: LazyPicture) -> None:
         """Read those of some of the tracks."""
 
     def settled(self, number: int, time: FrameTime) -> dict[str, Any] | None:
@@ -64,6 +65,9 @@ class Scene:
         self.tracks: Sequence[Track] = ()
         self.class_names = class_names
         self._name, self._run = source_name, run or os.urandom(8).hex()
+        self._is_recording = run is not None
+        self._time: FrameTime | None = None
+        self._detections: Detections = np.zeros((0, 6), np.float32)
         self._snapshots, self._plates = snapshots, plates
         self._tracker = Tracker()
         self._trails: dict[int, Trail] = {}
@@ -82,6 +86,7 @@ class Scene:
         known = [name for name in self.class_names if name in VEHICLES] or list(self.class_names)
         self._vehicles = frozenset(known)
         self._followed = np.array([name in self._vehicles | wanted for name in self.class_names], dtype=bool)
+        self._veiled = np.array([name in self._vehicles for name in self.class_names], dtype=bool)
         self._hidden = np.array([name in ("person", "face") for name in self.class_names], dtype=bool)
 
     def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
@@ -97,6 +102,7 @@ class Scene:
         """
         if self._size != picture.size:
             self._scale(*picture.size)
+        self._time, self._detections = time, detections
         classes = detections[:, 5].astype(np.int64)
         before = {track.number: track for track in self._tracker.tracks if track.number}
         followed = detections[self._followed[classes]]
@@ -111,14 +117,35 @@ class Scene:
         events.extend((event, None) for event in self._queues(time))
         if self._plates is not None:
             vehicles = [track for track in self.tracks if self._class(track) in self._vehicles]
-            if vehicles:
-                self._plates.look(vehicles, picture.rgb)
+            self._plates.look(vehicles, picture)
         if self._snapshots is not None:
-            hidden = detections[self._hidden[classes], :4]
             for event, track_of in events:
                 if track_of is not None:
-                    self._snapshots.take(event, picture.rgb, track_of.box, hidden)
+                    self._snapshots.take(event, picture.rgb, track_of.box, self.veils())
         return [event for event, _ in events]
+
+    def end(self, *, is_over: bool) -> list[Event]:
+        """What follows from the end: nobody will see the tracks again.
+
+        Args:
+            is_over: The source has ended; else somebody has stopped to watch, and may watch a recording again.
+        """
+        if self._time is None or (self._is_recording and not is_over):
+            return []
+        events = [event for track in self._tracker.end() for event in self._ends(self._time, track)]
+        self.tracks = ()
+        return events
+
+    def veils(self) -> Veils:
+        """Where the newest frame shows vehicles and people, tracked or not; vehicles also where they should be."""
+        if self._time is None:
+            return NOTHING
+        classes = self._detections[:, 5].astype(np.int64)
+        seen = self._detections[self._veiled[classes], :4]
+        unseen = [
+            track.box for track in self._tracker.tracks if not track.seen and self._class(track) in self._vehicles
+        ]
+        return Veils(np.array([*seen, *unseen]).reshape(-1, 4), self._detections[self._hidden[classes], :4])
 
     def counts(self) -> dict[str, Any]:
         """Totals since the start, for people: by line, direction and class; by zone, class, and who is in it now."""

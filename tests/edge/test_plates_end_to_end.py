@@ -1,0 +1,156 @@
+"""Plates from `reeltag export` by `reeltag watch` to the disk: read right, and nowhere to be found where hashed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from benchmarks.plates.street import write
+from benchmarks.plates.vehicle import Look, Picture, draw
+from edge.command import main
+from edge.traffic.plate_reading import PlateFinder
+from edge.traffic.texts import Recogniser
+from reeltag.cli import app
+from tests.edge import colour_detector
+from tests.edge.test_plates import recogniser_file
+
+PLATES = ("M RT 4712", "KA LX 359")
+RAW = [plate.replace(" ", "") for plate in PLATES]
+HEIGHT, WIDTH, RATE = 540, 960, 15
+
+
+def pictures() -> Iterator[Picture]:
+    """One vehicle comes and leaves; the other is still there when the video ends."""
+    random = np.random.default_rng(4)
+    ground = random.integers(80, 110, (HEIGHT, WIDTH, 1)).repeat(3, axis=2).astype(np.uint8)
+    for index in range(50):
+        picture = ground.copy()
+        number, step = divmod(index, 25)
+        if step < (20 if number == 0 else 25):
+            wide = 230 + 6 * step
+            box = (330.0 - 4 * step, 40.0 + 6 * step, 330.0 - 4 * step + wide, 40.0 + 6 * step + 0.8 * wide)
+            draw(picture, box, Look(PLATES[number], ((200, 30, 30), (30, 30, 200))[number], is_from_behind=True))
+        yield np.clip(picture + random.normal(0, 3, picture.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three networks that were exported by the commands of docs/edge.md, and a video."""
+    folder = tmp_path_factory.mktemp("site")
+    write(folder / "street.mp4", pictures(), RATE)
+    for name, colour, size, label in (
+        ("vehicles", "colourful", (270, 480), "car"),
+        ("plates", "white", (160, 320), "plate"),
+    ):
+        colour_detector.write(folder / f"{name}.onnx", colour, *size)
+        (folder / f"{name}.txt").write_text(f"{label}\n")
+        said = [
+            "--onnx",
+            folder / f"{name}.onnx",
+            "--task",
+            "detect",
+            "--head",
+            "none",
+            "--labels",
+            folder / f"{name}.txt",
+        ]
+        export(folder, name, *said)
+    export(folder, "plate_text", "--onnx", recogniser_file(), "--task", "text")
+    return folder
+
+
+def export(folder: Path, name: str, *said: object) -> None:
+    command = ["export", name, *map(str, said), "--model-repository", str(folder / "models")]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+def configured(site: Path, name: str, **plates: Any) -> Path:
+    said = {
+        "detector": {"model": "vehicles"},
+        "cameras": [
+            {
+                "name": "street",
+                "source": "street.mp4",
+                "picture": [WIDTH, HEIGHT],
+                "lines": [{"name": "gate", "points": [[0, 300], [WIDTH, 300]]}],
+            }
+        ],
+        "plates": {"detector": "plates", "recogniser": "plate_text", "country": "de", **plates},
+        "events": {
+            "folder": f"{name}/spool",
+            "file": {"path": f"{name}/events.jsonl"},
+            "snapshots": {"folder": f"{name}/snapshots"},
+        },
+    }
+    path = site / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(said))
+    return path
+
+
+def watched(site: Path, path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[list[dict[str, Any]], str]:
+    """The events, and all that was printed."""
+    assert main(["--config", str(path), "--every-frame", "--model-repository", str(site / "models")]) == 0
+    out, err = capfd.readouterr()
+    return [json.loads(line) for line in out.splitlines()], out + err
+
+
+def test_raw_plates_are_read_also_of_who_is_there_at_the_end(site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    events, _ = watched(site, configured(site, "raw", raw=True), capfd)
+    plates = [event for event in events if event["kind"] == "plate"]
+    assert [event["plate"] for event in plates] == RAW
+    assert min(event["confidence"] for event in plates) > 0.8
+    assert [event["track"] for event in plates] == [1, 2]
+    kept = [json.loads(line) for line in (site / "raw/events.jsonl").read_text().splitlines()]
+    assert [event["plate"] for event in kept if event["kind"] == "plate"] == RAW
+    assert len(readable(site, "raw")) == 2
+
+
+def test_hashed_plates_are_nowhere_to_be_found(site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = configured(site, "hashed")
+    events, said = watched(site, path, capfd)
+    plates = [event for event in events if event["kind"] == "plate"]
+    assert len({event["plate_hash"] for event in plates}) == 2
+    assert len({event["salt"] for event in plates}) == 1
+    again, _ = watched(site, path, capfd)
+    assert [event["plate_hash"] for event in again if event["kind"] == "plate"] == [one["plate_hash"] for one in plates]
+    for raw in RAW:
+        assert raw not in said
+        for file in (site / "hashed").rglob("*"):
+            assert not file.is_file() or raw.encode() not in file.read_bytes(), file
+    assert len(list((site / "hashed/snapshots").iterdir())) == 2
+    assert readable(site, "hashed") == []
+
+
+def readable(site: Path, name: str) -> list[str]:
+    """Plates that the same two networks read in the snapshots, as they are and enlarged."""
+    find, read = PlateFinder(site / "models", "plates"), Recogniser(site / "models", "plate_text")
+    found = []
+    for file in (site / name / "snapshots").iterdir():
+        picture = cv2.cvtColor(cv2.imread(str(file)), cv2.COLOR_BGR2RGB)
+        for scale in (1, 4):
+            large = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+            texts = [
+                read(large[int(y1) : int(y2) + 1, int(x1) : int(x2) + 1]).text for x1, y1, x2, y2 in find(large)[:, :4]
+            ]
+            if set(texts) & set(RAW):
+                found.append(file.name)
+                break
+    return found
+
+
+def test_what_reads_plates_is_checked(site: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = configured(site, "checked", recogniser="plate_texts")
+    command = ["--config", str(path), "--check", "--model-repository", str(site / "models")]
+    assert main(command) == 2
+    assert "no text recogniser plate_texts" in capfd.readouterr().err
+    assert main(["--config", str(configured(site, "checked")), *command[2:]]) == 0
+    assert (site / "checked.street.jpg").is_file()
