@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ class SmallDetector(nn.Module):
         super().__init__()
         widths = (3, 16, 32, 64, 64)
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
         for spread in (1, 2, 4, 1):
             layers += [nn.Conv2d(64, 64, 3, 1, spread, spread), nn.BatchNorm2d(64), nn.ReLU()]

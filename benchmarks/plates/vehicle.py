@@ -51,7 +51,7 @@ def any_look(random: np.random.Generator) -> Look:
 
 
 def draw(picture: Picture, box: Box, look: Look) -> Box:
-    """Draw a vehicle that fills a box, in place; the box of its plate."""
+    """Draw a vehicle that fills a box, in place; the box of its plate, whole pixels."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
 
@@ -74,12 +74,18 @@ def draw(picture: Picture, box: Box, look: Look) -> Box:
         cv2.rectangle(picture, at(x, 0.54), at(x + 0.16, 0.64), lamp, -1)
     if not look.is_from_behind:
         cv2.rectangle(picture, at(0.28, 0.52), at(0.72, 0.64), (25, 25, 25), -1)
-    middle = 0.72 if look.is_from_behind else 0.78
-    half = _PLATE_SHARE / 2
-    down = half * width * 110 / 520 / height
-    (x1, y1), (x2, y2) = at(0.5 - half, middle - down), at(0.5 + half, middle + down)
+    x1, y1, x2, y2 = map(round, plate_box(box, look))
     _stick(picture, (x1, y1, x2, y2), _plate(look))
     return float(x1), float(y1), float(x2), float(y2)
+
+
+def plate_box(box: Box, look: Look) -> Box:
+    """Where the plate of a vehicle is that fills a box."""
+    left, top, right, bottom = box
+    middle = top + (0.72 if look.is_from_behind else 0.78) * (bottom - top)
+    half = _PLATE_SHARE / 2 * (right - left)
+    down = half * 110 / 520
+    return (left + right) / 2 - half, middle - down, (left + right) / 2 + half, middle + down
 
 
 def _plate(look: Look) -> Picture:

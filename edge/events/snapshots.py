@@ -44,6 +44,7 @@ class Snapshots:
         self._max_bytes = settings.get("max_megabytes", 500) * 1e6
         self._keep_seconds = keep_days * _DAY
         self._shows_plates = shows_plates
+        self._held: dict[tuple[str, int], bytes] = {}
         self._since_trim = 10**9
         self.failed = 0
         """Pictures that could not be kept."""
@@ -57,15 +58,37 @@ class Snapshots:
             box: Of the vehicle, float `[4]`, x1, y1, x2, y2.
             veils: Of the picture.
         """
-        if event.kind not in self._kinds:
-            return
-        name = f"{re.sub('[^A-Za-z0-9_-]', '_', event.source)}-{event.id}.jpg"
+        if event.kind in self._kinds:
+            self._keep(event, self._encoded(picture, box, veils))
+
+    def hold(self, track: tuple[str, int], picture: Picture, box: npt.NDArray[Any], veils: Veils) -> None:
+        """Have a picture ready of a track, for its plate, which is said after its end.
+
+        Args:
+            track: Name of its camera, and its number.
+            picture: As for `take`.
+            box: Likewise.
+            veils: Likewise.
+        """
+        if "plate" in self._kinds:
+            self._held[track] = self._encoded(picture, box, veils)
+
+    def let_go(self, track: tuple[str, int], event: Event | None) -> None:
+        """Keep the picture that was held of a track as that of its plate; it is dropped where none was read."""
+        data = self._held.pop(track, None)
+        if data is not None and event is not None:
+            self._keep(event, data)
+
+    def _encoded(self, picture: Picture, box: npt.NDArray[Any], veils: Veils) -> bytes:
         cut = _cut(picture, box, veils, shows_plates=self._shows_plates)
-        _, data = cv2.imencode(".jpg", cut[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+        return bytes(cv2.imencode(".jpg", cut[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1])
+
+    def _keep(self, event: Event, data: bytes) -> None:
+        name = f"{re.sub('[^A-Za-z0-9_-]', '_', event.source)}-{event.id}.jpg"
         try:
             self._trim()
             part = self._folder / f"{name}.part"
-            part.write_bytes(data.tobytes())
+            part.write_bytes(data)
             part.replace(self._folder / name)
         except OSError as error:
             if not self.failed:
@@ -82,12 +105,13 @@ class Snapshots:
         """
         if not self._folder.is_dir():
             return
-        found = [(entry.stat(), entry.path) for entry in os.scandir(self._folder) if entry.is_file()]
+        # Not those in writing: they get another name at any moment.
+        found = [(one.stat(), one.path) for one in os.scandir(self._folder) if one.name.endswith(".jpg")]
         kept = 0
         for status, path in sorted(found, key=lambda one: one[0].st_mtime, reverse=True):
             kept += status.st_size
             if kept > self._max_bytes or time.time() - status.st_mtime > self._keep_seconds:
-                Path(path).unlink()
+                Path(path).unlink(missing_ok=True)
 
     def _trim(self) -> None:
         self._since_trim += 1

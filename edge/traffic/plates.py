@@ -78,11 +78,13 @@ class Looks:
         self._count, self._seconds = self._count + 1, track.last_seconds
         self._tallest = max(self._tallest, _height(track))
 
-    def add(self, reading: Reading) -> None:
-        """Keep a reading; of more than are enough those of the largest plates."""
+    def add(self, reading: Reading) -> bool:
+        """Keep a reading; of more than are enough those of the largest plates. Whether it is of the largest."""
+        is_largest = all(reading.height > one.height for one in self.readings)
         self.readings.append(reading)
         if len(self.readings) > _ENOUGH:
             self.readings.remove(min(self.readings, key=lambda one: one.height))
+        return is_largest
 
 
 class PlateReader:
@@ -101,16 +103,19 @@ class PlateReader:
         self._find, self._read, self._salts = find, read, salts
         self._looks: dict[int, Looks] = {}
 
-    def look(self, tracks: Sequence[Track], picture: LazyPicture) -> None:
+    def look(self, tracks: Sequence[Track], picture: LazyPicture) -> Track | None:
         """Read one plate.
 
         Args:
             tracks: Vehicles that the frame shows.
             picture: Of the frame; not kept.
+
+        Returns:
+            The vehicle whose plate was read, where it was never seen as large before.
         """
         open_ones = [track for track in tracks if self._looks.setdefault(track.number, Looks()).is_open(track)]
         if not open_ones:
-            return
+            return None
         track = max(open_ones, key=lambda one: float((one.box[2] - one.box[0]) * (one.box[3] - one.box[1])))
         looks = self._looks[track.number]
         looks.looked(track)
@@ -118,9 +123,9 @@ class PlateReader:
         for plate in self._find(vehicle) if vehicle.size else ():
             if _is_of(track, plate[:4] + np.array([left, top, left, top]), tracks):
                 reading = self._read(_cut(vehicle, plate[:4], 0.06)[0])
-                if len(reading.text) >= _SHORTEST:
-                    looks.add(reading._replace(height=float(plate[3] - plate[1])))
-                return
+                reading = reading._replace(height=float(plate[3] - plate[1]))
+                return track if len(reading.text) >= _SHORTEST and looks.add(reading) else None
+        return None
 
     def readings(self, number: int) -> Sequence[Reading]:
         """Those of a track that will vote."""

@@ -27,12 +27,18 @@ class Snapshots(Protocol):
     def take(self, event: Event, picture: Picture, box: npt.NDArray[Any], veils: Veils) -> None:
         """Keep a picture of an event without what the veils are before; the event is told its name."""
 
+    def hold(self, track: tuple[str, int], picture: Picture, box: npt.NDArray[Any], veils: Veils) -> None:
+        """Have a picture ready of a track, named by camera and number, for what is said of it after its end."""
+
+    def let_go(self, track: tuple[str, int], event: Event | None) -> None:
+        """Keep the picture that was held, if any, of an event, or of none."""
+
 
 class Plates(Protocol):
     """Reads plates."""
 
-    def look(self, tracks: Sequence[Track], picture: LazyPicture) -> None:
-        """Read those of some of the tracks."""
+    def look(self, tracks: Sequence[Track], picture: LazyPicture) -> Track | None:
+        """Read those of some of the tracks; that of which a picture is worth keeping."""
 
     def settled(self, number: int, time: FrameTime) -> dict[str, Any] | None:
         """What the readings of a track that has ended agree on."""
@@ -117,7 +123,9 @@ class Scene:
         events.extend((event, None) for event in self._queues(time))
         if self._plates is not None:
             vehicles = [track for track in self.tracks if self._class(track) in self._vehicles]
-            self._plates.look(vehicles, picture)
+            read = self._plates.look(vehicles, picture)
+            if read is not None and self._snapshots is not None:
+                self._snapshots.hold((self._name, read.number), picture.rgb, read.box, self.veils())
         if self._snapshots is not None:
             for event, track_of in events:
                 if track_of is not None:
@@ -213,8 +221,11 @@ class Scene:
                 fields = {"zone": zone.zone.name, "dwell_seconds": round(dwell, 3)}
                 yield self._event("zone_left", zone.zone.name, time, track, **fields)
         plate = self._plates.settled(track.number, time) if self._plates is not None else None
-        if plate is not None:
-            yield self._event("plate", "", time, track, **plate)
+        said = self._event("plate", "", time, track, **plate) if plate is not None else None
+        if self._snapshots is not None:
+            self._snapshots.let_go((self._name, track.number), said)
+        if said is not None:
+            yield said
         seen = round(track.last_seconds - track.first_seconds, 3)
         yield self._event("vehicle", "", time, track, seen_seconds=seen, frames=track.hits)
         self._trails.pop(track.number, None)
