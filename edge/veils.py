@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from edge.words import Picture
 
-VEHICLE_PIXELS = 64
-"""Detail that is left of a vehicle's longer side: a plate, a third as wide, has 21, two or three a character."""
+VEHICLE_PIXELS = 32
+"""Detail that is left of a vehicle's longer side: a plate, a third as wide, has ten, about one a character."""
+_BEYOND = 0.15
+"""Of a vehicle's sides, around its box: detectors draw them too tight at times, and plates are near the lower edge."""
 _PERSON_PIXELS = 8
 _FACES_ABOVE = 0.5
 """Faces are in the upper half of a vehicle, plates in the lower."""
@@ -42,8 +44,9 @@ def veil(picture: Picture, veils: Veils, *, shows_plates: bool) -> None:
     """
     for box in veils.vehicles:
         x1, y1, x2, y2 = box
-        below = y1 + _FACES_ABOVE * (y2 - y1) if shows_plates else y2
-        _coarsen(picture, (x1, y1, x2, below), VEHICLE_PIXELS / max(x2 - x1, y2 - y1, 1.0))
+        across, down = _BEYOND * (x2 - x1), _BEYOND * (y2 - y1)
+        below = y1 + _FACES_ABOVE * (y2 - y1) if shows_plates else y2 + down
+        _coarsen(picture, (x1 - across, y1 - down, x2 + across, below), VEHICLE_PIXELS / max(x2 - x1, y2 - y1, 1.0))
     for box in veils.people:
         _coarsen(picture, box, _PERSON_PIXELS / max(box[2] - box[0], box[3] - box[1], 1.0))
 

@@ -42,9 +42,10 @@ def compare(folder: Path, road: list[street.Vehicle]) -> dict[str, Any]:
         "reeltag watch": judging.judged(said, of, road),
         "wrong": judging.wrong(said, of, road),
         "ways": {name: judging.judged(plates, of, road) for name, plates in ways.items()},
+        "single readings": judging.by_width(noting.of, of, road),
         "a look, ms": [round(1000 * float(np.quantile(looks, q)), 1) for q in (0.5, 0.95)],
-        "raw pictures": traces.readable(folder / "raw/snapshots", events, of, road, read),
-        "hashed pictures": traces.readable(folder / "hashed/snapshots", secret, of, road, read),
+        "raw pictures": traces.readable(folder / "raw/snapshots", events, road, read),
+        "hashed pictures": traces.readable(folder / "hashed/snapshots", secret, road, read),
         "hashed": _hashed(folder, road, secret, said),
         "too old": _too_old(folder, road),
     }

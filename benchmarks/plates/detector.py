@@ -78,9 +78,10 @@ def _loss(found: Any, boxes: list[list[Box]], middles: Any) -> Any:
     for picture, ones in enumerate(boxes):
         for x1, y1, x2, y2 in ones:
             middle, size = torch.tensor([(x1 + x2) / 2, (y1 + y2) / 2]), torch.tensor([x2 - x1, y2 - y1])
-            away = (middles - middle[:, None]).abs() / size[:, None]
-            weight[picture, (away < 0.3).all(0)] = 0.0
-            inside = (away < 0.14).all(0)
+            pixels = (middles - middle[:, None]).abs()
+            away = pixels / size[:, None]
+            weight[picture, (away < 0.22).all(0) | (pixels < 16).all(0)] = 0.0
+            inside = (away < 0.1).all(0)
             inside[(away**2).sum(0).argmin()] = True
             wanted[picture, inside], weight[picture, inside] = 1.0, 6.0
             box = found[picture, :4, inside]

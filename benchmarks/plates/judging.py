@@ -8,9 +8,11 @@ from typing import Any, Final
 
 from benchmarks.plates.street import RATE, Vehicle
 from benchmarks.plates.vehicle import Box
+from edge.traffic.plates import Reading
 
 Events = Sequence[Mapping[str, Any]]
 _LEAST_OVERLAP: Final = 0.4
+_WIDE_BY_HIGH: Final = 520 / 110
 
 
 def tracked(events: Events, street: Sequence[Vehicle]) -> dict[int, int]:
@@ -19,12 +21,18 @@ def tracked(events: Events, street: Sequence[Vehicle]) -> dict[int, int]:
     for event in events:
         if event["kind"] != "line_crossed":
             continue
-        boxes = [one.box(event["frame"] / RATE) for one in street]
-        overlaps = [_overlap(box, event["box"]) if box else 0.0 for box in boxes]
-        best = max(range(len(street)), key=overlaps.__getitem__)
-        if overlaps[best] >= _LEAST_OVERLAP:
-            found[event["track"]] = best
+        vehicle = vehicle_of(event, street)
+        if vehicle is not None:
+            found[event["track"]] = vehicle
     return found
+
+
+def vehicle_of(event: Mapping[str, Any], street: Sequence[Vehicle]) -> int | None:
+    """The vehicle that an event is about, by where it is then."""
+    boxes = [one.box(event["frame"] / RATE) for one in street]
+    overlaps = [_overlap(box, event["box"]) if box else 0.0 for box in boxes]
+    best = max(range(len(street)), key=overlaps.__getitem__)
+    return best if overlaps[best] >= _LEAST_OVERLAP else None
 
 
 def said(events: Events, name: str = "plate") -> dict[int, str]:
@@ -53,6 +61,18 @@ def wrong(plates: Mapping[int, str], of: Mapping[int, int], street: Sequence[Veh
     """What was said where something else was drawn."""
     pairs = [(_drawn(street[of[track]]), plate) for track, plate in plates.items() if track in of]
     return [f"{drawn} as {plate}" for drawn, plate in pairs if drawn != plate]
+
+
+def by_width(
+    readings: Mapping[int, Sequence[Reading]], of: Mapping[int, int], street: Sequence[Vehicle]
+) -> dict[str, str]:
+    """Single readings that are right, by the width of the plate in the picture."""
+    counts: dict[int, list[int]] = {}
+    for track, ones in readings.items():
+        for one in ones if track in of else ():
+            least = min(int(_WIDE_BY_HIGH * one.height) // 20 * 20, 100)
+            counts.setdefault(least, []).append(one.text == _drawn(street[of[track]]))
+    return {f"from {least} pixels": f"{sum(counts[least])} of {len(counts[least])}" for least in sorted(counts)}
 
 
 def texts(street: Iterable[Vehicle]) -> list[str]:

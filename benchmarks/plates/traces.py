@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.plates import judging
 from benchmarks.plates.street import RATE, Vehicle
 from benchmarks.plates.vehicle import Picture, plate_box
 from edge.traffic.texts import Recogniser
@@ -27,16 +28,17 @@ def files_with(folders: Iterable[Path], texts: Sequence[str]) -> list[str]:
 def readable(
     folder: Path,
     events: Iterable[Mapping[str, Any]],
-    of: Mapping[int, int],
     street: Sequence[Vehicle],
     recogniser: Recogniser,
 ) -> dict[str, int]:
     """Snapshots, and those in which the recogniser reads the plate where it was drawn, as it is or enlarged."""
-    taken = [event for event in events if "snapshot" in event and event["track"] in of]
+    taken = [(event, judging.vehicle_of(event, street)) for event in events if "snapshot" in event]
     read = 0
-    for event in taken:
+    for event, at in taken:
+        if at is None:
+            continue
         picture = cv2.cvtColor(cv2.imread(str(folder / event["snapshot"])), cv2.COLOR_BGR2RGB)
-        vehicle = street[of[event["track"]]]
+        vehicle = street[at]
         cut = _plate(np.asarray(picture, np.uint8), event, vehicle)
         enlarged = [cv2.resize(cut, None, fx=one, fy=one, interpolation=cv2.INTER_CUBIC) for one in _SCALES]
         read += vehicle.look.plate.replace(" ", "") in {recogniser(np.asarray(one, np.uint8)).text for one in enlarged}

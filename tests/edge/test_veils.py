@@ -32,12 +32,12 @@ def test_of_a_vehicle_nothing_is_left_unless_plates_may_be_seen() -> None:
     hidden, shown = noise(), noise()
     veil(hidden, Veils(CAR, NOBODY), shows_plates=False)
     veil(shown, Veils(CAR, NOBODY), shows_plates=True)
-    assert hidden[100:300, 100:500].std() < 40
-    assert shown[100:199, 100:500].std() < 40  # where faces are
-    np.testing.assert_array_equal(shown[201:300, 100:500], noise()[201:300, 100:500])
+    assert hidden[75:325, 45:555].std() < 25  # a box may be too tight
+    assert shown[75:199, 45:555].std() < 25  # where faces are
+    np.testing.assert_array_equal(shown[201:], noise()[201:])
     for picture in (hidden, shown):
-        np.testing.assert_array_equal(picture[:99], noise()[:99])
-        np.testing.assert_array_equal(picture[:, 501:], noise()[:, 501:])
+        np.testing.assert_array_equal(picture[:69], noise()[:69])
+        np.testing.assert_array_equal(picture[:, 561:], noise()[:, 561:])
 
 
 def test_people_are_veiled_in_either_way_and_boxes_may_exceed_the_picture() -> None:
