@@ -11,7 +11,8 @@ from benchmarks.plates.vehicle import Box, Picture, any_look, draw
 
 def vehicles(random: np.random.Generator, height: int, width: int) -> tuple[Picture, list[Box]]:
     """A street with up to four vehicles, and their boxes; nearer ones hide others in part."""
-    picture, boxes = ground(random, height, width), []
+    picture = ground(random, height, width)
+    boxes: list[Box] = []
     for foot in sorted(random.uniform(0.2, 1.1, int(random.integers(0, 5))) * height):
         look, wide = any_look(random), float(random.uniform(0.45, 0.75)) * foot * height / 180
         left = float(random.uniform(-0.1 * wide, width - 0.9 * wide))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from onnx import TensorProto, checker, helper, numpy_helper, save
 
 _LEAST = {"white": 0.75, "colourful": 0.35}
@@ -42,7 +44,7 @@ def write(path: Path, colour: str, height: int, width: int) -> None:
         node("Concat", ["columns_from", "rows_from", "columns_to", "rows_to", "score", "class"], ["row"], axis=1),
         node("Unsqueeze", ["row", "middle"], ["boxes"]),
     ]
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "threshold": np.array(_LEAST[colour], np.float32),
         "one": np.array(1, np.float32),
         "nothing": np.array(0, np.float32),
