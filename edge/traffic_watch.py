@@ -20,18 +20,17 @@ from edge.options import CameraOptions, WatchOptions, configured
 from edge.pipeline.loop import Watched
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.stages import ALL
+from edge.pipeline.still_detector import StillDetector
 from edge.running import Printing, run
 from edge.runtimes.artefacts import find_detector
 from edge.traffic.plate_reading import PlateReading
 from edge.traffic.scene import Scene
-from edge.veils import coarsen
+from edge.veils import veil
 from edge.watching import Watch
 from edge.words import Detections, Event, FrameTime, Picture
 
 _SCORE = 0.1
 """Boxes with less are left out: a vehicle that is half hidden has a low score, and its track needs it."""
-_DETAIL = 480
-"""Pixels of detail of the longer side of a picture that `--check` leaves on the disk: none of a plate or a face."""
 
 
 def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None) -> None:
@@ -97,12 +96,14 @@ def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: in
     Raises:
         InputError: It cannot be used; the text names each mistake.
     """
-    configuration, options, _ = _read(path, options, usual)
+    configuration, options, names = _read(path, options, usual)
     with ExitStack() as stack:
         _plate_reading(configuration, options, stack)
-    for camera, settings in zip(options.cameras, configuration.cameras):
-        picture = _frame(camera, settings)
-        coarsen(picture, _DETAIL)
+        assert options.score_threshold is not None
+        find = StillDetector(options.repository, options.model, options.score_threshold, options.runtime)
+        stack.callback(find.close)
+        pictures = [_veiled(camera, configuration, find, names) for camera in options.cameras]
+    for camera, settings, picture in zip(options.cameras, configuration.cameras, pictures):
         draw(picture, settings)
         file = path.with_name(f"{path.stem}.{''.join(c if c.isalnum() else '_' for c in camera.name)}.jpg")
         if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
@@ -134,6 +135,14 @@ def _read(
         score_threshold=detector.get("score", _SCORE) if options.score_threshold is None else options.score_threshold,
     )
     return configuration, options, class_names
+
+
+def _veiled(camera: CameraOptions, configuration: Configuration, find: StillDetector, names: Sequence[str]) -> Picture:
+    """A frame of a camera as the page would show it: it stays on the disk."""
+    rgb = _frame(camera, configuration.camera(camera.name))
+    scene = Scene(configuration, names, camera.name)
+    veil(rgb, scene.veils_of(find(rgb)), shows_plates=configuration.shows_plates)
+    return rgb
 
 
 def _frame(camera: CameraOptions, settings: CameraSettings) -> Picture:

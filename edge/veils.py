@@ -24,11 +24,13 @@ class Veils(NamedTuple):
 
     vehicles: npt.NDArray[Any]
     people: npt.NDArray[Any]
+    unseen: npt.NDArray[Any] = np.zeros((0, 4))
+    """Where vehicles should be that this picture does not show."""
 
     def beginning_at(self, left: int, top: int) -> Veils:
         """Likewise in a part of the picture that begins there."""
         away = np.array([left, top, left, top])
-        return Veils(self.vehicles - away, self.people - away)
+        return Veils(self.vehicles - away, self.people - away, self.unseen - away)
 
 
 NOTHING = Veils(np.zeros((0, 4)), np.zeros((0, 4)))
@@ -40,21 +42,15 @@ def veil(picture: Picture, veils: Veils, *, shows_plates: bool) -> None:
     Args:
         picture: uint8 `[H, W, 3]`.
         veils: Where they are; boxes may exceed the picture.
-        shows_plates: Leave the lower halves of vehicles, where their plates are.
+        shows_plates: Leave the lower halves of vehicles, where their plates are, and whatever is where one is unseen.
     """
-    for box in veils.vehicles:
+    for box in veils.vehicles if shows_plates else (*veils.vehicles, *veils.unseen):
         x1, y1, x2, y2 = box
         across, down = _BEYOND * (x2 - x1), _BEYOND * (y2 - y1)
         below = y1 + _FACES_ABOVE * (y2 - y1) if shows_plates else y2 + down
         _coarsen(picture, (x1 - across, y1 - down, x2 + across, below), VEHICLE_PIXELS / max(x2 - x1, y2 - y1, 1.0))
     for box in veils.people:
         _coarsen(picture, box, _PERSON_PIXELS / max(box[2] - box[0], box[3] - box[1], 1.0))
-
-
-def coarsen(picture: Picture, longest: int) -> None:
-    """Take the detail out of a whole picture: what is left of its longer side, pixels."""
-    height, width = picture.shape[:2]
-    _coarsen(picture, (0, 0, width, height), longest / max(height, width))
 
 
 def _coarsen(picture: Picture, box: Any, scale: float) -> None:

@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--vehicles", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=2, help="of the street")
+    parser.add_argument("--seed", type=int, default=3, help="of the street; 1 and 2 were looked at")
     parser.add_argument("--prepare", action="store_true", help="learn, export and draw, and watch nothing")
     chosen = parser.parse_args()
     folder: Path = chosen.folder

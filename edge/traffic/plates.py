@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ _GROWN = 1.1
 _LEAST_HEIGHT = 48
 _LEAST_CONFIDENCE = 0.5
 _SHORTEST = 3
+_SURENESS = 4
+"""Power of the recogniser's mean score in a reading's weight; chosen on two drawn streets."""
 
 
 class Reading(NamedTuple):
@@ -46,7 +48,7 @@ class Reading(NamedTuple):
     text: str
     scores: tuple[float, ...]
     """Of each character, 0 to 1."""
-    height: float = 0.0
+    height: float = 1.0
     """Of the plate in the picture, pixels."""
 
 
@@ -149,25 +151,34 @@ class PlateReader:
 def vote(readings: Sequence[Reading]) -> tuple[str, float]:
     """The plate that readings agree on, character by character among those of the likeliest length, and how sure it is.
 
+    A reading weighs as much as its plate has pixels, and much less where the recogniser is not sure of it.
+
     Returns:
         The text, and the mean over its characters of their scores' share among all readings, 0 to 1.
     """
     if not readings:
         return "", 0.0
-    lengths: dict[int, float] = {}
-    for reading in readings:
-        lengths[len(reading.text)] = lengths.get(len(reading.text), 0.0) + float(np.mean(reading.scores))
-    length = max(lengths, key=lambda one: (lengths[one], one))
+    weights = [reading.height**2 * float(np.mean(reading.scores)) ** _SURENESS for reading in readings]
+    length = int(_heaviest(zip((len(reading.text) for reading in readings), weights))[0])
     text, sure = "", 0.0
     for place in range(length):
-        votes: dict[str, float] = {}
-        for reading in readings:
-            if len(reading.text) == length:
-                character = reading.text[place]
-                votes[character] = votes.get(character, 0.0) + reading.scores[place]
-        best = max(votes, key=lambda one: (votes[one], one))
-        text, sure = text + best, sure + votes[best]
-    return text, sure / length / len(readings)
+        votes = [
+            (reading.text[place], weight * reading.scores[place])
+            for reading, weight in zip(readings, weights)
+            if len(reading.text) == length
+        ]
+        character, heavy = _heaviest(votes)
+        text, sure = text + str(character), sure + heavy
+    return text, sure / length / max(sum(weights), 1e-9)
+
+
+def _heaviest(votes: Iterable[tuple[str | int, float]]) -> tuple[str | int, float]:
+    """What has most of the weight, and how much; of equal ones the last in order."""
+    weights: dict[Any, float] = {}
+    for name, weight in votes:
+        weights[name] = weights.get(name, 0.0) + weight
+    best = max(weights, key=lambda one: (weights[one], one))
+    return best, weights[best]
 
 
 def fitted(text: str, pattern: str) -> str:

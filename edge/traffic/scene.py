@@ -14,7 +14,7 @@ from edge.traffic.lines import LineCount
 from edge.traffic.tracker import Track, Tracker
 from edge.traffic.trails import Trail, foot
 from edge.traffic.zones import ZoneWatch
-from edge.veils import NOTHING, Veils
+from edge.veils import Veils
 from edge.words import Detections, Event, FrameTime, LazyPicture, Picture
 
 VEHICLES = ("bicycle", "car", "motorcycle", "motorbike", "bus", "truck", "train", "van", "tram")
@@ -146,14 +146,16 @@ class Scene:
 
     def veils(self) -> Veils:
         """Where the newest frame shows vehicles and people, tracked or not; vehicles also where they should be."""
-        if self._time is None:
-            return NOTHING
-        classes = self._detections[:, 5].astype(np.int64)
-        seen = self._detections[self._veiled[classes], :4]
+        seen = self.veils_of(self._detections)
         unseen = [
             track.box for track in self._tracker.tracks if not track.seen and self._class(track) in self._vehicles
         ]
-        return Veils(np.array([*seen, *unseen]).reshape(-1, 4), self._detections[self._hidden[classes], :4])
+        return seen._replace(unseen=np.array(unseen).reshape(-1, 4))
+
+    def veils_of(self, detections: Detections) -> Veils:
+        """Before vehicles and people among detections."""
+        classes = detections[:, 5].astype(np.int64)
+        return Veils(detections[self._veiled[classes], :4], detections[self._hidden[classes], :4])
 
     def counts(self) -> dict[str, Any]:
         """Totals since the start, for people: by line, direction and class; by zone, class, and who is in it now."""

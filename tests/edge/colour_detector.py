@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, checker, helper, numpy_helper, save
 
-_LEAST = {"white": 0.75, "colourful": 0.35}
+_LEAST = {"white": 0.6, "colourful": 0.35}
 
 
 def write(path: Path, colour: str, height: int, width: int) -> None:

@@ -42,6 +42,15 @@ def test_the_vote_is_by_character_among_those_of_the_likeliest_length() -> None:
     assert vote([]) == ("", 0.0)
 
 
+def test_one_near_and_sure_reading_outweighs_far_and_unsure_ones() -> None:
+    far = [reading("OW7731", 0.7)._replace(height=9.0)] * 4
+    near = reading("OUJ7731", 0.97)._replace(height=20.0)
+    text, sure = vote([*far, near])
+    assert text == "OUJ7731"
+    assert sure > 0.5
+    assert vote([*far, near._replace(height=9.0, scores=(0.7,) * 7)])[0] == "OW7731"
+
+
 @pytest.mark.parametrize(
     ("country", "text", "plate"),
     [

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from benchmarks.plates.street import write
 from benchmarks.plates.vehicle import Look, Picture, draw
 from edge.command import main
-from edge.traffic.plate_reading import PlateFinder
+from edge.pipeline.still_detector import StillDetector
 from edge.traffic.salts import Salts
 from edge.traffic.texts import Recogniser
 from reeltag.cli import app
@@ -133,7 +133,7 @@ def test_hashed_plates_are_nowhere_to_be_found(site: Path, capfd: pytest.Capture
 
 def readable(site: Path, name: str) -> list[str]:
     """Snapshots in which a plate can be read, as they are and enlarged, at the place that it has in those of `raw`."""
-    find, read = PlateFinder(site / "models", "plates"), Recogniser(site / "models", "plate_text")
+    find, read = StillDetector(site / "models", "plates", 0.4), Recogniser(site / "models", "plate_text")
     found = []
     for file in sorted((site / name / "snapshots").iterdir()):
         clear, picture = (cv2.imread(str(path))[..., ::-1] for path in (site / "raw/snapshots" / file.name, file))
@@ -153,4 +153,7 @@ def test_what_reads_plates_is_checked(site: Path, capfd: pytest.CaptureFixture[s
     assert main(command) == 2
     assert "no text recogniser plate_texts" in capfd.readouterr().err
     assert main(["--config", str(configured(site, "checked")), *command[2:]]) == 0
-    assert (site / "checked.street.jpg").is_file()
+    drawn = cv2.imread(str(site / "checked.street.jpg"))
+    read, (rows, columns) = Recogniser(site / "models", "plate_text"), (slice(163, 182), slice(407, 483))
+    assert read(np.ascontiguousarray(next(pictures())[rows, columns])).text == RAW[0]
+    assert read(np.ascontiguousarray(drawn[rows, columns, ::-1])).text != RAW[0]

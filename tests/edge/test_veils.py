@@ -58,7 +58,7 @@ def test_what_is_small_already_stays() -> None:
 def test_a_scene_veils_what_no_track_has_yet_and_what_is_hidden_for_a_moment(tmp_path: Path) -> None:
     names = ("person", "car", "dog")
     scene = Scene(parse("cameras: [{name: a, source: x}]", tmp_path / "a.yaml"), names, "a")
-    assert [len(one) for one in scene.veils()] == [0, 0]
+    assert [len(one) for one in scene.veils()] == [0, 0, 0]
     drawn = Drawn(noise())
 
     def seen(index: int, *rows: list[float]) -> Veils:
@@ -70,9 +70,18 @@ def test_a_scene_veils_what_no_track_has_yet_and_what_is_hidden_for_a_moment(tmp
     np.testing.assert_allclose(first.vehicles, CAR)
     np.testing.assert_allclose(first.people, [[0, 0, 9, 20]])
     seen(1, [*CAR[0], 0.9, 1])
-    np.testing.assert_allclose(seen(2).vehicles, CAR, atol=5)
+    hidden = seen(2)
+    assert len(hidden.vehicles) == 0
+    np.testing.assert_allclose(hidden.unseen, CAR, atol=5)
     scene.end(is_over=True)
-    assert len(scene.veils().vehicles) == 0
+    assert len(scene.veils().unseen) == 0
+
+
+def test_where_a_vehicle_should_be_another_ones_plate_may_be() -> None:
+    for shows_plates in (False, True):
+        picture = noise()
+        veil(picture, Veils(NOBODY, NOBODY, CAR), shows_plates=shows_plates)
+        assert bool(picture[100:300, 100:500].std() > 100) is shows_plates
 
 
 @pytest.mark.parametrize("raw", [False, True])
