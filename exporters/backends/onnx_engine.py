@@ -35,9 +35,10 @@ _NO_CAPTURE = "-1"
 class OnnxEngine:
     """A graph for the batch sizes in use; what a batch size needs is allocated and recorded here, once.
 
-    On a GPU it is replayed as CUDA graphs; what stands behind a loop is launched step by step (`onnx_parts`). Where
-    nothing can be recorded, each batch size has a session of its own: ONNX Runtime prepares every convolution anew
-    when the size changes (its issue 23006), which takes many times as long as to compute it.
+    On a GPU it is replayed as CUDA graphs; what stands behind a loop is launched step by step (`onnx_parts`). There
+    each batch size has a session of its own, because ONNX Runtime prepares every convolution anew when the size changes
+    (its issue 23006). That takes many times as long as to compute it, and unloads kernels that a CUDA graph of the
+    other size still names.
 
     Args:
         graph: File of it, or its content.
@@ -76,6 +77,8 @@ class OnnxEngine:
         """Why no CUDA graphs are replayed; empty where they are."""
         self._steps: dict[int, list[tuple[Any, Any, Any]]] = {}
         """By batch size: sessions, what they read and write, and how they run."""
+        self._handed: list[dict[str, torch.Tensor]] = []
+        """What one part hands to the next, which only reads where it lies."""
         given = {input_name: self.frames}
         try:
             self._open(_parts_of(graph) if self._on_gpu else [graph], given, graphs=self._on_gpu)
@@ -91,23 +94,22 @@ class OnnxEngine:
             session.run_with_iobinding(binding, options)
 
     def _open(self, parts: Sequence[Path | bytes], given: dict[str, torch.Tensor], *, graphs: bool) -> None:
-        """All parts, of which the first can be recorded; the others, without convolutions, take any size."""
+        """All parts, of which the first can be recorded."""
         self._steps = {count: [] for count in self._sizes}
         for part in parts:
             is_recorded = graphs and part is parts[0]
-            is_apart = self._on_gpu and not graphs
             session = self._session(part, graphs=is_recorded)
             self.outputs = self._allocated(session, given)
             for count in reversed(self._sizes):
-                if is_apart and count != self._sizes[-1]:
-                    session = self._session(part, graphs=False)
-                # ONNX Runtime does not notice where one number stands for two shapes, so the size is the number.
+                if self._on_gpu and count != self._sizes[-1]:
+                    session = self._session(part, graphs=is_recorded)
                 options = self._run_options(str(count) if is_recorded else _NO_CAPTURE)
                 step = session, self._binding(session, given, count), options
                 self._steps[count].append(step)
                 for _ in range(2):  # the first records
                     session.run_with_iobinding(*step[1:])
             given = self.outputs
+            self._handed.append(given)
 
     def _session(self, source: Path | bytes, *, graphs: bool) -> Any:
         options = onnxruntime.SessionOptions()
