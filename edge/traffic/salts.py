@@ -14,6 +14,8 @@ from pathlib import Path
 
 HOURS = 24.0
 _HOUR = 3600.0
+_AHEAD_SECONDS = 24 * _HOUR
+"""A recording that is watched faster than it was recorded makes salts ahead of their time."""
 _APART_SECONDS = 60.0
 """Frames of several cameras are not looked at in their order; who is older than that has a clock that was put back."""
 
@@ -54,8 +56,8 @@ class Salts:
     def forget(self) -> None:
         """Overwrite and delete a salt whose time is over, although no plate asks for another."""
         with self._lock:
-            # A recording that is watched faster than it was recorded makes salts ahead of its time.
-            if self._path.exists() and not (self._salt and abs(time.time() - self._made) < self.seconds):
+            age = time.time() - self._made
+            if self._path.exists() and not (self._salt and -_AHEAD_SECONDS < age < self.seconds):
                 self._salt = b""
                 self._wipe()
 

@@ -109,10 +109,10 @@ def test_a_file_is_closed_after_a_tenth_of_its_days_and_after_a_restart_too(tmp_
 
 def test_a_salt_is_kept_by_cameras_and_recordings_whose_times_differ(tmp_path: Path) -> None:
     salts, now = Salts(tmp_path / "salt.json", hours=1.0), time.time()
-    made = salts.hashed(PLATE, now + 90)  # of a recording, ahead of its time
+    made = salts.hashed(PLATE, now + 4000)  # of a recording, ahead of its time
     salts.forget()
-    assert salts.hashed(PLATE, now + 89) == made  # of another camera, a moment earlier
-    assert Salts(tmp_path / "salt.json", hours=1.0).hashed(PLATE, now + 91) == made
+    assert salts.hashed(PLATE, now + 3999) == made  # of another camera, a moment earlier
+    assert Salts(tmp_path / "salt.json", hours=1.0).hashed(PLATE, now + 4001) == made
 
 
 @pytest.mark.parametrize("is_over", [False, True])
