@@ -17,11 +17,9 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.plates import commands, judging, readings, street, traces
+from benchmarks.plates.recogniser import recogniser
 from edge.traffic.texts import Recogniser
-from exporters.catalogue.packages import fetch
 
-RAPIDOCR: Final = ("rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf")
-RECOGNISER: Final = "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
 _COUNTRY: Final = "de"
 _SALT_SECONDS: Final = 5.0
 
@@ -91,7 +89,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     commands.learn(folder)
     if not (folder / "models").exists():
-        commands.export(folder, fetch(*RAPIDOCR) / RECOGNISER)
+        commands.export(folder, recogniser())
     road = street.vehicles(chosen.vehicles, chosen.seed)
     if not (folder / commands.VIDEO).exists():
         street.write(folder / commands.VIDEO, street.frames(road, chosen.seed))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.generated_traffic import Drawn
+from benchmarks.plates import recogniser as bundled
 from edge.configuration.loading import parse
 from edge.traffic.plate_reading import PlateReading
 from edge.traffic.plates import PATTERNS, PlateReader, Reading, fitted, vote
@@ -20,12 +21,11 @@ from edge.traffic.salts import Salts
 from edge.traffic.texts import Recogniser
 from edge.traffic.tracker import Tracker
 from edge.words import FrameTime
-from exporters.catalogue.packages import demo_video, fetch
+from exporters.catalogue.packages import demo_video
 from exporters.texts import TextOptions, export_text
 from reeltag.errors import InputError, UnknownModel
 
 TIME = FrameTime(0, 0.0, 1.7e9, 0.0)
-RAPIDOCR = ("rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf")
 
 
 def reading(text: str, score: float = 0.9) -> Reading:
@@ -84,14 +84,9 @@ def test_hashes_agree_for_a_while_and_the_salt_is_gone_afterwards(tmp_path: Path
     assert Salts(path).hashed("AB12CDE", 5.0)[0] != later  # a clock that went back begins anew
 
 
-def recogniser_file() -> Path:
-    """RapidOCR's."""
-    return fetch(*RAPIDOCR) / "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
-
-
 def recogniser(tmp_path: Path) -> Recogniser:
-    """It, by way of the exporter."""
-    said = export_text("plate_text", TextOptions(recogniser_file()), tmp_path)
+    """That of RapidOCR, by way of the exporter."""
+    said = export_text("plate_text", TextOptions(bundled.recogniser()), tmp_path)
     assert "6625 characters" in said
     return Recogniser(tmp_path, "plate_text")
 
@@ -201,7 +196,7 @@ def _white(vehicle: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
-    onnx = fetch(*RAPIDOCR) / "rapidocr_onnxruntime/models"
+    onnx = bundled.models()
     with pytest.raises(InputError, match="right is"):
         export_text("x", TextOptions(onnx / "ch_ppocr_mobile_v2.0_cls_infer.onnx"), tmp_path)
     labels = tmp_path / "labels.txt"

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from benchmarks.plates.recogniser import recogniser
 from benchmarks.plates.street import write
 from benchmarks.plates.vehicle import Look, Picture, draw
 from edge.command import main
@@ -21,7 +22,6 @@ from edge.traffic.salts import Salts
 from edge.traffic.texts import Recogniser
 from reeltag.cli import app
 from tests.edge import colour_detector
-from tests.edge.test_plates import recogniser_file
 
 PLATES = ("M RT 4712", "KA LX 359")
 RAW = [plate.replace(" ", "") for plate in PLATES]
@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder / f"{name}.txt",
         ]
         export(folder, name, *said)
-    export(folder, "plate_text", "--onnx", recogniser_file(), "--task", "text")
+    export(folder, "plate_text", "--onnx", recogniser(), "--task", "text")
     return folder
 
 
