@@ -71,7 +71,7 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
             def changed(camera: CameraSettings) -> None:
                 watch.change(lambda: scenes[camera.name].configure(camera))
 
-            page = Page(port, configuration, class_names, lambda: _figures(watch, scenes), changed)
+            page = Page(port, configuration, class_names, lambda: _figures(watch, scenes), changed, publisher.state)
             stack.callback(page.close)
             shown.page = page
             print(f"http://127.0.0.1:{page.port} shows it", file=sys.stderr)
@@ -159,6 +159,7 @@ def _figures(watch: Watch, scenes: Mapping[str, Scene]) -> dict[str, Any]:
             "captured": slot.captured,
             "dropped": slot.dropped,
             "state": each.camera.state,
+            "problem": "" if each.camera.problem is None else str(each.camera.problem),
             "latency_ms": {name: 1000 * value for name, value in zip(("p50", "p95", "p99"), late)},
             "counts": scenes[each.camera.name].counts(),
         }
