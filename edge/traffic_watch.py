@@ -9,13 +9,14 @@ from typing import Any, Mapping, Sequence
 
 import cv2
 import numpy as np
-from reeltag.errors import OutputError, ReeltagError
+from reeltag.errors import InputError, OutputError, ReeltagError, SourceRefused
 
 from edge.capture.opening import source_of
 from edge.capture.slot import Frame
-from edge.configuration import CameraSettings, Configuration, load
+from edge.configuration import CameraSettings, Configuration, ConfigurationError, Problem, load
 from edge.configuration.picture import draw
 from edge.events import Publisher
+from edge.events.publisher import sinks_of
 from edge.options import CameraOptions, WatchOptions, configured
 from edge.pipeline.loop import Watched
 from edge.pipeline.picture import CameraPicture
@@ -91,17 +92,31 @@ class _Shown:
 def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None = None) -> None:
     """Say what is wrong in a configuration, and draw its lines and zones on a frame of each camera.
 
+    A camera that is away is said to be, and is no mistake of the configuration.
+
     Raises:
         InputError: It cannot be used; the text names each mistake.
+        SetupError: Something that it asks for is missing here.
     """
     configuration, options, _ = _read(path, options, usual)
-    for camera, settings in zip(options.cameras, configuration.cameras):
-        picture = _frame(camera, settings)
+    sinks_of(configuration)
+    plate_reader(configuration, options.repository)
+    refused = []
+    for number, (camera, settings) in enumerate(zip(options.cameras, configuration.cameras)):
+        picture, problem = _frame(camera)
+        if picture is None:
+            print(f"{camera.name}: drawn on grey, since {problem}", file=sys.stderr)
+            width, height = settings.picture or (1280, 720)
+            picture = np.full((height, width, 3), 90, np.uint8)
+        if isinstance(problem, InputError):
+            refused.append(Problem(f"cameras[{number}].source", str(problem)))
         draw(picture, settings)
         file = path.with_name(f"{path.stem}.{''.join(c if c.isalnum() else '_' for c in camera.name)}.jpg")
         if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise OutputError(f"{file} cannot be written")
         print(f"{camera.name}: {len(settings.lines)} lines, {len(settings.zones)} zones, drawn in {file}")
+    if refused:
+        raise ConfigurationError(str(path), refused)
     print(f"{path} is right")
 
 
@@ -121,23 +136,20 @@ def _read(
     return configuration, options, class_names
 
 
-def _frame(camera: CameraOptions, settings: CameraSettings) -> Picture:
-    """A frame of a camera; grey where it gives none, which is said."""
+def _frame(camera: CameraOptions) -> tuple[Picture | None, Exception | None]:
+    """A frame of a camera, or why it gives none."""
     source, frame = source_of(camera.address, is_paced=False, timeout=camera.timeout), Frame()
     try:
         source.open()
-        if source.read(frame) is not None:
-            picture = CameraPicture("")
-            picture.look_at(frame)
-            return picture.rgb.copy()
-        problem = "it has no frame"
+        if source.read(frame) is None:
+            return None, SourceRefused(f"{camera.address.name} has no frame")
+        picture = CameraPicture("")
+        picture.look_at(frame)
+        return picture.rgb.copy(), None
     except ReeltagError as error:
-        problem = str(error)
+        return None, error
     finally:
         source.close()
-    print(f"{camera.name}: drawn on grey, since {problem}", file=sys.stderr)
-    width, height = settings.picture or (1280, 720)
-    return np.full((height, width, 3), 90, np.uint8)
 
 
 def _recording(options: WatchOptions, name: str) -> str | None:

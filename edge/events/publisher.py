@@ -53,7 +53,7 @@ class Publisher:
                 self._keep_days,
                 shows_plates=bool(configuration.plates and configuration.plates.get("raw")),
             )
-        sinks = self._sinks(configuration)
+        sinks = sinks_of(configuration)
         self._spool = Spool(
             self._folder / settings.get("folder", "spool"),
             [sink.name for sink in sinks],
@@ -118,13 +118,20 @@ class Publisher:
         if all(stopped):
             self._spool.close()
 
-    def _sinks(self, configuration: Configuration) -> list[Sink]:
-        settings = configuration.events
-        sinks: list[Sink] = []
-        if "file" in settings:
-            sinks.append(FileSink(settings["file"], self._folder, self._keep_days))
-        if "mqtt" in settings:
-            sinks.append(MqttSink(settings["mqtt"], self._folder))
-        if "webhook" in settings:
-            sinks.append(WebhookSink(settings["webhook"], self._folder))
-        return sinks
+
+def sinks_of(configuration: Configuration) -> list[Sink]:
+    """Those who get the events; nobody is spoken to yet.
+
+    Raises:
+        InvalidOption: A file that one of them needs cannot be read.
+        SetupError: paho-mqtt is missing.
+    """
+    settings, folder = configuration.events, configuration.path.parent
+    sinks: list[Sink] = []
+    if "file" in settings:
+        sinks.append(FileSink(settings["file"], folder, settings.get("keep_days", KEEP_DAYS)))
+    if "mqtt" in settings:
+        sinks.append(MqttSink(settings["mqtt"], folder))
+    if "webhook" in settings:
+        sinks.append(WebhookSink(settings["webhook"], folder))
+    return sinks

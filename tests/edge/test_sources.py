@@ -48,7 +48,9 @@ def test_addresses(text: str, address: Address) -> None:
     ("text", "said"),
     [
         ("csi:front", "sensors have numbers"),
-        ("http://host/stream", "http is not looked at"),
+        ("http://host/stream", "http:// is not looked at"),
+        ("usb:camera", "devices are files, as in usb:/dev/video0"),
+        ("usb:/dev/video0,640x480@0", "right is a rate above 0"),
         ("rtsp://", "no host"),
         ("csi:0,1x1@30", "16 to 16384"),
         ("pattern:ball", "has a size and a rate"),
