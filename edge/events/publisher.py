@@ -36,7 +36,7 @@ class Publisher:
         first_wait: Seconds until a receiver is tried again.
 
     Raises:
-        InvalidOption: A file that it names cannot be read.
+        InvalidOption: A file that it names cannot be read, or another process has the spool.
         SetupError: paho-mqtt is missing.
         StorageFull: The spool cannot be made.
     """
@@ -112,6 +112,8 @@ class Publisher:
         """Hand over what can be, for so many seconds at most; the rest stays in the spool for the next start."""
         if self._waiting:
             self.publish([])
+        if self._waiting:
+            _LOG.error("%d events are lost: the disk takes nothing, and this is the end", len(self._waiting))
         if self._again is not None:
             self._again.cancel()
         stopped = [delivery.close(seconds) for delivery in self._deliveries]

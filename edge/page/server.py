@@ -8,7 +8,7 @@ import threading
 from http.server import ThreadingHTTPServer
 from typing import Any, Callable, Mapping, Sequence
 
-from reeltag.errors import InvalidOption
+from reeltag.errors import PortInUse
 
 from edge.configuration.problems import ConfigurationError, Problem
 from edge.configuration.saving import Shapes, save, version
@@ -35,7 +35,7 @@ class Page:
         delivery: Gives who has got the events, as `Publisher.state`; likewise.
 
     Raises:
-        InvalidOption: Somebody listens on that port.
+        PortInUse: Somebody listens on that port.
     """
 
     def __init__(
@@ -61,9 +61,7 @@ class Page:
         try:
             self._server = _Server((HOST, port), Handler)
         except OSError as error:
-            raise InvalidOption(
-                f"the page cannot listen on {HOST}:{port}: {error.strerror}; take another port"
-            ) from error
+            raise PortInUse(f"the page cannot listen on {HOST}:{port}: {error.strerror}; take another port") from error
         self._server.page = self
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="page", daemon=True)

@@ -23,7 +23,7 @@ from edge.labels import Labels
 from edge.page.pictures import SIDES
 from edge.page.server import Page
 from edge.traffic.tracker import Tracker
-from reeltag.errors import InvalidOption
+from reeltag.errors import PortInUse
 from tests.edge.browser import CHROMIUM, Browser
 
 TEXT = """\
@@ -208,7 +208,7 @@ def test_what_is_no_shape_is_told(watching: Watching, body: str) -> None:
 
 
 def test_a_port_that_is_taken_is_named(watching: Watching) -> None:
-    with pytest.raises(InvalidOption, match="take another port"):
+    with pytest.raises(PortInUse, match="take another port"):
         Page(watching.page.port, watching.page.configuration)
 
 
