@@ -37,7 +37,7 @@ _HEADERS = {
 }
 _LARGEST_BODY = 256 * 1024
 _MOST_LOOKERS = 8
-_SILENT_SECONDS = 5.0
+_SILENT_SECONDS = 1.0
 
 
 class Handler(BaseHTTPRequestHandler):
