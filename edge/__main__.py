@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from edge.command import main
+from reeltag.interrupts import ending_at_once
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    with ending_at_once():
+        from edge.command import main
+    sys.exit(main(sys.argv[1:]))

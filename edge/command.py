@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Callable, NoReturn, Sequence
 
 from reeltag.errors import InputError, InvalidOption, ReeltagError
 
@@ -32,32 +33,59 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidOption(f"{message}; --help shows what there is")
+
+
+def _number(kind: type, right: str, least: float, most: float = math.inf) -> Callable[[str], Any]:
+    """Reads a number of an option, from `least` to `most` and finite."""
+
+    def read(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most or value == math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {right}")
+        return value
+
+    return read
+
+
+_PORT = _number(int, "a port, 1 to 65535", 1, 65535)
+_COUNT = _number(int, "a whole number of at least 1", 1)
+_TIME = _number(float, "a number above 0", 1e-9)
+_WAIT = _number(int, "a whole number of at least 0", 0)
+_SHARE = _number(float, "a number from 0 to 1", 0, 1)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="reeltag watch", description="Watch cameras for latency: newest frame first, events as JSON lines."
     )
     add = parser.add_argument
     add("sources", nargs="*", metavar="SOURCE", help=f"{FORMS}; csi:stand-in and usb:stand-in are test pictures")
     add("--config", type=Path, metavar="YAML", help="cameras, lines, zones, and who gets the events")
     add("--check", action="store_true", help="say what is wrong in --config, draw its zones on a frame, and end")
-    add("--page", type=int, metavar="PORT", help="show the live picture at http://127.0.0.1:PORT; with --config")
+    add("--page", type=_PORT, metavar="PORT", help="show the live picture at http://127.0.0.1:PORT; with --config")
     add("--model-repository", type=Path, default=Path(_repository()), help="folder that `reeltag export` filled")
     add("--model", help="a detector of it instead of the default one")
     add("--runtime", choices=RUNTIMES, help="default: that of the export")
-    add("--score", type=float, help="boxes with less are left out, 0 to 1 (default: 0.35)")
+    add("--score", type=_SHARE, help="boxes with less are left out, 0 to 1 (default: 0.35)")
     add("--every-frame", action="store_true", help="look at every frame of a file, however long that takes")
-    add("--frames", type=int, help="end a test pattern after so many")
-    add("--latency-ms", type=float, default=100, help="several cameras share a run that takes no longer (%(default)s)")
+    add("--frames", type=_COUNT, metavar="N", help="end a test pattern after so many")
+    add("--latency-ms", type=_TIME, default=100, help="several cameras share a run that takes no longer (%(default)s)")
     add("--rtsp-transport", choices=("tcp", "udp"), default="tcp", help="default: %(default)s")
-    add("--rtsp-latency-ms", type=int, default=100, help="wait so long for late packets (%(default)s)")
-    add("--frame-timeout", type=float, default=10, help="open a camera anew that is silent for so long, s (10)")
-    add("--frozen-seconds", type=float, default=30, help="report the same picture for so long (%(default)s)")
-    add("--metrics-port", type=int, help="answer Prometheus on 127.0.0.1:PORT")
+    add("--rtsp-latency-ms", type=_WAIT, default=100, help="wait so long for late packets (%(default)s)")
+    add("--frame-timeout", type=_TIME, default=10, help="open a camera anew that is silent for so long, s (10)")
+    add("--frozen-seconds", type=_TIME, default=30, help="report the same picture for so long (%(default)s)")
+    add("--metrics-port", type=_PORT, metavar="PORT", help="answer Prometheus on 127.0.0.1:PORT")
     return parser
 
 
 def _plan_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python3 -m edge plan", description="Build the TensorRT plan of an exported graph by trtexec."
     )
     parser.add_argument("name", help="a detector of the model repository")
@@ -95,11 +123,6 @@ def _check(said: argparse.Namespace) -> None:
         raise InvalidOption(f"name sources, or a configuration by --config YAML; a source is {FORMS}")
     if said.config is None and (said.check or said.page is not None):
         raise InvalidOption("--check and --page go with --config YAML")
-    if said.score is not None and not 0 <= said.score <= 1:
-        raise InvalidOption(f"--score {said.score} is not from 0 to 1")
-    for option in ("latency_ms", "frame_timeout", "frozen_seconds"):
-        if getattr(said, option) <= 0:
-            raise InvalidOption(f"--{option.replace('_', '-')} {getattr(said, option)} is not above 0")
 
 
 def _usual(said: argparse.Namespace) -> CameraOptions:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import NamedTuple, Sequence
 
-from reeltag.errors import InvalidOption
+from reeltag.errors import SourceRefused
 
 from edge.capture.addresses import Address, parse
-from edge.configuration.words import Configuration
+from edge.configuration.problems import ConfigurationError, Problem
+from edge.configuration.words import CameraSettings, Configuration
 
 
 class CameraOptions(NamedTuple):
@@ -65,31 +66,26 @@ def configured(configuration: Configuration, usual: CameraOptions) -> list[Camer
     """Cameras of a configuration, whose `options` go before those of the command line.
 
     Raises:
-        InvalidOption: An option of a camera is not known, or out of range.
-        SourceRefused: A source is none.
+        ConfigurationError: A source is none.
     """
-    return [
-        _configured(camera.name, camera.source, camera.options, configuration.path.parent, usual)
-        for camera in configuration.cameras
-    ]
+    folder = configuration.path.parent
+    tried = [_tried(camera, folder, usual) for camera in configuration.cameras]
+    problems = [Problem(f"cameras[{i}].source", str(one)) for i, one in enumerate(tried) if isinstance(one, Exception)]
+    if problems:
+        raise ConfigurationError(str(configuration.path), problems)
+    return [one for one in tried if not isinstance(one, Exception)]
 
 
-def _configured(
-    name: str, source: str, options: Mapping[str, Any], folder: Path, usual: CameraOptions
-) -> CameraOptions:
-    known: dict[str, Any] = {
-        "transport": str,
-        "latency_ms": int,
-        "timeout": (int, float),
-        "frozen_seconds": (int, float),
-    }
-    for option, value in options.items():
-        if option not in known:
-            raise InvalidOption(f"camera {name} has no option {option!r}; there are: {', '.join(known)}")
-        if not isinstance(value, known[option]) or isinstance(value, bool) or (option != "transport" and value < 0):
-            raise InvalidOption(f"camera {name}: {option} cannot be {value!r}")
-    address = parse(source, transport=options.get("transport", usual.address.transport))
-    if address.kind == "file" and not Path(source).is_absolute():
-        address = address._replace(location=str(folder / source))  # as all names in the file
-    rest = {option: value for option, value in options.items() if option != "transport"}
-    return usual._replace(name=name, address=address, **rest)
+def _tried(camera: CameraSettings, folder: Path, usual: CameraOptions) -> CameraOptions | SourceRefused:
+    try:
+        return _configured(camera, folder, usual)
+    except SourceRefused as error:
+        return error
+
+
+def _configured(camera: CameraSettings, folder: Path, usual: CameraOptions) -> CameraOptions:
+    options = dict(camera.options)
+    address = parse(camera.source, transport=options.pop("transport", usual.address.transport))
+    if address.kind == "file" and not Path(camera.source).is_absolute():
+        address = address._replace(location=str(folder / camera.source))  # as all names in the file
+    return usual._replace(name=camera.name, address=address, **options)

@@ -9,13 +9,14 @@ from typing import Any, Mapping, Sequence
 
 import cv2
 import numpy as np
-from reeltag.errors import OutputError, ReeltagError
+from reeltag.errors import InputError, OutputError, ReeltagError, SourceRefused
 
 from edge.capture.opening import source_of
 from edge.capture.slot import Frame
-from edge.configuration import CameraSettings, Configuration, load
+from edge.configuration import CameraSettings, Configuration, ConfigurationError, Problem, load
 from edge.configuration.picture import draw
 from edge.events import Publisher
+from edge.events.publisher import sinks_of
 from edge.options import CameraOptions, WatchOptions, configured
 from edge.pipeline.loop import Watched
 from edge.pipeline.picture import CameraPicture
@@ -73,7 +74,7 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
             def changed(camera: CameraSettings) -> None:
                 watch.change(lambda: scenes[camera.name].configure(camera))
 
-            page = Page(port, configuration, class_names, lambda: _figures(watch, scenes), changed)
+            page = Page(port, configuration, class_names, lambda: _figures(watch, scenes), changed, publisher.state)
             stack.callback(page.close)
             shown.page = page
             print(f"http://127.0.0.1:{page.port} shows it", file=sys.stderr)
@@ -93,22 +94,34 @@ class _Shown:
 def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None = None) -> None:
     """Say what is wrong in a configuration, and draw its lines and zones on a frame of each camera.
 
+    A camera that is away is said to be, and is no mistake of the configuration.
+
     Raises:
         InputError: It cannot be used; the text names each mistake.
+        SetupError: Something that it asks for is missing here.
     """
     configuration, options, names = _read(path, options, usual)
+    sinks_of(configuration)
+    refused = []
     with ExitStack() as stack:
         _plate_reading(configuration, options, stack)
         assert options.score_threshold is not None
         find = StillDetector(options.repository, options.model, options.score_threshold, options.runtime)
         stack.callback(find.close)
-        pictures = [_veiled(camera, configuration, find, names) for camera in options.cameras]
-    for camera, settings, picture in zip(options.cameras, configuration.cameras, pictures):
-        draw(picture, settings)
-        file = path.with_name(f"{path.stem}.{''.join(c if c.isalnum() else '_' for c in camera.name)}.jpg")
-        if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise OutputError(f"{file} cannot be written")
-        print(f"{camera.name}: {len(settings.lines)} lines, {len(settings.zones)} zones, drawn in {file}")
+        for number, (camera, settings) in enumerate(zip(options.cameras, configuration.cameras)):
+            picture, problem = _frame(camera)
+            if picture is None:
+                print(f"{camera.name}: drawn on grey, since {problem}", file=sys.stderr)
+                width, height = settings.picture or (1280, 720)
+                picture = np.full((height, width, 3), 90, np.uint8)
+            else:
+                scene = Scene(configuration, names, camera.name)
+                veil(picture, scene.veils_of(find(picture)), shows_plates=configuration.shows_plates)
+            if isinstance(problem, InputError):
+                refused.append(Problem(f"cameras[{number}].source", str(problem)))
+            _write(path, picture, settings)
+    if refused:
+        raise ConfigurationError(str(path), refused)
     print(f"{path} is right")
 
 
@@ -137,31 +150,29 @@ def _read(
     return configuration, options, class_names
 
 
-def _veiled(camera: CameraOptions, configuration: Configuration, find: StillDetector, names: Sequence[str]) -> Picture:
-    """A frame of a camera as the page would show it: it stays on the disk."""
-    rgb = _frame(camera, configuration.camera(camera.name))
-    scene = Scene(configuration, names, camera.name)
-    veil(rgb, scene.veils_of(find(rgb)), shows_plates=configuration.shows_plates)
-    return rgb
+def _write(path: Path, picture: Picture, settings: CameraSettings) -> None:
+    """Draw lines and zones of a camera on its picture, into a file beside the configuration."""
+    draw(picture, settings)
+    file = path.with_name(f"{path.stem}.{''.join(c if c.isalnum() else '_' for c in settings.name)}.jpg")
+    if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+        raise OutputError(f"{file} cannot be written")
+    print(f"{settings.name}: {len(settings.lines)} lines, {len(settings.zones)} zones, drawn in {file}")
 
 
-def _frame(camera: CameraOptions, settings: CameraSettings) -> Picture:
-    """A frame of a camera; grey where it gives none, which is said."""
+def _frame(camera: CameraOptions) -> tuple[Picture | None, Exception | None]:
+    """A frame of a camera, or why it gives none."""
     source, frame = source_of(camera.address, is_paced=False, timeout=camera.timeout), Frame()
     try:
         source.open()
-        if source.read(frame) is not None:
-            picture = CameraPicture("")
-            picture.look_at(frame)
-            return picture.rgb.copy()
-        problem = "it has no frame"
+        if source.read(frame) is None:
+            return None, SourceRefused(f"{camera.address.name} has no frame")
+        picture = CameraPicture("")
+        picture.look_at(frame)
+        return picture.rgb.copy(), None
     except ReeltagError as error:
-        problem = str(error)
+        return None, error
     finally:
         source.close()
-    print(f"{camera.name}: drawn on grey, since {problem}", file=sys.stderr)
-    width, height = settings.picture or (1280, 720)
-    return np.full((height, width, 3), 90, np.uint8)
 
 
 def _recording(options: WatchOptions, name: str) -> str | None:
@@ -183,6 +194,7 @@ def _figures(watch: Watch, scenes: Mapping[str, Scene]) -> dict[str, Any]:
             "captured": slot.captured,
             "dropped": slot.dropped,
             "state": each.camera.state,
+            "problem": "" if each.camera.problem is None else str(each.camera.problem),
             "latency_ms": {name: 1000 * value for name, value in zip(("p50", "p95", "p99"), late)},
             "counts": scenes[each.camera.name].counts(),
         }

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from typing import Any, Callable, Mapping, Sequence, TextIO
 
+from reeltag.errors import InvalidOption
 from reeltag.tegrastats import Tegrastats
 
 from edge.capture.camera import Camera
@@ -53,6 +54,8 @@ class Watch:
         show: Shown = lambda *_: None,
         delivery: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
+        if options.frames is not None and all(one.address.kind != "pattern" for one in options.cameras):
+            raise InvalidOption("--frames goes with a test pattern, such as pattern:1280x720@30")
         self.clocks = Clocks()
         self.artefact = find_detector(options.repository, options.model)
         # The network's largest batch decides how much memory it takes: no more cameras than there are.
@@ -131,16 +134,19 @@ class Watch:
 def summary(watched: Watched) -> str:
     """A camera in one line, for people."""
     camera, times = watched.camera, watched.times
+    said = f"{camera.name}: {camera.state}, {camera.slot.captured} frames captured, {camera.slot.dropped} dropped"
+    if not sum(watched.picture.fitted.values()):
+        return said
     median, late, latest = (1000 * each for each in times.quantiles(ALL, 0.5, 0.95, 0.99))
-    return (
-        f"{camera.name}: {camera.state}, {camera.slot.captured} frames captured, {camera.slot.dropped} dropped, "
-        f"latency {median:.0f} ms (p95 {late:.0f}, p99 {latest:.0f})"
-    )
+    return f"{said}, latency {median:.0f} ms (p95 {late:.0f}, p99 {latest:.0f})"
 
 
 def report(watched: Watched, to: TextIO) -> None:
     """A camera's stages, for people."""
     parts = [f"{name} {1000 * watched.times.quantiles(name, 0.5)[0]:.1f}" for name in STAGES]
     there, here = (watched.picture.fitted[where] for where in ("network", "host"))
+    if not there + here:
+        to.write(f"{summary(watched)}\n")
+        return
     fitted = f"{there} frames fitted where the network runs, {here} by OpenCV" if there else f"{here} fitted by OpenCV"
     to.write(f"{summary(watched)}; {fitted}; medians of the stages, ms: {', '.join(parts)}\n")

@@ -66,3 +66,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         results.print(__version__)
         raise typer.Exit
+
+
+if __name__ == "__main__":
+    main()

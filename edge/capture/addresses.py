@@ -58,6 +58,8 @@ def parse(text: str, *, transport: str = "tcp") -> Address:
     Raises:
         SourceRefused: It is none; the text says which there are.
     """
+    if not text:
+        raise SourceRefused(f"an empty text is no source; a source is {FORMS}")
     if transport not in ("tcp", "udp"):
         raise SourceRefused(f"RTSP comes by tcp or udp, not by {transport!r}")
     scheme, colon, rest = text.partition(":")
@@ -70,7 +72,7 @@ def parse(text: str, *, transport: str = "tcp") -> Address:
     if scheme in _KINDS and colon:
         return _camera(scheme, rest[2:] if rest.startswith("//") else rest)  # csi://0 is csi:0
     if re.match(r"[a-z][a-z0-9+]*://", text):
-        raise SourceRefused(f"{scheme} is not looked at by `reeltag watch`; a source is {FORMS}")
+        raise SourceRefused(f"{scheme}:// is not looked at by `reeltag watch`; a source is {FORMS}")
     return Address("file", text)
 
 
@@ -81,10 +83,14 @@ def _camera(kind: str, rest: str) -> Address:
     device = match["device"] or ("" if kind == "pattern" else "0" if kind == "csi" else "/dev/video0")
     if kind == "csi" and not (device.isdigit() or device == STAND_IN):
         raise SourceRefused(f"csi:{device} is no sensor; sensors have numbers, as in csi:0")
+    if kind == "usb" and not (device.startswith("/") or device == STAND_IN):
+        raise SourceRefused(f"usb:{device} is no device; devices are files, as in usb:/dev/video0")
     if kind == "pattern" and device:
         raise SourceRefused(f"pattern:{device} is none; a test pattern has a size and a rate: pattern:1280x720@30")
     width, height, rate = match["width"], match["height"], match["rate"]
     size = (int(width), int(height)) if width else (None, None)
     if size != (None, None) and not all(16 <= side <= 16384 for side in size if side is not None):
         raise SourceRefused(f"{kind}:{rest}: sides are 16 to 16384 pixels")
+    if rate and not float(rate) > 0:
+        raise SourceRefused(f"{kind}:{rest}: {rate} frames a second are none; right is a rate above 0")
     return Address(kind, device, size[0], size[1], float(rate) if rate else None)

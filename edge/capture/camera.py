@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Callable
 
@@ -13,6 +14,7 @@ from edge.capture.signs import Signs
 from edge.capture.slot import Frame, NewestFrame
 from edge.capture.source import Source, SourceLost
 
+_LOG = logging.getLogger(__name__)
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
 STATES = ("opening", "delivering", "green", "frozen", "lost", "ended", "refused")
@@ -134,3 +136,5 @@ class Camera:
         if state != self.state:
             self.state = state
             self.changes.append(state)
+            if problem is not None:
+                _LOG.warning("%s is %s: %s", self.name, state, problem)

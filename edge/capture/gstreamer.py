@@ -185,6 +185,8 @@ class GStreamerSource:
         error, detail = message.parse_error()
         resource, name, text = self._gst.ResourceError, self._address.name, str(error.message).rstrip(".")
         said = f"{text} {detail}"
+        # Below the place in GStreamer's code there may be the reason, such as `Service Unavailable (503)`.
+        reason = str(detail or "").partition("\n")[2].strip()
         if error.matches(resource.quark(), resource.NOT_AUTHORIZED) or "401" in said or "Unauthorized" in said:
             return SourceRefused(f"{name} refuses the user or the password", "no_permission")
         if _is_missing(self._gst, error):
@@ -194,7 +196,7 @@ class GStreamerSource:
             )
         if self._address.kind == "file":
             return SourceRefused(f"{name} is no video that can be read: {text}")
-        return SourceLost(f"{name} gives no frames: {text}")
+        return SourceLost(f"{name} gives no frames: {text}{f' ({reason})' if reason else ''}")
 
 
 def _colours_of(colorimetry: str, height: int) -> Colours:

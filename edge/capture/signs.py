@@ -6,16 +6,19 @@ import zlib
 
 import numpy as np
 
+from edge.capture.colours import coefficients
 from edge.capture.slot import Frame
 
 _GREEN_PARTS = 0.98
 """Share of the sampled pixels; a lawn has other colours in it."""
-_STEP = 16
+_STEP = 32
 """Every so many-th row and column is looked at."""
+_DARK = 32
+_BRIGHT = 80
 
 
 class Signs:
-    """Looks at a few thousand pixels of each frame.
+    """Looks at a thousand pixels or two of each frame.
 
     Args:
         frozen_seconds: A camera that gives the same picture for so long is frozen: sensors have noise.
@@ -37,13 +40,17 @@ class Signs:
 
 
 def is_green(frame: Frame) -> bool:
-    """Whether it is the green that a decoder or a driver shows that was given nothing: Y, U and V of 0."""
-    if frame.colours is not None:
+    """Whether it is the green of Y, U and V of 0, which a decoder or a driver shows, or a recorder passes on."""
+    if frame.colours is None:
+        some = frame.rgb[::_STEP, ::_STEP]
+        red, green, blue = some[..., 0], some[..., 1], some[..., 2]
+    else:
         luma, chroma = frame.luma[::_STEP, ::_STEP], frame.chroma[:: _STEP // 2, :: _STEP // 2]
-        return bool(np.mean(luma < 32) > _GREEN_PARTS and np.mean(chroma.max(2) < 32) > _GREEN_PARTS)
-    some = frame.rgb[::_STEP, ::_STEP]
-    red, green, blue = some[..., 0], some[..., 1], some[..., 2]
-    return bool(np.mean((red < 32) & (blue < 32) & (green > 80)) > _GREEN_PARTS)
+        # Above 255 and below 0, too: that is as good here.
+        red, green, blue = (
+            of[0] * luma + of[1] * chroma[..., 0] + of[2] * chroma[..., 1] + of[3] for of in coefficients(frame.colours)
+        )
+    return bool(np.mean((red < _DARK) & (blue < _DARK) & (green > _BRIGHT)) > _GREEN_PARTS)
 
 
 def _checksum(frame: Frame) -> int:

@@ -22,6 +22,8 @@ class Ground:
         metres: `[N, 2]`, the same points on the road.
 
     Attributes:
+        pixels: The given points in the picture, float64 `[N, 2]`.
+        given_metres: And on the road, likewise.
         error_metres: Root mean square of what the given points are off; 0 for exactly four.
         extent_metres: Largest distance between two of the given points.
 
@@ -31,6 +33,7 @@ class Ground:
 
     def __init__(self, pixels: Sequence[Any], metres: Sequence[Any]) -> None:
         picture, road = np.asarray(pixels, np.float64), np.asarray(metres, np.float64)
+        self.pixels, self.given_metres = picture, road
         to_picture, to_road = _normalising(picture, "picture"), _normalising(road, "metres")
         matrix = _solve(_mapped(to_picture, picture), _mapped(to_road, road))
         self._matrix = np.linalg.inv(to_road) @ matrix @ to_picture

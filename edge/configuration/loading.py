@@ -52,7 +52,7 @@ def parse(text: str, path: Path, class_names: Sequence[str] | None = None) -> Co
     try:
         document = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise ConfigurationError(str(path), [Problem("", f"is no YAML: {' '.join(str(error).split())}")]) from error
+        raise ConfigurationError(str(path), [_not_yaml(error)]) from error
     problems = schema.problems_of(document) or checks.problems_of(document, class_names)
     if problems:
         raise ConfigurationError(str(path), problems)
@@ -64,6 +64,14 @@ def parse(text: str, path: Path, class_names: Sequence[str] | None = None) -> Co
         events=document.get("events", {}),
         page=document.get("page", {}),
     )
+
+
+def _not_yaml(error: yaml.YAMLError) -> Problem:
+    mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    if mark is None:
+        return Problem("", f"is no YAML: {' '.join(str(error).split())}")
+    right = "; right are spaces" if "'\\t'" in said else ""
+    return Problem(f"line {mark.line + 1}, column {mark.column + 1}", f"is no YAML: {said}{right}")
 
 
 def _camera(camera: dict[str, Any]) -> CameraSettings:

@@ -87,7 +87,9 @@ def _own_problem(value: Any, schema: dict[str, Any]) -> str | None:
     """What is wrong with a value itself."""
     kind = schema.get("type")
     if kind is not None and not _is(value, kind):
-        return f"{_shown(value)} is not {_NAMES.get(kind, 'true or false')}"
+        is_unquoted = kind == "string" and value is not None and not isinstance(value, (dict, list))
+        hint = " unless it is quoted" if is_unquoted else ""
+        return f"{_shown(value)} is not {_NAMES.get(kind, 'true or false')}{hint}"
     for keyword, check in _CHECKS.items():
         if keyword in schema:
             problem = check(value, schema[keyword])
@@ -107,6 +109,8 @@ def _is(value: Any, kind: str) -> bool:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "what is empty"
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -65,6 +65,8 @@ class Delivery:
         self.refused = 0
         """Events that were set aside since the start."""
         self._spool, self._first_wait = spool, first_wait
+        self._reached: int | None = None
+        """What the receiver has, where the disk does not take that yet: first of all it is tried again."""
         self._news, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"events to {sink.name}", daemon=True)
         self._thread.start()
@@ -91,6 +93,9 @@ class Delivery:
                 if not started:
                     self.sink.start(self._spool)
                     started = True
+                if self._reached is not None:
+                    self._reach(self._reached)
+                    wait, self.problem = self._first_wait, None
                 rows = self._spool.after(self.sink.name, self.sink.batch)
                 if rows:
                     self._hand_over(rows)
@@ -117,7 +122,13 @@ class Delivery:
             if not self._one_by_one(rows):
                 raise Undelivered(f"{error}, and it takes none of {len(rows)} events") from error
             return
-        self._spool.delivered(self.sink.name, rows[-1].seq)
+        self._reach(rows[-1].seq)
+
+    def _reach(self, seq: int) -> None:
+        """The receiver has everything up to here, and gets none of it again while this process runs."""
+        self._reached = seq
+        self._spool.delivered(self.sink.name, seq)
+        self._reached = None
 
     def _one_by_one(self, rows: Sequence[Row]) -> bool:
         """Find what is refused, and set it aside; refused ones at the end stay, until one behind them is taken.
@@ -135,7 +146,7 @@ class Delivery:
                 continue
             taken = True
             self._spool.set_aside(self.sink.name, refused)
-            self._spool.delivered(self.sink.name, row.seq)
+            self._reach(row.seq)
             for one, reason in refused:
                 _LOG.error("%s; event %s is set aside in the spool, those behind it went on", reason, one.id)
             self.refused += len(refused)

@@ -41,7 +41,7 @@ class Publisher:
         salts: Of plates' hashes, forgotten in time.
 
     Raises:
-        InvalidOption: A file that it names cannot be read.
+        InvalidOption: A file that it names cannot be read, or another process has the spool.
         SetupError: paho-mqtt is missing.
         StorageFull: The spool cannot be made.
     """
@@ -60,7 +60,7 @@ class Publisher:
                 self._keep_days,
                 shows_plates=configuration.shows_plates,
             )
-        sinks = self._sinks(configuration)
+        sinks = sinks_of(configuration)
         self._spool = Spool(
             self._folder / settings.get("folder", "spool"),
             [sink.name for sink in sinks],
@@ -120,6 +120,8 @@ class Publisher:
         """Hand over what can be, for so many seconds at most; the rest stays in the spool for the next start."""
         if self._waiting:
             self.publish([])
+        if self._waiting:
+            _LOG.error("%d events are lost: the disk takes nothing, and this is the end", len(self._waiting))
         if self._again is not None:
             self._again.cancel()
         self._retention.close()
@@ -137,13 +139,20 @@ class Publisher:
             lives.append(salts.seconds)
         return Retention(forgetting, min(lives))
 
-    def _sinks(self, configuration: Configuration) -> list[Sink]:
-        settings = configuration.events
-        sinks: list[Sink] = []
-        if "file" in settings:
-            sinks.append(FileSink(settings["file"], self._folder, self._keep_days))
-        if "mqtt" in settings:
-            sinks.append(MqttSink(settings["mqtt"], self._folder))
-        if "webhook" in settings:
-            sinks.append(WebhookSink(settings["webhook"], self._folder))
-        return sinks
+
+def sinks_of(configuration: Configuration) -> list[Sink]:
+    """Those who get the events; nobody is spoken to yet.
+
+    Raises:
+        InvalidOption: A file that one of them needs cannot be read.
+        SetupError: paho-mqtt is missing.
+    """
+    settings, folder = configuration.events, configuration.path.parent
+    sinks: list[Sink] = []
+    if "file" in settings:
+        sinks.append(FileSink(settings["file"], folder, settings.get("keep_days", KEEP_DAYS)))
+    if "mqtt" in settings:
+        sinks.append(MqttSink(settings["mqtt"], folder))
+    if "webhook" in settings:
+        sinks.append(WebhookSink(settings["webhook"], folder))
+    return sinks

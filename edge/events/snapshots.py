@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Mapping
@@ -22,6 +24,8 @@ _LONGEST_WITHOUT_PLATES = 192
 """What no detector has seen has no veil, but at this size no plate that can be read either."""
 _MARGIN = 0.25
 _DAY = 86400.0
+LEFT_BYTES = 64 * 1024 * 1024
+"""Of the disk: events need them more."""
 KINDS = ("line_crossed", "vehicle_stopped", "wrong_way")
 
 
@@ -87,6 +91,8 @@ class Snapshots:
         name = f"{re.sub('[^A-Za-z0-9_-]', '_', event.source)}-{event.id}.jpg"
         try:
             self._trim()
+            if shutil.disk_usage(self._folder).free < LEFT_BYTES:
+                raise OSError(errno.ENOSPC, f"the last {LEFT_BYTES >> 20} MiB of the disk are left to the events")
             part = self._folder / f"{name}.part"
             part.write_bytes(data)
             part.replace(self._folder / name)

@@ -5,15 +5,16 @@ SQLite with a write-ahead log: an event that `add` has returned for is on the di
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Iterable, NamedTuple, Sequence
+from typing import IO, Iterable, Iterator, NamedTuple, Sequence
 
-from reeltag.errors import StorageFull
+from reeltag.errors import InvalidOption, StorageFull
 
 _LOG = logging.getLogger(__name__)
 CLOCK_WAS_SET = 1_704_067_200.0
@@ -69,6 +70,7 @@ class Spool:
         sync: Whether an event is on the disk before `add` returns; without, a power cut loses the last moments.
 
     Raises:
+        InvalidOption: Another process has it: two would hand over everything twice.
         StorageFull: The disk is full or cannot be written.
     """
 
@@ -80,6 +82,7 @@ class Spool:
         self._lock = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._held = _hold(folder)
             self._database = self._open()
             self._bytes = int(self._one("SELECT coalesce(sum(size), 0) FROM events"))
         except (sqlite3.OperationalError, OSError) as error:
@@ -97,20 +100,20 @@ class Spool:
             StorageFull: The disk is full or broken; none of them is kept.
         """
         rows = [(one.id, one.wall, len(one.body.encode()) + 64, one.topic, one.body) for one in events]
-        with self._lock:
-            try:
-                with self._database:
-                    before = self._database.total_changes
-                    self._database.executemany(
-                        "INSERT OR IGNORE INTO events (id, wall, size, topic, body) VALUES (?, ?, ?, ?, ?)", rows
-                    )
-                    added = self._database.total_changes - before
-                    if added:
-                        self._bytes += sum(row[2] for row in rows)
-                        self._trim()
-            except sqlite3.OperationalError as error:
-                self._bytes = self._one("SELECT coalesce(sum(size), 0) FROM events")
-                raise StorageFull(f"events cannot be kept: {error}") from error
+        size = self._bytes
+        try:
+            with self._writing("events cannot be kept"):
+                before = self._database.total_changes
+                self._database.executemany(
+                    "INSERT OR IGNORE INTO events (id, wall, size, topic, body) VALUES (?, ?, ?, ?, ?)", rows
+                )
+                added = self._database.total_changes - before
+                if added:
+                    self._bytes += sum(row[2] for row in rows)
+                    self._trim()
+        except StorageFull:
+            self._bytes = size
+            raise
         return added
 
     def after(self, sink: str, limit: int) -> list[Row]:
@@ -119,8 +122,11 @@ class Spool:
         Args:
             sink: Its name.
             limit: At most so many.
+
+        Raises:
+            StorageFull: The disk is away or broken.
         """
-        with self._lock:
+        with self._using("events cannot be read"):
             found = self._database.execute(
                 "SELECT seq, id, topic, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
                 (self._cursor(sink), limit),
@@ -133,15 +139,9 @@ class Spool:
         Raises:
             StorageFull: That cannot be kept: after a restart it would get them again.
         """
-        with self._lock:
-            try:
-                with self._database:
-                    self._database.execute(
-                        "INSERT INTO sinks VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = max(seq, excluded.seq)",
-                        (sink, seq),
-                    )
-            except sqlite3.OperationalError as error:
-                raise StorageFull(f"what was delivered cannot be kept: {error}") from error
+        query = "INSERT INTO sinks VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = max(seq, excluded.seq)"
+        with self._writing("what was delivered cannot be kept"):
+            self._database.execute(query, (sink, seq))
 
     def set_aside(self, sink: str, refused: Sequence[tuple[Row, str]]) -> None:
         """Keep events that a sink will not take, each with the reason, in a table of their own.
@@ -155,17 +155,13 @@ class Spool:
             "INSERT OR IGNORE INTO refused (id, wall, sink, reason, body) "
             "SELECT id, wall, ?, ?, body FROM events WHERE seq = ?"
         )
-        with self._lock:
-            try:
-                with self._database:
-                    self._database.executemany(query, [(sink, reason, row.seq) for row, reason in refused])
-                    over = self._one("SELECT count(*) FROM refused") - MOST_REFUSED
-                    if over > 0:
-                        oldest = "SELECT number FROM refused ORDER BY number LIMIT ?"
-                        self._database.execute(f"DELETE FROM refused WHERE number IN ({oldest})", (over,))
-                        self._count_lost("refused", over)
-            except sqlite3.OperationalError as error:
-                raise StorageFull(f"what was refused cannot be kept: {error}") from error
+        with self._writing("what was refused cannot be kept"):
+            self._database.executemany(query, [(sink, reason, row.seq) for row, reason in refused])
+            over = self._one("SELECT count(*) FROM refused") - MOST_REFUSED
+            if over > 0:
+                oldest = "SELECT number FROM refused ORDER BY number LIMIT ?"
+                self._database.execute(f"DELETE FROM refused WHERE number IN ({oldest})", (over,))
+                self._count_lost("refused", over)
 
     def refused(self) -> list[tuple[str, str, str]]:
         """What was set aside, oldest first: the sink, why, and the event as a line of JSON."""
@@ -210,9 +206,24 @@ class Spool:
                 aside.unlink()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; another process may take it."""
         with self._lock:
             self._database.close()
+            self._held.close()
+
+    @contextmanager
+    def _using(self, problem: str) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                raise StorageFull(f"{problem}: {error}") from error
+
+    @contextmanager
+    def _writing(self, problem: str) -> Iterator[None]:
+        """All of it is kept, or nothing."""
+        with self._using(problem), self._database:
+            yield
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -283,3 +294,17 @@ class Spool:
             "INSERT INTO lost VALUES (?, ?) ON CONFLICT (reason) DO UPDATE SET count = count + excluded.count",
             (reason, count),
         )
+
+
+def _hold(folder: Path) -> IO[str]:
+    """A file whose lock says that this process has the folder; the kernel lets go of it, however the process ends."""
+    held = (folder / "lock").open("a")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        held.close()
+        said = f"another process hands over the events in {folder}"
+        raise InvalidOption(f"{said}; right is a folder for each, by events.folder") from error
+    except OSError:  # a file system that has no locks
+        _LOG.debug("%s cannot be locked", folder)
+    return held

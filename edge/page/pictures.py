@@ -9,10 +9,13 @@ from typing import Any, NamedTuple, Protocol, Sequence
 import cv2
 import numpy as np
 
+from edge.labels import Labels
 from edge.veils import NOTHING, Veils, veil
 from edge.words import LazyPicture, Picture
 
-_LONGEST_SIDE = 1280
+SIDES = (480, 1280)
+"""Longest sides that a picture is sent with at most, pixels: for phones, and for desks."""
+_TRACK = (60, 220, 120)
 
 
 class Drawn(NamedTuple):
@@ -49,7 +52,7 @@ class View:
         self._buffer: Picture | None = None
         self._boxes: list[Drawn] = []
         self._number = 0
-        self._encoded: tuple[int, bytes] = (0, b"")
+        self._encoded: dict[int, bytes] = {}
         self.lookers = 0
         """How many are looking."""
 
@@ -79,16 +82,18 @@ class View:
             self._boxes = [_drawn(track, class_names) for track in scene.tracks]
             self._veils = scene.veils()
             self._number += 1
+            self._encoded.clear()
             self._lock.notify_all()
         finally:
             self._lock.release()
 
-    def next(self, after: int, seconds: float) -> tuple[int, bytes]:
+    def next(self, after: int, seconds: float, longest: int = SIDES[-1]) -> tuple[int, bytes]:
         """The first picture after one that was seen.
 
         Args:
             after: Number of that one; 0 for any.
             seconds: To wait for it, at most.
+            longest: One of `SIDES`.
 
         Returns:
             Its number and its JPEG; the same number where none came.
@@ -97,10 +102,11 @@ class View:
             self._lock.wait_for(lambda: self._number > after, seconds)
             if self._number <= after or self._buffer is None:
                 return after, b""
-            if self._encoded[0] != self._number:
+            if not self._encoded:
                 veil(self._buffer, self._veils, shows_plates=self._shows_plates)
-                self._encoded = (self._number, _jpeg(self._buffer, self._boxes))
-            return self._encoded
+            if longest not in self._encoded:
+                self._encoded[longest] = _jpeg(self._buffer, self._boxes, longest)
+            return self._number, self._encoded[longest]
 
 
 def _drawn(track: Any, class_names: Sequence[str]) -> Drawn:
@@ -108,14 +114,14 @@ def _drawn(track: Any, class_names: Sequence[str]) -> Drawn:
     return Drawn((x1, y1, x2, y2), f"{track.number} {class_names[track.class_index]}")
 
 
-def _jpeg(picture: Picture, boxes: Sequence[Drawn]) -> bytes:
-    """The buffer is drawn on: the next frame overwrites it."""
-    thick = max(1, round(picture.shape[0] / 360))
-    for (x1, y1, x2, y2), text in boxes:
-        cv2.rectangle(picture, (x1, y1), (x2, y2), (60, 220, 120), thick)
-        place = (x1, max(y1 - 4, 12))
-        for colour, width in (((0, 0, 0), 3 * thick), ((255, 255, 255), thick)):
-            cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * thick, colour, width, cv2.LINE_AA)
-    scale = _LONGEST_SIDE / max(picture.shape[:2])
-    small = picture if scale >= 1 else cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+def _jpeg(picture: Picture, boxes: Sequence[Drawn], longest: int) -> bytes:
+    """Labels have their size in the picture that is sent, so that they can be read on a phone and hide little else."""
+    scale = min(1.0, longest / max(picture.shape[:2]))
+    small = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    labels = Labels(small)
+    placed = [(np.rint(np.multiply(scale, box)).astype(int).tolist(), text) for box, text in boxes]
+    for (x1, y1, x2, y2), _ in placed:
+        cv2.rectangle(small, (x1, y1), (x2, y2), _TRACK, 2)
+    for (x1, y1, x2, y2), text in placed:
+        labels.put(text, (x1, y1, x2, y2), _TRACK)
     return bytes(cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from edge.configuration.problems import ConfigurationError
+from edge.page.pictures import SIDES
 
 if TYPE_CHECKING:
     from edge.page.server import Page
@@ -22,6 +23,7 @@ _STATIC = Path(__file__).with_name("static")
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/labels.js": ("labels.js", "text/javascript; charset=utf-8"),
     "/zones.js": ("zones.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
@@ -35,7 +37,7 @@ _HEADERS = {
 }
 _LARGEST_BODY = 256 * 1024
 _MOST_LOOKERS = 8
-_SILENT_SECONDS = 5.0
+_SILENT_SECONDS = 1.0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,11 +58,11 @@ class Handler(BaseHTTPRequestHandler):
             text = (_STATIC / name).read_text(encoding="utf-8").replace("{{token}}", self._page.token)
             self._answer(200, text.encode(), kind)
         elif path == "/state.json":
-            self._json(200, self._state())
+            self._json(200, self._page.state())
         elif path.startswith("/shapes/") and self._camera(path) is not None:
             self._json(200, self._shapes(str(self._camera(path))))
         elif path.startswith("/live/") and self._camera(path) is not None:
-            self._live(str(self._camera(path)))
+            self._live(str(self._camera(path)), *(side for side in SIDES if self.path.endswith(f"?side={side}")))
         else:
             self._json(404, {"problems": ["there is nothing here"]})
 
@@ -115,11 +117,6 @@ class Handler(BaseHTTPRequestHandler):
         name = unquote(path.split("/", 2)[2])
         return name if name in self._page.views else None
 
-    def _state(self) -> dict[str, Any]:
-        cameras = [{"name": camera.name} for camera in self._page.configuration.cameras]
-        figures = self._page.figures()
-        return {"cameras": [{**camera, **figures.get(camera["name"], {})} for camera in cameras]}
-
     def _shapes(self, name: str) -> dict[str, Any]:
         camera = self._page.configuration.camera(name)
         plain = {"lines": [], "zones": []}  # type: dict[str, list[Any]]
@@ -127,9 +124,9 @@ class Handler(BaseHTTPRequestHandler):
             for shape in shapes:
                 plain[kind].append(_as_written(shape._asdict()))
         classes = list(self._page.class_names)
-        return {**plain, "picture": camera.picture, "version": self._page.version(), "classes": classes}
+        return {**plain, "picture": camera.picture, "version": self._page.version, "classes": classes}
 
-    def _live(self, name: str) -> None:
+    def _live(self, name: str, longest: int = SIDES[-1]) -> None:
         view = self._page.views[name]
         if view.lookers >= _MOST_LOOKERS:
             self._json(503, {"problems": [f"{_MOST_LOOKERS} are looking already"]})
@@ -140,8 +137,8 @@ class Handler(BaseHTTPRequestHandler):
         view.look(1)
         number = 0
         try:
-            while not self.server.is_closing:  # type: ignore[attr-defined]  # of our server
-                number, jpeg = view.next(number, _SILENT_SECONDS)
+            while not self._page.is_closing:
+                number, jpeg = view.next(number, _SILENT_SECONDS, longest)
                 # Without a new picture an empty line is sent: so one who has gone is noticed.
                 head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n" if jpeg else ""
                 self.wfile.write(head.encode() + jpeg + b"\r\n")
@@ -164,7 +161,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(length))
         for name, value in _HEADERS.items():
             self.send_header(name, value)
-        if self.close_connection:
+        if self.close_connection or self._page.is_closing:
+            self.close_connection = True
             self.send_header("Connection", "close")
         self.end_headers()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 from http.server import ThreadingHTTPServer
 from typing import Any, Callable, Mapping, Sequence
 
-from reeltag.errors import InvalidOption
+from reeltag.errors import PortInUse
 
+from edge.configuration.problems import ConfigurationError, Problem
 from edge.configuration.saving import Shapes, save, version
 from edge.configuration.words import CameraSettings, Configuration
 from edge.page.pictures import Shown, View
@@ -26,12 +28,14 @@ class Page:
         port: Of 127.0.0.1; 0 takes a free one.
         configuration: Whose lines and zones are drawn and saved.
         class_names: Of the detector.
-        figures: Gives, for each camera by its name, what is shown: `captured`, `dropped`, `state`, `latency_ms`
-            (`p50`, `p95`, `p99`) and `counts` (`Scene.counts`). Called when somebody looks, in another thread.
+        figures: Gives, for each camera by its name, what is shown: `captured`, `dropped`, `state`, `problem`,
+            `latency_ms` (`p50`, `p95`, `p99`) and `counts` (`Scene.counts`). Called when somebody looks, in another
+            thread.
         changed: Told of a camera whose lines and zones were saved, in another thread.
+        delivery: Gives who has got the events, as `Publisher.state`; likewise.
 
     Raises:
-        InvalidOption: Somebody listens on that port.
+        PortInUse: Somebody listens on that port.
     """
 
     def __init__(
@@ -41,21 +45,24 @@ class Page:
         class_names: Sequence[str] = (),
         figures: Callable[[], Mapping[str, Any]] = dict,
         changed: Callable[[CameraSettings], None] = lambda _: None,
+        delivery: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.configuration, self.class_names = configuration, class_names
-        self.figures, self._changed = figures, changed
+        self._figures, self._delivery, self._changed = figures, delivery, changed
+        self._version = version(configuration.path)
         self.token = secrets.token_urlsafe(24)
         """What a page that came from here sends along when it saves."""
         fps = configuration.page.get("fps", FPS)
         shows = configuration.shows_plates
         self.views = {camera.name: View(fps, shows_plates=shows) for camera in configuration.cameras}
-        self._saving = threading.Lock()
+        self._lock = threading.Lock()
+        """Held while a browser's request asks or changes the watching, which waits for it at its end."""
+        self.is_closing = False
+        """What is asked now gets no answer from the watching any more."""
         try:
             self._server = _Server((HOST, port), Handler)
         except OSError as error:
-            raise InvalidOption(
-                f"the page cannot listen on {HOST}:{port}: {error.strerror}; take another port"
-            ) from error
+            raise PortInUse(f"the page cannot listen on {HOST}:{port}: {error.strerror}; take another port") from error
         self._server.page = self
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="page", daemon=True)
@@ -71,20 +78,33 @@ class Page:
         """
         self.views[camera].show(picture, scene, self.class_names)
 
+    def state(self) -> dict[str, Any]:
+        """What the page shows of all cameras, and of the events; their names alone at the end."""
+        with self._lock:
+            figures, delivery = ({}, {}) if self.is_closing else (self._figures(), self._delivery())
+        cameras = [{"name": one.name, **figures.get(one.name, {})} for one in self.configuration.cameras]
+        return {"cameras": cameras, "delivery": delivery}
+
+    @property
     def version(self) -> str:
-        """Of the configuration's file."""
-        return version(self.configuration.path)
+        """Of the file, as it was when `configuration` was read from it or written to it."""
+        return self._version
 
     def save(self, camera: str, lines: Shapes, zones: Shapes, based_on: str) -> None:
         """As `edge.configuration.saving.save`; the watching goes on with them."""
-        with self._saving:
-            path = self.configuration.path
+        path = self.configuration.path
+        with self._lock:
+            if version(path) != self._version:
+                said = "the file was changed by others than this page; right is to start `reeltag watch` anew"
+                raise ConfigurationError(str(path), [Problem("", said)])
             self.configuration = save(path, camera, lines, zones, based_on, self.class_names or None)
+            self._version = version(path)
         self._changed(self.configuration.camera(camera))
 
     def close(self) -> None:
         """Stop listening; who looks is cut off."""
-        self._server.is_closing = True
+        with self._lock:
+            self.is_closing = True
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -94,4 +114,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     page: Page
-    is_closing = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that has gone is no error; all else is told as the standard library does."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)

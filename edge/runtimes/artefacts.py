@@ -15,7 +15,6 @@ FRAMES = "FRAMES"
 _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _SUPPRESSED = ("BOXES", "SCORES", "CLASSES", "COUNT")
 _FILES = ("model.plan", "model.onnx")
-_EXPORT = "reeltag export nanodet_g --profile edge"
 
 
 class NetworkArtefact(NamedTuple):
@@ -52,8 +51,9 @@ def find_detector(repository: Path, name: str | None = None) -> NetworkArtefact:
         ModelRepositoryError: There is no repository, or what is in it cannot be read.
         UnknownModel: There is no such detector; the text says which there are.
     """
+    export = f"reeltag export nanodet_g --profile edge --model-repository {repository}"
     if not repository.is_dir():
-        raise ModelRepositoryError(f"{repository} is no model repository; fill one: {_EXPORT}")
+        raise ModelRepositoryError(f"{repository} is no model repository; fill one: {export}")
     found: list[tuple[int, NetworkArtefact]] = []
     for config in sorted(repository.glob("*/config.pbtxt")):
         folder = config.parent
@@ -70,7 +70,7 @@ def find_detector(repository: Path, name: str | None = None) -> NetworkArtefact:
             raise UnknownModel(f"{repository} has no detector {name}; it has: {names}")
         return chosen[0][1]
     if not found:
-        raise UnknownModel(f"{repository} has no detector; export one: {_EXPORT}")
+        raise UnknownModel(f"{repository} has no detector; export one: {export}")
     return max(found, key=lambda one: one[0])[1]
 
 

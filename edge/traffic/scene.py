@@ -166,10 +166,11 @@ class Scene:
             ]
             for line in self._lines
         }
-        zones = {
-            zone.zone.name: {"inside": len(zone.visits), "queue": zone.queue, "entered": dict(zone.entered)}
-            for zone in self._zones
-        }
+        zones: dict[str, Any] = {}
+        for zone in self._zones:
+            zones[zone.zone.name] = {"inside": len(zone.visits), "entered": dict(zone.entered)}
+            if zone.zone.queue_kmh is not None:
+                zones[zone.zone.name]["queue"] = zone.queue
         return {"lines": lines, "zones": zones}
 
     def _scale(self, height: int, width: int) -> None:

@@ -6,8 +6,12 @@ Stands alone: it is copied into each network's version folder and imports nothin
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
+
+# OpenVINO tells Google Analytics of each import, without having asked; without this module of its own it does not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None forbids an import
 
 import numpy as np
 import openvino

@@ -77,8 +77,8 @@ class Browser:
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.05)
 
-    def click(self, selector: str, across: float = 0.5, down: float = 0.5) -> None:
-        """Click into an element, at a share of its width and height."""
+    def place(self, selector: str, across: float = 0.5, down: float = 0.5) -> tuple[float, float]:
+        """Where an element is, at a share of its width and height."""
         script = f"""(() => {{
             const one = document.querySelector({json.dumps(selector)});
             one.scrollIntoView({{block: "center"}});
@@ -86,8 +86,23 @@ class Browser:
             return [box.x + {across} * box.width, box.y + {down} * box.height];
         }})()"""
         x, y = self.evaluate(script)
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        return x, y
+
+    def mouse(self, kind: str, x: float, y: float) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def click(self, selector: str, across: float = 0.5, down: float = 0.5) -> None:
+        """Click into an element, at a share of its width and height."""
+        x, y = self.place(selector, across, down)
+        self.mouse("mousePressed", x, y)
+        self.mouse("mouseReleased", x, y)
+
+    def drag(self, selector: str, across: float, down: float) -> None:
+        """Move an element of the overlay to a share of the overlay's width and height."""
+        self.mouse("mousePressed", *self.place(selector))
+        to = self.place("#overlay", across, down)
+        self.mouse("mouseMoved", *to)
+        self.mouse("mouseReleased", *to)
 
     def screenshot(self) -> bytes:
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])

@@ -12,6 +12,7 @@ from edge.capture import camera as cameras
 from edge.capture.addresses import parse
 from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
+from edge.capture.colours import Colours
 from edge.capture.slot import Frame, NewestFrame
 from edge.capture.source import SourceLost
 from reeltag.errors import SourceRefused
@@ -114,17 +115,25 @@ def test_green_frames_are_told_of() -> None:
     assert len(seen) == 4
 
 
-def test_nv12_of_zeros_is_green() -> None:
-    def zeros(frame: Frame) -> float:
-        frame.shape_as(32, 64, cameras_colours)
-        frame.data[:] = 0
+@pytest.mark.parametrize(
+    ("yuv", "colours", "state"),
+    [
+        ((0, 0, 0), Colours(), "green"),
+        ((0, 0, 0), Colours("bt709", is_full_range=True), "green"),
+        ((84, 85, 74), Colours(), "green"),  # the same that a recorder has encoded anew
+        ((79, 84, 72), Colours(is_full_range=True), "green"),
+        ((16, 128, 128), Colours(), "delivering"),  # black
+        ((90, 110, 110), Colours(), "delivering"),  # a lawn
+    ],
+)
+def test_the_green_of_nothing_is_known_in_nv12(yuv: tuple[int, int, int], colours: Colours, state: str) -> None:
+    def fill(frame: Frame) -> float:
+        frame.shape_as(70, 130, colours)
+        frame.luma[:], frame.chroma[:] = yuv[0], yuv[1:]
         return 1.0
 
-    from edge.capture.colours import Colours
-
-    cameras_colours = Colours()
-    camera, _, _ = watched([zeros])
-    assert camera.changes == ["green", "ended"]
+    camera, _, _ = watched([fill])
+    assert camera.changes == [state, "ended"]
 
 
 def test_black_is_not_green() -> None:

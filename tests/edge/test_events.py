@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ import trustme
 from benchmarks.brokers import Broker, Gate, Listener, free_port, wait_for
 from benchmarks.pulled_plugs import pull
 from edge.configuration.loading import parse
+from edge.events.delivery import Delivery
+from edge.events.lines_file import FileSink
 from edge.events.publisher import Publisher
 from edge.events.snapshots import Snapshots
 from edge.events.spool import Incoming, Spool
@@ -256,6 +259,48 @@ def test_a_full_disk_keeps_events_in_memory_until_it_takes_them(tmp_path: Path) 
     assert ids(tmp_path / "events.jsonl") == [*map(str, range(8)), event(1).id]
 
 
+def test_the_file_has_each_event_once_over_a_full_disk(tmp_path: Path) -> None:
+    """It takes the lines, but then not the note that they were delivered."""
+    spool = Spool(tmp_path, ["file"], max_bytes=10**7, keep_seconds=1e9)
+    spool.add([Incoming(event(n).id, time.time(), "north/vehicle", event(n).to_json()) for n in range(3)])
+    spool._database.execute("PRAGMA query_only = ON")
+    delivery = Delivery(FileSink({"path": "events.jsonl"}, tmp_path, 30), spool, first_wait=0.01)
+    wait_for("the problem", lambda: "what was delivered cannot be kept" in str(delivery.problem))
+    spool._database.execute("PRAGMA query_only = OFF")
+    wait_for("its end", lambda: delivery.problem is None)
+    assert delivery.close(10)
+    spool.close()
+    assert ids(tmp_path / "events.jsonl") == [event(n).id for n in range(3)]
+
+
+def test_a_disk_that_is_away_ends_no_delivery(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, ["file"], max_bytes=10**7, keep_seconds=1e9)
+    spool.add([Incoming("1", time.time(), "north/vehicle", event(1).to_json())])
+    spool._database.execute("ALTER TABLE events RENAME TO gone")  # SQLite has the same class of errors for both
+    delivery = Delivery(FileSink({"path": "events.jsonl"}, tmp_path, 30), spool, first_wait=0.01)
+    wait_for("the problem", lambda: "events cannot be read" in str(delivery.problem))
+    spool._database.execute("ALTER TABLE gone RENAME TO events")
+    wait_for("its end", lambda: not spool.waiting()["file"])
+    assert delivery.close(10)
+    spool.close()
+
+
+def test_two_processes_do_not_hand_over_the_same_events(tmp_path: Path) -> None:
+    told = publisher(tmp_path, "  file: {path: events.jsonl}\n")
+    with pytest.raises(InvalidOption, match=r"another process hands over the events .* right is a folder for each"):
+        publisher(tmp_path, "  file: {path: others.jsonl}\n")
+    told.close()
+    publisher(tmp_path, "  file: {path: others.jsonl}\n").close()
+
+
+def test_events_that_the_end_takes_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told = publisher(tmp_path, "  file: {path: events.jsonl}\n")
+    told._spool._database.execute("PRAGMA query_only = ON")
+    told.publish([event(1), event(2)])
+    told.close()
+    assert "2 events are lost: the disk takes nothing" in caplog.text
+
+
 def test_a_spool_that_cannot_be_made_says_what_is_right(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("a file")
     with pytest.raises(StorageFull, match="right is a folder with free space"):
@@ -383,3 +428,15 @@ def test_a_folder_that_takes_no_snapshots_costs_the_picture_only(tmp_path: Path)
     snapshots.take(told, np.zeros((40, 60, 3), np.uint8), np.array([0.0, 0, 10, 10]), NOTHING)
     assert "snapshot" not in told
     assert snapshots.failed == 1
+
+
+def test_snapshots_leave_room_to_the_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edge.events.snapshots.LEFT_BYTES", shutil.disk_usage(tmp_path).total)
+    snapshots = Snapshots({"folder": "s"}, tmp_path, 30, shows_plates=True)
+    told = Event("1", "line_crossed", "n", FrameTime(0, 0.0, 0.0, 0.0), {})
+    snapshots.take(told, np.zeros((40, 60, 3), np.uint8), np.array([0.0, 0, 10, 10]), NOTHING)
+    assert "snapshot" not in told
+    assert "of the disk are left to the events" in caplog.text
+    assert list((tmp_path / "s").iterdir()) == []

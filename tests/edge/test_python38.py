@@ -14,7 +14,8 @@ import pytest
 
 from tests.edge.conftest import ROOT
 
-FILES = sorted([*(ROOT / "edge").rglob("*.py"), ROOT / "reeltag/__init__.py", ROOT / "reeltag/errors.py"])
+OURS = ("__init__", "errors", "interrupts", "jetson", "signatures", "tegrastats")
+FILES = sorted([*(ROOT / "edge").rglob("*.py"), *(ROOT / f"reeltag/{name}.py" for name in OURS)])
 BARE = ["fastapi", "httpx", "onnx", "pydantic", "rich", "torch", "typer"]
 
 

@@ -22,7 +22,7 @@ from edge.capture.opening import source_of
 from edge.capture.pipelines import pipeline_of
 from edge.capture.plain import OpenCvFile
 from edge.capture.slot import Frame, NewestFrame
-from edge.capture.source import Source
+from edge.capture.source import Source, SourceLost
 from reeltag.errors import SetupError, SourceRefused
 from tests.edge.conftest import PACKAGES, ROOT
 
@@ -48,7 +48,9 @@ def test_addresses(text: str, address: Address) -> None:
     ("text", "said"),
     [
         ("csi:front", "sensors have numbers"),
-        ("http://host/stream", "http is not looked at"),
+        ("http://host/stream", "http:// is not looked at"),
+        ("usb:camera", "devices are files, as in usb:/dev/video0"),
+        ("usb:/dev/video0,640x480@0", "right is a rate above 0"),
         ("rtsp://", "no host"),
         ("csi:0,1x1@30", "16 to 16384"),
         ("pattern:ball", "has a size and a rate"),
@@ -77,6 +79,14 @@ def test_elements_that_are_missing_are_told_with_their_package(gst: Any) -> None
     if gst.ElementFactory.find("nvarguscamerasrc") is None:
         with pytest.raises(SetupError, match="no nvarguscamerasrc here, which is in: JetPack's"):
             GStreamerSource(parse("csi:0")).open()
+
+
+def test_a_camera_that_is_away_says_why(gst: Any) -> None:
+    source = source_of(parse("rtsp://127.0.0.1:9/street"), timeout=5)
+    source.open()
+    with pytest.raises(SourceLost, match=r"gives no frames: Could not open resource .* \(Failed to connect"):
+        source.read(Frame())
+    source.close()
 
 
 def test_colorimetry_is_read_as_gstreamer_writes_it() -> None:

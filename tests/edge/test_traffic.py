@@ -218,8 +218,14 @@ def test_the_wrong_way_is_told_by_the_way_of_the_zone() -> None:
 def test_the_queue_is_who_stands() -> None:
     standing = [box(230, 100), box(300, 100), box(370, 100)]
     passing = [[*standing, box(min(205 + 20 * index, 620), 250)] for index in range(40)]
-    queues = kinds(happens(scene(ZONE % ", queue_kmh: 5", ground=True), passing), "queue")
-    assert [one["length"] for one in queues] == [3]
+    road = scene(ZONE % ", queue_kmh: 5", ground=True)
+    assert [one["length"] for one in kinds(happens(road, passing), "queue")] == [3]
+    (zone,) = road.counts()["zones"].values()
+    assert zone["queue"] == 3
+    road = scene(ZONE % "")
+    happens(road, passing)
+    (zone,) = road.counts()["zones"].values()
+    assert "queue" not in zone  # nobody has asked for one
 
 
 def test_speed_is_that_over_the_road_and_its_error_is_stated() -> None:

@@ -1,6 +1,12 @@
 "use strict";
 
-const SVG = "http://www.w3.org/2000/svg";
+function arrow([x, y], [toX, toY], unit) {
+  const back = Math.atan2(y - toY, x - toX);
+  const [one, other] = [-0.5, 0.5].map((turn) => [
+    toX + 9 * unit * Math.cos(back + turn), toY + 9 * unit * Math.sin(back + turn),
+  ]);
+  return `M${[x, y]}L${[toX, toY]}M${one}L${[toX, toY]}L${other}`;
+}
 
 class Editor {
   constructor() {
@@ -14,6 +20,7 @@ class Editor {
     on("add-line", () => this.begin("lines"));
     on("add-zone", () => this.begin("zones"));
     on("done", () => this.finish());
+    on("cancel", () => this.cancel());
     on("save", () => this.save());
     on("reset", () => this.load(this.camera));
     this.overlay.addEventListener("pointerdown", (event) => this.down(event));
@@ -24,10 +31,22 @@ class Editor {
 
   async load(camera) {
     this.camera = camera;
-    const answer = await (await fetch(this.address())).json();
-    this.take(answer);
+    const said = await this.ask();
+    if (said) this.take(said);
+  }
+
+  // What the server says to it; nothing where it complains, which is shown.
+  async ask(request) {
     this.say("");
-    this.complain([]);
+    try {
+      const answer = await fetch(this.address(), request);
+      const said = await answer.json();
+      this.complain(answer.ok ? [] : said.problems);
+      return answer.ok ? said : null;
+    } catch {
+      this.complain(["reeltag watch does not answer"]);
+      return null;
+    }
   }
 
   address() { return "shapes/" + encodeURIComponent(this.camera); }
@@ -45,6 +64,13 @@ class Editor {
   begin(kind) {
     this.drawing = { kind, points: [] };
     this.say(kind === "lines" ? "Click the two ends of the line." : "Click the corners, then close the zone.");
+    this.render();
+    this.live.scrollIntoView({ block: "nearest" });
+  }
+
+  cancel() {
+    this.drawing = null;
+    this.say("");
     this.render();
   }
 
@@ -91,45 +117,52 @@ class Editor {
     this.list();
   }
 
-  add(name, attributes, text) {
-    const element = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    if (text !== undefined) element.textContent = text;
-    this.overlay.append(element);
-    return element;
-  }
-
   render() {
     const [width, height] = this.size();
     const unit = width / Math.max(this.overlay.clientWidth, 1);
+    this.live.style.aspectRatio = `auto ${width} / ${height}`;
     this.overlay.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.overlay.classList.toggle("drawing", Boolean(this.drawing));
     this.overlay.replaceChildren();
-    for (const kind of ["zones", "lines"]) this.shapes[kind].forEach((shape, at) => this.draw(kind, shape, at, unit));
+    const labels = new Labels(this.overlay, width, height, unit);
+    const shapes = ["zones", "lines"].flatMap((kind) => this.shapes[kind].map((shape, at) => ({ kind, shape, at })));
+    for (const { shape } of shapes) for (const point of shape.points) labels.keepFree(point, 8 * unit);
+    for (const { kind, shape } of shapes) this.draw(labels, kind, shape, unit);
+    for (const { kind, shape, at: number } of shapes)
+      shape.points.forEach(([cx, cy], at) => {
+        Object.assign(labels.add("circle", { cx, cy, r: 8 * unit }).dataset, { kind, shape: number, at });
+      });
     if (this.drawing && this.drawing.points.length) {
-      this.add("path", { class: this.drawing.kind === "lines" ? "line" : "zone", d: "M" + this.drawing.points.join("L") });
-      for (const [cx, cy] of this.drawing.points) this.add("circle", { cx, cy, r: 5 * unit });
+      labels.add("path", { class: this.drawing.kind === "lines" ? "line" : "zone", d: "M" + this.drawing.points.join("L") });
+      for (const [cx, cy] of this.drawing.points) labels.add("circle", { cx, cy, r: 5 * unit });
     }
-    document.getElementById("done").hidden = !(this.drawing?.kind === "zones" && this.drawing.points.length >= 3);
+    this.offer();
+  }
+
+  // The buttons that make sense now.
+  offer() {
+    const shown = (id, is) => { document.getElementById(id).hidden = !is; };
+    for (const id of ["add-line", "add-zone", "save", "reset"]) shown(id, !this.drawing);
+    shown("done", this.drawing?.kind === "zones");
+    shown("cancel", this.drawing);
+    document.getElementById("done").disabled = !(this.drawing?.points.length >= 3);
     document.getElementById("save").disabled = document.getElementById("reset").disabled = !this.changed;
   }
 
-  draw(kind, shape, number, unit) {
+  draw(labels, kind, shape, unit) {
     const { points } = shape;
-    this.add("path", { class: kind.slice(0, -1), d: "M" + points.join("L") + (kind === "zones" ? "Z" : "") });
+    const word = kind.slice(0, -1);
+    labels.add("path", { class: word, d: "M" + points.join("L") + (kind === "zones" ? "Z" : "") });
+    labels.put(shape.name, points[0], word);
     if (kind === "lines") {
       const [[x1, y1], [x2, y2]] = points;
       const length = Math.hypot(x2 - x1, y2 - y1) || 1;
       const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
       const tip = [x - ((y2 - y1) / length) * 30 * unit, y + ((x2 - x1) / length) * 30 * unit];
-      this.add("path", { class: "arrow", d: `M${[x, y]}L${tip}` });
-      this.add("text", { x: tip[0], y: tip[1] + 14 * unit, "font-size": 14 * unit }, shape.forward ?? "forward");
+      labels.add("path", { class: "arrow", d: arrow([x, y], tip, unit) });
+      labels.put(shape.forward ?? "forward", tip, word);
     }
-    if (shape.way) this.add("path", { class: "way", d: "M" + shape.way.join("L"), "stroke-dasharray": 6 });
-    this.add("text", { x: points[0][0] + 6 * unit, y: points[0][1] - 6 * unit, "font-size": 15 * unit }, shape.name);
-    points.forEach(([cx, cy], at) => {
-      Object.assign(this.add("circle", { cx, cy, r: 8 * unit }).dataset, { kind, shape: number, at });
-    });
+    if (shape.way) labels.add("path", { class: "way", d: arrow(...shape.way, unit), "stroke-dasharray": 6 });
   }
 
   list() {
@@ -153,17 +186,14 @@ class Editor {
 
   async save() {
     const token = document.querySelector("meta[name=token]").content;
-    const answer = await fetch(this.address(), {
+    const said = await this.ask({
       method: "PUT",
       headers: { "Content-Type": "application/json", "X-Reeltag-Token": token },
       body: JSON.stringify({ ...this.shapes, version: this.version }),
     });
-    const said = await answer.json();
-    this.complain(answer.ok ? [] : said.problems);
-    if (answer.ok) {
-      this.take(said);
-      this.say("Saved.");
-    }
+    if (!said) return;
+    this.take(said);
+    this.say("Saved.");
   }
 
   say(text) { document.getElementById("hint").textContent = text; }
