@@ -48,7 +48,7 @@ class Finding:
 
 async def examine(triton_url: str | None, secret: str | None = None) -> list[Finding]:
     """Look at this machine, and at a running server where its gRPC address is given, with its secret if it has one."""
-    findings = [*_machine(), *_gpu(), _embedded(), *_packages()]
+    findings = [*_machine(), *_gpu(), _embedded(), *examine_packages()]
     if triton_url is not None:
         findings += await _server(triton_url, secret)
     return findings
@@ -110,7 +110,8 @@ def _embedded() -> Finding:
     )
 
 
-def _packages() -> Iterator[Finding]:
+def examine_packages() -> Iterator[Finding]:
+    """Whether each extra is installed."""
     for extra, names in _PACKAGES.items():
         versions = {name: _installed(name) for name in names}
         found = [found for found in versions.values() if found]
