@@ -106,7 +106,10 @@ class OnnxRuntimeNetwork:
         shapes = self._session.shapes({FRAMES: self._frames(self._batch)}, names)
         self._outputs: list[Memory] = [self._place.memory(shapes[name].shape, shapes[name].dtype) for name in names]
         self._bound: dict[int, Bound] = {}
-        for count in range(1, self._batch + 1):
+        for count in range(self._batch, 0, -1):
+            if self._session.replays and count < self._batch:
+                # A session's convolutions are prepared anew for another size, and kernels that a graph names are gone.
+                self._session = OrtSession(ort, self._artefact.file, self._place, replays=True)
             outputs = {
                 name: shapes[name]._replace(address=memory.address, shape=(count, *shapes[name].shape[1:]))
                 for name, memory in zip(names, self._outputs)

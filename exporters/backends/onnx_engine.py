@@ -5,6 +5,7 @@ Stands alone: it is copied into version folders beside `gpu_model.py`, and `reel
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ _NO_CAPTURE = "-1"
 class OnnxEngine:
     """A graph for the batch sizes in use; what a batch size needs is allocated and recorded here, once.
 
+    On a GPU it is replayed as CUDA graphs; what stands behind a loop is launched step by step (`onnx_parts`). There
+    each batch size has a session of its own, because ONNX Runtime prepares every convolution anew when the size changes
+    (its issue 23006). That takes many times as long as to compute it, and unloads kernels that a CUDA graph of the
+    other size still names.
+
     Args:
         graph: File of it, or its content.
         input_name: Of its one input, uint8 `[N, *input_shape]`.
@@ -58,8 +64,7 @@ class OnnxEngine:
         threads: int = 0,
         options: Mapping[str, str] | None = None,
     ) -> None:
-        self._graph, self._input_name, self._sizes = graph, input_name, sizes
-        self._device, self._threads = device, threads
+        self._sizes, self._device, self._threads = sizes, device, threads
         self._cuda_options = _CUDA_OPTIONS | dict(options or {})
         self._on_gpu = device.type == "cuda"
         self.stream: Any = torch.cuda.Stream(device) if self._on_gpu else None  # type: ignore[no-untyped-call]
@@ -70,36 +75,53 @@ class OnnxEngine:
         """By name `(largest, ...)`: the first rows answer the last run."""
         self.without_graphs = ""
         """Why no CUDA graphs are replayed; empty where they are."""
+        self._steps: dict[int, list[tuple[Any, Any, Any]]] = {}
+        """By batch size: sessions, what they read and write, and how they run."""
+        self._handed: list[dict[str, torch.Tensor]] = []
+        """What one part hands to the next, which only reads where it lies."""
+        given = {input_name: self.frames}
         try:
-            self._open(graphs=self._on_gpu)
+            self._open(_parts_of(graph) if self._on_gpu else [graph], given, graphs=self._on_gpu)
         except Exception as error:  # a graph with a part that only the CPU computes
             if not self._on_gpu:
                 raise
             self.without_graphs = str(error)
-            self._open(graphs=False)
+            self._open([graph], given, graphs=False)
 
     def run(self, count: int) -> None:
         """Compute the first `count` pictures of `frames`, one of the sizes, and return when it is done."""
-        self._session.run_with_iobinding(self._bindings[count], self._options[count])
+        for session, binding, options in self._steps[count]:
+            session.run_with_iobinding(binding, options)
 
-    def _open(self, *, graphs: bool) -> None:
+    def _open(self, parts: Sequence[Path | bytes], given: dict[str, torch.Tensor], *, graphs: bool) -> None:
+        """All parts, of which the first can be recorded."""
+        self._steps = {count: [] for count in self._sizes}
+        for part in parts:
+            is_recorded = graphs and part is parts[0]
+            session = self._session(part, graphs=is_recorded)
+            self.outputs = self._allocated(session, given)
+            for count in reversed(self._sizes):
+                if self._on_gpu and count != self._sizes[-1]:
+                    session = self._session(part, graphs=is_recorded)
+                options = self._run_options(str(count) if is_recorded else _NO_CAPTURE)
+                step = session, self._binding(session, given, count), options
+                self._steps[count].append(step)
+                for _ in range(2):  # the first records
+                    session.run_with_iobinding(*step[1:])
+            given = self.outputs
+            self._handed.append(given)
+
+    def _session(self, source: Path | bytes, *, graphs: bool) -> Any:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = self._threads
-        source = str(self._graph) if isinstance(self._graph, Path) else self._graph
-        self._session = onnxruntime.InferenceSession(source, options, providers=self._providers(graphs=graphs))
-        if self._on_gpu and "CUDAExecutionProvider" not in self._session.get_providers():
+        content = str(source) if isinstance(source, Path) else source
+        session = onnxruntime.InferenceSession(content, options, providers=self._providers(graphs=graphs))
+        if self._on_gpu and "CUDAExecutionProvider" not in session.get_providers():
             # ONNX Runtime only warns, and goes on on the CPU.
             raise RuntimeError("ONNX Runtime cannot load its CUDA provider: see its warning above")
-        self._session.disable_fallback()
-        self._allocate()
-        self._bindings, self._options = {}, {}
-        for count in self._sizes:
-            self._bindings[count] = self._binding(count)
-            # ONNX Runtime does not notice where one number stands for two shapes, so the size is the number.
-            self._options[count] = self._run_options(str(count) if graphs else _NO_CAPTURE)
-            for _ in range(2):  # the first records
-                self.run(count)
+        session.disable_fallback()
+        return session
 
     def _providers(self, *, graphs: bool) -> list[Any]:
         if not self._on_gpu:
@@ -118,30 +140,39 @@ class OnnxEngine:
             options.add_run_config_entry("gpu_graph_id", number)
         return options
 
-    def _allocate(self) -> None:
+    def _allocated(self, session: Any, given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Tensors for the answers; their shapes are known once the largest batch was computed."""
-        largest = self._sizes[-1]
-        binding = self._session.io_binding()
-        self._bind_frames(binding, largest)
-        named = [output.name for output in self._session.get_outputs()]
+        binding = session.io_binding()
+        self._bind(binding.bind_input, session.get_inputs(), given, self._sizes[-1])
+        named = [output.name for output in session.get_outputs()]
         for name in named:
             binding.bind_output(name, self._device.type, self._device.index or 0)
-        self._session.run_with_iobinding(binding, self._run_options(_NO_CAPTURE))
+        session.run_with_iobinding(binding, self._run_options(_NO_CAPTURE))
+        found = {}
         for name, value in zip(named, binding.get_outputs(), strict=True):
             dtype, _ = _TYPES[value.data_type()]
-            self.outputs[name] = torch.zeros(tuple(value.shape()), dtype=dtype, device=self._device)
+            found[name] = torch.zeros(tuple(value.shape()), dtype=dtype, device=self._device)
+        return found
 
-    def _bind_frames(self, binding: Any, count: int) -> None:
-        shape = (count, *self.frames.shape[1:])
-        place = (self._device.type, self._device.index or 0)
-        binding.bind_input(self._input_name, *place, np.uint8, shape, self.frames.data_ptr())
-
-    def _binding(self, count: int) -> Any:
-        binding = self._session.io_binding()
-        self._bind_frames(binding, count)
-        for output in self._session.get_outputs():
-            tensor, (_, element_type) = self.outputs[output.name], _TYPES[output.type]
-            shape = (count, *tensor.shape[1:])
-            place = (self._device.type, self._device.index or 0)
-            binding.bind_output(output.name, *place, element_type, shape, tensor.data_ptr())
+    def _binding(self, session: Any, given: Mapping[str, torch.Tensor], count: int) -> Any:
+        binding = session.io_binding()
+        self._bind(binding.bind_input, session.get_inputs(), given, count)
+        self._bind(binding.bind_output, session.get_outputs(), self.outputs, count)
         return binding
+
+    def _bind(self, bind: Any, ends: Sequence[Any], tensors: Mapping[str, torch.Tensor], count: int) -> None:
+        """The first rows of tensors to inputs or outputs of a session."""
+        for end in ends:
+            tensor, (_, element_type) = tensors[end.name], _TYPES[end.type]
+            place = (self._device.type, self._device.index or 0)
+            bind(end.name, *place, element_type, (count, *tensor.shape[1:]), tensor.data_ptr())
+
+
+def _parts_of(graph: Path | bytes) -> list[Path | bytes]:
+    """See `onnx_parts`, which needs a package that is there where a GPU is used."""
+    import onnx  # noqa: PLC0415
+
+    parts_of = importlib.import_module(f"{__package__}.onnx_parts" if __package__ else "onnx_parts").parts_of
+    model = onnx.load_model_from_string(graph) if isinstance(graph, bytes) else onnx.load(str(graph))
+    parts = parts_of(model)
+    return [graph] if len(parts) == 1 else [part.SerializeToString() for part in parts]

@@ -54,8 +54,8 @@ def network_folder(artefact: Artefact, *, engine: str = "") -> ModelFolder:
 def _backend_of(runtime: str, engine: str) -> dict[str, str]:
     """Files of the Python backend that runs a network, by their names in its version folder."""
     if engine:
-        of_engine = "onnx_engine.py" if engine == "onnxruntime" else "plan_engine.py"
-        return {"model.py": "gpu_model.py", "batches.py": "batches.py", of_engine: of_engine}
+        siblings = ["onnx_engine.py", "onnx_parts.py"] if engine == "onnxruntime" else ["plan_engine.py"]
+        return {"model.py": "gpu_model.py"} | {name: name for name in ("batches.py", *siblings)}
     return {"model.py": "openvino_model.py"} if runtime == "openvino" else {}
 
 

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
 torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from exporters.backends.batches import Batches, batch_sizes  # noqa: E402
 from exporters.backends.onnx_engine import OnnxEngine  # noqa: E402
+from exporters.backends.onnx_parts import parts_of  # noqa: E402
 from exporters.backends.plan_engine import PlanEngine  # noqa: E402
 from exporters.catalogue.entries import MODELS  # noqa: E402
+from exporters.graphs.suppression import suppressing, suppression_graph  # noqa: E402
 from reeltag.contract import FRAMES  # noqa: E402
 
 SPEC = MODELS["efficientnet_lite0"]
@@ -77,6 +81,53 @@ def test_a_graph_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"no graph")
     with pytest.raises(Exception, match=r"model\.onnx"):
         OnnxEngine(tmp_path / "model.onnx", FRAMES, (8, 8, 3), (1,), CPU)
+
+
+def answers(graph: Any, given: dict[str, Any]) -> dict[str, Any]:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(
+        zip(names, session.run(None, {each.name: given[each.name] for each in session.get_inputs()}), strict=True)
+    )
+
+
+def test_the_parts_before_and_behind_a_loop_answer_what_the_graph_does() -> None:
+    graph = suppression_graph(40, score_threshold=0.1, iou_threshold=0.5, max_detections=20)
+    first, second = parts_of(graph)
+    assert not {node.op_type for node in first.graph.node} & {"Loop", "If", "Scan"}
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(0, 60, (3, 40, 2))
+    fields = [corners, corners + generator.uniform(10, 40, (3, 40, 2)), generator.uniform(0, 1, (3, 40, 1))]
+    candidates = np.concatenate([*fields, generator.integers(0, 2, (3, 40, 1))], 2).astype(np.float32)
+    expected = answers(graph, {"CANDIDATES": candidates})
+    found = answers(second, answers(first, {"CANDIDATES": candidates}))
+    assert found.keys() == expected.keys()
+    assert 0 < expected["COUNT"].min() < 40
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+def test_a_graph_without_a_loop_or_with_an_answer_before_it_stays_whole() -> None:
+    plain = onnx.load(SPEC.onnx_path)
+    assert parts_of(plain) == [plain]
+    graph = suppression_graph(40, score_threshold=0.1, iou_threshold=0.5, max_detections=20)
+    graph.graph.output.append(helper.make_tensor_value_info("nms/good", onnx.TensorProto.FLOAT, ["batch", 40, 1]))
+    assert parts_of(graph) == [graph]
+
+
+def test_a_detector_with_suppression_answers_at_every_size_and_is_recorded_but_for_its_loop(tmp_path: Path) -> None:
+    spec, sizes = MODELS["nanodet_g"], batch_sizes(4)
+    graph = suppressing(onnx.load(spec.onnx_path))
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    engine = OnnxEngine(tmp_path / "model.onnx", FRAMES, spec.input_shape, sizes, device())
+    assert not engine.without_graphs
+    assert engine.outputs.keys() == {output.name for output in graph.graph.output}
+    frames = np.random.default_rng(1).integers(0, 256, (4, *spec.input_shape), np.uint8)
+    for count in (4, 1, 2):
+        expected = answers(graph, {FRAMES: frames[:count]})
+        engine.frames[:count].copy_(torch.from_numpy(frames[:count]))
+        engine.run(count)
+        np.testing.assert_allclose(engine.outputs["SCORES"][:count].cpu().numpy(), expected["SCORES"], atol=0.02)
 
 
 class _Mode(IntEnum):

@@ -138,7 +138,7 @@ def test_one_repository_serves_both(tmp_path: Path) -> None:
         network = configs["of_onnxruntime"]
         kinds[name] = (network.backend, network.instance_group[0].kind, sorted(p.name for p in _files(folder, network)))
         versions[name] = next(step.model_version for step in configs["detect"].ensemble_scheduling.step[1:])
-    assert kinds["gpu"] == ("python", 1, ["batches.py", "model.onnx", "model.py", "onnx_engine.py"])
+    assert kinds["gpu"] == ("python", 1, ["batches.py", "model.onnx", "model.py", "onnx_engine.py", "onnx_parts.py"])
     assert kinds["cpu"] == ("python", 2, ["model.onnx", "model.py"])
     assert versions["gpu"] != versions["cpu"], "an answer says which runtime it is of"
     assert {path: path.stat().st_mtime_ns for path in target.rglob("*")} == before
