@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from benchmarks.gpu.setting import ACCURATE, Said, Setting, jpegs_720p
 from edge.capture.colours import Colours
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.frame_path import FramePath, open_frame_path
 from edge.runtimes.artefacts import NetworkArtefact
 from edge.runtimes.onnxruntime_network import OnnxRuntimeNetwork

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from reeltag.errors import ModelRepositoryError
 
 from edge.capture.colours import Colours, coefficients
-from edge.capture.slot import row_bytes
+from edge.capture.frame import row_bytes
 from edge.runtimes.nv12 import Nv12Weights
 from edge.words import Picture
 

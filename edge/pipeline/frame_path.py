@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.capture.colours import Colours
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.suppression import Suppression
 from edge.runtimes.artefacts import NetworkArtefact, find_detector
 from edge.runtimes.network import Network, open_network
 from edge.words import Detections
+
+_OPENCVS = Colours()
+"""BT.601 of limited range, which OpenCV makes of pictures."""
 
 
 class FramePath:
@@ -48,7 +51,7 @@ class FramePath:
         self,
         luma: npt.NDArray[np.uint8],
         chroma: npt.NDArray[np.uint8],
-        colours: Colours = Colours(),  # noqa: B008
+        colours: Colours = _OPENCVS,
     ) -> Frame:
         """A frame in memory as a camera's thread has it.
 
@@ -71,8 +74,7 @@ class FramePath:
         outputs = self._network.run(1)
         computed = time.perf_counter()
         boxes = self._suppression([output[0] for output in outputs])
-        assert self._picture.fitting is not None
-        self._picture.fitting.to_source(boxes[:, :4])
+        self._picture.to_source(boxes[:, :4])
         self.seconds = (prepared - began, computed - prepared, time.perf_counter() - computed)
         return boxes
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from edge.capture.colours import Colours, FromNv12
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.fitting import Fitting
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.suppression import Suppression

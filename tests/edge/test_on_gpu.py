@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from edge.capture.colours import Colours
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.picture import CameraPicture
 from edge.runtimes.artefacts import NetworkArtefact, find_detector
 from edge.runtimes.onnxruntime_network import OnnxRuntimeNetwork
