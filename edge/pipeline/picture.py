@@ -52,10 +52,12 @@ class CameraPicture:
         fit = self._nv12_fit(frame, network, index)
         self.where = "host" if fit is None else "network"
         self.fitted[self.where] += 1
-        if fit is None:
-            self.fitting.place(self.rgb, network.frames[index])
-        else:
+        if fit is not None:
             fit(*frame.planes, index)
+        elif frame.colours is not None and self.fitting.averages and frame.height % 2 == frame.width % 2 == 0:
+            self.fitting.place_nv12(frame.luma, frame.chroma, frame.colours, network.frames[index])
+        else:
+            self.fitting.place(self.rgb, network.frames[index])
 
     def to_source(self, boxes: npt.NDArray[np.float32]) -> None:
         """Map boxes `[N, 4]` from pixels of the network's input to those of the newest picture, in place, clipped."""
