@@ -74,33 +74,43 @@ def model(
         from exporters.sources.checkpoint_source import Checkpoint
     except ModuleNotFoundError as error:
         raise SetupError(f"measuring needs {error.name}; run: pip install 'reeltag[export,serve]'") from error
-    is_edge = profile == "edge"
-    if name is None and not is_edge:
-        raise InvalidOption("name the network to measure; `reeltag models` lists them")
-    if name is None and (checkpoint, sizes) != (None, None):
-        raise InvalidOption("--checkpoint and --sizes are of a network: name it")
-    has_ladder = images is not None or name is None
-    if not has_ladder and (annotations, calibration, picture, qat_graph) != (None,) * 4:
-        raise InvalidOption("--annotations, --calibration, --qat-graph and --picture go with --images FOLDER")
-    if images is None and annotations is not None:
-        raise InvalidOption("--annotations are of pictures: --images FOLDER")
-    if qat and calibration is None:
-        raise InvalidOption("--qat trains on pictures; name a folder of them: --calibration FOLDER")
-    if qat and qat_graph is not None:
-        raise InvalidOption("--qat trains a graph, and --qat-graph names one that was trained: leave one out")
-    if images is not None and sizes is not None:
-        raise InvalidOption("--sizes is of the network alone; leave --images out")
-    if checkpoint is None and (labels, activation) != (None, None):
-        raise InvalidOption("--labels and --activation go with --checkpoint FILE")
+    is_edge, has_ladder = profile == "edge", images is not None or name is None
+    _check_network(name, checkpoint, sizes, images, is_edge=is_edge, describes=(labels, activation) != (None, None))
+    if not has_ladder and (annotations, calibration, picture, qat_graph, qat) != (None, None, None, None, False):
+        raise InvalidOption("--annotations, --calibration, --qat, --qat-graph and --picture go with --images FOLDER")
     own = None if checkpoint is None else Checkpoint(checkpoint, labels=labels, activation=activation)
     if has_ladder:
         if picture is not None:
             check_suffix(picture)
+        if images is None and annotations is not None:
+            raise InvalidOption("--annotations are of pictures: --images FOLDER")
+        _check_qat(calibration, qat_graph, is_wanted=qat)
         pictures = _Pictures(images, annotations, calibration, FineTuning() if qat else qat_graph)
         _ladder(name or _EDGE_DETECTOR, own, pictures, seconds, picture, OthersLoad(), is_edge=is_edge)
     if images is None:
         chosen = name or _EDGE_SEGMENTER
         _network_alone(chosen, own, _sizes(sizes), iterations, seconds, OthersLoad(), latency=is_edge)
+
+
+def _check_network(
+    name: str | None, checkpoint: Path | None, sizes: str | None, images: Path | None, *, is_edge: bool, describes: bool
+) -> None:
+    """Of the network and its input; `describes` says whether a checkpoint is described."""
+    if name is None and not is_edge:
+        raise InvalidOption("name the network to measure; `reeltag models` lists them")
+    if name is None and (checkpoint, sizes) != (None, None):
+        raise InvalidOption("--checkpoint and --sizes are of a network: name it")
+    if images is not None and sizes is not None:
+        raise InvalidOption("--sizes is of the network alone; leave --images out")
+    if checkpoint is None and describes:
+        raise InvalidOption("--labels and --activation go with --checkpoint FILE")
+
+
+def _check_qat(calibration: Path | None, graph: Path | None, *, is_wanted: bool) -> None:
+    if is_wanted and calibration is None:
+        raise InvalidOption("--qat trains on pictures; name a folder of them: --calibration FOLDER")
+    if is_wanted and graph is not None:
+        raise InvalidOption("--qat trains a graph, and --qat-graph names one that was trained: leave one out")
 
 
 class _Pictures(NamedTuple):
