@@ -12,7 +12,7 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from exporters.bench.camera_frames import CameraFrame, plain_frame_reader
-from exporters.bench.device import PLAN, Device
+from exporters.bench.device import Device, plan_options
 from exporters.bench.int8_steps import Trained, int8_steps
 from exporters.bench.rung import Progress, Rung
 from exporters.bench.runners import Answers
@@ -125,7 +125,8 @@ class CameraSteps:
                 yield Rung(step.name, skipped=step.skipped)
                 continue
             in_int8 = _Built(step.graph, "int8")
-            yield self._compiled(step.name, in_int8, finish, f"{step.remark}{self._remark_on_int8(step.remark)}")
+            remark = "; ".join(filter(None, (step.remark, self._remark_on_int8)))
+            yield self._compiled(step.name, in_int8, finish, remark)
             if self._device.computes_int8:
                 built = in_int8
         yield from self._after_precision(built)
@@ -155,9 +156,7 @@ class CameraSteps:
         way = Way(self._reader, compute, plain_finish(spec, None))
         return Rung("PyTorch", [way], runs_in=runs_in, precision="fp32", remark=remark)
 
-    def _compiled(
-        self, name: str, built: _Built, finish: Callable[..., Any], remark: str = "", *, whole: bool = False
-    ) -> Rung:
+    def _compiled(self, name: str, built: _Built, finish: Finish, remark: str = "", *, whole: bool = False) -> Rung:
         """A rung whose frames still become the input the plain way."""
         graph = built.graph if whole else self._before_decoding(built.graph)
         runner = self._device.runner(graph, self._spec.input_shape, built.precision)
@@ -178,11 +177,11 @@ class CameraSteps:
     def _remark_on_half(self, half: Precision) -> str:
         return "its nodes were chosen on drawn pictures" if half == "fp16" and self._calibration is None else ""
 
-    def _remark_on_int8(self, before: str) -> str:
+    @property
+    def _remark_on_int8(self) -> str:
         if self._device.computes_int8:
             return ""
-        said = f"{self._device.name} computes it in floats on a GPU; the next steps go on in {self._device.half}"
-        return f"; {said}" if before else said
+        return f"{self._device.name} computes it in floats on a GPU; the next steps go on in {self._device.half}"
 
     def _after_precision(self, built: _Built) -> Iterator[Rung]:
         if self._spec.task == "segment":
@@ -224,7 +223,7 @@ class CameraSteps:
         )
         artefact = Artefact(self._spec, file, passport)
         if self._device.runtime == "tensorrt":
-            artefact = planned(artefact, PLAN, made)
+            artefact = planned(artefact, plan_options(), made)
         repository = self._folder / nms
         network_folder(artefact).write(repository / self._spec.name)
         return repository

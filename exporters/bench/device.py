@@ -17,9 +17,8 @@ from exporters.precision.convert import Precision
 from exporters.publishing.artefact import cpu_has_bf16
 from reeltag import gpu
 from reeltag.jetson import this_device as this_jetson
+from reeltag.places import cache_folder
 
-PLAN: PlanOptions = PlanOptions(batch=BatchProfile(1, 1, 1), workspace_bytes=2**30)
-"""As `reeltag export --profile edge` builds plans."""
 _NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT"}
 
 
@@ -67,10 +66,9 @@ class Device:
             InputError: TensorRT cannot take the graph.
         """
         if self.runtime == "tensorrt":
-            options = PlanOptions(batch=PLAN.batch, input_shape=input_shape, workspace_bytes=PLAN.workspace_bytes)
-            return plan_runner(build_plan(graph.SerializeToString(), options), input_shape)
+            return plan_runner(build_plan(graph.SerializeToString(), plan_options(input_shape)), input_shape)
         if self.runtime == "onnxruntime":
-            return onnx_runner(graph, input_shape, f"{self.torch_device}:0" if self.torch_device == "cuda" else "cpu")
+            return onnx_runner(graph, input_shape, "cuda:0" if self.torch_device == "cuda" else "cpu")
         return openvino_runners(graph, input_shape, precision="bf16" if precision == "bf16" else "f32")[0]
 
     def __str__(self) -> str:
@@ -91,3 +89,14 @@ def this_device() -> Device:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return Device("onnxruntime", "cuda", without)
     return Device("openvino", "cpu", f"{without}; nor in ONNX Runtime: {problems['onnxruntime']}")
+
+
+def plan_options(input_shape: tuple[int, ...] = ()) -> PlanOptions:
+    """As `reeltag export --profile edge` builds plans, with its timing cache."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    return PlanOptions(
+        batch=BatchProfile(1, 1, 1),
+        input_shape=input_shape,
+        workspace_bytes=2**30,
+        timing_cache=cache_folder() / "edge-timings",
+    )
