@@ -3,9 +3,12 @@
 When a batch leaves:
 
 - it is full, of images or of bytes; or
-- a Triton is idle and as many images wait as the last batch held. A lone client's image so leaves at once, while the
-  clients of a large batch, who come back together, are waited for; or
+- an instance of the networks is idle and its share of the images waits: of all that were in work when the last batch
+  left, an equal part for each instance. A lone client's image so leaves at once, while the clients of a large batch,
+  who come back together, are waited for; or
 - its oldest image has waited `max_delay_seconds`.
+
+It holds what waits, but for the part of other instances that are idle, too, where that is `SMALLEST_PART` or more.
 
 While every Triton works on `max_inflight` batches nothing leaves, and the next ones fill up: the higher the load, the
 larger the batches, without a delay being tuned for it.
@@ -20,6 +23,7 @@ waits, `batch_limits.py` the bounds; here is when a batch leaves, and what becom
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.queueing.backlog import Backlog
@@ -62,7 +66,8 @@ class Batcher:
         self._inflight: dict[asyncio.Task[None], tuple[int, int]] = {}
         """Images of each batch that a Triton works on, and their bytes."""
         self._pace = Pace()
-        self._last_size = 1
+        self._last_total = 1
+        """Images that waited or were on their way when the last batch had left."""
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -181,7 +186,7 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         while self._may_send:
-            batch = self._backlog.take(self._enough, loop.time())
+            batch = self._backlog.take(self._enough, loop.time(), idle=self._idle)
             if batch is not None:
                 self._send(*batch, loop)
                 continue
@@ -202,16 +207,26 @@ class Batcher:
         """Images that are a batch without further waiting."""
         if self._closing:
             return 1
-        is_idle = len(self._inflight) < self._tritons()
-        return min(self._limits.max_images, self._last_size) if is_idle else self._limits.max_images
+        if self._idle <= 0:
+            return self._limits.max_images
+        return min(self._limits.max_images, math.ceil(self._last_total / self._instances))
+
+    @property
+    def _instances(self) -> int:
+        return self._limits.instances * self._tritons()
+
+    @property
+    def _idle(self) -> int:
+        """Instances of the networks that have nothing to do, if each has one batch."""
+        return self._instances - len(self._inflight)
 
     def _send(self, wanted: Wanted, members: list[Member], loop: asyncio.AbstractEventLoop) -> None:
-        self._last_size = len(members)
         departure = Departure((member.ticket.exchange for member in members), len(members), self.waiting)
         self._on_batch(departure)
         batch = loop.create_task(self._run(wanted, members, departure))
         self._pace.begin(loop.time())
         self._inflight[batch] = len(members), sum(len(member.image) for member in members)
+        self._last_total = self.waiting + sum(images for images, _ in self._inflight.values())
         batch.add_done_callback(self._finished)
 
     def _finished(self, batch: asyncio.Task[None]) -> None:

@@ -152,6 +152,7 @@ def _batch_limits(settings: Settings) -> BatchLimits:
         timeout_seconds=settings.timeout_seconds,
         max_bytes=settings.max_upload_bytes,
         max_sent_bytes=settings.batch_max_images * settings.max_inflight_requests << 20,
+        instances=settings.network_instances,
         newest_first=settings.newest_first,
     )
 

@@ -135,8 +135,8 @@ class Settings(BaseSettings):
     """Most images in one request to Triton, 1 to 32."""
     batch_max_delay_microseconds: int = Field(4000, ge=0, le=1_000_000)
     """Longest wait for a batch to fill while Triton could take it, microseconds, 0 to 1,000,000."""
-    max_inflight_requests: int = _sized("max_inflight_requests", least=1, most=64)
-    """Most requests that Triton works on at one time, 1 to 64; while it has these, batches keep gathering."""
+    max_inflight_requests: int = _sized("max_inflight_requests", least=1, most=256)
+    """Most requests that Triton works on at one time, 1 to 256; while it has these, batches keep gathering."""
     max_waiting_images: int = _sized("max_waiting_images", least=1, most=100_000)
     """Most images of each priority that wait for Triton, `max_images_per_request` to 100,000; above it 429."""
     newest_first: bool = False

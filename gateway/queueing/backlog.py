@@ -19,6 +19,8 @@ from reeltag.priority import Priority
 
 BULK_SHARE: Final = 0.25
 """Of the images that are sent while both priorities wait, at least so many are bulk's; give or take one batch."""
+SMALLEST_PART: Final = 4
+"""Images that a batch is not divided below: what a thread of a network is given at once."""
 _ORDER: Final = (Priority.INTERACTIVE, Priority.BULK)
 
 
@@ -86,13 +88,21 @@ class Backlog:
         """Arrival of the request that has waited longest among those that are next, on the loop's clock."""
         return min((shelf.oldest for shelf in self._shelves.values() if shelf.waiting), default=None)
 
-    def take(self, enough: int, now: float) -> tuple[Wanted, list[Member]] | None:
-        """The batch that is due: `enough` images wait for the same, or its delay is over; None where none is."""
+    def take(self, enough: int, now: float, *, idle: int = 1) -> tuple[Wanted, list[Member]] | None:
+        """The batch that is due: `enough` images wait for the same, or its delay is over; None where none is.
+
+        Args:
+            enough: Images that are a batch without further waiting.
+            now: On the loop's clock.
+            idle: Instances of the networks that have nothing to do.
+        """
         due = [wanted for wanted, shelf in self._shelves.items() if shelf.waiting and self._is_due(shelf, enough, now)]
         if not due:
             return None
         wanted = self._first(due)
-        return wanted, self._fill(self._shelves[wanted], now)
+        shelf = self._shelves[wanted]
+        parts = max(1, min(idle, shelf.waiting // SMALLEST_PART))
+        return wanted, self._fill(shelf, min(self._limits.max_images, shelf.waiting // parts), now)
 
     def _is_due(self, shelf: Shelf, enough: int, now: float) -> bool:
         return shelf.waiting >= enough or now >= shelf.oldest + self._limits.max_delay_seconds
@@ -108,12 +118,12 @@ class Backlog:
 
         return min(due, key=turn)
 
-    def _fill(self, shelf: Shelf, now: float) -> list[Member]:
-        """A batch, taken from a shelf that is not empty."""
+    def _fill(self, shelf: Shelf, most: int, now: float) -> list[Member]:
+        """A batch of at most so many, taken from a shelf that is not empty."""
         shelf.sent = now
         members: list[Member] = []
         room = self._limits.max_bytes
-        while shelf.waiting and len(members) < self._limits.max_images:
+        while shelf.waiting and len(members) < most:
             order = _ORDER[::-1] if self._owed >= 1 else _ORDER
             priority = next(priority for priority in order if shelf.lanes[priority].waiting)
             head = shelf.lanes[priority].head

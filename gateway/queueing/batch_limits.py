@@ -23,5 +23,7 @@ class BatchLimits:
     """Most bytes of images in one batch, unless it is a single image."""
     max_sent_bytes: int = 0
     """While more are on their way to one Triton, and more than `max_bytes`, nothing leaves."""
+    instances: int = 1
+    """Batches that one Triton computes side by side, at least 1."""
     newest_first: bool = False
     """Of one priority, the request that came last goes first."""

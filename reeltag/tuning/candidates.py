@@ -20,7 +20,7 @@ NAMES: Final = (
 DELAYS: Final = (0, 500, 2000)
 BATCHES: Final = (4, 8, 16, 32)
 THREADS: Final = (1, 2, 3, 4, 8, 16)
-_MOST_INFLIGHT: Final = 64
+_MOST_INFLIGHT: Final = 256
 _MOST_INSTANCES: Final = 128
 
 

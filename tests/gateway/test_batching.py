@@ -84,6 +84,40 @@ def test_the_clients_of_a_batch_are_waited_for_when_triton_is_idle() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("images", "sizes"), [(1, [1]), (5, [5]), (8, [4, 4]), (9, [4, 5]), (11, [5, 6]), (12, [4, 4, 4]), (24, [8, 8, 8])]
+)
+def test_a_request_is_dealt_out_to_idle_instances(images: int, sizes: list[int]) -> None:
+    async def main() -> None:
+        triton = Triton()
+        batcher = Batcher(triton.infer, BatchLimits(8, 0.01, 9, 64, 100, instances=3))
+        answers = await batcher.submit(DETECT, images_of(0, images))
+        assert identities(answers) == own(0, images)
+        assert triton.sizes == sizes
+        assert {start for start, _, _ in triton.batches} == {0}
+
+    run(main())
+
+
+@pytest.mark.parametrize(("clients", "instances", "batch"), [(8, 2, 4), (32, 14, 3), (64, 2, 8), (2, 2, 1)])
+def test_clients_are_shared_out_among_the_instances(clients: int, instances: int, batch: int) -> None:
+    """Each comes back a little after its answer, as over a network; no instance stands idle while others have two."""
+
+    async def client(batcher: Batcher, request: int, chance: random.Random) -> None:
+        for _ in range(30):
+            assert identities(await batcher.submit(DETECT, images_of(request, 1))) == own(request, 1)
+            await asyncio.sleep(chance.uniform(0, 0.004))
+
+    async def main() -> None:
+        triton, chance = Triton(0.05), random.Random(7)
+        batcher = Batcher(triton.infer, BatchLimits(8, 0.004, 3 * instances, 256, 100, instances=instances))
+        await asyncio.gather(*(client(batcher, request, chance) for request in range(clients)))
+        late = triton.sizes[len(triton.sizes) // 3 :]
+        assert 0.6 * batch <= sum(late) / len(late) <= 1.25 * batch, "the rest leaves when its delay is over"
+
+    run(main())
+
+
 def test_a_large_request_is_split_and_small_ones_are_merged() -> None:
     async def main() -> None:
         triton = Triton()

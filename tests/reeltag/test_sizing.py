@@ -22,7 +22,7 @@ def machine(cores: int, mib: int | None = None) -> Machine:
 
 @pytest.mark.parametrize(
     ("cores", "instances", "threads", "batch", "inflight"),
-    [(1, 1, 1, 8, 2), (2, 1, 2, 8, 2), (4, 2, 2, 8, 4), (14, 7, 2, 8, 14), (16, 8, 2, 8, 16), (128, 32, 4, 16, 64)],
+    [(1, 1, 1, 8, 3), (2, 2, 1, 8, 6), (4, 4, 1, 8, 12), (14, 14, 1, 8, 42), (16, 16, 1, 8, 48), (128, 64, 2, 8, 192)],
 )
 def test_the_rule_by_cores(cores: int, instances: int, threads: int, batch: int, inflight: int) -> None:
     found = by_rule(machine(cores))
@@ -43,7 +43,7 @@ def test_whatever_the_machine_settings_take_it_and_memory_holds_it(cores: int, m
 
 def test_what_is_not_set_follows_from_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REELTAG_NETWORK_INSTANCES", "5")
-    assert load_settings().max_inflight_requests == 10
+    assert load_settings().max_inflight_requests == 15
     monkeypatch.setenv("REELTAG_NETWORK_THREADS", "7")
     assert load_settings().batch_max_images == 28
     monkeypatch.setenv("REELTAG_BATCH_MAX_IMAGES", "3")
@@ -51,7 +51,7 @@ def test_what_is_not_set_follows_from_what_is(monkeypatch: pytest.MonkeyPatch) -
     assert settings.batch_max_images == 3
     text = explained(dict(settings), settings.model_fields_set, settings.state_dir)
     assert "5 of each network (set), with 7 threads (set)" in text
-    assert "10 in flight," in text
+    assert "15 in flight," in text
 
 
 def tuned(cores: int) -> Tuned:
