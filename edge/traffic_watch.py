@@ -20,10 +20,12 @@ from edge.options import CameraOptions, WatchOptions, configured
 from edge.pipeline.loop import Watched
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.stages import ALL
+from edge.pipeline.still_detector import StillDetector
 from edge.running import Printing, run
 from edge.runtimes.artefacts import find_detector
-from edge.traffic.plate_reading import plate_reader
+from edge.traffic.plate_reading import PlateReading
 from edge.traffic.scene import Scene
+from edge.veils import veil
 from edge.watching import Watch
 from edge.words import Detections, Event, FrameTime, Picture
 
@@ -46,7 +48,8 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
     """
     configuration, options, class_names = _read(path, options, usual)
     with ExitStack() as stack:
-        publisher = Publisher(configuration)
+        plates = _plate_reading(configuration, options, stack)
+        publisher = Publisher(configuration, salts=plates.salts if plates is not None else None)
         stack.callback(publisher.close)
         told = Printing(is_all=False)
 
@@ -57,9 +60,8 @@ def watch_traffic(path: Path, options: WatchOptions, usual: CameraOptions, page_
         scenes: dict[str, Scene] = {}
 
         def scene_of(names: Sequence[str], camera: str) -> Scene:
-            plates = plate_reader(configuration, options.repository)
-            recording = _recording(options, camera)
-            scenes[camera] = Scene(configuration, names, camera, recording, publisher.snapshots, plates)
+            recording, reader = _recording(options, camera), plates.reader() if plates is not None else None
+            scenes[camera] = Scene(configuration, names, camera, recording, publisher.snapshots, reader)
             return scenes[camera]
 
         shown = _Shown()
@@ -85,7 +87,7 @@ class _Shown:
 
     def __call__(self, watched: Watched, time: FrameTime, detections: Detections) -> None:
         if self.page is not None:
-            self.page.show(watched.camera.name, watched.picture, watched.scene.tracks)
+            self.page.show(watched.camera.name, watched.picture, watched.scene)
 
 
 def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: int | None = None) -> None:
@@ -94,15 +96,29 @@ def check(path: Path, options: WatchOptions, usual: CameraOptions, page_port: in
     Raises:
         InputError: It cannot be used; the text names each mistake.
     """
-    configuration, options, _ = _read(path, options, usual)
-    for camera, settings in zip(options.cameras, configuration.cameras):
-        picture = _frame(camera, settings)
+    configuration, options, names = _read(path, options, usual)
+    with ExitStack() as stack:
+        _plate_reading(configuration, options, stack)
+        assert options.score_threshold is not None
+        find = StillDetector(options.repository, options.model, options.score_threshold, options.runtime)
+        stack.callback(find.close)
+        pictures = [_veiled(camera, configuration, find, names) for camera in options.cameras]
+    for camera, settings, picture in zip(options.cameras, configuration.cameras, pictures):
         draw(picture, settings)
         file = path.with_name(f"{path.stem}.{''.join(c if c.isalnum() else '_' for c in camera.name)}.jpg")
         if not cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise OutputError(f"{file} cannot be written")
         print(f"{camera.name}: {len(settings.lines)} lines, {len(settings.zones)} zones, drawn in {file}")
     print(f"{path} is right")
+
+
+def _plate_reading(configuration: Configuration, options: WatchOptions, stack: ExitStack) -> PlateReading | None:
+    """The networks that read plates; None where no plates are asked for."""
+    if configuration.plates is None:
+        return None
+    plates = PlateReading(configuration, options.repository, options.runtime)
+    stack.callback(plates.close)
+    return plates
 
 
 def _read(
@@ -119,6 +135,14 @@ def _read(
         score_threshold=detector.get("score", _SCORE) if options.score_threshold is None else options.score_threshold,
     )
     return configuration, options, class_names
+
+
+def _veiled(camera: CameraOptions, configuration: Configuration, find: StillDetector, names: Sequence[str]) -> Picture:
+    """A frame of a camera as the page would show it: it stays on the disk."""
+    rgb = _frame(camera, configuration.camera(camera.name))
+    scene = Scene(configuration, names, camera.name)
+    veil(rgb, scene.veils_of(find(rgb)), shows_plates=configuration.shows_plates)
+    return rgb
 
 
 def _frame(camera: CameraOptions, settings: CameraSettings) -> Picture:

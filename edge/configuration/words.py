@@ -57,6 +57,11 @@ class Configuration(NamedTuple):
     events: Mapping[str, Any]
     page: Mapping[str, Any]
 
+    @property
+    def shows_plates(self) -> bool:
+        """Whether plates are kept, and shown, as they are."""
+        return bool(self.plates and self.plates.get("raw", False))
+
     def camera(self, name: str) -> CameraSettings:
         """The camera of this name."""
         return next(camera for camera in self.cameras if camera.name == name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
 
 from reeltag.errors import StorageFull
 
@@ -13,10 +13,14 @@ from edge.configuration.words import Configuration
 from edge.events.delivery import FIRST_WAIT_SECONDS, Delivery, Sink
 from edge.events.lines_file import FileSink
 from edge.events.mqtt import MqttSink
+from edge.events.retention import Retention
 from edge.events.snapshots import Snapshots
 from edge.events.spool import Incoming, Spool
 from edge.events.webhook import WebhookSink
 from edge.words import Event
+
+if TYPE_CHECKING:
+    from edge.traffic.salts import Salts
 
 _LOG = logging.getLogger(__name__)
 KEEP_DAYS = 30.0
@@ -34,6 +38,7 @@ class Publisher:
     Args:
         configuration: Whose `events` say who gets them; without `events.folder` the spool is beside the YAML.
         first_wait: Seconds until a receiver is tried again.
+        salts: Of plates' hashes, forgotten in time.
 
     Raises:
         InvalidOption: A file that it names cannot be read.
@@ -41,7 +46,9 @@ class Publisher:
         StorageFull: The spool cannot be made.
     """
 
-    def __init__(self, configuration: Configuration, first_wait: float = FIRST_WAIT_SECONDS) -> None:
+    def __init__(
+        self, configuration: Configuration, first_wait: float = FIRST_WAIT_SECONDS, *, salts: Salts | None = None
+    ) -> None:
         settings, self._folder = configuration.events, configuration.path.parent
         self._keep_days = settings.get("keep_days", KEEP_DAYS)
         self.snapshots: Snapshots | None = None
@@ -51,7 +58,7 @@ class Publisher:
                 settings["snapshots"],
                 self._folder,
                 self._keep_days,
-                shows_plates=bool(configuration.plates and configuration.plates.get("raw")),
+                shows_plates=configuration.shows_plates,
             )
         sinks = self._sinks(configuration)
         self._spool = Spool(
@@ -66,6 +73,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._again: threading.Timer | None = None
         self.lost_in_memory = 0
+        self._retention = self._kept_in_bounds(sinks, salts)
 
     def publish(self, events: Sequence[Event]) -> None:
         """Keep events; they are on the disk when this returns, unless it takes nothing."""
@@ -114,9 +122,20 @@ class Publisher:
             self.publish([])
         if self._again is not None:
             self._again.cancel()
+        self._retention.close()
         stopped = [delivery.close(seconds) for delivery in self._deliveries]
         if all(stopped):
             self._spool.close()
+
+    def _kept_in_bounds(self, sinks: Sequence[Sink], salts: Salts | None) -> Retention:
+        forgetting = [self._spool.forget, *(sink.forget for sink in sinks if isinstance(sink, FileSink))]
+        lives = [self._keep_days * _DAY]
+        if self.snapshots is not None:
+            forgetting.append(self.snapshots.forget)
+        if salts is not None:
+            forgetting.append(salts.forget)
+            lives.append(salts.seconds)
+        return Retention(forgetting, min(lives))
 
     def _sinks(self, configuration: Configuration) -> list[Sink]:
         settings = configuration.events

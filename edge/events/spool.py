@@ -16,7 +16,7 @@ from typing import Iterable, NamedTuple, Sequence
 from reeltag.errors import StorageFull
 
 _LOG = logging.getLogger(__name__)
-_CLOCK_WAS_SET = 1_704_067_200.0
+CLOCK_WAS_SET = 1_704_067_200.0
 """Start of 2024: a device without a battery begins in 1970, so what is stamped earlier has no known age."""
 MOST_REFUSED = 10_000
 """Events that are set aside; beyond it the oldest go, and are counted."""
@@ -191,6 +191,24 @@ class Spool:
         with self._lock:
             return dict(self._database.execute("SELECT reason, count FROM lost").fetchall())
 
+    def forget(self) -> None:
+        """Delete what is older than it may be, here and in files that were put aside; nothing of it stays in the files.
+
+        Raises:
+            StorageFull: The disk is full or broken.
+        """
+        oldest = time.time() - self._keep_seconds
+        with self._lock:
+            try:
+                with self._database:
+                    self._trim_old()
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.Error as error:
+                raise StorageFull(f"old events cannot be deleted: {error}") from error
+        for aside in self._path.parent.glob("events.broken-*.sqlite"):
+            if aside.stat().st_mtime < oldest:
+                aside.unlink()
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -216,6 +234,7 @@ class Spool:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
             database.execute("PRAGMA journal_size_limit = 4194304")
+            database.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten: plates may be in it
             database.executescript(_TABLES)
         except sqlite3.Error:
             database.close()
@@ -233,9 +252,7 @@ class Spool:
         now = time.time()
         if now - self._trimmed > 60 or now < self._trimmed:
             self._trimmed = now
-            old = (_CLOCK_WAS_SET, now - self._keep_seconds)
-            self._drop("old", "wall BETWEEN ? AND ?", old)
-            self._database.execute("DELETE FROM refused WHERE wall BETWEEN ? AND ?", old)
+            self._trim_old()
         while self._bytes > self._max_bytes:
             over, last = self._bytes - self._max_bytes, 0
             for seq, size in self._database.execute("SELECT seq, size FROM events ORDER BY seq LIMIT 256"):
@@ -243,6 +260,11 @@ class Spool:
                 if over <= 0:
                     break
             self._drop("full", "seq <= ?", (last,))
+
+    def _trim_old(self) -> None:
+        old = (CLOCK_WAS_SET, time.time() - self._keep_seconds)
+        self._drop("old", "wall BETWEEN ? AND ?", old)
+        self._database.execute("DELETE FROM refused WHERE wall BETWEEN ? AND ?", old)
 
     def _drop(self, reason: str, which: str, values: tuple[float, ...]) -> None:
         """Delete events; those that somebody has not got are counted."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, NamedTuple, Sequence
+from typing import Any, NamedTuple, Protocol, Sequence
 
 import cv2
 import numpy as np
 
+from edge.veils import NOTHING, Veils, veil
 from edge.words import LazyPicture, Picture
 
 _LONGEST_SIDE = 1280
@@ -21,15 +22,28 @@ class Drawn(NamedTuple):
     text: str
 
 
+class Shown(Protocol):
+    """What is drawn of a scene, as `edge.traffic.scene.Scene` has it."""
+
+    @property
+    def tracks(self) -> Sequence[Any]:
+        """`edge.traffic.tracker.Track` of each vehicle."""
+
+    def veils(self) -> Veils:
+        """Before what nobody should recognise; theirs for good."""
+
+
 class View:
     """The newest picture of one camera, for those who look.
 
     Args:
         fps: Pictures a second, at most.
+        shows_plates: Whether plates can be read: where `plates.raw` is asked for.
     """
 
-    def __init__(self, fps: float) -> None:
-        self._period = 1.0 / fps
+    def __init__(self, fps: float, *, shows_plates: bool) -> None:
+        self._period, self._shows_plates = 1.0 / fps, shows_plates
+        self._veils = NOTHING
         self._lock = threading.Condition()
         self._last = float("-inf")
         self._buffer: Picture | None = None
@@ -44,12 +58,12 @@ class View:
         with self._lock:
             self.lookers += more
 
-    def show(self, picture: LazyPicture, tracks: Sequence[Any], class_names: Sequence[str]) -> None:
+    def show(self, picture: LazyPicture, scene: Shown, class_names: Sequence[str]) -> None:
         """Take a picture in; nothing is done while nobody looks, or has just got one.
 
         Args:
             picture: Of the frame.
-            tracks: `edge.traffic.tracker.Track` of each vehicle.
+            scene: Its tracks and veils.
             class_names: Of the detector.
         """
         if not self.lookers:
@@ -62,7 +76,8 @@ class View:
             if self._buffer is None or self._buffer.shape != rgb.shape:
                 self._buffer = np.empty_like(rgb)
             np.copyto(self._buffer, rgb)
-            self._boxes = [_drawn(track, class_names) for track in tracks]
+            self._boxes = [_drawn(track, class_names) for track in scene.tracks]
+            self._veils = scene.veils()
             self._number += 1
             self._lock.notify_all()
         finally:
@@ -83,6 +98,7 @@ class View:
             if self._number <= after or self._buffer is None:
                 return after, b""
             if self._encoded[0] != self._number:
+                veil(self._buffer, self._veils, shows_plates=self._shows_plates)
                 self._encoded = (self._number, _jpeg(self._buffer, self._boxes))
             return self._encoded
 

@@ -11,7 +11,7 @@ from reeltag.errors import InvalidOption
 
 from edge.configuration.saving import Shapes, save, version
 from edge.configuration.words import CameraSettings, Configuration
-from edge.page.pictures import View
+from edge.page.pictures import Shown, View
 from edge.page.requests import Handler
 from edge.words import LazyPicture
 
@@ -47,7 +47,8 @@ class Page:
         self.token = secrets.token_urlsafe(24)
         """What a page that came from here sends along when it saves."""
         fps = configuration.page.get("fps", FPS)
-        self.views = {camera.name: View(fps) for camera in configuration.cameras}
+        shows = configuration.shows_plates
+        self.views = {camera.name: View(fps, shows_plates=shows) for camera in configuration.cameras}
         self._saving = threading.Lock()
         try:
             self._server = _Server((HOST, port), Handler)
@@ -60,15 +61,15 @@ class Page:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="page", daemon=True)
         self._thread.start()
 
-    def show(self, camera: str, picture: LazyPicture, tracks: Sequence[Any]) -> None:
+    def show(self, camera: str, picture: LazyPicture, scene: Shown) -> None:
         """Show a frame to those who look; costs nothing when nobody does.
 
         Args:
             camera: Its name.
             picture: Of the frame.
-            tracks: `Scene.tracks`.
+            scene: Its tracks and veils.
         """
-        self.views[camera].show(picture, tracks, self.class_names)
+        self.views[camera].show(picture, scene, self.class_names)
 
     def version(self) -> str:
         """Of the configuration's file."""

@@ -29,6 +29,9 @@ class Scene(Protocol):
     def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
         """Events of a frame; the picture is valid during the call only."""
 
+    def end(self, *, is_over: bool) -> list[Event]:
+        """Events after the last frame: the source is over, or nobody watches any more."""
+
 
 class Watched(NamedTuple):
     """A camera with what belongs to it alone."""
@@ -85,6 +88,7 @@ class Loop:
         self._change = watched[0].camera.slot.change
         self._batching = Batching(network, bound_seconds, clocks.now)
         self._stopping = threading.Event()
+        self._going = list(watched)
 
     def run(self) -> None:
         """Look at frames until every camera has ended, or `stop`."""
@@ -95,10 +99,13 @@ class Loop:
             self._tell_of_cameras()
             if ready:
                 self._look(ready)
-            elif all(each.camera.slot.has_ended and not each.camera.slot.is_waiting for each in self._watched):
+            self._end_scenes()
+            if not ready and all(map(_is_over, self._watched)):
                 break
             self._beat()
         self._tell_of_cameras()
+        for each in self._going:
+            self._told(each.scene.end(is_over=False))
 
     def stop(self) -> None:
         """End `run` after the frames that it looks at; may be called from any thread or signal handler."""
@@ -173,8 +180,22 @@ class Loop:
                     fields["problem"] = str(camera.problem)
                 name = f"{camera.name}:camera:{time.wall:.6f}"
                 events.append(Event(name, "camera", camera.name, time, fields))
+        self._told(events)
+
+    def _end_scenes(self) -> None:
+        """Once their cameras have ended for good, and the last frame was looked at."""
+        for each in self._going[:]:
+            if _is_over(each):
+                self._going.remove(each)
+                self._told(each.scene.end(is_over=True))
+
+    def _told(self, events: list[Event]) -> None:
         if events:
             self._publish(events)
+
+
+def _is_over(watched: Watched) -> bool:
+    return watched.camera.slot.has_ended and not watched.camera.slot.is_waiting
 
 
 def _since(watched: Watched, frame: Frame) -> float:

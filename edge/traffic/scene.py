@@ -14,6 +14,7 @@ from edge.traffic.lines import LineCount
 from edge.traffic.tracker import Track, Tracker
 from edge.traffic.trails import Trail, foot
 from edge.traffic.zones import ZoneWatch
+from edge.veils import Veils
 from edge.words import Detections, Event, FrameTime, LazyPicture, Picture
 
 VEHICLES = ("bicycle", "car", "motorcycle", "motorbike", "bus", "truck", "train", "van", "tram")
@@ -23,15 +24,21 @@ VEHICLES = ("bicycle", "car", "motorcycle", "motorbike", "bus", "truck", "train"
 class Snapshots(Protocol):
     """Keeps pictures of events."""
 
-    def take(self, event: Event, picture: Picture, box: npt.NDArray[Any], hidden: npt.NDArray[Any]) -> None:
-        """Keep a picture of an event without what is in the boxes `hidden`; the event is told its name."""
+    def take(self, event: Event, picture: Picture, box: npt.NDArray[Any], veils: Veils) -> None:
+        """Keep a picture of an event without what the veils are before; the event is told its name."""
+
+    def hold(self, track: tuple[str, int], picture: Picture, box: npt.NDArray[Any], veils: Veils) -> None:
+        """Have a picture ready of a track, named by camera and number, for what is said of it after its end."""
+
+    def let_go(self, track: tuple[str, int], event: Event | None) -> None:
+        """Keep the picture that was held, if any, of an event, or of none."""
 
 
 class Plates(Protocol):
     """Reads plates."""
 
-    def look(self, tracks: Sequence[Track], picture: Picture) -> None:
-        """Read those of some of the tracks."""
+    def look(self, tracks: Sequence[Track], picture: LazyPicture) -> Track | None:
+        """Read those of some of the tracks; that of which a picture is worth keeping."""
 
     def settled(self, number: int, time: FrameTime) -> dict[str, Any] | None:
         """What the readings of a track that has ended agree on."""
@@ -64,6 +71,9 @@ class Scene:
         self.tracks: Sequence[Track] = ()
         self.class_names = class_names
         self._name, self._run = source_name, run or os.urandom(8).hex()
+        self._is_recording = run is not None
+        self._time: FrameTime | None = None
+        self._detections: Detections = np.zeros((0, 6), np.float32)
         self._snapshots, self._plates = snapshots, plates
         self._tracker = Tracker()
         self._trails: dict[int, Trail] = {}
@@ -82,6 +92,7 @@ class Scene:
         known = [name for name in self.class_names if name in VEHICLES] or list(self.class_names)
         self._vehicles = frozenset(known)
         self._followed = np.array([name in self._vehicles | wanted for name in self.class_names], dtype=bool)
+        self._veiled = np.array([name in self._vehicles for name in self.class_names], dtype=bool)
         self._hidden = np.array([name in ("person", "face") for name in self.class_names], dtype=bool)
 
     def update(self, time: FrameTime, detections: Detections, picture: LazyPicture) -> list[Event]:
@@ -97,6 +108,7 @@ class Scene:
         """
         if self._size != picture.size:
             self._scale(*picture.size)
+        self._time, self._detections = time, detections
         classes = detections[:, 5].astype(np.int64)
         before = {track.number: track for track in self._tracker.tracks if track.number}
         followed = detections[self._followed[classes]]
@@ -111,14 +123,39 @@ class Scene:
         events.extend((event, None) for event in self._queues(time))
         if self._plates is not None:
             vehicles = [track for track in self.tracks if self._class(track) in self._vehicles]
-            if vehicles:
-                self._plates.look(vehicles, picture.rgb)
+            read = self._plates.look(vehicles, picture)
+            if read is not None and self._snapshots is not None:
+                self._snapshots.hold((self._name, read.number), picture.rgb, read.box, self.veils())
         if self._snapshots is not None:
-            hidden = detections[self._hidden[classes], :4]
             for event, track_of in events:
                 if track_of is not None:
-                    self._snapshots.take(event, picture.rgb, track_of.box, hidden)
+                    self._snapshots.take(event, picture.rgb, track_of.box, self.veils())
         return [event for event, _ in events]
+
+    def end(self, *, is_over: bool) -> list[Event]:
+        """What follows from the end: nobody will see the tracks again.
+
+        Args:
+            is_over: The source has ended; else somebody has stopped to watch, and may watch a recording again.
+        """
+        if self._time is None or (self._is_recording and not is_over):
+            return []
+        events = [event for track in self._tracker.end() for event in self._ends(self._time, track)]
+        self.tracks = ()
+        return events
+
+    def veils(self) -> Veils:
+        """Where the newest frame shows vehicles and people, tracked or not; vehicles also where they should be."""
+        seen = self.veils_of(self._detections)
+        unseen = [
+            track.box for track in self._tracker.tracks if not track.seen and self._class(track) in self._vehicles
+        ]
+        return seen._replace(unseen=np.array(unseen).reshape(-1, 4))
+
+    def veils_of(self, detections: Detections) -> Veils:
+        """Before vehicles and people among detections."""
+        classes = detections[:, 5].astype(np.int64)
+        return Veils(detections[self._veiled[classes], :4], detections[self._hidden[classes], :4])
 
     def counts(self) -> dict[str, Any]:
         """Totals since the start, for people: by line, direction and class; by zone, class, and who is in it now."""
@@ -186,8 +223,11 @@ class Scene:
                 fields = {"zone": zone.zone.name, "dwell_seconds": round(dwell, 3)}
                 yield self._event("zone_left", zone.zone.name, time, track, **fields)
         plate = self._plates.settled(track.number, time) if self._plates is not None else None
-        if plate is not None:
-            yield self._event("plate", "", time, track, **plate)
+        said = self._event("plate", "", time, track, **plate) if plate is not None else None
+        if self._snapshots is not None:
+            self._snapshots.let_go((self._name, track.number), said)
+        if said is not None:
+            yield said
         seen = round(track.last_seconds - track.first_seconds, 3)
         yield self._event("vehicle", "", time, track, seen_seconds=seen, frames=track.hits)
         self._trails.pop(track.number, None)

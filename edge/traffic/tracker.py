@@ -105,6 +105,13 @@ class Tracker:
             track.box = detections[track.detection, :4].astype(np.float64) if track.seen else box
         return [track for track in self.tracks if track.seen and track.number]
 
+    def end(self) -> Sequence[Track]:
+        """Forget all tracks; those that have a number."""
+        ended = [track for track in self.tracks if track.number]
+        self.tracks = []
+        self._motion = Motion()
+        return ended
+
     def velocity(self, track: Track) -> npt.NDArray[Any]:
         """Pixels a second of a track's centre, float64 `[2]`."""
         return np.asarray(self._motion.velocity[self.tracks.index(track), :2])

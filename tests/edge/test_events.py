@@ -26,6 +26,7 @@ from edge.configuration.loading import parse
 from edge.events.publisher import Publisher
 from edge.events.snapshots import Snapshots
 from edge.events.spool import Incoming, Spool
+from edge.veils import NOTHING, Veils
 from edge.words import Event, FrameTime
 from reeltag.errors import InvalidOption, StorageFull
 from reeltag.signatures import verify
@@ -347,13 +348,14 @@ def test_snapshots_hide_people_and_plates(tmp_path: Path) -> None:
     for shows_plates, width in ((False, 192), (True, 600)):
         folder = tmp_path / str(shows_plates)
         snapshots = Snapshots({"folder": str(folder)}, tmp_path, 30, shows_plates=shows_plates)
-        snapshots.take(crossed, picture, car, person)
+        snapshots.take(crossed, picture, car, Veils(car[None], person))
         assert crossed["snapshot"] == "north_side-abc.jpg"
         kept = cv2.imread(str(folder / "north_side-abc.jpg"))
         assert kept.shape[1] in {width, width + 1}
-    inside, beside = kept[130:270, 210:250], kept[130:270, 300:340]  # the cut begins at 0, 0
-    assert inside.std() < 40
-    assert beside.std() > 80
+    inside, above, below = kept[130:270, 210:250], kept[110:190, 300:480], kept[210:290, 300:480]
+    assert inside.std() < 40  # the cut begins at 0, 0
+    assert above.std() < 40
+    assert below.std() > 80
     assert (picture[130:270, 210:250] == 255).any()
 
 
@@ -363,11 +365,11 @@ def test_snapshots_are_bounded_and_leave_out_what_is_not_asked_for(tmp_path: Pat
     picture = np.random.default_rng(1).integers(0, 256, (400, 640, 3)).astype(np.uint8)
     whole = np.array([0.0, 0, 640, 400])
     other = Event("x", "line_crossed", "n", FrameTime(0, 0.0, 0.0, 0.0), {})
-    snapshots.take(other, picture, whole, np.zeros((0, 4)))
+    snapshots.take(other, picture, whole, NOTHING)
     assert "snapshot" not in other
     for number in range(102):
         told = Event(str(number), "wrong_way", "n", FrameTime(0, 0.0, 0.0, 0.0), {})
-        snapshots.take(told, picture, whole, np.zeros((0, 4)))
+        snapshots.take(told, picture, whole, NOTHING)
     files = list((tmp_path / "s").iterdir())
     size = max(file.stat().st_size for file in files)
     assert sum(file.stat().st_size for file in files) <= 1e6 + 51 * size
@@ -378,6 +380,6 @@ def test_a_folder_that_takes_no_snapshots_costs_the_picture_only(tmp_path: Path)
     (tmp_path / "s").write_text("a file")
     snapshots = Snapshots({"folder": "s"}, tmp_path, 30, shows_plates=True)
     told = Event("1", "line_crossed", "n", FrameTime(0, 0.0, 0.0, 0.0), {})
-    snapshots.take(told, np.zeros((40, 60, 3), np.uint8), np.array([0.0, 0, 10, 10]), np.zeros((0, 4)))
+    snapshots.take(told, np.zeros((40, 60, 3), np.uint8), np.array([0.0, 0, 10, 10]), NOTHING)
     assert "snapshot" not in told
     assert snapshots.failed == 1

@@ -78,6 +78,9 @@ class Counting:
         tracemalloc.reset_peak()
         return self._scene.update(time, detections, picture)
 
+    def end(self, *, is_over: bool) -> list[Event]:
+        return self._scene.end(is_over=is_over)
+
 
 def traffic(folder: Path, class_names: Sequence[str]) -> Scene:
     file = folder / "traffic.yaml"

@@ -18,7 +18,8 @@ from benchmarks.generated_traffic import Drawn
 from edge.configuration.loading import load
 from edge.configuration.words import CameraSettings
 from edge.page.server import Page
-from edge.traffic.tracker import Tracker
+from edge.traffic.tracker import Track, Tracker
+from edge.veils import NOTHING, Veils
 from reeltag.errors import InvalidOption
 from tests.edge.browser import CHROMIUM, Browser
 
@@ -41,11 +42,12 @@ SHAPES = "/shapes/north%20side"
 class Watching:
     """A page, and what it told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plates: str = "") -> None:
         self.path = folder / "watch.yaml"
-        self.path.write_text(TEXT)
+        self.path.write_text(TEXT + plates)
         self.changes: list[CameraSettings] = []
         self.page = Page(0, load(self.path), ["car"], lambda: {"north side": FIGURES}, self.changes.append)
+        self.veiled, self.picture = NOTHING, PICTURE
         self.tracker = Tracker()
         for index in range(3):
             self.tracker.update(index / 10, np.array([[50, 60, 120, 120, 0.9, 0]], np.float32))
@@ -68,7 +70,14 @@ class Watching:
         return found
 
     def show(self) -> None:
-        self.page.show("north side", Drawn(PICTURE), self.tracker.tracks)
+        self.page.show("north side", Drawn(self.picture), self)
+
+    @property
+    def tracks(self) -> list[Track]:
+        return self.tracker.tracks
+
+    def veils(self) -> Veils:
+        return self.veiled
 
 
 @pytest.fixture

@@ -12,18 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.generated_traffic import Drawn
+from benchmarks.plates import recogniser as bundled
 from edge.configuration.loading import parse
-from edge.traffic.plate_reading import plate_reader
-from edge.traffic.plates import PATTERNS, PlateReader, Reading, Salts, fitted, vote
+from edge.traffic.plate_reading import PlateReading
+from edge.traffic.plates import PATTERNS, PlateReader, Reading, fitted, vote
+from edge.traffic.salts import Salts
 from edge.traffic.texts import Recogniser
 from edge.traffic.tracker import Tracker
 from edge.words import FrameTime
-from exporters.catalogue.packages import demo_video, fetch
+from exporters.catalogue.packages import demo_video
 from exporters.texts import TextOptions, export_text
 from reeltag.errors import InputError, UnknownModel
 
 TIME = FrameTime(0, 0.0, 1.7e9, 0.0)
-RAPIDOCR = ("rapidocr-onnxruntime", "1.4.4", "971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf")
 
 
 def reading(text: str, score: float = 0.9) -> Reading:
@@ -38,6 +40,15 @@ def test_the_vote_is_by_character_among_those_of_the_likeliest_length() -> None:
     assert text == "X1"
     assert sure == pytest.approx(0.8)
     assert vote([]) == ("", 0.0)
+
+
+def test_one_near_and_sure_reading_outweighs_far_and_unsure_ones() -> None:
+    far = [reading("OW7731", 0.7)._replace(height=9.0)] * 4
+    near = reading("OUJ7731", 0.97)._replace(height=20.0)
+    text, sure = vote([*far, near])
+    assert text == "OUJ7731"
+    assert sure > 0.5
+    assert vote([*far, near._replace(height=9.0, scores=(0.7,) * 7)])[0] == "OW7731"
 
 
 @pytest.mark.parametrize(
@@ -75,8 +86,7 @@ def test_hashes_agree_for_a_while_and_the_salt_is_gone_afterwards(tmp_path: Path
 
 def recogniser(tmp_path: Path) -> Recogniser:
     """That of RapidOCR, by way of the exporter."""
-    onnx = fetch(*RAPIDOCR) / "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx"
-    said = export_text("plate_text", TextOptions(onnx), tmp_path)
+    said = export_text("plate_text", TextOptions(bundled.recogniser()), tmp_path)
     assert "6625 characters" in said
     return Recogniser(tmp_path, "plate_text")
 
@@ -96,8 +106,8 @@ def test_a_track_with_a_plate_says_it_once_hashed_or_raw(tmp_path: Path) -> None
         picture[240:280, left + 60 : left + 230] = plate
         boxes = np.array([[left, 100, left + 300, 300, 0.9, 0]], np.float32)
         tracks = tracker.update(index / 10, boxes)
-        hashing.look(tracks, picture)
-        raw.look(tracks, picture)
+        hashing.look(tracks, Drawn(picture))
+        raw.look(tracks, Drawn(picture))
     said = raw.settled(1, TIME)
     assert said is not None
     assert said["plate"] == "BAB1234"
@@ -110,6 +120,73 @@ def test_a_track_with_a_plate_says_it_once_hashed_or_raw(tmp_path: Path) -> None
     assert raw.settled(1, TIME) is None
 
 
+class Road:
+    """Vehicles whose plates are found and read as a test says."""
+
+    def __init__(self) -> None:
+        self.tracker, self.index = Tracker(), 0
+        self.plates: list[list[float]] = [[10, 10, 40, 20, 0.9, 0]]
+        self.text = "AB12CDE"
+        self.looked_at: list[tuple[int, ...]] = []
+        self.reader = PlateReader({"country": "gb", "raw": True}, self._find, lambda _: reading(self.text), None)
+
+    def _find(self, vehicle: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        self.looked_at.append(vehicle.shape)
+        return np.array(self.plates, np.float32).reshape(-1, 6)
+
+    def show(self, *boxes: tuple[float, ...]) -> None:
+        self.index += 1
+        rows = np.array([[*box, 0.9, 0] for box in boxes], np.float32)
+        picture = np.zeros((600, 900, 3), np.uint8)
+        self.reader.look(self.tracker.update(self.index / 10, rows), Drawn(picture))
+
+
+def test_a_vehicle_that_comes_nearer_is_read_again_and_its_nearest_readings_vote() -> None:
+    road = Road()
+    road.text = "XX99XXX"
+    for _ in range(20):
+        road.show((100, 100, 200, 180))
+    assert len(road.looked_at) == 8
+    road.text = "AB12CDE"
+    for step in range(12):
+        wide = 100 * 1.12**step
+        road.plates = [[0.1 * wide, 0.1 * wide, 0.4 * wide, 0.2 * wide, 0.9, 0]]
+        road.show((100, 100, 100 + wide, 100 + 0.8 * wide))
+    assert {one.text for one in road.reader.readings(1)} == {"AB12CDE"}
+    said = road.reader.settled(1, TIME)
+    assert said is not None
+    assert said["plate"] == "AB12CDE"
+    assert road.reader.readings(1) == ()
+
+
+def test_a_vehicle_without_a_plate_does_not_keep_others_from_being_read() -> None:
+    road = Road()
+    find = road.reader._find
+    road.reader._find = lambda vehicle: find(vehicle)[: vehicle.shape[1] < 300]
+    for _ in range(20):
+        road.show((0, 0, 400, 300), (500, 300, 600, 380))
+    assert len(road.reader.readings(2)) == 8
+    wide = sum(shape[1] == 400 for shape in road.looked_at)
+    assert 8 <= wide <= 10  # and once a second, should it show one later
+
+
+def test_a_plate_is_of_the_vehicle_before() -> None:
+    """Two boxes around it: that whose lower side is lower stands nearer."""
+    road = Road()
+    road.plates = [[110, 160, 160, 175, 0.95, 0], [20, 60, 60, 70, 0.6, 0]]
+    for _ in range(12):
+        road.show((100, 100, 400, 300), (180, 220, 330, 340))
+    behind, before = road.reader.readings(1), road.reader.readings(2)
+    assert {one.height for one in behind} == {10}  # the surer one lies in the other vehicle
+    assert len(before) > 0
+
+
+def test_as_few_characters_as_can_be_are_exchanged() -> None:
+    assert fitted("BO8", r"[A-Z]{1,2}[0-9]{1,2}") == "BO8"
+    assert fitted("8O8", r"[A-Z]{1,2}[0-9]{1,2}") == "BO8"
+    assert fitted("OO8", r"[0-9]{3}|[A-Z]{3}") == "OOB"
+
+
 def _white(vehicle: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Finds what is white: the test's plate detector."""
     rows, columns = np.nonzero((vehicle > 200).all(axis=2))
@@ -119,7 +196,7 @@ def _white(vehicle: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def test_what_is_no_recogniser_is_refused(tmp_path: Path) -> None:
-    onnx = fetch(*RAPIDOCR) / "rapidocr_onnxruntime/models"
+    onnx = bundled.models()
     with pytest.raises(InputError, match="right is"):
         export_text("x", TextOptions(onnx / "ch_ppocr_mobile_v2.0_cls_infer.onnx"), tmp_path)
     labels = tmp_path / "labels.txt"
@@ -143,15 +220,14 @@ def test_the_plate_detector_is_one_of_the_repository(model_repository: Path, tmp
     shutil.copytree(model_repository, folder)
     shutil.copytree(tmp_path / ".text", folder / ".text")
     read = parse(text, tmp_path / "watch.yaml")
-    reader = plate_reader(read, folder)
-    assert reader is not None
-    found = reader._find(frame)
+    find = PlateReading(read, folder).reader()._find
+    found = find(frame)
     height, width = frame.shape[:2]
     assert found[0, 4] > 0.6  # somebody on a bicycle
     assert (np.diff(found[:, 4]) <= 0).all()
     assert found[:, 2].max() > 0.3 * width
     assert (found[:, :4] <= np.array([width, height] * 2)).all()
-    half = reader._find(frame[: height // 2 * 2 : 2, : width // 2 * 2 : 2])
+    half = find(frame[: height // 2 * 2 : 2, : width // 2 * 2 : 2])
     np.testing.assert_allclose(half[0, :4] * 2, found[0, :4], atol=0.06 * width)
     with pytest.raises(UnknownModel):
-        plate_reader(read._replace(plates={"detector": "none", "recogniser": "plate_text"}), folder)
+        PlateReading(read._replace(plates={"detector": "none", "recogniser": "plate_text"}), folder)

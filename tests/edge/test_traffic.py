@@ -271,3 +271,19 @@ def test_a_drawn_road_is_counted_and_its_speeds_are_right() -> None:
     assert found["speed_error_p95"] < 0.05
     assert found["speed_within_two_stated_errors"] > 0.9
     assert len(CLASSES) == 3
+
+
+@pytest.mark.parametrize(
+    ("run", "is_over", "told"), [(None, False, 1), (None, True, 1), ("a", True, 1), ("a", False, 0)]
+)
+def test_who_is_there_at_the_end_is_told_unless_a_recording_may_be_watched_again(
+    tmp_path: Path, run: str | None, is_over: bool, told: int
+) -> None:
+    road = Scene(parse("cameras: [{name: a, source: x}]", tmp_path / "a.yaml"), CLASSES, "a", run)
+    assert road.end(is_over=True) == []
+    for index in range(5):
+        events = road.update(FrameTime(index, index / RATE, 1e9, 0.0), rows(box(100 + 10 * index, 100)), PICTURE)
+        assert events == []
+    ended = road.end(is_over=is_over)
+    assert [(event.kind, event["track"], event.time.index) for event in ended] == [("vehicle", 1, 4)] * told
+    assert road.end(is_over=is_over) == []

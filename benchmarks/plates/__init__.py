@@ -1,0 +1,1 @@
+"""Reads the plates of a drawn street: `python -m benchmarks.plates`."""
