@@ -26,10 +26,10 @@ import numpy.typing as npt
 import psutil
 
 from edge.capture.addresses import parse
-from edge.capture.camera import Camera
+from edge.capture.camera import Camera, NewestFrame
 from edge.capture.clocks import Clocks
 from edge.capture.colours import Colours
-from edge.capture.slot import Frame, NewestFrame
+from edge.capture.frame import Frame
 from edge.capture.source import Source
 from edge.pipeline.loop import Loop, Watched
 from edge.pipeline.picture import CameraPicture

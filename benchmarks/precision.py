@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
 from exporters.bench.subject import Subject, subject_of
@@ -16,6 +15,7 @@ from exporters.machine import processor
 from exporters.precision.convert import int8_for_speed
 from exporters.precision.fastest import Candidate, fastest
 from exporters.publishing.artefact import cpu_has_bf16
+from reeltag.commands.common import results
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
             rounds = f"{one.slowest:.1f} to {one.quickest:.1f}"
             ratio = f"{one.images_per_second / rates['fp32']:.2f}"
             table.add_row(name, one.precision, f"{one.images_per_second:.1f}", rounds, ratio)
-    Console().print(table)
+    results.print(table)
 
 
 def _candidates(subject: Subject) -> list[Candidate]:

@@ -20,7 +20,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
@@ -35,6 +34,7 @@ from exporters.precision.calibration import pictures_in, read_pictures
 from exporters.precision.convert import Precision
 from exporters.sources.checkpoint_source import Checkpoint, checkpoint_source
 from reeltag.areas import NO_CLASS, ClassMap
+from reeltag.commands.common import results
 from reeltag.frames import Fit, View, geometry_of
 
 NAME: Final = "swiftnet_rn18"
@@ -71,7 +71,7 @@ def main() -> None:
             losses = measured(trained, upsampling, precision, options, truths)
             row = (f"{losses.reference:.2f}", f"{losses.measured:.2f}", f"{losses.lost:+.2f}", losses.tensors)
             table.add_row(upsampling, precision, *row)
-        Console().print(table)
+        results.print(table)
         for size in SEGMENTER_SIZES:
             source = checkpoint_source(NAME, Checkpoint(trained, labels=_labels(trained), size=size))
             print(f"{size[0]}x{size[1]}, fp32 graph and PyTorch: {source.agreement()}")

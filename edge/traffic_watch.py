@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from reeltag.errors import InputError, OutputError, ReeltagError, SourceRefused
 
+from edge.capture.frame import Frame
 from edge.capture.opening import source_of
-from edge.capture.slot import Frame
 from edge.configuration import CameraSettings, Configuration, ConfigurationError, Problem, load
 from edge.configuration.picture import draw
 from edge.events import Publisher

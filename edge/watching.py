@@ -9,10 +9,9 @@ from typing import Any, Callable, Mapping, Sequence, TextIO
 from reeltag.errors import InvalidOption
 from reeltag.tegrastats import Tegrastats
 
-from edge.capture.camera import Camera
+from edge.capture.camera import Camera, NewestFrame
 from edge.capture.clocks import Clocks
 from edge.capture.opening import source_of
-from edge.capture.slot import NewestFrame
 from edge.health.metrics import EdgeMetrics, serve_metrics
 from edge.health.watchdog import Watchdog
 from edge.options import CameraOptions, WatchOptions

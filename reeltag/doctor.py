@@ -6,7 +6,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +48,7 @@ class Finding:
 
 async def examine(triton_url: str | None, secret: str | None = None) -> list[Finding]:
     """Look at this machine, and at a running server where its gRPC address is given, with its secret if it has one."""
-    findings = [*_machine(), *_gpu(), _embedded(), *_packages()]
+    findings = [*_machine(), *_gpu(), _embedded(), *examine_packages()]
     if triton_url is not None:
         findings += await _server(triton_url, secret)
     return findings
@@ -110,10 +110,11 @@ def _embedded() -> Finding:
     )
 
 
-def _packages() -> Iterator[Finding]:
+def examine_packages() -> Iterator[Finding]:
+    """Whether each extra is installed."""
     for extra, names in _PACKAGES.items():
-        versions = {name: _version(name) for name in names}
-        found = [f"{name} {found}" for name, found in versions.items() if found]
+        versions = {name: _installed(name) for name in names}
+        found = [found for found in versions.values() if found]
         missing = [name for name, found in versions.items() if not found]
         detail = ", ".join(found)
         if missing:
@@ -122,11 +123,16 @@ def _packages() -> Iterator[Finding]:
         yield Finding(f"extra {extra}", state, detail)
 
 
-def _version(package: str) -> str | None:
+def _installed(package: str) -> str:
+    """Name and version of the distribution, or of another one with the module of its name, as `onnxruntime-gpu` has.
+
+    Empty where there is neither.
+    """
     try:
-        return version(package)
+        return f"{package} {version(package)}"
     except PackageNotFoundError:
-        return None
+        others = packages_distributions().get(package.replace("-", "_"), [])
+        return f"{others[0]} {version(others[0])}" if others else ""
 
 
 async def _server(url: str, secret: str | None) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Parts (f) and (g): the seminar's table and the talk's ladder, as `reeltag bench model` has them, and the cores."""
+"""Parts `seminar` and `scaling`: the seminar's table as `reeltag bench model` has it, and the cores."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import Final
 
-from benchmarks.gpu.setting import ACCURATE, Said, Setting, jpegs_720p
+from benchmarks.gpu.setting import Said, Setting
 from exporters.machine import cores
 
 _SEGMENTER: Final = "swiftnet_rn18"
@@ -26,23 +25,6 @@ def seminar(setting: Setting) -> Said:
     said.notes += table.notes(rows)
     ran = [row for row in rows if row.alone is not None]
     said.add("rows of the seminar's table that ran", len(ran), "rows", f"of {len(rows)}")
-    return said
-
-
-def ladder(setting: Setting) -> Said:
-    """From a plain script to all that reeltag does, on drawn pictures where there are no photographs."""
-    from exporters.bench.ladder import open_ladder  # noqa: PLC0415
-
-    said = Said()
-    with tempfile.TemporaryDirectory() as folder:
-        for number, data in enumerate(jpegs_720p(8)):
-            (Path(folder) / f"{number}.jpg").write_bytes(data)
-        found = open_ladder(ACCURATE, None, setting.photographs or Path(folder), annotations=setting.annotations)
-        found.climb(setting.seconds, lambda _: None)
-    said.rows = found.table()
-    said.notes += found.notes()
-    fastest = max((rung.pictures_per_second or 0.0) for rung in found.rungs)
-    said.add("fastest rung of the ladder", fastest, "pictures/s", f"{len(found.rungs)} rungs")
     return said
 
 

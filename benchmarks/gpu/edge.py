@@ -1,4 +1,4 @@
-"""Part `edge`: one camera's 1080p NV12 from memory to boxes, as `reeltag watch` takes it, in each way."""
+"""Parts `edge` and `ladder`: a camera's NV12 from memory to boxes, as `reeltag watch` takes it, and step by step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from benchmarks.gpu.setting import ACCURATE, Said, Setting, jpegs_720p
 from edge.capture.colours import Colours
-from edge.capture.slot import Frame
-from edge.pipeline.picture import CameraPicture
-from edge.pipeline.suppression import Suppression
+from edge.capture.frame import Frame
+from edge.pipeline.frame_path import FramePath, open_frame_path
 from edge.runtimes.artefacts import NetworkArtefact
 from edge.runtimes.onnxruntime_network import OnnxRuntimeNetwork
+from reeltag.contract import SCORE_THRESHOLD
 
 WIDTH, HEIGHT = 1920, 1080
 _FRAMES: Final = 16
@@ -69,26 +69,16 @@ def _measure(
     network = OnnxRuntimeNetwork(artefact, takes_nv12=way.prepares, replays=way.replays)
     if on_gpu and "on the GPU" not in network.runtime:
         raise RuntimeError(network.runtime)
-    picture, suppression = CameraPicture(artefact.view), Suppression(way.nms, _SCORE)
-    frames = _where_it_copies_from(network, frames)
-
-    def look(frame: Frame) -> tuple[npt.NDArray[np.float32], tuple[float, ...]]:
-        began = time.perf_counter()
-        picture.prepare(frame, network, 0)
-        prepared = time.perf_counter()
-        outputs = network.run(1)
-        computed = time.perf_counter()
-        boxes = suppression([output[0] for output in outputs])
-        assert picture.fitting is not None
-        picture.fitting.to_source(boxes[:, :4])
-        ended = time.perf_counter()
-        return boxes, (prepared - began, computed - prepared, ended - computed, ended - began)
-
-    found = [look(frame)[0].copy() for frame in frames]
+    path = FramePath(artefact, network, _SCORE)
+    frames = [
+        path.frame(frame.luma, frame.chroma) for frame in frames
+    ]  # in the memory that `reeltag watch` has them in
+    found = [path(frame).copy() for frame in frames]
     times: list[tuple[float, ...]] = []
     ends = time.perf_counter() + seconds
     while time.perf_counter() < ends:
-        times.append(look(frames[len(times) % len(frames)])[1])
+        path(frames[len(times) % len(frames)])
+        times.append((*path.seconds, sum(path.seconds)))
     stages = 1e3 * np.array(times)
     medians = np.median(stages, axis=0)
     late = np.quantile(stages[:, 3], (0.5, 0.95))
@@ -96,9 +86,32 @@ def _measure(
         f"p50 {late[0]:.2f} ms, p95 {late[1]:.2f}; pre {medians[0]:.2f}, network {medians[1]:.2f}, nms {medians[2]:.2f}"
     )
     said.add(str(way), 1e3 / stages[:, 3].mean(), "frames/s", detail)
-    said.notes.append(f"{way}: {network.runtime}")
-    network.close()
+    said.notes.append(f"{way}: {path.said}")
+    path.close()
     return found
+
+
+def ladder(setting: Setting) -> Said:
+    """The talk's ladder as `reeltag bench model --profile edge` has it; frames are drawn without photographs."""
+    from exporters.bench.camera_ladder import open_camera_ladder  # noqa: PLC0415  # it imports torch
+
+    said = Said()
+    found = open_camera_ladder(
+        ACCURATE,
+        None,
+        setting.photographs,
+        lambda repository: open_frame_path(repository, SCORE_THRESHOLD),
+        annotations=setting.annotations,
+    )
+    found.climb(min(setting.seconds, _MOST_SECONDS), lambda _: None)
+    said.rows = [dict(row) for row in found.table()]
+    said.notes += [found.setting, *found.notes()]
+    for rung in found.rungs:
+        if rung.pictures_per_second:
+            said.add(rung.name, rung.pictures_per_second, "frames/s", f"{rung.runs_in}, {rung.precision}")
+    if setting.on_gpu and any("CPU" in rung.runs_in for rung in found.rungs):
+        raise RuntimeError(f"rungs ran on the CPU: {'; '.join(found.notes())}")
+    return said
 
 
 def difference(expected: list[npt.NDArray[np.float32]], found: list[npt.NDArray[np.float32]]) -> str:
@@ -128,17 +141,6 @@ def _overlaps(box: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> 
     areas = (others[:, 2:4] - others[:, :2]).prod(1) + (box[2:4] - box[:2]).prod() - common
     overlaps: npt.NDArray[np.float32] = common / np.maximum(areas, 1e-6)
     return overlaps
-
-
-def _where_it_copies_from(network: OnnxRuntimeNetwork, frames: list[Frame]) -> list[Frame]:
-    """Frames in the memory that `reeltag watch` has them in."""
-    if network.nv12 is None:
-        return frames
-    there = [Frame(network.nv12.frame_memory) for _ in frames]
-    for own, frame in zip(there, frames, strict=True):
-        own.shape_as(frame.height, frame.width, frame.colours)
-        own.data[:] = frame.data
-    return there
 
 
 def _artefacts(setting: Setting, folder: Path) -> dict[str, NetworkArtefact]:

@@ -1,4 +1,4 @@
-"""A camera that is watched: the thread that captures, and comes back after each fault."""
+"""A camera that is watched: the thread that captures, which comes back after each fault, and its newest frame."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from reeltag.errors import ReeltagError
 
 from edge.capture.addresses import Address
 from edge.capture.clocks import Clocks
+from edge.capture.frame import Frame, Memory, anywhere
 from edge.capture.signs import Signs
-from edge.capture.slot import Frame, NewestFrame
 from edge.capture.source import Source, SourceLost
 
 _LOG = logging.getLogger(__name__)
@@ -19,6 +19,8 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
 STATES = ("opening", "delivering", "green", "frozen", "lost", "ended", "refused")
 """What a camera may be at: `lost` comes back by itself, `refused` does not."""
+_BUFFERS = 3
+"""One is written, one waits, one is looked at."""
 
 
 class Camera:
@@ -138,3 +140,77 @@ class Camera:
             self.changes.append(state)
             if problem is not None:
                 _LOG.warning("%s is %s: %s", self.name, state, problem)
+
+
+class NewestFrame:
+    """Between the thread that captures and the one that looks: one frame waits at most.
+
+    A newer one takes its place, which is counted; the memory of three frames goes round.
+
+    At any moment `captured == taken + dropped + (1 if one waits)`.
+
+    Args:
+        change: Notified when a frame comes or the source ends; several slots may share it.
+        is_lossless: The writer waits until a frame is taken, instead of taking its place: for files.
+        memory: Where the frames are.
+    """
+
+    def __init__(
+        self, change: threading.Condition | None = None, *, is_lossless: bool = False, memory: Memory = anywhere
+    ) -> None:
+        self.change = change or threading.Condition()
+        self.captured = 0
+        self.dropped = 0
+        self.taken = 0
+        self.has_ended = False
+        self.is_lossless = is_lossless
+        self._free: list[Frame] = [Frame(memory) for _ in range(_BUFFERS)]
+        self._waiting: Frame | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a frame waits to be taken."""
+        return self._waiting is not None
+
+    @property
+    def waiting_since(self) -> float:
+        """When the waiting frame was captured, seconds of the monotonic clock; only while one waits."""
+        assert self._waiting is not None
+        return self._waiting.time.captured
+
+    def blank(self) -> Frame:
+        """Memory for the next frame; it belongs to the writer until `put` or `give_back`."""
+        with self.change:
+            return self._free.pop()
+
+    def put(self, frame: Frame) -> None:
+        """Let a frame wait; the one that waited before is dropped."""
+        with self.change:
+            while self.is_lossless and self._waiting is not None and not self.has_ended:
+                self.change.wait()
+            self.captured += 1
+            if self._waiting is not None:
+                self.dropped += 1
+                self._free.append(self._waiting)
+            self._waiting = frame
+            self.change.notify_all()
+
+    def give_back(self, frame: Frame) -> None:
+        """Return memory that holds nothing any more."""
+        with self.change:
+            self._free.append(frame)
+
+    def take(self) -> Frame | None:
+        """The waiting frame, which belongs to the reader until `give_back`; none where none waits."""
+        with self.change:
+            frame, self._waiting = self._waiting, None
+            if frame is not None:
+                self.taken += 1
+                self.change.notify_all()
+            return frame
+
+    def end(self) -> None:
+        """No frame comes after the waiting one."""
+        with self.change:
+            self.has_ended = True
+            self.change.notify_all()

@@ -42,6 +42,32 @@ def coefficients(colours: Colours) -> npt.NDArray[np.float32]:
     return matrix
 
 
+class FromYuv:
+    """Converts planes that all have the same size, in memory of its own.
+
+    Args:
+        height: Rows, pixels.
+        width: Columns, pixels.
+        colours: What the numbers mean.
+    """
+
+    def __init__(self, height: int, width: int, colours: Colours) -> None:
+        self.colours = colours
+        self._matrix = coefficients(colours)
+        self._joined = np.empty((height, width, 3), np.uint8)
+
+    def __call__(self, luma: Plane, chroma: Plane, out: Plane) -> None:
+        """Convert a picture.
+
+        Args:
+            luma: uint8 `[H, W]`, Y.
+            chroma: uint8 `[H, W, 2]`, U and V.
+            out: uint8 `[H, W, 3]`, RGB, overwritten.
+        """
+        cv2.mixChannels([luma, chroma], [self._joined], [0, 0, 1, 1, 2, 2])
+        cv2.transform(self._joined, self._matrix, out)
+
+
 class FromNv12:
     """Converts frames of one size, in memory of its own.
 
@@ -54,12 +80,12 @@ class FromNv12:
     def __init__(self, height: int, width: int, colours: Colours) -> None:
         self.colours = colours
         self._size = (width, height)
-        self._is_opencvs = colours == Colours()
-        """OpenCV's own conversion, which is the fastest, knows BT.601 of limited range alone."""
-        self._matrix = coefficients(colours)
-        shape = (height, width)
-        self._chroma = np.empty((0 if self._is_opencvs else height, width, 2), np.uint8)
-        self._joined = np.empty((0, 0, 3) if self._is_opencvs else (*shape, 3), np.uint8)
+        is_even = height % 2 == 0 and width % 2 == 0
+        self._is_opencvs = is_even and colours == Colours()
+        """OpenCV's own conversion, which is the fastest, knows even sides and BT.601 of limited range alone."""
+        if not self._is_opencvs:
+            self._chroma = np.empty((height, width, 2), np.uint8)
+            self._convert = FromYuv(height, width, colours)
 
     def __call__(self, luma: Plane, chroma: Plane, out: Plane) -> None:
         """Convert a frame.
@@ -69,16 +95,12 @@ class FromNv12:
             chroma: uint8 `[ceil(H / 2), ceil(W / 2), 2]`, U and V of every second row and column.
             out: uint8 `[H, W, 3]`, RGB, overwritten.
         """
-        even = luma.shape[0] % 2 == 0 and luma.shape[1] % 2 == 0
-        if self._is_opencvs and even:
+        if self._is_opencvs:
             cv2.cvtColorTwoPlane(luma, chroma, cv2.COLOR_YUV2RGB_NV12, out)
             return
-        if not len(self._joined):
-            self._chroma, self._joined = np.empty((*luma.shape, 2), np.uint8), np.empty((*luma.shape, 3), np.uint8)
         rows, columns = chroma.shape[0] * 2, chroma.shape[1] * 2
         if (columns, rows) == self._size:
             cv2.resize(chroma, self._size, self._chroma, interpolation=cv2.INTER_NEAREST)
         else:
             self._chroma[:] = chroma.repeat(2, 0).repeat(2, 1)[: luma.shape[0], : luma.shape[1]]
-        cv2.mixChannels([luma, self._chroma], [self._joined], [0, 0, 1, 1, 2, 2])
-        cv2.transform(self._joined, self._matrix, out)
+        self._convert(luma, self._chroma, out)

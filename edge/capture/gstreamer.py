@@ -16,8 +16,8 @@ from reeltag.errors import SetupError, SourceRefused
 
 from edge.capture.addresses import Address
 from edge.capture.colours import Colours, guessed
+from edge.capture.frame import Frame
 from edge.capture.pipelines import BINDINGS, PACKAGES, pipeline_of
-from edge.capture.slot import Frame
 from edge.capture.source import SourceLost
 
 _SYSTEM_PACKAGES = "/usr/lib/python3/dist-packages"

@@ -10,8 +10,8 @@ import numpy as np
 from reeltag.errors import SourceRefused
 
 from edge.capture.addresses import Address
+from edge.capture.frame import Frame
 from edge.capture.pipelines import DEFAULT_RATE, DEFAULT_SIZE
-from edge.capture.slot import Frame
 
 
 class OpenCvFile:

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 
 from edge.capture.colours import coefficients
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 
 _GREEN_PARTS = 0.98
 """Share of the sampled pixels; a lawn has other colours in it."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from reeltag.errors import ServiceError
 
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 
 
 class SourceLost(ServiceError):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from reeltag.errors import ModelRepositoryError
 
-from edge.capture.colours import Colours, coefficients
-from edge.capture.slot import row_bytes
+from edge.capture.colours import Colours, FromYuv, coefficients
+from edge.capture.frame import row_bytes
 from edge.runtimes.nv12 import Nv12Weights
 from edge.words import Picture
 
@@ -39,8 +39,10 @@ class Fitting:
         fit_height, fit_width, top, left = _placed(match[1], (rows, columns), (height, width))
         self._inside = (slice(top, top + fit_height), slice(left, left + fit_width))
         self._target = (fit_width, fit_height)
-        shrinks_much = width >= 2 * fit_width and height >= 2 * fit_height
-        self._interpolation = cv2.INTER_AREA if shrinks_much else cv2.INTER_LINEAR
+        self.averages = width >= 2 * fit_width and height >= 2 * fit_height
+        """Whether areas are averaged, which pictures that shrink to less than half need."""
+        self._interpolation = cv2.INTER_AREA if self.averages else cv2.INTER_LINEAR
+        self._planes: _ScaledPlanes | None = None
         self._offset = np.array([left, top] * 2, np.float32)
         self._scale = np.array([fit_width / width, fit_height / height] * 2, np.float32)
         self._limit = np.array([width, height] * 2, np.float32)
@@ -52,12 +54,31 @@ class Fitting:
             picture: uint8 `[H, W, 3]` of the size that was said.
             canvas: uint8 `[rows, columns, 3]` of the input, overwritten.
         """
+        cv2.resize(picture, self._target, self._padded(canvas), interpolation=self._interpolation)
+
+    def place_nv12(self, luma: Picture, chroma: Picture, colours: Colours, canvas: Picture) -> None:
+        """Fit a frame whose sides are even and whose areas are averaged: scaled first, then made RGB.
+
+        That is what `place` makes of its RGB, because all of it is linear up to rounding, and of half of the numbers.
+
+        Args:
+            luma: uint8 `[H, W]`, Y.
+            chroma: uint8 `[H / 2, W / 2, 2]`, U and V.
+            colours: What they mean.
+            canvas: uint8 `[rows, columns, 3]` of the input, overwritten.
+        """
+        if self._planes is None or self._planes.colours != colours:
+            self._planes = _ScaledPlanes(self._target, colours)
+        self._planes(luma, chroma, self._padded(canvas))
+
+    def _padded(self, canvas: Picture) -> Picture:
+        """Where the picture lies in the input, whose rest is filled."""
         rows, columns = self._inside
         canvas[: rows.start] = self._pad
         canvas[rows.stop :] = self._pad
         canvas[rows, : columns.start] = self._pad
         canvas[rows, columns.stop :] = self._pad
-        cv2.resize(picture, self._target, canvas[rows, columns], interpolation=self._interpolation)
+        return canvas[rows, columns]
 
     def nv12_weights(self, colours: Colours) -> Nv12Weights:
         """How frames in NV12 of this size are fitted where the network computes: as `place` fits them in RGB."""
@@ -86,6 +107,21 @@ class Fitting:
         boxes -= self._offset
         boxes /= self._scale
         np.clip(boxes, 0, self._limit, out=boxes)
+
+
+class _ScaledPlanes:
+    """Frames in NV12 to RGB of a smaller size, in memory of its own; an area of chroma is as large as one of luma."""
+
+    def __init__(self, size: tuple[int, int], colours: Colours) -> None:
+        width, height = size
+        self.colours, self._size = colours, size
+        self._luma, self._chroma = np.empty((height, width), np.uint8), np.empty((height, width, 2), np.uint8)
+        self._convert = FromYuv(height, width, colours)
+
+    def __call__(self, luma: Picture, chroma: Picture, out: Picture) -> None:
+        cv2.resize(luma, self._size, self._luma, interpolation=cv2.INTER_AREA)
+        cv2.resize(chroma, self._size, self._chroma, interpolation=cv2.INTER_AREA)
+        self._convert(self._luma, self._chroma, out)
 
 
 def _placed(fit: str, target: tuple[int, int], source: tuple[int, int]) -> tuple[int, int, int, int]:

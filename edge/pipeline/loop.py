@@ -7,7 +7,7 @@ from typing import Callable, NamedTuple, Protocol, Sequence
 
 from edge.capture.camera import Camera
 from edge.capture.clocks import Clocks
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.batching import Batching
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.stages import StageTimes
@@ -40,6 +40,16 @@ class Watched(NamedTuple):
     picture: CameraPicture
     scene: Scene
     times: StageTimes
+
+
+class _Taken(NamedTuple):
+    """A frame that is being looked at."""
+
+    watched: Watched
+    frame: Frame
+    capture_seconds: float
+    """Of the stage `capture`, see `StageTimes`."""
+    pre_seconds: float
 
 
 Shown = Callable[[Watched, FrameTime, Detections], None]
@@ -118,30 +128,35 @@ class Loop:
         return [self._watched[i] for _, i in found]
 
     def _look(self, ready: list[Watched]) -> None:
-        """Take the frames of these cameras all the way."""
-        taken: list[tuple[Watched, Frame, float, float]] = []
-        for each in ready:
-            frame = each.camera.slot.take()
-            if frame is not None:
-                began = self._now()
-                each.picture.prepare(frame, self._network, len(taken))
-                taken.append((each, frame, began, self._now()))
+        """Take the newest frames of these cameras all the way."""
+        taken = self._take(ready)
         if not taken:
             return
-        prepared = self._now()
+        began = self._now()
         outputs = self._network.run(len(taken))
-        computed = self._now()
-        self._batching.took(len(taken), computed - prepared)
-        for i, (each, frame, began, fitted) in enumerate(taken):
-            before = (began - _since(each, frame), fitted - began, computed - prepared)
-            self._finish(each, frame, [output[i] for output in outputs], before)
-            each.camera.slot.give_back(frame)
+        seconds = self._now() - began
+        self._batching.took(len(taken), seconds)
+        for index, each in enumerate(taken):
+            self._finish(each, [output[index] for output in outputs], seconds)
+            each.watched.camera.slot.give_back(each.frame)
 
-    def _finish(self, watched: Watched, frame: Frame, outputs: Sequence[Detections], before: tuple[float, ...]) -> None:
+    def _take(self, ready: list[Watched]) -> list[_Taken]:
+        """Their newest frames, fitted into the network's input."""
+        taken: list[_Taken] = []
+        for watched in ready:
+            frame = watched.camera.slot.take()
+            if frame is not None:
+                began = self._now()
+                watched.picture.prepare(frame, self._network, len(taken))
+                taken.append(_Taken(watched, frame, began - _since(watched, frame), self._now() - began))
+        return taken
+
+    def _finish(self, taken: _Taken, outputs: Sequence[Detections], network_seconds: float) -> None:
+        """From a frame's outputs of the network to its events, which are kept when this returns."""
+        watched, frame, capture_seconds, pre_seconds = taken
         began = self._now()
         detections = self._suppression(outputs)
-        assert watched.picture.fitting is not None
-        watched.picture.fitting.to_source(detections[:, :4])
+        watched.picture.to_source(detections[:, :4])
         suppressed = self._now()
         events = watched.scene.update(frame.time, detections, watched.picture)
         tracked = self._now()
@@ -149,7 +164,7 @@ class Loop:
             self._publish(events)
         published = self._now()
         after = (suppressed - began, tracked - suppressed, published - tracked)
-        watched.times.add((*before, *after), published - _since(watched, frame))
+        watched.times.add((capture_seconds, pre_seconds, network_seconds, *after), published - _since(watched, frame))
         self._show(watched, frame.time, detections)
 
     def _tell_of_cameras(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from reeltag.errors import SetupError
 
 from edge.capture.colours import Colours, FromNv12
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.fitting import Fitting
 from edge.runtimes.network import Network
 from edge.runtimes.nv12 import Nv12Fit
@@ -32,7 +33,7 @@ class CameraPicture:
         """Pictures that were fitted there."""
         self._frame: Frame | None = None
         self._is_converted = False
-        self._fits: dict[tuple[int, int, Colours], Nv12Fit | None] = {}
+        self._nv12_fits: dict[tuple[int, int, Colours], Nv12Fit | None] = {}
         self._from_nv12: FromNv12 | None = None
         self._rgb: Picture = np.empty((0, 0, 3), np.uint8)
 
@@ -48,26 +49,33 @@ class CameraPicture:
         size = self.size
         if self.fitting is None or self.fitting.size != size:
             self.fitting = Fitting(self._view, *size)
-        fit = self._fit(frame, network, index)
+        fit = self._nv12_fit(frame, network, index)
         self.where = "host" if fit is None else "network"
         self.fitted[self.where] += 1
-        if fit is None:
-            self.fitting.place(self.rgb, network.frames[index])
-        else:
+        if fit is not None:
             fit(*frame.planes, index)
+        elif frame.colours is not None and self.fitting.averages and frame.height % 2 == frame.width % 2 == 0:
+            self.fitting.place_nv12(frame.luma, frame.chroma, frame.colours, network.frames[index])
+        else:
+            self.fitting.place(self.rgb, network.frames[index])
 
-    def _fit(self, frame: Frame, network: Network, index: int) -> Nv12Fit | None:
+    def to_source(self, boxes: npt.NDArray[np.float32]) -> None:
+        """Map boxes `[N, 4]` from pixels of the network's input to those of the newest picture, in place, clipped."""
+        assert self.fitting is not None
+        self.fitting.to_source(boxes)
+
+    def _nv12_fit(self, frame: Frame, network: Network, index: int) -> Nv12Fit | None:
         """What takes such frames where the network runs; none where only OpenCV does."""
         if network.nv12 is None or frame.colours is None:
             return None
         assert self.fitting is not None
         kind = (*self.size, frame.colours)
-        if kind not in self._fits:
+        if kind not in self._nv12_fits:
             try:
-                self._fits[kind] = network.nv12.fit(self.fitting.nv12_weights(frame.colours), index)
+                self._nv12_fits[kind] = network.nv12.fit(self.fitting.nv12_weights(frame.colours), index)
             except SetupError:  # no memory there, or a size that a plan does not take
-                self._fits[kind] = None
-        return self._fits[kind]
+                self._nv12_fits[kind] = None
+        return self._nv12_fits[kind]
 
     def look_at(self, frame: Frame) -> None:
         """Make this the frame that `rgb` is of, until the next one."""

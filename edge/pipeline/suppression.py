@@ -41,9 +41,10 @@ class Suppression:
         above = np.flatnonzero(candidates[:, 4] > self._score_threshold)
         order = above[np.argsort(-candidates[above, 4], kind="stable")]
         best = candidates[order]  # at most K rows of 24 bytes
-        return self._chosen(best, best_only=self._nms == "python")
+        return self._chosen(best, drops_overlaps=self._nms == "python")
 
-    def _chosen(self, best: Detections, *, best_only: bool) -> Detections:
+    def _chosen(self, best: Detections, *, drops_overlaps: bool) -> Detections:
+        """The first of boxes by falling score; perhaps without those that a better one of their class covers."""
         area = np.maximum(best[:, 2] - best[:, 0], 0) * np.maximum(best[:, 3] - best[:, 1], 0)
         alive = np.ones(len(best), bool)
         kept = 0
@@ -54,7 +55,7 @@ class Suppression:
             kept += 1
             if kept == MAX_DETECTIONS:
                 break
-            if best_only:
+            if drops_overlaps:
                 rest = best[i + 1 :]
                 width = np.maximum(np.minimum(rest[:, 2], row[2]) - np.maximum(rest[:, 0], row[0]), 0)
                 height = np.maximum(np.minimum(rest[:, 3], row[3]) - np.maximum(rest[:, 1], row[1]), 0)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from onnx import ModelProto
 
-from exporters.bench.runners import OnnxRuntimeRunner, Runner, openvino_runners, plan_runner
+from exporters.bench.int8_steps import Trained, int8_steps, read_trained
+from exporters.bench.rung import Progress, Rung, measure_accuracy
+from exporters.bench.runners import OnnxRuntimeRunner, openvino_runners
 from exporters.bench.subject import Subject, cut, subject_of
-from exporters.bench.timing import quantiles
-from exporters.bench.watts import ABSENT, Watts
 from exporters.bench.ways import (
     Way,
     candidates_finish,
@@ -28,17 +27,13 @@ from exporters.bench.ways import (
     suppressed_finish,
     torch_network,
 )
-from exporters.catalogue.entries import model_spec
+from exporters.catalogue.entries import ModelSpec, model_spec
 from exporters.evaluation.album import Album, read_album, read_calibration
-from exporters.evaluation.coco import Found, average_precision
-from exporters.evaluation.detection import coco_results
 from exporters.finetuning.options import FineTuning
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.suppression import suppressing
 from exporters.machine import cores, processor
-from exporters.plans.build import BatchProfile, PlanOptions, build_plan
 from exporters.precision.calibration import CalibrationSet
-from exporters.precision.convert import convert
 from exporters.publishing.artefact import cpu_has_bf16
 from exporters.sources.checkpoint_source import Checkpoint
 from reeltag.errors import InvalidOption
@@ -46,32 +41,6 @@ from reeltag.errors import InvalidOption
 ROUNDS: Final = 5
 """Every rung is measured once in each, so that what disturbs the machine disturbs all."""
 _FEWEST_PICTURES: Final = 4
-Progress = Callable[[str], None]
-"""Told what is being done, for people."""
-
-
-@dataclass
-class Rung:
-    """A step of the ladder: one thing more than the step before."""
-
-    name: str
-    ways: Sequence[Way] = ()
-    """From bytes to detections; several work at the same time."""
-    skipped: str = ""
-    """Why this machine or call has no such step; the next adds to the step before."""
-    average_precision: float | None = None
-    """COCO's AP, 0 to 1."""
-    rates: list[float] = field(default_factory=list)
-    """Pictures a second, of each round."""
-    durations: list[float] = field(default_factory=list)
-    """Seconds of each picture of all rounds, where they are taken one by one."""
-    watts: list[float] = field(default_factory=list)
-    """Mean power of each round, where it can be read."""
-
-    @property
-    def pictures_per_second(self) -> float | None:
-        """Median of the rounds; none before the first."""
-        return statistics.median(self.rates) if self.rates else None
 
 
 @dataclass(frozen=True)
@@ -90,9 +59,8 @@ class Ladder:
         subject: A detector or segmenter.
         album: Pictures to measure on.
         calibration: Pictures for int8, none of which is measured on; without it there is no int8.
-        fine_tuning: Of int8 on the same pictures; without it int8 stays as it was calibrated.
-        latency: Measured for a device beside a camera: single pictures, one after another, on its GPU where there is
-            one, with quantiles of their times and the power.
+        qat: How int8 is trained on the same pictures, or what was trained before; without it int8 stays as it was
+            calibrated.
     """
 
     def __init__(
@@ -100,15 +68,11 @@ class Ladder:
         subject: Subject,
         album: Album,
         calibration: CalibrationSet | None,
-        fine_tuning: FineTuning | None = None,
-        *,
-        latency: bool = False,
+        qat: FineTuning | Trained | None = None,
     ) -> None:
-        self._latency = latency
-        self._plans = latency and torch.cuda.is_available()
         self.rungs: list[Rung] = []
         self._subject, self._spec = subject, subject.spec
-        self._album, self._calibration, self._fine_tuning = album, calibration, fine_tuning
+        self._album, self._calibration, self._qat = album, calibration, qat
         self._category_ids = album.dataset.category_ids(self._spec.labels) if album.dataset else {}
 
     def climb(self, seconds: float, progress: Progress) -> None:
@@ -123,7 +87,7 @@ class Ladder:
             self.rungs.append(rung)
             if rung.ways and self._album.dataset is not None:
                 progress(f"{rung.name}: AP")
-                rung.average_precision = _average_precision(rung, self._album, self._category_ids)
+                measure_accuracy(rung, self._album, self._category_ids)
         self._measure_speed(list(self._album.pictures.values()), seconds, progress)
 
     @property
@@ -133,17 +97,10 @@ class Ladder:
         return f"{len(self._album.pictures)} pictures to {spec.height}x{spec.width}; {processor()}"
 
     def table(self) -> list[dict[str, str]]:
-        """The rungs with their columns, for people; `times` is how many times as fast as the first."""
+        """The rungs with their columns, for people."""
         cells = []
         for rung in self.rungs:
-            speed, first = rung.pictures_per_second, self.rungs[0].pictures_per_second
-            row = {"step": rung.name, "pictures/s": f"{speed:.1f}" if speed else "-"}
-            row["of rounds"] = f"{min(rung.rates):.1f} to {max(rung.rates):.1f}" if speed else ""
-            row["times"] = f"{speed / first:.2f}" if speed and first else ""
-            if self._latency:
-                late = quantiles(rung.durations) if rung.durations else None
-                row["p50 / p95 / p99 ms"] = " / ".join(f"{1e3 * each:.1f}" for each in late) if late else ""
-                row["W"] = f"{statistics.fmean(rung.watts):.1f}" if rung.watts else "-"
+            row = {"step": rung.name, **rung.speeds(self.rungs[0])}
             if self._album.dataset is not None:
                 row["AP"] = "" if rung.average_precision is None else f"{100 * rung.average_precision:.1f}"
             cells.append(row)
@@ -151,8 +108,7 @@ class Ladder:
 
     def notes(self) -> list[str]:
         """What was left out, and why."""
-        said = [f"{rung.name}: {rung.skipped}" for rung in self.rungs if rung.skipped]
-        return said + [ABSENT] * (self._latency and not any(rung.watts for rung in self.rungs))
+        return [note for rung in self.rungs for note in rung.notes]
 
     def _measure_speed(self, pictures: list[bytes], seconds: float, progress: Progress) -> None:
         rungs = [rung for rung in self.rungs if rung.ways]
@@ -161,51 +117,26 @@ class Ladder:
         for number in range(1, ROUNDS + 1):
             for rung in rungs:
                 progress(f"round {number} of {ROUNDS}, {count} pictures each: {rung.name}")
-                with Watts() as watts:
-                    rung.rates.append(_rate(rung.ways, pictures[:count], rung.durations))
-                if watts.mean is not None:
-                    rung.watts.append(watts.mean)
+                rung.rates.append(_rate(rung.ways, pictures[:count]))
 
     def _build(self, progress: Progress) -> Iterator[Rung]:
         assert self._spec.view is not None
         read, finish = plain_reader(self._spec.view), plain_finish(self._spec, None)
         built = _Built(self._subject.graph)
         yield self._plain()
-        yield Rung("+ TensorRT" if self._plans else "+ OpenVINO", [Way(read, self._compiled(built), finish)])
-        if self._plans:
-            yield from self._halved(built, read, finish)
-        elif cpu_has_bf16():
+        yield Rung("+ OpenVINO", [Way(read, self._compiled(built), finish)])
+        if cpu_has_bf16():
             built = replace(built, precision="bf16")
             yield Rung("+ bf16", [Way(read, self._compiled(built), finish)])
         else:
             yield Rung("+ bf16", skipped="this CPU does not compute in bfloat16")
-        if self._calibration is None:
-            yield Rung("+ int8", skipped="no pictures to calibrate on were given")
-        else:
-            progress("+ int8: calibration")
-            built = replace(built, graph=convert(self._subject.graph, "int8", self._calibration)[0])
-            yield Rung("+ int8", [Way(read, self._compiled(built), finish)])
-        if self._fine_tuning is None:
-            yield Rung("+ fine-tuning", skipped="it takes minutes, and --qat was not said")
-        else:
-            built = replace(built, graph=self._fine_tuned(self._fine_tuning, progress))
-            yield Rung("+ fine-tuning", [Way(read, self._compiled(built), finish)])
+        for step in int8_steps(self._subject.graph, self._calibration, self._qat, progress):
+            ways = []
+            if step.graph is not None:
+                built = replace(built, graph=step.graph)
+                ways = [Way(read, self._compiled(built), finish)]
+            yield Rung(step.name, ways, skipped=step.skipped, remark=step.remark)
         yield from self._after_precision(built)
-
-    def _halved(self, built: _Built, read: Callable[..., Any], finish: Callable[..., Any]) -> Iterator[Rung]:
-        """fp16 is in the graph, and chosen on pictures; int8 is made of the graph in float32."""
-        if self._calibration is None:
-            yield Rung("+ fp16", skipped="no pictures to choose its nodes on were given")
-            return
-        half = replace(built, graph=convert(self._subject.graph, "fp16", self._calibration)[0])
-        yield Rung("+ fp16", [Way(read, self._compiled(half), finish)])
-
-    def _fine_tuned(self, options: FineTuning, progress: Progress) -> ModelProto:
-        def tell(_phase: str, done: int, steps: int) -> None:
-            progress(f"+ fine-tuning: step {done} of {steps}")
-
-        graph = self._subject.graph
-        return convert(graph, "int8", self._calibration, fine_tuning=options, progress=tell)[0]
 
     def _plain(self) -> Rung:
         spec, network = self._spec, self._subject.network
@@ -218,14 +149,7 @@ class Ladder:
 
     def _compiled(self, built: _Built) -> Callable[..., Any]:
         graph = self._before_decoding(built.graph)
-        return runner_network(self._runners(graph, built.precision)[0])
-
-    def _runners(self, graph: ModelProto, precision: str, streams: int = 1) -> Sequence[Runner]:
-        shape = self._spec.input_shape
-        if self._plans:
-            plan = build_plan(graph.SerializeToString(), PlanOptions(batch=BatchProfile(1, 1, 1), input_shape=shape))
-            return [plan_runner(plan, shape)]
-        return openvino_runners(graph, shape, precision=precision, streams=streams)
+        return runner_network(openvino_runners(graph, self._spec.input_shape, precision=built.precision)[0])
 
     def _before_decoding(self, graph: ModelProto) -> ModelProto:
         return cut(graph, network_outputs(self._spec))
@@ -241,14 +165,14 @@ class Ladder:
             yield Rung("+ decoding in the graph", self._in_place(built, candidates_finish))
             whole, finish = replace(built, graph=suppressing(built.graph)), suppressed_finish
             yield Rung("+ suppression in the graph", self._in_place(whole, finish))
-        if cores() > 1 and not self._latency:
+        if cores() > 1:
             yield Rung(f"+ {cores()} pictures at once", self._in_place(whole, finish, streams=cores()))
 
     def _in_place(self, built: _Built, finish: Callable[..., Any], streams: int = 1) -> list[Way]:
         """Ways that decode into the runtime's own memory."""
-        view = self._spec.view
+        view, shape = self._spec.view, self._spec.input_shape
         assert view is not None
-        runners = self._runners(built.graph, built.precision, streams)
+        runners = openvino_runners(built.graph, shape, precision=built.precision, streams=streams)
         return [Way(scaled_reader(view, runner.frames), runner_network(runner), finish) for runner in runners]
 
 
@@ -259,8 +183,7 @@ def open_ladder(
     *,
     annotations: Path | None = None,
     calibration: Path | None = None,
-    fine_tuning: FineTuning | None = None,
-    latency: bool = False,
+    qat: FineTuning | Path | None = None,
 ) -> Ladder:
     """A network, and the pictures to measure it on, all read and checked.
 
@@ -270,15 +193,23 @@ def open_ladder(
         images: Folder of the pictures.
         annotations: COCO JSON of their boxes; without it AP is left out.
         calibration: Folder of other pictures; without it int8 is left out.
-        fine_tuning: Of int8 on these pictures.
-        latency: As `Ladder`.
+        qat: How int8 is trained on these, or the graph of what was trained before.
 
     Raises:
         UnknownModel: The catalogue has no such network.
         InvalidOption: The network is neither detector nor segmenter, lacks a checkpoint, or has no AP.
-        InputError: The checkpoint does not fit, a picture is missing, damaged or both calibrated and measured on, or
-            no category of the annotations is a class of the network.
+        InputError: The checkpoint or the graph does not fit, a picture is missing, damaged or both calibrated and
+            measured on, or no category of the annotations is a class of the network.
     """
+    check_measurable(name, checkpoint, annotations)
+    album = read_album(images, annotations)
+    subject = subject_of(name, checkpoint)
+    pictures, trained = read_training(subject.spec, album, calibration, qat)
+    return Ladder(subject, album, pictures, trained)
+
+
+def check_measurable(name: str, checkpoint: Checkpoint | None, annotations: Path | None) -> None:
+    """Refuse what has no ladder, before anything is read; raises as `open_ladder`."""
     spec = model_spec(name)
     if spec.task not in ("detect", "segment"):
         raise InvalidOption(
@@ -289,31 +220,24 @@ def open_ladder(
         raise InvalidOption(f"{name} comes without weights, and random ones find nothing in images: --checkpoint FILE")
     if spec.task == "segment" and annotations is not None:
         raise InvalidOption(f"average precision is of boxes, and {name} makes class maps; leave the annotations out")
-    album = read_album(images, annotations)
-    subject = subject_of(name, checkpoint)
-    assert subject.spec.view is not None
-    pictures = None if calibration is None else read_calibration(calibration, subject.spec.view, album)
-    return Ladder(subject, album, pictures, fine_tuning, latency=latency)
 
 
-def _average_precision(rung: Rung, album: Album, category_ids: dict[int, int]) -> float:
-    assert album.dataset is not None
-    found: list[Found] = []
-    for image_id, data in album.pictures.items():
-        found += coco_results(image_id, rung.ways[0](data), category_ids)
-    return average_precision(album.dataset.truth, found)["AP"]
+def read_training(
+    spec: ModelSpec, album: Album, calibration: Path | None, qat: FineTuning | Path | None
+) -> tuple[CalibrationSet | None, FineTuning | Trained | None]:
+    """The pictures to calibrate and train on, and what was trained before; raises as `open_ladder`."""
+    assert spec.view is not None
+    pictures = None if calibration is None else read_calibration(calibration, spec.view, album)
+    return pictures, read_trained(qat, spec) if isinstance(qat, Path) else qat
 
 
-def _rate(ways: Sequence[Way], pictures: Sequence[bytes], durations: list[float] | None = None) -> float:
-    """Pictures a second, from bytes to results; of a single way also the time of each."""
+def _rate(ways: Sequence[Callable[[bytes], Any]], pictures: Sequence[bytes]) -> float:
+    """Pictures a second, from bytes to results."""
     rest = iter(pictures)  # each picture goes to the way that is free first: `next` of a list's iterator is atomic
 
-    def work(way: Way) -> None:
+    def work(way: Callable[[bytes], Any]) -> None:
         for data in rest:
-            before = time.perf_counter()
             way(data)
-            if durations is not None and len(ways) == 1:
-                durations.append(time.perf_counter() - before)
 
     began = time.perf_counter()
     if len(ways) == 1:

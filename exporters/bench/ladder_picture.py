@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from exporters.bench.ladder import Rung
+from exporters.bench.rung import Rung
 from exporters.evaluation.pictures import INK, new_figure, save_figure
 from reeltag.errors import InvalidOption
 

@@ -128,6 +128,7 @@ def table(rows: Sequence[SeminarRow], *, latency: bool = False) -> list[dict[str
             }
         )
         if latency:
+            cells[-1]["batch"] = "1" if row.alone else "-"
             late = row.with_transfers.quantile_seconds if row.with_transfers else None
             cells[-1]["p50 / p95 / p99 ms"] = " / ".join(f"{1e3 * each:.1f}" for each in late) if late else "-"
             cells[-1]["W"] = "-" if row.watts is None else f"{row.watts:.1f}"
@@ -155,7 +156,7 @@ def _row(subject: Subject, entry: _Entry, iterations: int, seconds: float) -> Se
     if entry.make is not None:
         try:
             runner = entry.make()
-            with Watts() as watts:
+            with Watts(on_gpu=torch.cuda.is_available()) as watts:
                 alone, with_transfers = _times(subject.spec, runner, iterations, seconds / 2)
             return SeminarRow(
                 entry.runtime, entry.precision, size, subject.weights, alone, with_transfers, watts=watts.mean

@@ -12,15 +12,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from onnx import ModelProto
 from torch import nn
 
 from exporters.bench.runners import Answers, Runner
 from exporters.catalogue.entries import ModelSpec
+from exporters.finetuning.torch_graph import TorchGraph
 from exporters.graphs import compare
+from exporters.graphs.body import simplified
 from exporters.graphs.compare import Floats
 from exporters.graphs.heads import network_outputs
 from exporters.graphs.plain import in_source, plainly_fitted, plainly_suppressed
 from exporters.networks.yolox import YOLOX
+from reeltag.contract import FRAMES
 from reeltag.frames import Fit, Geometry, View, decode_views
 
 Frames: TypeAlias = npt.NDArray[np.uint8]
@@ -29,15 +33,16 @@ Frames: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Way:
-    """From the bytes of a picture to detections float32 `(n, 6)`, or of a segmenter to shares float32 `(C,)`."""
+    """From a picture to detections float32 `(n, 6)`, or of a segmenter to shares float32 `(C,)`."""
 
-    read: Callable[[bytes], tuple[Frames, Geometry]]
+    read: Callable[[Any], tuple[Frames, Geometry]]
+    """Of the bytes of a picture, or of a camera's frame."""
     network: Callable[[Frames], Answers]
     finish: Callable[[Answers, Geometry], Floats]
 
-    def __call__(self, data: bytes) -> Floats:
+    def __call__(self, picture: Any) -> Floats:
         """Take one picture all the way."""
-        frames, geometry = self.read(data)
+        frames, geometry = self.read(picture)
         return self.finish(self.network(frames), geometry)
 
 
@@ -61,12 +66,30 @@ def scaled_reader(view: View, frames: Frames) -> Callable[[bytes], tuple[Frames,
     return read
 
 
-def torch_network(spec: ModelSpec, network: nn.Module) -> Callable[[Frames], Answers]:
+def torch_network(spec: ModelSpec, network: nn.Module, device: str = "cpu") -> Callable[[Frames], Answers]:
     """Normalise in NumPy, compute in PyTorch in float32; the answers are `network`'s own."""
+    there = network.to(device)
 
     def compute(frames: Frames) -> Answers:
         with torch.inference_mode():
-            return [network(torch.from_numpy(compare.normalised(spec, frames))).numpy()]
+            return [there(torch.from_numpy(compare.normalised(spec, frames)).to(device)).cpu().numpy()]
+
+    return compute
+
+
+def torch_graph_network(graph: ModelProto, device: str = "cpu") -> Callable[[Frames], Answers]:
+    """Compute a float32 graph in PyTorch, operator by operator: a network whose authors publish no other form.
+
+    Raises:
+        InputError: It has an operator that is unknown there.
+    """
+    operators = TorchGraph(simplified(graph), [output.name for output in graph.graph.output])
+    operators.constants = {name: values.to(device) for name, values in operators.constants.items()}
+
+    def compute(frames: Frames) -> Answers:
+        with torch.inference_mode(), torch.device(device):  # what operators make of numbers is made there, too
+            answers = operators.run({FRAMES: torch.from_numpy(frames).to(device)})
+        return [answer.cpu().numpy() for answer in answers]
 
     return compute
 

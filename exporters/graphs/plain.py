@@ -31,7 +31,11 @@ def plainly_fitted(data: bytes, view: View) -> tuple[Pixels, Geometry]:
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
         raise ImageError("truncated", "OpenCV cannot decode it")
-    pixels = np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    return plainly_placed(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8), view)
+
+
+def plainly_placed(pixels: Pixels, view: View) -> tuple[Pixels, Geometry]:
+    """As `plainly_fitted`, of a decoded picture: uint8 `(H, W, 3)` RGB."""
     source_height, source_width, _ = pixels.shape
     if view.fit is Fit.CENTER_CROP:
         return fit_pixels(view, pixels, source_width, source_height), geometry_of(view, source_width, source_height)

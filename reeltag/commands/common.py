@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,20 @@ if TYPE_CHECKING:
 
 progress: Final = Console(stderr=True, highlight=False)
 """Where a command says what it is doing."""
-results: Final = Console(highlight=False)
+_PIPED_COLUMNS: Final = 10_000
+"""Nothing is folded where no person looks: a table takes no more of them than its widest cells need."""
+
+
+def results_console() -> Console:
+    """A console as wide as its terminal, or as the variable COLUMNS says; in a pipe or file as wide as what is printed.
+
+    rich's own is 80 columns wide in a pipe, or as wide as a terminal that another stream of the command goes to.
+    """
+    is_narrow = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console(highlight=False, width=None if is_narrow else _PIPED_COLUMNS)
+
+
+results: Final = results_console()
 """Where a command's results go, so that they can be piped."""
 
 UrlOption = Annotated[

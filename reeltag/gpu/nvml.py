@@ -28,6 +28,7 @@ class NvmlLibrary(Protocol):
     def nvmlDeviceGetMemoryInfo(self, device: Any, memory: Any) -> int: ...  # noqa: D102, N802
     def nvmlDeviceGetCudaComputeCapability(self, device: Any, major: Any, minor: Any) -> int: ...  # noqa: D102, N802
     def nvmlDeviceGetUtilizationRates(self, device: Any, rates: Any) -> int: ...  # noqa: D102, N802
+    def nvmlDeviceGetTotalEnergyConsumption(self, device: Any, millijoules: Any) -> int: ...  # noqa: D102, N802
     def nvmlSystemGetDriverVersion(self, version: Any, length: Any) -> int: ...  # noqa: D102, N802
     def nvmlSystemGetCudaDriverVersion_v2(self, version: Any) -> int: ...  # noqa: D102, N802
 
@@ -110,6 +111,12 @@ class Nvml:
         rates = Utilization()
         self._call("nvmlDeviceGetUtilizationRates", device, ctypes.byref(rates))
         return int(rates.gpu)
+
+    def joules(self, device: ctypes.c_void_p) -> float:
+        """Energy that it took since the driver was loaded; GPUs since Volta count it."""
+        millijoules = ctypes.c_ulonglong()
+        self._call("nvmlDeviceGetTotalEnergyConsumption", device, ctypes.byref(millijoules))
+        return millijoules.value / 1000
 
     def compute_capability(self, device: ctypes.c_void_p) -> tuple[int, int]:
         """Major and minor number, such as `(9, 0)`."""

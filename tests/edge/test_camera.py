@@ -10,10 +10,10 @@ import pytest
 
 from edge.capture import camera as cameras
 from edge.capture.addresses import parse
-from edge.capture.camera import Camera
+from edge.capture.camera import Camera, NewestFrame
 from edge.capture.clocks import Clocks
 from edge.capture.colours import Colours
-from edge.capture.slot import Frame, NewestFrame
+from edge.capture.frame import Frame
 from edge.capture.source import SourceLost
 from reeltag.errors import SourceRefused
 

@@ -16,10 +16,10 @@ import pytest
 
 from benchmarks.edge import Clip, Instant, Run
 from edge.capture.addresses import parse
-from edge.capture.camera import Camera
+from edge.capture.camera import Camera, NewestFrame
 from edge.capture.clocks import Clocks
+from edge.capture.frame import Frame
 from edge.capture.plain import Pattern
-from edge.capture.slot import Frame, NewestFrame
 from edge.configuration import load
 from edge.options import CameraOptions, WatchOptions, named
 from edge.pipeline.batching import Batching

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from edge.capture.colours import Colours, FromNv12
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.fitting import Fitting
 from edge.pipeline.picture import CameraPicture
 from edge.pipeline.suppression import Suppression
@@ -95,6 +95,21 @@ def shares(source: int, target: int, averages: bool) -> npt.NDArray[np.float64]:
     return found
 
 
+class Still:
+    """A network on a CPU that is given pictures and computes nothing."""
+
+    runtime, nv12 = "none", None
+
+    def __init__(self) -> None:
+        self.frames = np.zeros((1, 416, 416, 3), np.uint8)
+
+    def run(self, count: int) -> list[npt.NDArray[Any]]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+
 class Fitted:
     """The graph on the CPU, as `OnnxRuntimeNetwork` has it on a GPU."""
 
@@ -136,6 +151,33 @@ def test_the_graph_makes_what_opencv_makes(size: tuple[int, int], view: str) -> 
     fitting.place(rgb, expected)
     found = Fitted(rows, columns)(frame, view, 1)
     assert np.abs(found.astype(int) - expected).mean() <= MEAN_LEVELS
+
+
+@pytest.mark.parametrize("colours", ALL_COLOURS, ids=str)
+@pytest.mark.parametrize(("size", "view"), [((1080, 1920), VIEWS[1]), ((832, 834), VIEWS[0])], ids=str)
+def test_what_opencv_scales_before_it_makes_rgb_is_what_the_standards_say(
+    size: tuple[int, int], view: str, colours: Colours
+) -> None:
+    """Luma and chroma are rounded once more than in RGB, and a level of chroma is up to 2.4 of blue."""
+    frame, fitting = picture(*size, colours), Fitting(view, *size)
+    expected = reference(frame, view)
+    found = np.full(expected.shape, 9, np.uint8)
+    assert fitting.averages
+    fitting.place_nv12(frame.luma, frame.chroma, colours, found)
+    assert np.abs(found - expected).max() <= 3
+    assert np.abs(found - expected).mean() <= 0.6
+
+
+def test_a_frame_for_a_cpu_is_made_rgb_only_where_that_is_cheaper() -> None:
+    """Or where its sides are odd, whose last row and column of chroma is of one row and column of luma."""
+    network = Still()
+    for size, is_made in (((1080, 1920), False), ((1081, 1920), True), ((480, 640), True)):
+        looking = CameraPicture(VIEWS[0])
+        frame = picture(*size, Colours("bt709"))
+        looking.prepare(frame, network, 0)
+        assert looking.where == "host"
+        assert bool(looking._rgb.size) == is_made
+        assert np.abs(network.frames[0] - reference(frame, VIEWS[0])).mean() <= MEAN_LEVELS
 
 
 def test_openvino_answers_the_same() -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from edge.capture.colours import Colours
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.picture import CameraPicture
 from edge.runtimes.artefacts import NetworkArtefact, find_detector
 from edge.runtimes.onnxruntime_network import OnnxRuntimeNetwork
@@ -119,3 +119,21 @@ def test_a_batch_has_pictures_of_both_kinds(network: OnnxRuntimeNetwork, artefac
         answers.append(network.run(2)[0].copy())
     assert_alike(answers[0][0], answers[1][1])
     assert_alike(answers[0][1], answers[1][0])
+
+
+def test_the_ladder_runs_on_the_gpu_and_makes_its_frames_there(tmp_path: Path) -> None:
+    """Every rung of `reeltag bench model --profile edge`, and boxes of the last ones as of the first."""
+    pytest.importorskip("torch")
+    from exporters.bench.device import this_device
+    from tests.exporters.bench.test_camera_ladder import assert_rungs_agree, climbed, photographs
+
+    if this_device().place == "CPU":
+        if os.environ.get("FAIL_WITHOUT_GPU") == "1":
+            pytest.fail(f"FAIL_WITHOUT_GPU=1, and the ladder runs on no GPU here: {this_device().remark}")
+        pytest.skip(f"the ladder runs on no GPU here: {this_device().remark}")
+    ladder = climbed(photographs(tmp_path))
+    assert_rungs_agree(ladder)
+    measured = [rung for rung in ladder.rungs if rung.ways]
+    assert all("GPU" in rung.runs_in for rung in measured)
+    assert measured[-2].name == "+ preallocated, pre-processing on the GPU"
+    assert all("0 by OpenCV" in rung.remark for rung in measured[-2:])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.capture.colours import Colours, FromNv12, coefficients
-from edge.capture.slot import Frame
+from edge.capture.frame import Frame
 from edge.pipeline.fitting import Fitting
 from edge.pipeline.suppression import IOU_THRESHOLD, MAX_DETECTIONS, Suppression
 from reeltag import contract

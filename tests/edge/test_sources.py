@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from edge.capture.addresses import Address, parse
-from edge.capture.camera import Camera
+from edge.capture.camera import Camera, NewestFrame
 from edge.capture.clocks import Clocks
 from edge.capture.colours import Colours, FromNv12
+from edge.capture.frame import Frame
 from edge.capture.gstreamer import GStreamerSource, _colours_of, _without
 from edge.capture.opening import source_of
 from edge.capture.pipelines import pipeline_of
 from edge.capture.plain import OpenCvFile
-from edge.capture.slot import Frame, NewestFrame
 from edge.capture.source import Source, SourceLost
 from reeltag.errors import SetupError, SourceRefused
 from tests.edge.conftest import PACKAGES, ROOT

@@ -20,8 +20,9 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("openvino")
 
-from exporters.bench.ladder import Ladder, Rung, open_ladder
+from exporters.bench.ladder import Ladder, open_ladder
 from exporters.bench.ladder_picture import check_suffix, draw_ladder
+from exporters.bench.rung import Rung
 from exporters.graphs.plain import plainly_suppressed
 
 DETECTOR = MODELS["nanodet_g"]

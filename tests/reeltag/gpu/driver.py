@@ -15,6 +15,7 @@ class Card:
     total_bytes: int = 24 << 30
     free_bytes: int = 20 << 30
     busy_percent: int = 40
+    millijoules: int = 1_500_000
 
 
 @dataclass
@@ -67,6 +68,10 @@ class Driver:
 
     def nvmlDeviceGetUtilizationRates(self, device: Any, rates: Any) -> int:  # noqa: N802
         rates._obj.gpu = self._card(device).busy_percent
+        return 0
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, device: Any, millijoules: Any) -> int:  # noqa: N802
+        millijoules._obj.value = self._card(device).millijoules
         return 0
 
     def nvmlDeviceGetCudaComputeCapability(self, device: Any, major: Any, minor: Any) -> int:  # noqa: N802

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from edge.capture.slot import NewestFrame
+from edge.capture.camera import NewestFrame
 from edge.words import FrameTime
 
 
