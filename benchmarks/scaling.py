@@ -33,7 +33,8 @@ from reeltag.settings import Settings, load_settings
 from reeltag.triton import TritonClient
 from reeltag.tuning.pictures import jpegs
 
-CLIENTS_A_CORE: Final = 16
+CLIENTS_A_CORE: Final = 32
+"""More than the batches that are under way hold, so that it is the server that is measured."""
 CORES_A_BARE: Final = 2
 
 
