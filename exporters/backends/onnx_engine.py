@@ -5,6 +5,7 @@ Stands alone: it is copied into version folders beside `gpu_model.py`, and `reel
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,28 +81,48 @@ class OnnxEngine:
         self._handed: list[dict[str, torch.Tensor]] = []
         """What one part hands to the next, which only reads where it lies."""
         given = {input_name: self.frames}
+        if not self._on_gpu:
+            self._open([graph], given, graphs=False, apart=False)
+            return
         try:
-            self._open(_parts_of(graph) if self._on_gpu else [graph], given, graphs=self._on_gpu)
+            self._open(_parts_of(graph), given, graphs=True, apart=True)
         except Exception as error:  # a graph with a part that only the CPU computes
-            if not self._on_gpu:
-                raise
-            self.without_graphs = str(error)
-            self._open([graph], given, graphs=False)
+            self.without_graphs = str(error) or repr(error)
+        if self.without_graphs:
+            self._open_without_graphs(graph, given)
 
     def run(self, count: int) -> None:
         """Compute the first `count` pictures of `frames`, one of the sizes, and return when it is done."""
         for session, binding, options in self._steps[count]:
             session.run_with_iobinding(binding, options)
 
-    def _open(self, parts: Sequence[Path | bytes], given: dict[str, torch.Tensor], *, graphs: bool) -> None:
-        """All parts, of which the first can be recorded."""
-        self._steps = {count: [] for count in self._sizes}
+    def _open_without_graphs(self, graph: Path | bytes, given: dict[str, torch.Tensor]) -> None:
+        """With one session for all sizes, slow as it is, where the GPU has no memory for more."""
+        is_done = False
+        with contextlib.suppress(Exception):
+            self._open([graph], given, graphs=False, apart=True)
+            is_done = True
+        if not is_done:  # here nothing refers any more to the sessions that were begun
+            self._open([graph], given, graphs=False, apart=False)
+
+    def _open(
+        self, parts: Sequence[Path | bytes], given: dict[str, torch.Tensor], *, graphs: bool, apart: bool
+    ) -> None:
+        """All parts, of which the first can be recorded.
+
+        Args:
+            parts: Graphs, each of which takes what the one before gives.
+            given: What the first takes.
+            graphs: Whether CUDA graphs are recorded.
+            apart: Whether each batch size has a session of its own.
+        """
+        self._steps, self._handed = {count: [] for count in self._sizes}, []
         for part in parts:
             is_recorded = graphs and part is parts[0]
             session = self._session(part, graphs=is_recorded)
             self.outputs = self._allocated(session, given)
             for count in reversed(self._sizes):
-                if self._on_gpu and count != self._sizes[-1]:
+                if apart and count != self._sizes[-1]:
                     session = self._session(part, graphs=is_recorded)
                 options = self._run_options(str(count) if is_recorded else _NO_CAPTURE)
                 step = session, self._binding(session, given, count), options

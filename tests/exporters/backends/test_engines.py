@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from exporters.backends.batches import Batches, batch_sizes  # noqa: E402
-from exporters.backends.onnx_engine import OnnxEngine  # noqa: E402
+from exporters.backends.onnx_engine import OnnxEngine, _parts_of  # noqa: E402
 from exporters.backends.onnx_parts import parts_of  # noqa: E402
 from exporters.backends.plan_engine import PlanEngine  # noqa: E402
 from exporters.catalogue.entries import MODELS  # noqa: E402
@@ -115,11 +115,21 @@ def test_a_graph_without_a_loop_or_with_an_answer_before_it_stays_whole() -> Non
     assert parts_of(graph) == [graph]
 
 
-def test_a_detector_with_suppression_answers_at_every_size_and_is_recorded_but_for_its_loop(tmp_path: Path) -> None:
+class _InParts(OnnxEngine):
+    """As on a GPU: in two parts, each with a session for every batch size."""
+
+    def _open(self, parts: Any, given: Any, *, graphs: bool, apart: bool) -> None:
+        super()._open(_parts_of(parts[0]), given, graphs=graphs, apart=True)
+
+
+@pytest.mark.parametrize("kind", [OnnxEngine, _InParts])
+def test_a_detector_with_suppression_answers_at_every_size(kind: type[OnnxEngine], tmp_path: Path) -> None:
+    """On a GPU it is recorded but for its loop."""
     spec, sizes = MODELS["nanodet_g"], batch_sizes(4)
     graph = suppressing(onnx.load(spec.onnx_path))
     (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
-    engine = OnnxEngine(tmp_path / "model.onnx", FRAMES, spec.input_shape, sizes, device())
+    place = device() if kind is OnnxEngine else CPU
+    engine = kind(tmp_path / "model.onnx", FRAMES, spec.input_shape, sizes, place)
     assert not engine.without_graphs
     assert engine.outputs.keys() == {output.name for output in graph.graph.output}
     frames = np.random.default_rng(1).integers(0, 256, (4, *spec.input_shape), np.uint8)
@@ -128,6 +138,22 @@ def test_a_detector_with_suppression_answers_at_every_size_and_is_recorded_but_f
         engine.frames[:count].copy_(torch.from_numpy(frames[:count]))
         engine.run(count)
         np.testing.assert_allclose(engine.outputs["SCORES"][:count].cpu().numpy(), expected["SCORES"], atol=0.02)
+
+
+def test_a_gpu_without_memory_for_so_many_sessions_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def opened(self: OnnxEngine, parts: Any, given: Any, *, graphs: bool, apart: bool) -> None:
+        asked.append((graphs, apart))
+        if apart:
+            raise MemoryError("Failed to allocate memory")
+
+    monkeypatch.setattr(OnnxEngine, "_open", opened)
+    monkeypatch.setattr("exporters.backends.onnx_engine.torch.cuda.Stream", lambda _: None)
+    monkeypatch.setattr("exporters.backends.onnx_engine.torch.zeros", lambda *_, **__: None)
+    engine = OnnxEngine(SPEC.onnx_path, FRAMES, SPEC.input_shape, (1, 2), torch.device("cuda", 0))
+    assert asked == [(True, True), (False, True), (False, False)]
+    assert engine.without_graphs == "Failed to allocate memory"
 
 
 class _Mode(IntEnum):
