@@ -99,7 +99,7 @@ def test_traffic_is_checked_drawn_and_watched(
             "events.mqtt.password_file: {folder}/none",
         ),
         ("events: {webhook: {url: 'http://h', secret_file: short}}\n", "short has fewer than 16 characters"),
-        ("plates: {detector: none, recogniser: none}\n", "has no detector none"),
+        ("plates: {detector: none, recogniser: none}\n", "has no text recogniser none"),
     ],
 )
 def test_check_finds_what_watching_would(

@@ -16,7 +16,7 @@ from edge.configuration.loading import parse
 from edge.traffic.scene import Scene
 from edge.veils import VEHICLE_PIXELS, Veils, veil
 from edge.words import FrameTime
-from tests.edge.test_page import Watching
+from tests.edge.test_page import TEXT, Watching
 
 CAR = np.array([[100.0, 100, 500, 300]])
 NOBODY = np.zeros((0, 4))
@@ -87,7 +87,7 @@ def test_where_a_vehicle_should_be_another_ones_plate_may_be() -> None:
 @pytest.mark.parametrize("raw", [False, True])
 def test_the_live_picture_has_them(tmp_path: Path, raw: bool) -> None:
     plates = f"plates: {{detector: x, recogniser: y, raw: {str(raw).lower()}}}\n"
-    watching = Watching(tmp_path, plates)
+    watching = Watching(tmp_path, TEXT + plates)
     watching.veiled = Veils(CAR, NOBODY)
     watching.picture = noise()
     try:

@@ -47,7 +47,7 @@ INVALID, DEADLINE, EXHAUSTED, UNIMPLEMENTED, UNAUTHENTICATED = 3, 4, 8, 12, 16
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[FakeTagger, int]]:
     tagger = FakeTagger(("detect", "classify", "detect_classify", "segment"))
-    settings = Settings(port=0, drain_seconds=0, max_waiting_images=32, timeout_seconds=3)
+    settings = Settings(port=0, drain_seconds=0, max_waiting_images=32, max_inflight_requests=2, timeout_seconds=3)
     app = create_app(settings, tagger, grpc_port=0)
     with serving(app, settings):
         yield tagger, app.state.grpc_port
