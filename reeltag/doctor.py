@@ -29,7 +29,7 @@ _CPU_FLAGS: Final = {
 _PACKAGES: Final = {
     "serve": ("nvidia-pytriton", "openvino", "fastapi", "uvicorn", "av", "pycocotools"),
     "export": ("torch", "onnx", "onnxruntime"),
-    "gpu": ("torch", "onnxruntime-gpu"),
+    "gpu": ("torch", "onnx", "onnxruntime-gpu"),
     "tensorrt": ("tensorrt",),
     "load": ("locust",),
 }

@@ -217,7 +217,7 @@ def explained(values: Mapping[str, Any], given: Collection[str], state_dir: Path
 
     parts = [
         said("network_instances", "{} of each network"),
-        said("network_threads", "with {} threads"),
+        said("network_threads", "with {} thread" + "s" * (values["network_threads"] > 1)),
         said("nms_instances", "{} of nms"),
         said("decode_instances", "{} of decode"),
         said("decode_workers", "{} decoding processes"),
