@@ -22,15 +22,17 @@ def parts_of(model: ModelProto) -> list[ModelProto]:
 
     Returns:
         Two graphs, of which the second takes all outputs of the first; or the graph as it is, where it has no control
-        flow, answers before it, or would have to hand over what is not of the batch.
+        flow, answers before it, reads its input behind it, or would have to hand over what is not of the batch.
     """
     before, behind = _split(model.graph)
     made_before = {name for node in before for name in node.output}
-    if not behind or made_before.intersection(output.name for output in model.graph.output):
+    read_behind = {name for node in behind for name in _names_used(node)}
+    outputs, inputs = ({each.name for each in ends} for ends in (model.graph.output, model.graph.input))
+    if not behind or made_before & outputs or read_behind & inputs:
         return [model]
     constants = [node for node in before if not node.input]
     handed = made_before - {name for node in constants for name in node.output}
-    cut = _values(model, sorted(handed.intersection(name for node in behind for name in _names_used(node))))
+    cut = _values(model, sorted(handed & read_behind))
     if not cut:
         return [model]
     return [

@@ -16,11 +16,10 @@ from gateway.queueing.lane import Lane
 from gateway.queueing.ticket import Member, Ticket
 from gateway.tritons.tagger import Wanted
 from reeltag.priority import Priority
+from reeltag.sizing import PICTURES_A_THREAD
 
 BULK_SHARE: Final = 0.25
 """Of the images that are sent while both priorities wait, at least so many are bulk's; give or take one batch."""
-SMALLEST_PART: Final = 4
-"""Images that a batch is not divided below: what a thread of a network is given at once."""
 _ORDER: Final = (Priority.INTERACTIVE, Priority.BULK)
 
 
@@ -88,7 +87,7 @@ class Backlog:
         """Arrival of the request that has waited longest among those that are next, on the loop's clock."""
         return min((shelf.oldest for shelf in self._shelves.values() if shelf.waiting), default=None)
 
-    def take(self, enough: int, now: float, *, idle: int = 1) -> tuple[Wanted, list[Member]] | None:
+    def take(self, enough: int, now: float, *, idle: int) -> tuple[Wanted, list[Member]] | None:
         """The batch that is due: `enough` images wait for the same, or its delay is over; None where none is.
 
         Args:
@@ -101,7 +100,7 @@ class Backlog:
             return None
         wanted = self._first(due)
         shelf = self._shelves[wanted]
-        parts = max(1, min(idle, shelf.waiting // SMALLEST_PART))
+        parts = max(1, min(idle, shelf.waiting // PICTURES_A_THREAD))
         return wanted, self._fill(shelf, min(self._limits.max_images, shelf.waiting // parts), now)
 
     def _is_due(self, shelf: Shelf, enough: int, now: float) -> bool:

@@ -101,7 +101,7 @@ class Shop:
 
     def take(self, now: float) -> list[Member] | None:
         before = {priority: self.backlog.waiting(priority) for priority in Priority}
-        batch = self.backlog.take(1, now)
+        batch = self.backlog.take(1, now, idle=1)
         if batch is None:
             return None
         for member in batch[1]:

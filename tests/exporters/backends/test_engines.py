@@ -107,12 +107,16 @@ def test_the_parts_before_and_behind_a_loop_answer_what_the_graph_does() -> None
         np.testing.assert_array_equal(found[name], values)
 
 
-def test_a_graph_without_a_loop_or_with_an_answer_before_it_stays_whole() -> None:
+def test_a_graph_without_a_loop_or_that_cannot_be_cut_before_it_stays_whole() -> None:
     plain = onnx.load(SPEC.onnx_path)
     assert parts_of(plain) == [plain]
     graph = suppression_graph(40, score_threshold=0.1, iou_threshold=0.5, max_detections=20)
     graph.graph.output.append(helper.make_tensor_value_info("nms/good", onnx.TensorProto.FLOAT, ["batch", 40, 1]))
     assert parts_of(graph) == [graph]
+    again = suppression_graph(40, score_threshold=0.1, iou_threshold=0.5, max_detections=20)
+    again.graph.node.append(helper.make_node("Add", ["nms/keep", "CANDIDATES"], ["late"]))
+    again.graph.output.append(helper.make_tensor_value_info("late", onnx.TensorProto.FLOAT, ["batch", 40, 6]))
+    assert parts_of(again) == [again]
 
 
 class _InParts(OnnxEngine):
