@@ -19,6 +19,8 @@ from reeltag.frames import MAX_IMAGE_PIXELS
 from reeltag.sizing import default_of
 
 _PREFIX: Final = "REELTAG_"
+_FOLLOWS_FROM_WHAT_IS_WRONG: Final = "default_factory_not_called"
+"""What pydantic says of a default that cannot be computed from other settings, because one of them is wrong."""
 _ALIKE: Final = 0.8
 """From this likeness on (`difflib`, 0 to 1) a name is taken for a misspelt one."""
 
@@ -261,7 +263,8 @@ def load_settings(**options: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise InvalidOption("; ".join(_problem(dict(detail), given) for detail in error.errors())) from error
+        wrong = [dict(detail) for detail in error.errors() if detail["type"] != _FOLLOWS_FROM_WHAT_IS_WRONG]
+        raise InvalidOption("; ".join(_problem(detail, given) for detail in wrong)) from error
 
 
 def unknown_variables(environment: Iterable[str]) -> list[str]:

@@ -43,6 +43,7 @@ def test_a_bad_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(InvalidOption, match=f"REELTAG_{name.upper()}={value}: input should be|string should") as caught:
         load_settings()
     assert "\n" not in str(caught.value)
+    assert "; " not in str(caught.value), "sizes that follow from it are no mistakes of their own"
 
 
 def test_limits_that_contradict_each_other() -> None:
