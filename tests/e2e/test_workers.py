@@ -89,7 +89,8 @@ def test_a_killed_parent_leaves_nothing_behind(model_repository: Path, tmp_path:
         workers_of(psutil.Process(process.pid))[0].suspend()
         os.kill(process.pid, signal.SIGKILL)
         _, alive = psutil.wait_procs(family, timeout=15)
-    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    left = [(one.pid, one.status(), one.cmdline()[-3:]) for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    assert not left, f"{left}\n{log.read_text()[-1500:]}"
     assert not list(Path(tempfile.gettempdir()).glob(f"reeltag-*-{process.pid}-*"))
 
 
