@@ -85,6 +85,10 @@ def test_a_killed_parent_leaves_nothing_behind(model_repository: Path, tmp_path:
     log = tmp_path / "log"
     with log.open("w") as stderr, subprocess.Popen([REELTAG, "serve", *options], stderr=stderr) as process:
         wait_until_ready(f"http://127.0.0.1:{port}", process, log)
+        deadline = time.monotonic() + 30
+        while log.read_text().count("Application startup complete") < 2:  # what still loads does not hear of its parent
+            assert time.monotonic() < deadline, log.read_text()[-1500:]
+            time.sleep(0.1)
         family = psutil.Process(process.pid).children(recursive=True)
         workers_of(psutil.Process(process.pid))[0].suspend()
         os.kill(process.pid, signal.SIGKILL)
