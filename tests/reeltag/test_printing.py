@@ -55,5 +55,5 @@ def test_a_distribution_of_the_module_is_not_one_of_the_gpu(tmp_path: Path, monk
     for name in ("torch", "onnxruntime"):
         distribution(tmp_path, name, name)
     found = {finding.subject: finding for finding in examine_packages()}
-    assert "without onnxruntime-gpu" in found["extra gpu"].detail
+    assert "without onnx, onnxruntime-gpu:" in found["extra gpu"].detail
     assert "without onnx:" in found["extra export"].detail
