@@ -16,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -84,20 +85,27 @@ def open_loop(url: str, images: Sequence[bytes], rate: float, seconds: float) ->
 
 
 def probe(url: str, images: Sequence[bytes], rate: float, seconds: float) -> Answers:
-    """Few requests, one after the other, so that what is measured is the server's time alone."""
-    host, port = _address(url)
+    """Few requests, each on a connection and a thread of its own, so that only the server's time is measured."""
+    address = _address(url)
     answers = Answers()
-    source = itertools.cycle(requests_of(images, url))
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+
+    def ask(request: bytes) -> None:
         began = time.perf_counter()
-        with socket.create_connection((host, port), timeout=_LINGER_SECONDS) as connection:
+        with socket.create_connection(address, timeout=_LINGER_SECONDS) as connection:
             one = _Response()
-            connection.sendall(next(source))
+            connection.sendall(request)
             while not one.is_whole and (data := connection.recv(1 << 16)):
                 one.feed(data)
             note(answers, one, time.perf_counter() - began)
-        time.sleep(max(0.0, 1 / rate - (time.perf_counter() - began)))
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(max_workers=int(rate * _LINGER_SECONDS)) as threads:
+        asked = []
+        for number, request in zip(range(int(rate * seconds)), itertools.cycle(requests_of(images, url)), strict=False):
+            time.sleep(max(0.0, began + number / rate - time.perf_counter()))
+            asked.append(threads.submit(ask, request))
+    for one in asked:
+        one.result()
     return answers
 
 
@@ -223,6 +231,9 @@ class _Generator:
         self._idle: list[_Connection] = []
         self._due: list[float] = []
         """When the requests should have been sent that found no connection."""
+        self._connecting: set[asyncio.Task[None]] = set()
+        """Connections that are made in the place of closed ones."""
+        self._is_over = False
         self._open = 0
         self._busy = 0
         self._on_answer: Callable[[], None] = lambda: None
@@ -273,7 +284,10 @@ class _Generator:
         self._open -= 1
         if connection in self._idle:
             self._idle.remove(connection)
-        self._connecting = asyncio.get_running_loop().create_task(self._connect(1))
+        if not self._is_over:
+            task = asyncio.get_running_loop().create_task(self._connect(1))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
     def _send(self, due: float) -> None:
         if not self._idle:
@@ -306,6 +320,10 @@ class _Generator:
             await asyncio.sleep(0.05)
         if self._busy:
             self.answers.others["no answer"] += self._busy
+        self._is_over = True
+        for task in self._connecting:
+            task.cancel()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
         return self.answers
 
 

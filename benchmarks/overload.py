@@ -3,7 +3,8 @@
 Run it with `python -m benchmarks.overload`. First the knee: the highest rate of clients who wait for their answers at
 which 99 of 100 have them within a bound. Then ten times as many requests a second, whatever becomes of them; a process
 of its own asks a few times a second meanwhile, so that the time to a refusal is the server's and not the generator's.
-It ends with status 1 where a bound is broken.
+The best of several stages is better than the machine is on the mean, and a machine changes its speed: the goodput is
+held against the same number of clients once more, before and behind. It ends with status 1 where a bound is broken.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Knee:
 
     clients: int
     answers: Answers
+    """Of the stage that found it."""
 
 
 @dataclass
@@ -48,8 +50,16 @@ class Overloaded:
     knee: Knee
     load: Answers
     probe: Answers
+    before: Answers
+    """Of the knee's clients, right before."""
+    behind: Answers
     mebibytes: dict[str, float] = field(default_factory=dict)
     """Most that a process held, by what it is."""
+
+    @property
+    def share(self) -> float:
+        """The goodput, of what the knee's clients get before and behind."""
+        return 2 * self.load.goodput / (self.before.goodput + self.behind.goodput)
 
     def broken(self) -> list[str]:
         """The bounds that were not kept."""
@@ -58,8 +68,8 @@ class Overloaded:
             found.append(f"the generator could not send {self.load.unsent} requests: its connections were all in use")
         if not self.load.refused:
             found.append("nothing was refused: this was no overload")
-        if (share := self.load.goodput / self.knee.answers.goodput) < LEAST_GOODPUT:
-            found.append(f"the goodput was {share:.2f} of the knee's, at least {LEAST_GOODPUT} is due")
+        if self.share < LEAST_GOODPUT:
+            found.append(f"the goodput was {self.share:.2f} of the knee's, at least {LEAST_GOODPUT} is due")
         if (p99 := share_of(self.load.accepted, 0.99)) > DEADLINE_SECONDS:
             found.append(f"accepted requests took up to {p99:.1f} s")
         if self.probe.refused and (longest := max(self.probe.refused)) > REFUSED_SECONDS:
@@ -86,12 +96,15 @@ def find_knee(served: Served, images: Sequence[bytes], seconds: float, most_clie
     return best
 
 
-def overload(served: Served, images: Sequence[bytes], knee: Knee, seconds: float) -> Overloaded:
-    """Send ten times as much as the knee's."""
+def overload(served: Served, images: Sequence[bytes], knee: Knee, seconds: float, again: float) -> Overloaded:
+    """Send ten times as much as the knee's for some seconds; its clients for `again` seconds before and behind."""
+    before = generator.closed_loop(served.url, images, knee.clients, again)
     with watched_memory(served) as most:
         probing = generator.elsewhere(generator.probe, served.url, images, _PROBES_PER_SECOND, seconds)
         load = generator.open_loop(served.url, images, FACTOR * knee.answers.goodput, seconds)
-        return Overloaded(knee, load, probing(), most)
+        probe = probing()
+    behind = generator.closed_loop(served.url, images, knee.clients, again)
+    return Overloaded(knee, load, probe, before, behind, most)
 
 
 @contextmanager
@@ -121,7 +134,8 @@ def report(seen: Overloaded) -> str:
     rows = [
         ("knee, images/s", f"{knee.goodput:.1f} with {seen.knee.clients} clients"),
         ("sent, requests/s", f"{FACTOR * knee.goodput:.0f}"),
-        ("goodput, images/s", f"{load.goodput:.1f}, {load.goodput / knee.goodput:.2f} of the knee's"),
+        ("the same clients before and behind", f"{seen.before.goodput:.1f} and {seen.behind.goodput:.1f}"),
+        ("goodput, images/s", f"{load.goodput:.1f}, {seen.share:.2f} of these two"),
         ("accepted: median, p99, longest", _milliseconds(load.accepted)),
         ("refused with Retry-After", f"{len(load.refused)} and {len(probe.refused)} of the probe"),
         ("the probe's refusals: median, p99, longest", _milliseconds(probe.refused)),
@@ -147,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seconds", type=float, default=120.0, help="of ten times the load")
     parser.add_argument("--stage-seconds", type=float, default=6.0, help="of each number of clients, to find the knee")
+    parser.add_argument("--again-seconds", type=float, default=20.0, help="of the knee's clients, before and behind")
     parser.add_argument("--most-clients", type=int, default=64)
     options = parser.parse_args(arguments)
     images = media.jpegs_720p(64)
@@ -155,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         generator.closed_loop(served.url, images, 8, min(3.0, options.stage_seconds))  # to warm up
         knee = find_knee(served, images, options.stage_seconds, options.most_clients)
         began = time.perf_counter()
-        seen = overload(served, images, knee, options.seconds)
+        seen = overload(served, images, knee, options.seconds, options.again_seconds)
     print(report(seen), f"\n\nIt took {time.perf_counter() - began:.0f} s.")
     print("\n".join(f"BROKEN: {problem}" for problem in seen.broken()) or "Every bound was kept.")
     return int(bool(seen.broken()))
