@@ -8,8 +8,8 @@ When a batch leaves:
   who come back together, are waited for; or
 - its oldest image has waited `max_delay_seconds`.
 
-It holds what waits, but for the part of other instances that are idle, too, where that is as many as a thread of
-them is given at once, or more.
+It takes all that waits, up to its bounds. Where several instances are idle, each of them gets a batch with an equal
+part, as long as a part is no smaller than `PICTURES_A_THREAD`.
 
 While every Triton works on `max_inflight` batches nothing leaves, and the next ones fill up: the higher the load, the
 larger the batches, without a delay being tuned for it.

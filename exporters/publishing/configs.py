@@ -42,7 +42,7 @@ from reeltag.frames import View
 from reeltag.machine import this_machine
 from reeltag.settings import Settings
 from reeltag.sizing import LONE_THREADS, PICTURES_A_THREAD
-from reeltag.triton import model_config_pb2
+from reeltag.triton_connection import model_config_pb2
 
 Dims = Sequence[int]
 """Shape of a tensor without the batch axis."""

@@ -15,7 +15,7 @@ from exporters.publishing.folders import CONFIG_FILE
 from exporters.publishing.passport import PASSPORT_FILE, Passport, read_passport
 from reeltag.contract import CANDIDATES, CARD_PARAMETER, SHOTS_ENSEMBLE, ModelCard, Task
 from reeltag.errors import ModelRepositoryError
-from reeltag.triton import model_config_pb2
+from reeltag.triton_connection import model_config_pb2
 
 
 def artefacts_in(target: Path, *, replaced: Collection[str] = ()) -> list[Artefact]:

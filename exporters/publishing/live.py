@@ -26,7 +26,8 @@ from exporters.publishing.serving import Share, machine_of
 from reeltag.contract import CARD_PARAMETER, FRAMES, SMALL_IMAGE, Task
 from reeltag.embedded.changing import MODELS, UNLOADED, changing, folder_of, retire, unloaded_in
 from reeltag.errors import ImageRejected, InvalidOption, ModelRejected, ReeltagError, SetupError, TritonUnavailable
-from reeltag.triton import TritonClient, model_config_pb2
+from reeltag.triton import TritonClient
+from reeltag.triton_connection import model_config_pb2
 
 LOAD_SECONDS: Final = 300.0
 """Longest wait for one model to be loaded."""

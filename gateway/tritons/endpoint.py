@@ -11,7 +11,8 @@ from typing import Final
 from gateway.tritons.tagger import ImageTagger
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected, ReeltagError, TritonUnavailable
-from reeltag.triton import ImageOutputs, IndexEntry
+from reeltag.triton import ImageOutputs
+from reeltag.triton_connection import IndexEntry
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 15.0

@@ -30,7 +30,8 @@ from reeltag.errors import (
     TritonUnavailable,
 )
 from reeltag.statistics import ModelStatistics
-from reeltag.triton import ImageOutputs, IndexEntry, asked_ensemble
+from reeltag.triton import ImageOutputs, asked_ensemble
+from reeltag.triton_connection import IndexEntry
 
 PROBE_SECONDS: Final = 5.0
 """Longest wait for the answer to a probe."""

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 from reeltag.contract import ModelCard, Task
 from reeltag.errors import ImageRejected
 from reeltag.statistics import ModelStatistics
-from reeltag.triton import ImageOutputs, IndexEntry
+from reeltag.triton import ImageOutputs
+from reeltag.triton_connection import IndexEntry
 
 TaskSet = tuple[Task, ...]
 """Tasks that are asked of one decoding, in the order of `Task`, each once."""

@@ -23,7 +23,7 @@ from reeltag.commands.common import (
 if TYPE_CHECKING:
     from exporters.publishing.listing import ListedModel
     from reeltag.contract import ModelCard
-    from reeltag.triton import IndexEntry
+    from reeltag.triton_connection import IndexEntry
 
 
 app: Final = typer.Typer(invoke_without_command=True)

@@ -27,7 +27,8 @@ from reeltag.frames import ImageError, View, decode_image, geometry_of
 from reeltag.measured import Measured
 from reeltag.settings import Settings
 from reeltag.statistics import ModelStatistics
-from reeltag.triton import ImageOutputs, IndexEntry
+from reeltag.triton import ImageOutputs
+from reeltag.triton_connection import IndexEntry
 from reeltag.triton_messages import Array
 
 LABELS = {

@@ -16,7 +16,8 @@ from exporters.publishing.passport import Passport
 from reeltag.contract import FRAMES
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import EmbeddedUnavailable, OutOfGpuMemory, ReeltagError
-from reeltag.triton import TritonClient, model_config_pb2
+from reeltag.triton import TritonClient
+from reeltag.triton_connection import model_config_pb2
 
 pytest.importorskip("torch")
 

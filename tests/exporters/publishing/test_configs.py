@@ -18,7 +18,7 @@ from reeltag import contract
 from reeltag.contract import BUNDLED_TASKS, ModelCard
 from reeltag.frames import View
 from reeltag.settings import Settings
-from reeltag.triton import model_config_pb2
+from reeltag.triton_connection import model_config_pb2
 
 FOLDERS = {
     *("nanodet_g", "efficientnet_lite0", "transnetv2", "decode", "nms"),

@@ -24,7 +24,8 @@ from reeltag.contract import ModelCard, Task
 from reeltag.embedded import EmbeddedTriton, find
 from reeltag.errors import EmbeddedUnavailable
 from reeltag.settings import Settings
-from reeltag.triton import ImageOutputs, TritonClient, model_config_pb2
+from reeltag.triton import ImageOutputs, TritonClient
+from reeltag.triton_connection import model_config_pb2
 from tests.exporters.publishing.test_configs import check_steps
 
 onnx = pytest.importorskip("onnx")

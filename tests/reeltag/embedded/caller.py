@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from reeltag.triton import RESTRICTION_HEADER
+from reeltag.triton_connection import RESTRICTION_HEADER
 
 NOBODY = 65534
 NO_USER = -1
