@@ -37,6 +37,10 @@ LEAST_MIB: Final = 4.0
 REST_CLIENTS: Final = 12
 GRPC_CLIENTS: Final = 4
 STREAMS: Final = 1
+_CREST: Final = 4
+"""At the end of the warm-up, so many times the clients."""
+_CREST_SHARE: Final = 0.25
+"""Of the warm-up's time."""
 _STREAM_SECONDS: Final = 5.0
 _QUIET_SECONDS: Final = 3.0
 """Until what was taken for requests is given back."""
@@ -131,9 +135,14 @@ def shared_memory_of(pid: int) -> dict[str, int]:
 
 
 async def soak(served: Served, images: list[bytes], warm_up_seconds: float, seconds: float) -> Soaked:
-    """Load the server twice: to warm it up, and to see what it keeps."""
+    """Load the server twice: to warm it up, and to see what it keeps.
+
+    Pools of memory grow to what was needed at once and stay there, so that chance alone lets them grow now and then for
+    hours. The warm-up ends with a crest, behind which nothing has a reason to grow.
+    """
     seen = Soaked()
-    await _load(served, images, warm_up_seconds, seen)
+    await _load(served, images, warm_up_seconds * (1 - _CREST_SHARE), seen)
+    await _load(served, images, warm_up_seconds * _CREST_SHARE, seen, crest=_CREST)
     seen.images = 0
     await asyncio.sleep(_QUIET_SECONDS)
     seen.before = await asyncio.to_thread(held, served)
@@ -155,7 +164,7 @@ async def _watch(served: Served, seconds: float, seen: Soaked) -> None:
         seen.memory.append(dict(by_role))
 
 
-async def _load(served: Served, images: list[bytes], seconds: float, seen: Soaked) -> None:
+async def _load(served: Served, images: list[bytes], seconds: float, seen: Soaked, crest: int = 1) -> None:
     end = time.perf_counter() + seconds
     async with (
         aiohttp.ClientSession() as session,
@@ -176,9 +185,9 @@ async def _load(served: Served, images: list[bytes], seconds: float, seen: Soake
 
         rest, unary = gateway_request(session, served.url, images), grpc_request(channel, images)
         await asyncio.gather(
-            *(client(rest) for _ in range(REST_CLIENTS)),
-            *(client(unary) for _ in range(GRPC_CLIENTS)),
-            *(streams() for _ in range(STREAMS)),
+            *(client(rest) for _ in range(crest * REST_CLIENTS)),
+            *(client(unary) for _ in range(crest * GRPC_CLIENTS)),
+            *(streams() for _ in range(crest * STREAMS)),
         )
 
 
