@@ -50,6 +50,8 @@ class Ticket:
         self.last_sent = self.arrived
         self.sent = 0
         """Images that were handed to a batch; they are the first ones."""
+        self.place = 0
+        """Of its next image, among all that wait in its lane."""
         self.unanswered = len(images)
         self.exchange = exchange.current()
         """Whose images they are."""

@@ -148,6 +148,26 @@ def test_one_image_does_not_wait_for_the_many_of_other_requests() -> None:
     run(main())
 
 
+def test_a_form_does_not_wait_for_clients_who_come_back_again_and_again() -> None:
+    async def main() -> None:
+        batcher = Batcher(Triton().infer, BatchLimits(8, 0.01, 1, 1000, 1000))
+
+        async def client(number: int) -> None:
+            while True:
+                await batcher.submit(DETECT, images_of(number, 1))
+
+        clients = [asyncio.ensure_future(client(number)) for number in range(64)]
+        await asyncio.sleep(3)
+        form = await batcher.submit(DETECT, images_of(100, 8))
+        # A batch of 8 takes a second: 64 clients are before it, and its last image is 56 places behind its first.
+        assert form.queue_seconds < (64 + 56) / 8 + 2
+        for each in clients:
+            each.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+    run(main())
+
+
 def test_different_tasks_do_not_share_a_batch_and_the_oldest_goes_first() -> None:
     async def main() -> None:
         triton = Triton()
