@@ -29,6 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.grafana import dashboard
 from docs.metrics import table
+from gateway.tritons.triton_metrics import LIFETIME_SECONDS
 from reeltag import errors
 from reeltag.embedded import find
 from reeltag.v1 import tagging_pb2 as pb
@@ -90,6 +91,7 @@ def seen(model_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         _use(url, port, f"127.0.0.1:{grpc_port}")
         if prometheus is not None:
             _wait_for_scrapes(prometheus)
+        time.sleep(LIFETIME_SECONDS)  # Triton's statistics are as old as that
         text = httpx.get(f"{url}/metrics").text
         families = {family.name: family for family in text_string_to_metric_families(text)}
         yield Seen(url, log, families, collector, prometheus)
