@@ -136,3 +136,19 @@ def test_refusals_are_no_failures_but_nothing_was_answered(
     assert run.returncode == 1, run.stdout
     assert "REST, one image (refused)" in page
     assert "Nothing was answered rightly." in page
+
+
+def test_who_is_refused_over_grpc_hears_it_before_the_others_are_answered(pictures: Path) -> None:
+    """Of 24 callers 5 have room, whose answers take four seconds."""
+    tagger = FakeTagger(["detect"])
+    settings = Settings(port=0, drain_seconds=0, max_waiting_images=40)
+    app = create_app(settings, tagger, grpc_port=0)
+    with serving(app, settings) as address:
+        served = tagger, address, f"127.0.0.1:{app.state.grpc_port}"
+        tagger.delay_seconds = 4.0
+        (pictures / "64.jpg").unlink()
+        (pictures / "80.jpg").unlink()
+        run, _ = load(served, pictures, "--kind", "GrpcUnary", "--seconds", "6", "--peak-users", "24")
+    rows = re.findall(r"gRPC, 8 images \(refused\).*\|\s*(\d+)\s+\d+\s+\d+\s+\d+ \|", run.stdout + run.stderr)
+    assert rows, run.stdout + run.stderr
+    assert int(rows[-1]) < 1000, "milliseconds, on the mean"
