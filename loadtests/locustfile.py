@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 runners.WORKER_REPORT_INTERVAL = runners.CPU_MONITOR_INTERVAL = 1.0  # samples are a second long
-# A call waits as a greenlet then, not as the whole process; but a thread of gevent's pool waits for it, of which there are
-# 10: with more calls than those nobody would hear an answer before the answer to another one.
+# A call waits as a greenlet then, not as the whole process; but a thread of gevent's pool waits for it, and there are ten:
+# with more calls than that an answer would be heard only when another one came.
 gevent.get_hub().threadpool.maxsize = 4096
 grpc_gevent.init_gevent()
 
