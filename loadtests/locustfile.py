@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 runners.WORKER_REPORT_INTERVAL = runners.CPU_MONITOR_INTERVAL = 1.0  # samples are a second long
-# A call then waits as a greenlet, not as the whole process; but a thread of gevent's pool waits for it, and of those there
-# are ten: with more calls an answer would be heard only when another one came.
+# A call then waits as a greenlet, not as the whole process; but a thread of gevent's pool waits for it, and there are
+# ten: with more calls an answer would be heard only when another one came.
 gevent.get_hub().threadpool.maxsize = 4096
 grpc_gevent.init_gevent()
 
