@@ -138,18 +138,9 @@ class TritonClient(TritonConnection):
             raise ModelUnavailable(f"Triton does not serve {ensemble!r}; it serves: {served}")
         return cards[ensemble]
 
-    async def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, Array | SharedTensor],
-        outputs: Sequence[str],
-        *,
-        version: str = "",
-        timeout_seconds: float | None = None,
-    ) -> dict[str, Array]:
-        """Run one model, as a connection does; what is known of the networks is forgotten where one was replaced."""
+    async def _check_not_replaced(self, model: str, version: str, error: ModelUnavailable) -> None:
         try:
-            return await super().infer(model, inputs, outputs, version=version, timeout_seconds=timeout_seconds)
+            await super()._check_not_replaced(model, version, error)
         except NetworkReplaced:
             self.forget_cards()
             raise

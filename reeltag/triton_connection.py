@@ -190,6 +190,7 @@ class TritonConnection:
         return answer_tensors(answer)
 
     async def _check_not_replaced(self, model: str, version: str, error: ModelUnavailable) -> None:
+        """Raise `NetworkReplaced` where another version of a model that is away answers."""
         ready = [entry.version for entry in await self.index() if entry.name == model and entry.state == "READY"]
         if ready and version not in ready:
             text = f"serves version {ready[0]} of {model!r} and no longer {version}; ask again"

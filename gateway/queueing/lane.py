@@ -37,7 +37,10 @@ class Lane:
     @property
     def head(self) -> Member | None:
         """The image that is next."""
-        return Member(self._next, self._next.sent) if self._fresh or self._begun else None
+        if not self._fresh and not self._begun:
+            return None
+        ticket = self._next
+        return Member(ticket, ticket.sent)
 
     @property
     def tickets(self) -> tuple[Ticket, ...]:
@@ -81,5 +84,8 @@ class Lane:
     def _next(self) -> Ticket:
         if self._newest_first:
             return next(reversed(self._fresh))
-        firsts = [next(iter(some)) for some in (self._begun, self._fresh) if some]
-        return min(firsts, key=lambda ticket: ticket.place)
+        if not self._begun:
+            return next(iter(self._fresh))
+        begun = next(iter(self._begun))
+        fresh = next(iter(self._fresh), begun)
+        return fresh if fresh.place < begun.place else begun
