@@ -151,4 +151,4 @@ def test_who_is_refused_over_grpc_hears_it_before_the_others_are_answered(pictur
         run, _ = load(served, pictures, "--kind", "GrpcUnary", "--seconds", "6", "--peak-users", "24")
     rows = re.findall(r"gRPC, 8 images \(refused\).*\|\s*(\d+)\s+\d+\s+\d+\s+\d+ \|", run.stdout + run.stderr)
     assert rows, run.stdout + run.stderr
-    assert int(rows[-1]) < 1000, "milliseconds, on the mean"
+    assert int(rows[-1]) < 2000, "milliseconds on the mean: half of what the answers take"
